@@ -1,0 +1,36 @@
+"""minBERT: a BERT written by hand that loads pretrained weights. The public surface, loaded on first use."""
+
+from importlib import import_module
+
+_HOME = {
+    "AdamW": "optim",
+    "Batch": "batch",
+    "BertConfig": "config",
+    "BertModel": "model",
+    "BertOutput": "model",
+    "CommandParser": "command_line",
+    "InputError": "errors",
+    "SentenceEncoder": "sentence",
+    "TokenSequence": "tokenizer",
+    "Tokenizer": "tokenizer",
+    "atomic_folder": "files",
+    "atomic_write": "files",
+    "did_you_mean": "errors",
+    "normalize": "pooling",
+    "pool": "pooling",
+    "restore_folder": "files",
+    "run_command": "command_line",
+    "schedule_factor": "schedule",
+}
+__all__ = list(_HOME)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'minbert' has no attribute {name!r}")
+    return getattr(import_module(f"minbert.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

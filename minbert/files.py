@@ -1,0 +1,76 @@
+"""Files and folders that are either whole or not there: write beside the target, fsync, rename."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
+    """Opens a temporary file beside `path` that becomes `path` when the block ends without an error.
+
+    Text is UTF-8 with line ends as written. On an error (a full disk, Ctrl-C) the old file stays and
+    the temporary one is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(temporary, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path` that takes the place of `path` when the block ends well.
+
+    A kill between the two renames leaves the old content under `.NAME.previous`;
+    `restore_folder` puts it back.
+    """
+    path = Path(path)
+    partial, previous = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.previous")
+    restore_folder(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in partial.rglob("*"):
+            sync_folder(file)
+        if path.exists():
+            os.replace(path, previous)
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def restore_folder(path: str | Path) -> None:
+    """Undoes what a kill in the middle of `atomic_folder(path)` left behind."""
+    path = Path(path)
+    previous = path.with_name(f".{path.name}.previous")
+    if not path.exists() and previous.exists():
+        os.replace(previous, path)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Asks the disk to keep what was written to a file or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
