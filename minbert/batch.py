@@ -1,0 +1,254 @@
+"""Batch and Layout: which token rows belong to which sequence, so that nothing is computed on padding.
+
+The model's linear layers, norms and embeddings work on rows (T, D) and never ask where a sequence begins.
+Only attention and pooling do, and they ask the Layout. It has two forms:
+
+- packed: the T real tokens of the batch, one sequence after the other, sorted by length. Sequences of equal
+  length form a run, and a run is a rectangle (n, S) without a mask;
+- rectangular: all B x S cells of a padded input with a boolean mask: for attention maps, 3-D masks, left
+  padding, and to compare with other implementations.
+
+Letters: B sequences, S columns of the padded input, T token rows, D features, H heads, K head size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minbert.errors import InputError
+from minbert.kernels import Attention
+
+
+class Run(NamedTuple):
+    """Consecutive sequences of equal length in a packed batch: rows `start` to `start + count * length`."""
+
+    start: int
+    count: int
+    length: int
+
+    def rows(self, values: Tensor) -> Tensor:
+        """(T, ...) -> (count, length, ...), a view."""
+        end = self.start + self.count * self.length
+        return values[self.start : end].view(self.count, self.length, *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How token rows belong to sequences; `positions` (T,) are columns of the padded input, which has `columns`.
+
+    packed: `lengths` of the sequences, longest first, kept on the host; `mask` is None.
+    rectangular: `mask` (B, S) or (B, S, S), True where a token may be looked at; `lengths` is empty.
+    """
+
+    positions: Tensor
+    columns: int
+    lengths: tuple[int, ...] = ()
+    mask: Tensor | None = None
+
+    @property
+    def packed(self) -> bool:
+        return self.mask is None
+
+    @property
+    def count(self) -> int:
+        """B, the number of sequences."""
+        return len(self.lengths) if self.packed else self.mask.shape[0]
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs of equal length of a packed layout, empty sequences left out."""
+        runs, start = [], 0
+        for length, equal in groupby(self.lengths):  # sorted, so equal lengths stand together
+            count = len(list(equal))
+            if length:
+                runs.append(Run(start, count, length))
+            start += count * length
+        return tuple(runs)
+
+    @cached_property
+    def token_mask(self) -> Tensor:
+        """rectangular: (B, S), True at real tokens; under a 3-D mask, at tokens that look or are looked at."""
+        return self.mask if self.mask.ndim == 2 else self.mask.any(dim=1) | self.mask.any(dim=2)
+
+    @cached_property
+    def attention_mask(self) -> Tensor:
+        """rectangular: the mask as attention wants it, (B, 1, 1, S) or (B, 1, S, S)."""
+        return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None, :, :]
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether a sequence without any token may stand in the batch."""
+        return 0 in self.lengths if self.packed else True
+
+    def empty(self, device: torch.device) -> Tensor:
+        """(B,), True for sequences without any token."""
+        if self.packed:
+            return torch.tensor([length == 0 for length in self.lengths], device=device)
+        return ~self.token_mask.any(dim=1)
+
+    def blocks(self, rows: Tensor) -> list[Tensor]:
+        """(T, ...) -> the rectangles (n, S, ...) that the rows consist of: one a run, or the whole batch."""
+        return [run.rows(rows) for run in self.runs] if self.packed else [rows.unflatten(0, (self.count, -1))]
+
+    def split(self, rows: Tensor, heads: int) -> list[Tensor]:
+        """(T, D) -> the rectangles that attention works on, each (n, H, S, K)."""
+        return [block.transpose(1, 2) for block in self.blocks(rows.unflatten(-1, (heads, -1)))]
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, heads: int, attention: Attention, dropout: float
+    ) -> Tensor:
+        """Attention within each sequence: query, key, value (T, D) -> context (T, D)."""
+        mask = None if self.packed else self.attention_mask
+        blocks = zip(self.split(query, heads), self.split(key, heads), self.split(value, heads), strict=True)
+        contexts = [attention(q, k, v, mask, dropout) for q, k, v in blocks]  # each (n, H, S, K)
+        if not contexts:
+            return value
+        return torch.cat([context.transpose(1, 2).flatten(2).flatten(0, 1) for context in contexts])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B token sequences as the model computes them, and the way back to the caller's order.
+
+    `token_ids`, `token_type_ids` and, where the tokenizer was given words, `word_ids` (-1 for special tokens)
+    are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i.
+    """
+
+    token_ids: Tensor
+    token_type_ids: Tensor
+    layout: Layout
+    order: Tensor
+    word_ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.layout.count
+
+    @property
+    def token_count(self) -> int:
+        """The number of real tokens (on a device other than the CPU, a rectangle's count waits for it)."""
+        return sum(self.layout.lengths) if self.layout.packed else int(self.layout.token_mask.sum())
+
+    @classmethod
+    def from_sequences(
+        cls,
+        ids: Sequence[Sequence[int]],
+        types: Sequence[Sequence[int]],
+        words: Sequence[Sequence[int]] | None = None,
+    ) -> "Batch":
+        """Packs token sequences, longest first. Raises InputError for a batch of nothing."""
+        if not ids:
+            raise InputError("the batch holds no sequence; give at least one text")
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        lengths = tuple(len(ids[i]) for i in order)
+
+        def flat(sequences: Sequence[Sequence[int]]) -> Tensor:
+            return torch.tensor([token for i in order for token in sequences[i]], dtype=torch.long)
+
+        positions = torch.cat([torch.arange(length) for length in lengths])
+        words_flat = None if words is None else flat(words)
+        return cls(
+            flat(ids), flat(types), Layout(positions, max(lengths), lengths), torch.tensor(order), words_flat
+        )
+
+    @classmethod
+    def from_padded(
+        cls,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        packed: bool = True,
+    ) -> "Batch":
+        """From tensors (B, S); the mask is 1 or True at real tokens, (B, S) or (B, S, S).
+
+        Stays a rectangle where `packed` is False, under a 3-D mask, and where a sequence's column 0 is
+        padding: the reference reads its pooler there, so that cell has to be computed too.
+        Raises InputError for shapes that do not fit together.
+        """
+        mask = _checked_mask(input_ids, attention_mask, token_type_ids)
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        count, columns = input_ids.shape
+        positions = torch.arange(columns, device=input_ids.device).expand(count, columns)
+        if not packed or mask.ndim == 3 or bool((mask.any(dim=1) & ~mask[:, 0]).any()):
+            order = torch.arange(count, device=input_ids.device)
+            return cls(
+                input_ids.flatten(), types.flatten(), Layout(positions.flatten(), columns, (), mask), order
+            )
+        lengths = mask.sum(dim=1)
+        order = lengths.argsort(descending=True, stable=True)
+        mask = mask[order]
+        layout = Layout(positions[mask], columns, tuple(lengths[order].tolist()))
+        return cls(input_ids[order][mask], types[order][mask], layout, order)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device (pinned memory is copied without waiting)."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
+        return Batch(
+            move(self.token_ids), move(self.token_type_ids), layout, move(self.order), move(self.word_ids)
+        )
+
+    def rectangular(self) -> "Batch":
+        """The same sequences as a padded rectangle, in the caller's order."""
+        if not self.layout.packed:
+            return self
+        padded = self.padded()
+        batch = Batch.from_padded(**padded, packed=False)
+        words = None if self.word_ids is None else self.pad(self.word_ids, fill=-1).flatten()
+        return replace(batch, word_ids=words)
+
+    def restore(self, per_sequence: Tensor) -> Tensor:
+        """(B, ...) in the layout's order -> (B, ...) in the caller's."""
+        if not self.layout.packed:
+            return per_sequence
+        return torch.empty_like(per_sequence).index_copy(0, self.order, per_sequence)
+
+    def pad(self, rows: Tensor, fill: float = 0) -> Tensor:
+        """(T, ...) -> (B, S, ...) in the caller's order, `fill` at padding."""
+        layout = self.layout
+        if not layout.packed:
+            cells = rows.unflatten(0, (layout.count, -1))
+            keep = layout.token_mask.reshape(layout.token_mask.shape + (1,) * (cells.ndim - 2))
+            return torch.where(keep, cells, torch.as_tensor(fill, dtype=rows.dtype, device=rows.device))
+        lengths = torch.tensor(layout.lengths, device=rows.device)
+        sequence = torch.repeat_interleave(self.order, lengths, output_size=rows.shape[0])  # (T,)
+        padded = rows.new_full((layout.count, layout.columns, *rows.shape[1:]), fill)
+        return padded.index_put((sequence, layout.positions), rows)
+
+    def padded(self) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask`, `token_type_ids`, each (B, S), in the caller's order; 0 at padding."""
+        return {
+            "input_ids": self.pad(self.token_ids),
+            "attention_mask": self.pad(torch.ones_like(self.token_ids)),
+            "token_type_ids": self.pad(self.token_type_ids),
+        }
+
+
+def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    if input_ids.ndim != 2 or 0 in input_ids.shape:
+        raise InputError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, S), both at least 1")
+    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+        raise InputError(
+            f"token_type_ids has shape {tuple(token_type_ids.shape)}; it must be that of input_ids, "
+            f"{tuple(input_ids.shape)}"
+        )
+    if attention_mask is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    count, columns = input_ids.shape
+    if tuple(attention_mask.shape) not in ((count, columns), (count, columns, columns)):
+        raise InputError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; it must be ({count}, {columns}) or "
+            f"({count}, {columns}, {columns})"
+        )
+    if attention_mask.dtype != torch.bool and not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
+        raise InputError(
+            "attention_mask holds values other than 0 and 1; give 1 at real tokens, 0 at padding"
+        )
+    return attention_mask.bool()

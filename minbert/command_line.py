@@ -1,0 +1,72 @@
+"""What both command lines share: options checked with a hint, and errors as one line with an exit status."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from minbert.errors import InputError, did_you_mean
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that names the nearest option and raises InputError instead of printing the usage."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.refuse(unknown[0], found)
+        return found
+
+    def refuse(self, word: str, found: argparse.Namespace | None = None) -> NoReturn:
+        """Raises InputError for a word that no option takes."""
+        parser = getattr(found, "parser", self)
+        options = [option for action in parser._actions for option in action.option_strings]
+        if word.startswith("-"):
+            name = word.split("=")[0]
+            raise InputError(
+                f"there is no option {name}{did_you_mean(name, options)}; see {parser.prog} --help"
+            )
+        raise InputError(f"there is nothing to do with {word!r}; see {parser.prog} --help")
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice: " in message and message.startswith("argument COMMAND"):
+            given = message.split("'")[1]
+            commands = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
+            raise InputError(
+                f"there is no command {given!r}{did_you_mean(given, commands)}; choose from {', '.join(commands)}"
+            )
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def run_command(
+    run: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | None = None
+) -> NoReturn:
+    """Runs a command line and leaves the process with its status.
+
+    Bad input (InputError, a file that cannot be read or written) is one line and status 2; Ctrl-C is 130.
+    MINBERT_TRACEBACK=1 shows where an error was raised.
+    """
+    try:
+        status = run(sys.argv[1:] if arguments is None else arguments) or 0
+        sys.stdout.flush()
+    except (InputError, OSError) as error:
+        if os.environ.get("MINBERT_TRACEBACK"):
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 128 + signal.SIGPIPE
+        else:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            status = BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    sys.exit(status)

@@ -1,0 +1,161 @@
+"""AdamW from scratch: the written-out update is the definition, one fused call is how it usually runs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from minbert.errors import InputError
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as the CS224N handout writes it.
+
+    With gradient g at step t, moments m and v from zero:
+
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        rate = lr sqrt(1 - beta2^t) / (1 - beta1^t)     with correct_bias, else rate = lr
+        p = p - rate m / (sqrt(v) + eps)                ("efficient" form, Kingma and Ba 2015, section 2)
+        p = p - lr weight_decay p
+
+    Where it differs from torch.optim.AdamW: torch decays before the update, here the updated parameter is
+    decayed; torch adds eps to sqrt(v / (1 - beta2^t)), here it is added to sqrt(v), which equals an eps of
+    eps / sqrt(1 - beta2^t) there. With weight_decay=0 and eps -> 0 both are the same.
+
+    Raises InputError for rates, betas, eps or decays outside their ranges.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        correct_bias: bool = True,
+    ):
+        defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
+        super().__init__(params, defaults)
+        for group in self.param_groups:
+            _check(group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Updates every parameter that has a gradient; returns the closure's loss, where one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for (step, device, dtype), parameters in self._by_step(group).items():
+                gradients = [parameter.grad for parameter in parameters]
+                first = [self.state[parameter]["exp_avg"] for parameter in parameters]
+                second = [self.state[parameter]["exp_avg_sq"] for parameter in parameters]
+                fused = fused_update_works(device.type, dtype) and group["lr"] * group["weight_decay"] < 0.5
+                update = fused_update if fused else written_out_update
+                update(parameters, gradients, first, second, step, group)
+        return loss
+
+    def _by_step(self, group: dict) -> dict[tuple[int, torch.device, torch.dtype], list[Tensor]]:
+        """The group's parameters with gradients, by what one call can share; counts their step."""
+        batches = defaultdict(list)
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            if parameter.grad.is_sparse:
+                raise InputError("AdamW takes dense gradients; make the embedding with sparse=False")
+            state = self.state[parameter]
+            if not state:
+                state["step"] = 0
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+            state["step"] += 1
+            batches[state["step"], parameter.device, parameter.dtype].append(parameter)
+        return batches
+
+
+def written_out_update(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first_moments: list[Tensor],
+    second_moments: list[Tensor],
+    step: int,
+    group: dict,
+) -> None:
+    """The definition, tensor by tensor, in place; see AdamW."""
+    (beta1, beta2), lr = group["betas"], group["lr"]
+    rate = lr
+    if group["correct_bias"]:
+        rate = lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+    for p, g, m, v in zip(parameters, gradients, first_moments, second_moments, strict=True):
+        m.mul_(beta1).add_(g, alpha=1 - beta1)
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        p.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-rate)
+        p.mul_(1 - lr * group["weight_decay"])
+
+
+def fused_update(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first_moments: list[Tensor],
+    second_moments: list[Tensor],
+    step: int,
+    group: dict,
+) -> None:
+    """The same update by torch's fused kernel, which decays first and adds eps to the corrected root.
+
+    With d = lr weight_decay, the kernel's rate lr (1 - d), decay weight_decay / (1 - d) and eps divided by
+    sqrt(1 - beta2^t) make its result (1 - d)(p - rate m / (sqrt(v) + eps)), the definition's.
+    """
+    (beta1, beta2), lr = group["betas"], group["lr"]
+    kept = 1 - lr * group["weight_decay"]
+    # Without bias correction: a step so late that both corrections are 1.
+    counted = float(step) if group["correct_bias"] else 1e9
+    torch._fused_adamw_(
+        parameters,
+        gradients,
+        first_moments,
+        second_moments,
+        [],
+        [torch.tensor(counted, device=parameters[0].device)] * len(parameters),
+        lr=lr * kept,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"] / kept,
+        eps=group["eps"] / (1 - beta2**counted) ** 0.5,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+@cache
+def fused_update_works(device_type: str, dtype: torch.dtype) -> bool:
+    """Whether torch's fused kernel, which is private, exists here and equals the written-out update."""
+    group = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.1)
+    start = torch.linspace(-1, 1, 8, dtype=dtype, device=device_type)
+    results = []
+    for update in (written_out_update, fused_update):
+        p, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+        try:
+            for step, correct_bias in ((1, True), (2, True), (3, False)):
+                update([p], [start.cos() * step], [m], [v], step, group | {"correct_bias": correct_bias})
+        except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+            return False
+        results.append(p)
+    return torch.allclose(*results, rtol=1e-5 if dtype.itemsize >= 4 else 1e-2, atol=0)
+
+
+def _check(group: dict) -> None:
+    beta1, beta2 = group["betas"]
+    for name, value, accepted, good in (
+        ("lr", group["lr"], "at least 0", group["lr"] >= 0),
+        ("betas", group["betas"], "two numbers from 0 to below 1", 0 <= beta1 < 1 and 0 <= beta2 < 1),
+        ("eps", group["eps"], "at least 0", group["eps"] >= 0),
+        ("weight_decay", group["weight_decay"], "at least 0", group["weight_decay"] >= 0),
+    ):
+        if not good:
+            raise InputError(f"AdamW: {name} is {value}; it must be {accepted}")

@@ -1,0 +1,163 @@
+"""Weights between files and the model: the table of names, a strict load with a full report, and the save.
+
+Only safetensors files are read; nothing in them can run code.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from minbert.errors import InputError
+from minbert.files import atomic_write
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+# Module in minbert, in Hugging Face's BertModel, in the CS224N starter code; {} is the layer's number.
+MODULE_NAMES = (
+    ("embeddings.word", "embeddings.word_embeddings", "word_embedding"),
+    ("embeddings.position", "embeddings.position_embeddings", "pos_embedding"),
+    ("embeddings.token_type", "embeddings.token_type_embeddings", "tk_type_embedding"),
+    ("embeddings.norm", "embeddings.LayerNorm", "embed_layer_norm"),
+    ("encoder.layers.{}.attention.query", "encoder.layer.{}.attention.self.query", "bert_layers.{}.self_attention.query"),
+    ("encoder.layers.{}.attention.key", "encoder.layer.{}.attention.self.key", "bert_layers.{}.self_attention.key"),
+    ("encoder.layers.{}.attention.value", "encoder.layer.{}.attention.self.value", "bert_layers.{}.self_attention.value"),
+    ("encoder.layers.{}.attention.output", "encoder.layer.{}.attention.output.dense", "bert_layers.{}.attention_dense"),
+    ("encoder.layers.{}.attention_norm", "encoder.layer.{}.attention.output.LayerNorm", "bert_layers.{}.attention_layer_norm"),
+    ("encoder.layers.{}.feed_forward.intermediate", "encoder.layer.{}.intermediate.dense", "bert_layers.{}.interm_dense"),
+    ("encoder.layers.{}.feed_forward.output", "encoder.layer.{}.output.dense", "bert_layers.{}.out_dense"),
+    ("encoder.layers.{}.feed_forward_norm", "encoder.layer.{}.output.LayerNorm", "bert_layers.{}.out_layer_norm"),
+    ("pooler.dense", "pooler.dense", "pooler_dense"),
+)  # fmt: skip
+_TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
+_TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
+# Parts of BERT checkpoints that are no part of the encoder: pre-training and task heads, an old buffer.
+_IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load found, by tensor name: `renamed` from an older spelling, `ignored` as no part of the encoder.
+
+    `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack.
+    """
+
+    loaded: tuple[str, ...]
+    renamed: tuple[str, ...]
+    ignored: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def our_name(name: str) -> str:
+    """A tensor's name in this model, from its name in a file: `bert.` prefixes, gamma and beta understood."""
+    name = name.removeprefix("bert.")
+    module, _, kind = name.rpartition(".")
+    if module.rpartition(".")[2] == "LayerNorm":
+        kind = {"gamma": "weight", "beta": "bias"}.get(kind, kind)
+    return f"{_translate(module, _TO_OURS)}.{kind}" if module else name
+
+
+def hugging_face_name(name: str) -> str:
+    """The name of one of our tensors in a file of transformers' BertModel."""
+    module, _, kind = name.rpartition(".")
+    return f"{_translate(module, _TO_HUGGING_FACE)}.{kind}"
+
+
+def _translate(module: str, table: dict[str, str]) -> str:
+    pattern = re.sub(r"\.\d+\.", ".{}.", module, count=1)
+    number = re.search(r"\.(\d+)\.", module)
+    translated = table.get(pattern, module)
+    return translated.format(number[1]) if number and pattern in table else translated
+
+
+def load_weights(model: nn.Module, folder: Path) -> LoadReport:
+    """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
+
+    Raises InputError that lists every missing, unexpected and mis-shaped tensor at once; nothing is loaded then.
+    """
+    files = _weight_files(folder)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found: dict[str, Tensor] = {}
+    renamed, ignored, problems = [], [], []
+    for path in files:
+        for name, tensor in read_tensors(path).items():
+            ours = our_name(name)
+            if _IGNORED.fullmatch(name.removeprefix("bert.")):
+                ignored.append(name)
+            elif ours not in expected:
+                problems.append(f"unexpected {name} {tuple(tensor.shape)}")
+            elif ours in found:
+                problems.append(f"{name} stands for {ours}, which another tensor gave already")
+            elif tuple(tensor.shape) != expected[ours]:
+                problems.append(f"{name} has shape {tuple(tensor.shape)}; config.json says {expected[ours]}")
+                found[ours] = tensor
+            else:
+                found[ours] = tensor
+                if hugging_face_name(ours) != name.removeprefix("bert."):
+                    renamed.append(name)
+    missing = [name for name in expected if name not in found]
+    problems += [f"missing {hugging_face_name(name)}" for name in missing if not _may_lack(name, missing)]
+    if problems:
+        raise InputError(
+            f"{folder} does not hold the weights that its config.json describes: {'; '.join(problems)}; "
+            f"check num_hidden_layers, hidden_size and vocab_size, or fetch the folder again"
+        )
+    copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
+    model.load_state_dict(copies, strict=False, assign=True)
+    return LoadReport(tuple(found), tuple(renamed), tuple(ignored), tuple(missing))
+
+
+def _may_lack(name: str, missing: list[str]) -> bool:
+    """The pooler may be missing, but only as a whole."""
+    return name.startswith("pooler.") and {"pooler.dense.weight", "pooler.dense.bias"} <= set(missing)
+
+
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are."""
+    tensors = {hugging_face_name(name): tensor for name, tensor in model.state_dict().items()}
+    write_tensors(tensors, folder / WEIGHTS_FILE)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file as transformers wants it (metadata `format: pt`), whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path, "wb") as file:
+        file.write(save(plain, metadata={"format": "pt"}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, memory-mapped. Raises InputError for a missing or damaged file."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; fetch the folder again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged ({error}); fetch it again") from None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """model.safetensors, or the shards that its index names."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    index = folder / INDEX_FILE
+    if index.is_file():
+        try:
+            return [
+                folder / name
+                for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            ]
+        except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
+            raise InputError(f"{index} holds no weight_map; fetch the folder again") from None
+    pickled = (
+        " (pytorch_model.bin is a pickle, which is not read)"
+        if (folder / "pytorch_model.bin").is_file()
+        else ""
+    )
+    raise InputError(f"{folder} holds no {WEIGHTS_FILE}{pickled}; fetch the folder with its safetensors file")
