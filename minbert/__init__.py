@@ -16,11 +16,14 @@ _HOME = {
     "atomic_folder": "files",
     "atomic_write": "files",
     "did_you_mean": "errors",
+    "find_folder": "hub",
     "normalize": "pooling",
     "pool": "pooling",
+    "read_tensors": "weights",
     "restore_folder": "files",
     "run_command": "command_line",
     "schedule_factor": "schedule",
+    "write_tensors": "weights",
 }
 __all__ = list(_HOME)
 __version__ = "0.1.0"

@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How token rows belong to sequences; `positions` (T,) are columns of the padded input, which has `columns`.
+    """How token rows belong to sequences; `positions` (T,) are columns of the padded input of `columns`.
 
     packed: `lengths` of the sequences, longest first, kept on the host; `mask` is None.
     rectangular: `mask` (B, S) or (B, S, S), True where a token may be looked at; `lengths` is empty.
@@ -72,7 +72,7 @@ class Layout:
 
     @cached_property
     def token_mask(self) -> Tensor:
-        """rectangular: (B, S), True at real tokens; under a 3-D mask, at tokens that look or are looked at."""
+        """rectangular: (B, S), True at real tokens; under a 3-D mask, at those that look or are looked at."""
         return self.mask if self.mask.ndim == 2 else self.mask.any(dim=1) | self.mask.any(dim=2)
 
     @cached_property
@@ -223,7 +223,7 @@ class Batch:
         return padded.index_put((sequence, layout.positions), rows)
 
     def padded(self) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask`, `token_type_ids`, each (B, S), in the caller's order; 0 at padding."""
+        """`input_ids`, `attention_mask`, `token_type_ids`, (B, S) in the caller's order, 0 at padding."""
         return {
             "input_ids": self.pad(self.token_ids),
             "attention_mask": self.pad(torch.ones_like(self.token_ids)),

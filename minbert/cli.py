@@ -88,20 +88,25 @@ def encode_file(options: argparse.Namespace) -> None:
     count = sum(1 for _ in read_lines(options.input))
     if not count:
         raise InputError(f"{options.input} is empty; give a file with one sentence a line")
-    if Path(options.output).is_dir():
-        raise InputError(f"{options.output} is a folder; give the name of a .npy file")
+    output = Path(options.output)
+    if output.exists() and not output.is_file():
+        raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
     encoder = load_encoder(options)
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, encoder.size)}
     # disable=None shows the bar only on a terminal
-    with atomic_write(options.output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
+    with atomic_write(output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
         np.lib.format.write_array_header_1_0(file, header)
+        written = 0
         for vectors in encoder.stream(read_lines(options.input), options.precision):
             file.write(vectors.astype("<f4", copy=False).tobytes())
+            written += len(vectors)
             bar.update(len(vectors))
+        if written != count:
+            raise InputError(f"{options.input} had {count} lines, then {written}; give a file that stays")
 
 
 def read_lines(path: str) -> Iterator[str]:
-    """The lines of a UTF-8 file without their ends. Raises InputError with the number of a line that is not UTF-8."""
+    """The lines of a UTF-8 file, without their ends. Raises InputError that names a line in another code."""
     if not Path(path).exists():
         raise InputError(f"there is no file {path}; give a text file with one sentence a line")
     if Path(path).is_dir():
@@ -126,14 +131,16 @@ def print_similarity(options: argparse.Namespace) -> None:
 
 
 def print_inspection(options: argparse.Namespace) -> None:
+    from minbert.hub import find_folder
     from minbert.model import BertModel
     from minbert.sentence import read_modules
 
-    model = BertModel.from_pretrained(options.weights)
+    folder = find_folder(options.weights)
+    model = BertModel.from_pretrained(folder)
     report = model.load_report
     sizes = {name: value for name, value in model.config.to_dict().items() if name not in model.config.extra}
     tensors = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    modules = read_modules(Path(options.weights))
+    modules = read_modules(folder)
     modules["projection"] = modules["projection"] and modules["projection"].linear.out_features
     facts = {
         "config": sizes,

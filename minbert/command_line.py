@@ -14,10 +14,14 @@ INTERRUPTED = 130
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that names the nearest option and raises InputError instead of printing the usage."""
+    """An argument parser that names the nearest option and raises InputError, never prints the usage."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.words = list(sys.argv[1:] if args is None else args)  # for the hints of `error`
+        return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
         found, unknown = self.parse_known_args(args, namespace)
@@ -37,12 +41,17 @@ class CommandParser(argparse.ArgumentParser):
         raise InputError(f"there is nothing to do with {word!r}; see {parser.prog} --help")
 
     def error(self, message: str) -> NoReturn:
-        if "invalid choice: " in message and message.startswith("argument COMMAND"):
-            given = message.split("'")[1]
+        if message.startswith("argument COMMAND: invalid choice"):
+            given = next(word for word in self.words if not word.startswith("-"))
             commands = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
             raise InputError(
-                f"there is no command {given!r}{did_you_mean(given, commands)}; choose from {', '.join(commands)}"
+                f"there is no command {given!r}{did_you_mean(given, commands)}; "
+                f"choose from {', '.join(commands)}"
             )
+        if message.startswith("the following arguments are required"):  # often for a name that is misspelt
+            for word in self.words:
+                if word.startswith("--") and word.split("=")[0] not in self._option_string_actions:
+                    self.refuse(word)
         raise InputError(f"{message}; see {self.prog} --help")
 
 

@@ -1,4 +1,4 @@
-"""BertConfig: the sizes of a BERT, to and from the `config.json` of the Hugging Face format. No torch here."""
+"""BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here."""
 
 import json
 from dataclasses import dataclass, field, fields
@@ -54,10 +54,9 @@ class BertConfig:
             raise InputError(
                 f'hidden_act is {self.hidden_act!r}; only "gelu" (by the error function) is supported'
             )
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(
-                f"pad_token_id {self.pad_token_id} is outside the vocabulary of {self.vocab_size}"
-            )
+        pad = self.pad_token_id
+        if pad is not None and not (type(pad) is int and 0 <= pad < self.vocab_size):
+            raise InputError(f"pad_token_id is {pad!r}; it must be null or from 0 to {self.vocab_size - 1}")
 
     @property
     def head_size(self) -> int:

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from minbert.errors import InputError
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -16,6 +18,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     the temporary one is removed.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a folder or a device; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
@@ -25,9 +29,11 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk says which file it had no room for
         raise
     sync_folder(path.parent)
 
@@ -40,6 +46,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     `restore_folder` puts it back.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give the name of a folder")
     partial, previous = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.previous")
     restore_folder(path)
     shutil.rmtree(partial, ignore_errors=True)
@@ -53,6 +61,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        restore_folder(path)
         raise
     sync_folder(path.parent)
     shutil.rmtree(previous, ignore_errors=True)

@@ -15,6 +15,5 @@ def find_folder(source: str | Path) -> Path:
     beside = Path("checkpoints") / path
     if beside.is_dir():
         return beside
-    raise InputError(
-        f"there is no folder {source} or {beside}; give a folder with config.json and model.safetensors"
-    )
+    tried = f"{source}" if path.is_absolute() else f"{source} or {beside}"
+    raise InputError(f"there is no folder {tried}; give one with config.json and model.safetensors")

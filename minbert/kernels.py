@@ -1,4 +1,4 @@
-"""The three computations that decide a BERT's speed, each written out ("reference") and as one call ("fused").
+"""The three computations that decide a BERT's speed, written out ("reference") and in one call ("fused").
 
 Shapes: B sequences, H heads, S tokens, K head size. One switch serves the whole model; both sets agree
 at every stage, which the tests check.
@@ -51,13 +51,13 @@ def attention_probabilities(query: Tensor, key: Tensor, mask: Tensor | None) -> 
 def attention_reference(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
 ) -> Tensor:
-    """Attention as in the paper: probabilities, dropout on them, weighted sum of the values. -> (B, H, S, K)"""
+    """As in the paper: probabilities, dropout on them, weighted sum of the values. -> (B, H, S, K)"""
     probabilities = attention_probabilities(query, key, mask)
     return F.dropout(probabilities, dropout, training=dropout > 0).to(value.dtype) @ value
 
 
 def attention_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """The same by torch's `scaled_dot_product_attention`, which may not return NaN for empty rows. -> (B, H, S, K)"""
+    """The same by torch's kernel, whose NaN for empty rows is kept out. -> (B, H, S, K)"""
     if mask is None:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     empty = ~mask.any(dim=-1, keepdim=True)

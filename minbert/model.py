@@ -1,6 +1,6 @@
 """BertModel: embeddings, encoder and pooler in one, loaded from and saved to Hugging Face folders."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from minbert.config import BertConfig
 from minbert.embeddings import Embeddings, LayerNorm
 from minbert.encoder import Encoder
 from minbert.errors import InputError
-from minbert.files import atomic_folder
 from minbert.hub import find_folder
 from minbert.kernels import find_kernels
 from minbert.pooling import Pooler
@@ -46,7 +45,8 @@ class BertOutput:
                 "and train it"
             )
         rows = self.packed.to(torch.promote_types(self.packed.dtype, self.pooler.dense.weight.dtype))
-        return self.batch.restore(self.pooler(rows, self.batch.layout))
+        vectors = self.batch.restore(self.pooler(rows, self.batch.layout))
+        return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
     @cached_property
     def hidden_states(self) -> tuple[Tensor, ...] | None:
@@ -61,7 +61,7 @@ class BertOutput:
 
 
 class BertModel(nn.Module):
-    """The encoder of Devlin et al. 2018. B sequences, S columns, T token rows, D hidden size, L layers, H heads.
+    """The encoder of Devlin et al. 2018. B sequences, S columns, T token rows, D hidden size, L layers.
 
     `BertModel(config)` is a fresh model in training mode; `from_pretrained` loads one in evaluation mode.
     """
@@ -108,8 +108,8 @@ class BertModel(nn.Module):
     ) -> BertOutput:
         """A Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
 
-        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). Raises InputError for an empty batch, shapes
-        that do not fit, ids outside the vocabulary, and sequences longer than the position embeddings.
+        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). Raises InputError for an empty batch,
+        shapes that do not fit, ids outside the vocabulary, and sequences longer than the position embeddings.
         """
         batch = input_ids
         if not isinstance(batch, Batch):
@@ -128,8 +128,8 @@ class BertModel(nn.Module):
         config, columns = self.config, batch.layout.columns
         if columns > config.max_position_embeddings:
             raise InputError(
-                f"the batch has sequences of {columns} tokens; this model takes {config.max_position_embeddings}: "
-                f"tokenize with max_length={config.max_position_embeddings}"
+                f"the batch has sequences of {columns} tokens; this model takes "
+                f"{config.max_position_embeddings}: tokenize with max_length={config.max_position_embeddings}"
             )
         if batch.token_ids.device.type != "cpu" or not len(batch.token_ids):
             return  # on an accelerator a look at the values would wait for the device
@@ -143,12 +143,17 @@ class BertModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, kernels: str = "fused", pooler: str | None = None
+        cls,
+        source: str | Path,
+        kernels: str = "fused",
+        pooler: str | None = None,
+        config: BertConfig | None = None,
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
         `pooler="random"` makes a fresh pooler where the weights hold none; otherwise reading `pooler_output`
-        of such a model is refused. `load_report` says what was renamed, ignored or missing.
+        of such a model is refused. `config` takes the place of the folder's, for other dropout rates say.
+        `load_report` says what was renamed, ignored or missing.
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message.
         """
         if pooler not in (None, "random"):
@@ -156,7 +161,7 @@ class BertModel(nn.Module):
                 f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing'
             )
         folder = find_folder(source)
-        config = BertConfig.from_folder(folder)
+        config = config or BertConfig.from_folder(folder)
         with torch.device("meta"):
             model = cls(config, kernels)
         model.load_report = load_weights(model, folder)
@@ -169,7 +174,11 @@ class BertModel(nn.Module):
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors` as transformers' BertModel does, whole or not at all."""
-        with atomic_folder(folder) as partial:
-            self.config.save(partial)
-            save_weights(self, partial)
+        """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.
+
+        Other files in the folder, such as a tokenizer's, stay.
+        """
+        facts = {"architectures": ["BertModel"], "dtype": str(next(self.parameters()).dtype).split(".")[1]}
+        extra = {name: value for name, value in self.config.extra.items() if name != "torch_dtype"}
+        save_weights(self, Path(folder))
+        replace(self.config, extra=extra | facts).save(folder)

@@ -40,8 +40,11 @@ class AdamW(Optimizer):
     ):
         defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
         super().__init__(params, defaults)
-        for group in self.param_groups:
-            _check(group)
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Adds a group; torch calls this for the first ones too. Raises InputError as the class does."""
+        super().add_param_group(param_group)
+        _check(self.param_groups[-1])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -51,16 +54,18 @@ class AdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for (step, device, dtype), parameters in self._by_step(group).items():
-                gradients = [parameter.grad for parameter in parameters]
+            for (step, device, dtype, in_order), parameters in self._by_step(group).items():
+                gradients = [parameter.grad.contiguous() for parameter in parameters]
                 first = [self.state[parameter]["exp_avg"] for parameter in parameters]
                 second = [self.state[parameter]["exp_avg_sq"] for parameter in parameters]
-                fused = fused_update_works(device.type, dtype) and group["lr"] * group["weight_decay"] < 0.5
+                # The fused kernel walks over memory, and divides by 1 - lr weight_decay.
+                fused = in_order and group["lr"] * group["weight_decay"] < 0.5
+                fused = fused and fused_update_works(device.type, dtype)
                 update = fused_update if fused else written_out_update
                 update(parameters, gradients, first, second, step, group)
         return loss
 
-    def _by_step(self, group: dict) -> dict[tuple[int, torch.device, torch.dtype], list[Tensor]]:
+    def _by_step(self, group: dict) -> dict[tuple[int, torch.device, torch.dtype, bool], list[Tensor]]:
         """The group's parameters with gradients, by what one call can share; counts their step."""
         batches = defaultdict(list)
         for parameter in group["params"]:
@@ -74,7 +79,8 @@ class AdamW(Optimizer):
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
             state["step"] += 1
-            batches[state["step"], parameter.device, parameter.dtype].append(parameter)
+            in_order = all(t.is_contiguous() for t in (parameter, state["exp_avg"], state["exp_avg_sq"]))
+            batches[state["step"], parameter.device, parameter.dtype, in_order].append(parameter)
         return batches
 
 

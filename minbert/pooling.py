@@ -1,10 +1,10 @@
-"""From token rows to one vector a sentence: cls, pooler, mean or max; L1 or L2 normalisation; a projection."""
+"""From token rows to one vector a sentence: cls, pooler, mean or max; normalisation; a projection."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.batch import Batch, Layout
+from minbert.batch import Layout
 from minbert.errors import InputError, did_you_mean
 
 POOLINGS = ("cls", "pooler", "mean", "max")
@@ -28,7 +28,7 @@ def mean_rows(rows: Tensor, layout: Layout) -> Tensor:
 
 
 def max_rows(rows: Tensor, layout: Layout) -> Tensor:
-    """The maximum of each feature over real tokens, zeros for an empty sequence; (T, D) -> (B, D) in layout order."""
+    """The maximum over real tokens, zeros for an empty sequence; (T, D) -> (B, D) in layout order."""
 
     def maximum(block: Tensor, mask: Tensor | None) -> Tensor:
         return block.amax(dim=1) if mask is None else block.masked_fill(~mask, -torch.inf).amax(dim=1)
@@ -73,7 +73,8 @@ def pool(output, pooling: str) -> Tensor:
     reductions = {"cls": first_rows, "mean": mean_rows, "max": max_rows}
     if pooling not in reductions:
         raise InputError(
-            f"pooling {pooling!r} does not exist; choose from {', '.join(POOLINGS)}{did_you_mean(pooling, POOLINGS)}"
+            f"pooling {pooling!r} does not exist; choose from {', '.join(POOLINGS)}"
+            f"{did_you_mean(pooling, POOLINGS)}"
         )
     rows = output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
     return output.batch.restore(reductions[pooling](rows, output.batch.layout))
@@ -94,7 +95,7 @@ def normalize(vectors: Tensor, kind: str | None) -> Tensor:
 
 
 class Projection(nn.Module):
-    """A linear layer to another size, then tanh or nothing; what sentence-transformers calls its Dense module."""
+    """A linear layer to another size, then tanh or nothing; the Dense module of sentence-transformers."""
 
     ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda x: x}
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions from a step to the factor on the base rate. Nothing to save or resume."""
+"""Learning-rate schedules: from a step to the factor on the base rate. Nothing to save or resume."""
 
 import math
 
@@ -27,7 +27,8 @@ def schedule_factor(name: str, step: int, total: int, warmup: int = 0) -> float:
     """
     if name not in SCHEDULES:
         raise InputError(
-            f"schedule {name!r} does not exist; choose from {', '.join(SCHEDULES)}{did_you_mean(name, SCHEDULES)}"
+            f"schedule {name!r} does not exist; choose from {', '.join(SCHEDULES)}"
+            f"{did_you_mean(name, SCHEDULES)}"
         )
     if step < warmup:
         return (step + 1) / warmup

@@ -19,6 +19,7 @@ from minbert.weights import read_tensors
 PRECISIONS = ("fp32", "bf16", "auto")
 BATCH_TOKENS = 4096  # larger batches gain nothing on two cores
 CHUNK = 4096  # texts sorted by length together; bounds the memory of a stream
+MODULES = ("Transformer", "Pooling", "Dense", "Normalize")  # of a sentence-transformers folder
 FROM_FOLDER = "from the folder"
 
 
@@ -119,7 +120,7 @@ class SentenceEncoder:
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of sequences in batches of at most `budget` tokens, longest first; a longer one stands alone."""
+    """Indices of sequences in batches of at most `budget` tokens, longest first; a longer one is alone."""
     batches: list[list[int]] = []
     tokens = budget + 1
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -136,56 +137,72 @@ def read_modules(folder: Path) -> dict:
 
     Reads the dialects of versions 2 to 6. Raises InputError for a module or a pooling that is not known.
     """
-    found = {"pooling": "mean", "normalize": None, "projection": None, "max_length": None}
-    if (folder / "sentence_bert_config.json").is_file():
-        found["max_length"] = _read_json(folder / "sentence_bert_config.json").get("max_seq_length")
-    if not (folder / "modules.json").is_file():
+    found = {"pooling": "mean", "normalize": None, "projection": None, "max_length": _max_length(folder)}
+    path = folder / "modules.json"
+    if not path.is_file():
         return found
-    for module in _read_json(folder / "modules.json"):
-        kind, path = module["type"].rpartition(".")[2], folder / module["path"]
+    try:
+        modules = [(entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in _read_json(path)]
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"{path} is no list of modules with type and path; fetch the folder again") from None
+    kinds = [kind for kind, _ in modules]
+    if kinds != [kind for kind in MODULES if kind in kinds]:
+        raise InputError(
+            f"{path} asks for {', '.join(kinds)}; {', '.join(MODULES)} are supported, in this order"
+        )
+    for kind, module in modules:
         if kind == "Pooling":
-            found["pooling"] = _pooling_name(_read_json(path / "config.json"), path)
+            found["pooling"] = _pooling_name(module / "config.json")
+        elif kind == "Dense":
+            found["projection"] = _read_projection(module)
         elif kind == "Normalize":
             found["normalize"] = "l2"
-        elif kind == "Dense":
-            found["projection"] = _read_projection(path)
-        elif kind != "Transformer":
-            raise InputError(f"{folder / 'modules.json'} asks for {module['type']}; Transformer, Pooling, Dense and "
-                             f"Normalize are supported")  # fmt: skip
     return found
 
 
-def _pooling_name(settings: dict, path: Path) -> str:
-    names = {
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_max_tokens": "max",
-    }
-    chosen = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value]
+def _max_length(folder: Path) -> int | None:
+    """The length that sentences are cut to: from `max_seq_length`, or from where version 6 writes it."""
+    for name, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
+        length = _read_settings(folder / name).get(key) if (folder / name).is_file() else None
+        if length is not None:
+            return int(length)
+    return None
+
+
+def _pooling_name(path: Path) -> str:
+    settings = _read_settings(path)
+    prefix = "pooling_mode_"
+    chosen = [key.removeprefix(prefix) for key, on in settings.items() if key.startswith(prefix) and on]
     if "pooling_mode" in settings:  # the dialect of version 6
-        chosen = [
-            f"pooling_mode_{settings['pooling_mode']}"
-            + ("_token" if settings["pooling_mode"] == "cls" else "_tokens")
-        ]
-    if len(chosen) != 1 or chosen[0] not in names:
-        raise InputError(
-            f"{path / 'config.json'} asks for {chosen or 'no pooling'}; one of cls, mean, max is supported"
-        )
+        chosen = [settings["pooling_mode"]]
+    names = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
+    names |= {"max": "max", "max_tokens": "max"}
+    if len(chosen) != 1 or str(chosen[0]) not in names:
+        raise InputError(f"{path} asks for the pooling {chosen}; one of cls, mean, max is supported")
     return names[chosen[0]]
 
 
-def _read_projection(path: Path) -> Projection:
-    settings = _read_json(path / "config.json")
-    activation = (
-        settings.get("activation_function", "torch.nn.modules.activation.Tanh").rpartition(".")[2].lower()
-    )
-    bias = bool(settings.get("bias", True))
-    projection = Projection(settings["in_features"], settings["out_features"], activation, bias)
-    tensors = {
-        name: tensor.float().clone() for name, tensor in read_tensors(path / "model.safetensors").items()
-    }
-    projection.load_state_dict(tensors)
+def _read_projection(folder: Path) -> Projection:
+    settings = _read_settings(folder / "config.json")
+    activation = settings.get("activation_function", "Tanh").rpartition(".")[2].lower()
+    tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
+    try:
+        sizes = settings["in_features"], settings["out_features"]
+        projection = Projection(*sizes, activation, bool(settings.get("bias", True)))
+        projection.load_state_dict(tensors)  # copies
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder} holds no Dense module ({error}); fetch the folder again") from None
     return projection.eval()
+
+
+def _read_settings(path: Path) -> dict:
+    settings = _read_json(path)
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} holds a {type(settings).__name__}; it must hold one JSON object")
+    return settings
 
 
 def _read_json(path: Path):

@@ -1,4 +1,4 @@
-"""Text -> token ids, around the `tokenizers` library: the WordPiece of BERT with our own truncation, no padding.
+"""Text -> token ids, around the `tokenizers` library: BERT's WordPiece with our own truncation, no padding.
 
 What a file bakes in of truncation and padding is switched off: a tokenizer.json that pads everything to 128
 tokens (as that of all-MiniLM-L6-v2 does) must not decide what the model computes.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.models import WordPiece
 
 from minbert.batch import Batch
 from minbert.errors import InputError
@@ -19,7 +20,7 @@ from minbert.hub import find_folder
 
 
 class TokenSequence(NamedTuple):
-    """One text or pair as ids: [CLS] a [SEP] or [CLS] a [SEP] b [SEP]; `words` maps tokens to words, -1 none."""
+    """[CLS] a [SEP] or [CLS] a [SEP] b [SEP] as ids; `words` maps tokens to words, -1 is none."""
 
     ids: list[int]
     types: list[int]
@@ -28,7 +29,7 @@ class TokenSequence(NamedTuple):
 
 
 class Tokenizer:
-    """BERT's tokenizer. `tokenizer(texts)` is a packed Batch, `tokenizer.encode(texts)` the sequences for it."""
+    """BERT's tokenizer. `tokenizer(texts)` is a packed Batch, `tokenizer.encode(texts)` its sequences."""
 
     def __init__(self, backend: tokenizers.Tokenizer, lowercase: bool = True):
         backend.no_truncation()
@@ -45,22 +46,23 @@ class Tokenizer:
         folder = find_folder(source)
         settings = _settings(folder / "tokenizer_config.json")
         lowercase = bool(settings.get("do_lower_case", True))
-        if (folder / "tokenizer.json").is_file():
-            try:
-                return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), lowercase)
-            except Exception as error:  # the library raises Exception itself
-                raise InputError(
-                    f"{folder / 'tokenizer.json'} is damaged ({error}); fetch it again"
-                ) from None
-        if (folder / "vocab.txt").is_file():
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            path = folder / "vocab.txt"
+        if not path.is_file():
+            raise InputError(f"{folder} holds no tokenizer.json and no vocab.txt; fetch the folder again")
+        try:
+            if path.name == "tokenizer.json":
+                return cls(tokenizers.Tokenizer.from_file(str(path)), lowercase)
             backend = BertWordPieceTokenizer(
-                str(folder / "vocab.txt"),
+                WordPiece.read_file(str(path)),
                 lowercase=lowercase,
                 handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
                 strip_accents=settings.get("strip_accents"),
             )
             return cls(backend._tokenizer, lowercase)
-        raise InputError(f"{folder} holds no tokenizer.json and no vocab.txt; fetch the folder again")
+        except Exception as error:  # the library raises Exception itself
+            raise InputError(f"{path} is damaged ({error}); fetch it again") from None
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int = 8000) -> "Tokenizer":

@@ -19,22 +19,28 @@ from minbert.files import atomic_write
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
-# Module in minbert, in Hugging Face's BertModel, in the CS224N starter code; {} is the layer's number.
-MODULE_NAMES = (
+# A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
+_LAYER_NAMES = (
+    ("attention.query", "attention.self.query", "self_attention.query"),
+    ("attention.key", "attention.self.key", "self_attention.key"),
+    ("attention.value", "attention.self.value", "self_attention.value"),
+    ("attention.output", "attention.output.dense", "attention_dense"),
+    ("attention_norm", "attention.output.LayerNorm", "attention_layer_norm"),
+    ("feed_forward.intermediate", "intermediate.dense", "interm_dense"),
+    ("feed_forward.output", "output.dense", "out_dense"),
+    ("feed_forward_norm", "output.LayerNorm", "out_layer_norm"),
+)
+MODULE_NAMES = (  # {} is the layer's number
     ("embeddings.word", "embeddings.word_embeddings", "word_embedding"),
     ("embeddings.position", "embeddings.position_embeddings", "pos_embedding"),
     ("embeddings.token_type", "embeddings.token_type_embeddings", "tk_type_embedding"),
     ("embeddings.norm", "embeddings.LayerNorm", "embed_layer_norm"),
-    ("encoder.layers.{}.attention.query", "encoder.layer.{}.attention.self.query", "bert_layers.{}.self_attention.query"),
-    ("encoder.layers.{}.attention.key", "encoder.layer.{}.attention.self.key", "bert_layers.{}.self_attention.key"),
-    ("encoder.layers.{}.attention.value", "encoder.layer.{}.attention.self.value", "bert_layers.{}.self_attention.value"),
-    ("encoder.layers.{}.attention.output", "encoder.layer.{}.attention.output.dense", "bert_layers.{}.attention_dense"),
-    ("encoder.layers.{}.attention_norm", "encoder.layer.{}.attention.output.LayerNorm", "bert_layers.{}.attention_layer_norm"),
-    ("encoder.layers.{}.feed_forward.intermediate", "encoder.layer.{}.intermediate.dense", "bert_layers.{}.interm_dense"),
-    ("encoder.layers.{}.feed_forward.output", "encoder.layer.{}.output.dense", "bert_layers.{}.out_dense"),
-    ("encoder.layers.{}.feed_forward_norm", "encoder.layer.{}.output.LayerNorm", "bert_layers.{}.out_layer_norm"),
+    *(
+        (f"encoder.layers.{{}}.{ours}", f"encoder.layer.{{}}.{hugging_face}", f"bert_layers.{{}}.{course}")
+        for ours, hugging_face, course in _LAYER_NAMES
+    ),
     ("pooler.dense", "pooler.dense", "pooler_dense"),
-)  # fmt: skip
+)
 _TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
 _TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
 # Parts of BERT checkpoints that are no part of the encoder: pre-training and task heads, an old buffer.
@@ -43,7 +49,7 @@ _IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load found, by tensor name: `renamed` from an older spelling, `ignored` as no part of the encoder.
+    """What a load found, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
 
     `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack.
     """
@@ -79,7 +85,7 @@ def _translate(module: str, table: dict[str, str]) -> str:
 def load_weights(model: nn.Module, folder: Path) -> LoadReport:
     """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
 
-    Raises InputError that lists every missing, unexpected and mis-shaped tensor at once; nothing is loaded then.
+    Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
     files = _weight_files(folder)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -92,6 +98,9 @@ def load_weights(model: nn.Module, folder: Path) -> LoadReport:
                 ignored.append(name)
             elif ours not in expected:
                 problems.append(f"unexpected {name} {tuple(tensor.shape)}")
+            elif not tensor.is_floating_point():
+                problems.append(f"{name} holds {tensor.dtype}, not floating-point numbers")
+                found[ours] = tensor
             elif ours in found:
                 problems.append(f"{name} stands for {ours}, which another tensor gave already")
             elif tuple(tensor.shape) != expected[ours]:

@@ -1,0 +1,85 @@
+"""From examples to batches: by length in training, by token budget in evaluation, packed without padding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minbert import Batch, TokenSequence
+from multitask.data.readers import Example
+
+BUCKET_BATCHES = (
+    50  # sorting within 50 batches leaves 3 % padding to a padded model, and the order random enough
+)
+
+
+class TokenizedExample(NamedTuple):
+    """An example with its token sequences: one, or the two towers of a pair."""
+
+    example: Example
+    sides: tuple[TokenSequence, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens to compute."""
+        return sum(len(side.ids) for side in self.sides)
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """What a step needs: model inputs, targets (B,), and which examples they are.
+
+    `inputs` holds B sequences, or 2B where pairs run through two towers: all first texts, then all second ones.
+    """
+
+    inputs: Batch
+    targets: Tensor
+    example_ids: tuple[str, ...] = field(repr=False)
+
+    def to(self, device: torch.device) -> "TaskBatch":
+        return TaskBatch(self.inputs.to(device), self.targets.to(device, non_blocking=True), self.example_ids)
+
+
+def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
+    """All first sides, then all second ones, as one packed batch of B or 2B sequences."""
+    sequences = [side for sides in zip(*examples, strict=True) for side in sides]
+    return Batch.from_sequences([s.ids for s in sequences], [s.types for s in sequences])
+
+
+def shuffled_batches(
+    lengths: Sequence[int], size: int, generator: torch.Generator, token_budget: int | None = None
+) -> list[list[int]]:
+    """One epoch of example indices: every index once, batches of like lengths, all in random order.
+
+    The data are shuffled, cut into buckets of BUCKET_BATCHES batches, sorted by length within each bucket and
+    cut into batches of `size` examples, or of at most `token_budget` tokens; then the batches are shuffled.
+    """
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(order), size * BUCKET_BATCHES):
+        bucket = sorted(order[start : start + size * BUCKET_BATCHES], key=lengths.__getitem__)
+        if token_budget is None:
+            batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
+        else:
+            batches += cut_by_tokens(bucket, lengths, token_budget)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Every index once, longest first, in batches of at most `token_budget` tokens: for evaluation."""
+    return cut_by_tokens(sorted(range(len(lengths)), key=lambda i: -lengths[i]), lengths, token_budget)
+
+
+def cut_by_tokens(indices: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Cuts a sequence of indices into batches of at most `token_budget` tokens; a longer example stands alone."""
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in indices:
+        if not batches or tokens + lengths[index] > token_budget:
+            batches.append([])
+            tokens = 0
+        batches[-1].append(index)
+        tokens += lengths[index]
+    return batches

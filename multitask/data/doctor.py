@@ -1,0 +1,304 @@
+"""What is in the data files and what is doubtful about it: sizes, labels, lengths, duplicates, overlaps.
+
+Two texts are compared in one of two ways. `spacing_key` (lower case, runs of whitespace as one space) finds
+the same text; it is used inside a file. `word_key` (the text's ASCII letters and digits only, in lower case)
+also overlooks punctuation and accents; it is used between splits, where a near copy spoils an evaluation
+as well. Counted by words, 3 rows of the course's SST dev file and 18 of STS dev also stand in train, and
+2,329 rows of the partial quora-train.csv share a question with quora-dev; by spacing 2, 16 and 2,320.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+
+import numpy
+
+from multitask.data.readers import Example, Examples
+
+Key = Callable[[str], str]
+_WORDS = re.compile("[a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How float labels are spread."""
+
+    mean: float
+    lowest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Token counts that half, 95 % and all of the rows stay within; `truncated` rows have more than fit."""
+
+    median: int
+    percentile_95: int
+    highest: int
+    truncated: int | None
+    truncated_share: float | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How many rows have a doubtful property, and where the first of them stand (lines in the file)."""
+
+    count: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file. `duplicate_*` counts rows that repeat an earlier one, `swapped_pairs` pairs turned round.
+
+    `conflicts` counts rows whose label differs from that of the first row with the same text (for pairs: in
+    either order). `balance` maps class to rows; float labels have a `spread` instead.
+    """
+
+    task: str
+    split: str
+    path: str
+    rows: int
+    rejected: int
+    rejects: tuple[str, ...]
+    balance: dict[str, int] | None
+    spread: Spread | None
+    lengths: Lengths | None
+    duplicate_texts: Finding
+    swapped_pairs: Finding
+    duplicate_ids: Finding
+    conflicts: Finding
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows of `split` that also stand in `other`, pairs in either order.
+
+    `rows` compares words, `identical` spacing; `sharing` counts the rows of a pair task with at least one
+    sentence in common, those in `rows` included, and is None where a row is one sentence.
+    """
+
+    task: str
+    split: str
+    other: str
+    rows: int
+    identical: int
+    sharing: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All files and all ordered pairs of splits of one task."""
+
+    files: tuple[FileReport, ...]
+    overlaps: tuple[Overlap, ...]
+
+    def as_dict(self) -> dict:
+        """Plain dictionaries, lists and numbers, for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The report as text, a file in a few lines, then the overlaps."""
+        text = [line for file in self.files for line in _file_lines(file)]
+        shared = [line for overlap in self.overlaps for line in _overlap_lines(overlap)]
+        if self.overlaps and not shared:
+            shared = ["no row stands in two splits of one task"]
+        return text + shared
+
+
+def diagnose(
+    splits: Mapping[tuple[str, str], Examples],
+    lengths: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None = None,
+    max_length: int | None = None,
+    listed: int = 5,
+) -> Report:
+    """A report on the files of (task, split).
+
+    `lengths` gives the number of tokens of each row, from its texts, before truncation; `max_length` is
+    what the model takes. At most `listed` rows are named for each finding.
+    """
+    files = tuple(
+        _file_report(task, split, examples, lengths, max_length, listed)
+        for (task, split), examples in splits.items()
+    )
+    tasks: dict[str, dict[str, Examples]] = defaultdict(dict)
+    for (task, split), examples in splits.items():
+        tasks[task][split] = examples
+    overlaps = tuple(overlap for task, parts in tasks.items() for overlap in _overlaps(task, parts))
+    return Report(files, overlaps)
+
+
+def spacing_key(text: str) -> str:
+    """The text in lower case with single spaces."""
+    return " ".join(text.lower().split())
+
+
+def word_key(text: str) -> str:
+    """The text's runs of a-z and 0-9 in lower case; its `spacing_key` where those are not most of it."""
+    words = _WORDS.findall(text.lower())
+    # Without this, "?" or a text in another script would equal every other one.
+    if 2 * sum(map(len, words)) <= sum(character.isalnum() for character in text):
+        return spacing_key(text)
+    return " ".join(words)
+
+
+def row_key(texts: tuple[str, ...], key: Key) -> Hashable:
+    """The key of a row; a pair and the same pair turned round have the same."""
+    keys = tuple(map(key, texts))
+    return tuple(sorted(keys)) if len(keys) == 2 else keys
+
+
+def _file_report(
+    task: str,
+    split: str,
+    examples: Examples,
+    lengths: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None,
+    max_length: int | None,
+    listed: int,
+) -> FileReport:
+    rows = examples.rows
+    labels = [row.label for row in rows if row.label is not None]
+    numeric = any(isinstance(label, float) for label in labels)
+    same_order = [tuple(map(spacing_key, row.texts)) for row in rows]
+    any_order = [row_key(row.texts, spacing_key) for row in rows]
+    repeats, turned = _repeats(same_order), _repeats(any_order)
+    first_label: dict[Hashable, object] = {}
+    for key, row in zip(any_order, rows, strict=True):
+        first_label.setdefault(key, row.label)
+    conflicts = [
+        index
+        for index, (key, row) in enumerate(zip(any_order, rows, strict=True))
+        if row.label != first_label[key]
+    ]
+
+    def finding(indices: Sequence[int]) -> Finding:
+        return Finding(len(indices), tuple(rows[index].line for index in indices[:listed]))
+
+    return FileReport(
+        task=task,
+        split=split,
+        path=examples.path,
+        rows=len(rows),
+        rejected=len(examples.rejects),
+        rejects=tuple(f"{examples.path}:{r.line}: {r.reason}" for r in examples.rejects[:listed]),
+        balance=_balance(labels) if labels and not numeric else None,
+        spread=_spread(labels) if numeric else None,
+        lengths=_lengths(rows, lengths, max_length) if lengths and rows else None,
+        duplicate_texts=finding(repeats),
+        swapped_pairs=finding(sorted(set(turned) - set(repeats))),
+        duplicate_ids=finding(_repeats([row.id for row in rows])),
+        conflicts=finding(conflicts),
+    )
+
+
+def _repeats(keys: Sequence[Hashable]) -> list[int]:
+    """Indices of the keys that have occurred before."""
+    seen: set[Hashable] = set()
+    indices = []
+    for index, key in enumerate(keys):
+        if key in seen:
+            indices.append(index)
+        seen.add(key)
+    return indices
+
+
+def _balance(labels: Sequence[int | str]) -> dict[str, int]:
+    return {str(label): count for label, count in sorted(Counter(labels).items())}
+
+
+def _spread(labels: Sequence[float]) -> Spread:
+    quartiles = numpy.percentile(labels, (0, 25, 50, 75, 100))
+    return Spread(float(numpy.mean(labels)), *map(float, quartiles))
+
+
+def _lengths(
+    rows: Sequence[Example],
+    count_tokens: Callable[[Sequence[tuple[str, ...]]], Sequence[int]],
+    max_length: int | None,
+) -> Lengths:
+    counts = numpy.asarray(count_tokens([row.texts for row in rows]))
+    if counts.shape != (len(rows),):
+        raise ValueError(
+            f"lengths gave shape {counts.shape} for {len(rows)} rows; one number a row is needed"
+        )
+    summary = map(int, numpy.percentile(counts, (50, 95, 100), method="inverted_cdf"))
+    if max_length is None:
+        return Lengths(*summary, truncated=None, truncated_share=None)
+    truncated = int((counts > max_length).sum())
+    return Lengths(*summary, truncated=truncated, truncated_share=truncated / len(rows))
+
+
+def _overlaps(task: str, parts: Mapping[str, Examples]) -> list[Overlap]:
+    by_words, by_spacing, sentences = {}, {}, {}
+    for split, examples in parts.items():
+        by_words[split] = [row_key(row.texts, word_key) for row in examples.rows]
+        by_spacing[split] = [row_key(row.texts, spacing_key) for row in examples.rows]
+        sentences[split] = {key for keys in by_words[split] for key in keys}
+
+    def common(keys: Mapping[str, list[Hashable]], split: str, other: str) -> int:
+        others = set(keys[other])
+        return sum(key in others for key in keys[split])
+
+    overlaps = []
+    for split, other in permutations(parts, 2):
+        several = any(len(row.texts) > 1 for row in parts[split].rows)
+        sharing = sum(not sentences[other].isdisjoint(keys) for keys in by_words[split]) if several else None
+        rows, identical = common(by_words, split, other), common(by_spacing, split, other)
+        overlaps.append(Overlap(task, split, other, rows, identical, sharing))
+    return overlaps
+
+
+def _file_lines(file: FileReport) -> list[str]:
+    lines = [f"{file.task} {file.split}: {file.rows} rows, {file.rejected} rejected ({file.path})"]
+    lines += [f"  rejected: {reject}" for reject in file.rejects]
+    if file.rejected > len(file.rejects):
+        lines.append(f"  rejected: {file.rejected - len(file.rejects)} more")
+    if file.balance:
+        shown = [f"{label}: {count} ({count / file.rows:.1%})" for label, count in file.balance.items()]
+        more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+        lines.append(f"  labels: {', '.join(shown[:20])}{more}")
+    elif file.spread:
+        spread = file.spread
+        lines.append(
+            f"  labels: mean {spread.mean:.3f}, from {spread.lowest:g} to {spread.highest:g}, quartiles "
+            f"{spread.lower_quartile:g}, {spread.median:g}, {spread.upper_quartile:g}"
+        )
+    else:
+        lines.append("  labels: none")
+    if file.lengths:
+        tokens = file.lengths
+        lines.append(
+            f"  tokens: median {tokens.median}, 95 % up to {tokens.percentile_95}, longest {tokens.highest}"
+        )
+        if tokens.truncated is not None:
+            lines.append(f"  truncated: {tokens.truncated} rows ({tokens.truncated_share:.1%})")
+    for finding, what in (
+        (file.duplicate_texts, "rows with the text of an earlier row"),
+        (file.swapped_pairs, "rows with an earlier pair turned round"),
+        (file.duplicate_ids, "rows with the id of an earlier row"),
+        (file.conflicts, "rows with another label than the first row of the same text"),
+    ):
+        if finding.count:
+            more = ", ..." if finding.count > len(finding.lines) else ""
+            lines.append(f"  {what}: {finding.count} (lines {', '.join(map(str, finding.lines))}{more})")
+    return lines
+
+
+def _overlap_lines(overlap: Overlap) -> list[str]:
+    lines = []
+    if overlap.rows:
+        lines.append(
+            f"{overlap.task}: {overlap.split} rows that also stand in {overlap.other}: {overlap.rows} "
+            f"({overlap.identical} to the letter, up to case and spacing)"
+        )
+    if overlap.sharing:
+        lines.append(
+            f"{overlap.task}: {overlap.split} rows that share a sentence with {overlap.other}: "
+            f"{overlap.sharing}"
+        )
+    return lines

@@ -1,0 +1,168 @@
+"""The command line's options for a RunConfig, derived from its dataclasses. No torch here.
+
+Every key of the configuration is an option: `train.batch_size` is `--train.batch-size`, the `pooling` of the task
+sst is `--sst.pooling`. The course's own flags work as aliases.
+"""
+
+import argparse
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from minbert import BertConfig, CommandParser, InputError, did_you_mean
+from multitask.config import DEFAULT_TASKS, RunConfig, TaskConfig, merge, parse, read_config
+
+COURSE_ALIASES = {
+    "--lr": "optim.lr",
+    "--batch_size": "train.batch_size",
+    "--batch-size": "train.batch_size",
+    "--epochs": "train.epochs",
+    "--seed": "train.seed",
+}
+COURSE_MODES = {
+    "pretrain": "backbone",
+    "last-linear-layer": "backbone",
+    "finetune": "none",
+    "full-model": "none",
+}
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for every key of RunConfig, the aliases, and CONFIG, --tasks, --print-config."""
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="TOML file, or the name of a preset")
+    parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the configuration in force, as JSON"
+    )
+    defaults = RunConfig()
+    for key, hint, help in run_keys():
+        value = _lookup(defaults, key)
+        shown = "" if value is None else f"; default {value}"
+        parser.add_argument(
+            f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
+        )
+    course = parser.add_argument_group("aliases for the flags of the course's starter code")
+    for flag, key in COURSE_ALIASES.items():
+        course.add_argument(flag, dest=f"key:{key}", metavar="X", help=f"--{key.replace('_', '-')}")
+    course.add_argument("--hidden_dropout_prob", metavar="RATE", help="dropout of encoder and heads")
+    course.add_argument("--use_gpu", action="store_true", help="--device cuda")
+    for flag in ("--option", "--fine-tune-mode"):
+        course.add_argument(
+            flag, dest="mode", choices=sorted(COURSE_MODES), help="pretrain: --freeze backbone"
+        )
+    names = ", ".join(f.name.replace("_", "-") for f in fields(TaskConfig))
+    parser.epilog = f"Options of each task: --TASK.KEY VALUE, for example --sst.pooling cls. Keys: {names}."
+
+
+def run_keys() -> Iterator[tuple[str, Any, str]]:
+    """Each key of RunConfig apart from the tasks': dotted name, type, help."""
+    for f in fields(RunConfig):
+        hint = typing.get_type_hints(RunConfig)[f.name]
+        if is_dataclass(hint):
+            hints = typing.get_type_hints(hint)
+            yield from (
+                (f"{f.name}.{part.name}", hints[part.name], part.metadata["help"]) for part in fields(hint)
+            )
+        elif f.metadata:
+            yield f.name, hint, f.metadata["help"]
+    for f in fields(BertConfig):
+        if f.name not in ("extra", "vocab_size"):
+            yield f"model.{f.name}", typing.get_type_hints(BertConfig)[f.name], "as in config.json"
+
+
+def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
+    """The configuration that the arguments ask for: preset or file first, then the options on top.
+
+    Raises InputError for an unknown option, with the nearest one.
+    """
+    plain, dotted = _split_task_options(parser, arguments)
+    options = parser.parse_args(plain)
+    values = read_config(options.config) if options.config else {}
+    tasks = _chosen_tasks(options.tasks, values)
+    changes: dict[str, Any] = {}
+    hints = {key: hint for key, hint, _ in run_keys()}
+    if options.mode:
+        changes["freeze"] = COURSE_MODES[options.mode]
+    if options.use_gpu:
+        changes["device"] = "cuda"
+    if options.hidden_dropout_prob is not None:
+        rate = parse("--hidden_dropout_prob", options.hidden_dropout_prob, float)
+        changes["model"] = {"hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
+        changes["tasks"] = {name: {"dropout": rate} for name in tasks}
+    for name, text in vars(options).items():
+        if name.startswith("key:") and text is not None:
+            key = name.removeprefix("key:")
+            changes = merge(changes, _nested(key, parse(f"--{key.replace('_', '-')}", text, hints[key])))
+    for task, key, value in _task_options(parser, dotted, tasks):
+        changes = merge(changes, {"tasks": {task: {key: value}}})
+    if changes.get("task_file", values.get("task_file")):
+        from multitask.tasks.registry import load_task_file
+
+        load_task_file(changes.get("task_file", values.get("task_file")))
+    given = merge(values, changes).get("tasks", {})
+    merged = merge(values, changes) | {"tasks": {name: given.get(name, {}) for name in tasks}}
+    return RunConfig.from_dict(merged), options
+
+
+def _chosen_tasks(text: str | None, values: dict[str, Any]) -> list[str]:
+    if text is None:
+        return list(values.get("tasks", {})) or list(DEFAULT_TASKS)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--tasks is {text!r}; name each task once, as in --tasks sst,paraphrase,sts")
+    return names
+
+
+def _split_task_options(
+    parser: CommandParser, arguments: Sequence[str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Takes --TASK.KEY VALUE and --TASK.KEY=VALUE out of the arguments: -> (the rest, [(option, value)])."""
+    known = {option for action in parser._actions for option in action.option_strings}
+    plain, dotted = [], []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not option.startswith("--") or "." not in option or option in known:
+            plain.append(word)
+            continue
+        value = value if equals else next(words, None)
+        if value is None:
+            raise InputError(f"{option} needs a value")
+        dotted.append((option, value))
+    return plain, dotted
+
+
+def _task_options(
+    parser: CommandParser, dotted: list[tuple[str, str]], tasks: Sequence[str]
+) -> Iterator[tuple[str, str, Any]]:
+    """Each task option as (task, key, parsed value)."""
+    hints = typing.get_type_hints(TaskConfig)
+    known = [option for action in parser._actions for option in action.option_strings]
+    known += [f"--{task}.{key.replace('_', '-')}" for task in tasks for key in hints]
+    for option, text in dotted:
+        task, _, key = option.removeprefix("--").partition(".")
+        key = key.replace("-", "_")
+        if task not in tasks or key not in hints:
+            raise InputError(
+                f"there is no option {option}{did_you_mean(option, known)}; see {parser.prog} --help"
+            )
+        yield task, key, parse(option, text, hints[key])
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _lookup(config: Any, key: str) -> Any:
+    first, _, rest = key.partition(".")
+    if first == "model":
+        return None
+    value = getattr(config, first)
+    return _lookup(value, rest) if rest else value
+
+
+def _metavar(hint: Any) -> str:
+    names = [option.__name__ for option in typing.get_args(hint) or (hint,) if option is not type(None)]
+    return {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}.get(names[0], "A,B,...")

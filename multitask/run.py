@@ -1,0 +1,325 @@
+"""A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from minbert import BertConfig, BertModel, InputError, Tokenizer, did_you_mean
+from multitask.config import DEFAULT_TASKS, RunConfig, TaskConfig, task_config
+from multitask.data.collate import TokenizedExample
+from multitask.data.readers import Example, Examples
+from multitask.data.sample import write_sample
+from multitask.evaluate import predict_examples, score_examples
+from multitask.metrics import overall_scores
+from multitask.model import MultitaskModel
+from multitask.predictions import prediction_path
+from multitask.tasks.base import TrainingTask
+from multitask.tasks.registry import load_task_file, make_task
+from multitask.training.checkpoint import load_head, read_heads
+from multitask.training.precision import Precision
+
+SAMPLE = "sample"
+SAMPLE_FOLDER = "sample"  # in a run's folder
+
+
+@dataclass
+class Evaluation:
+    """Scores by task, both overall scores where all three course tasks are there, and what was left out."""
+
+    scores: dict[str, dict[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def overall(self) -> dict[str, float]:
+        return overall_scores(self.scores)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"scores": self.scores, "overall": self.overall, "notes": self.notes}
+
+
+class Run:
+    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
+
+    def __init__(
+        self,
+        model: MultitaskModel,
+        tokenizer: Tokenizer,
+        fallbacks: Mapping[str, Any] | None = None,
+        trained: Sequence[str] = (),
+        config: RunConfig | None = None,
+        folder: Path | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.fallbacks = dict(fallbacks or {})
+        self.trained = tuple(trained)
+        self.config = config or RunConfig()
+        self.folder = folder
+        self.scores = dict(scores or {})
+
+    def task(self, name: str) -> TrainingTask:
+        if name not in self.model.tasks:
+            known = ", ".join(self.model.tasks)
+            raise InputError(
+                f"the run has no task {name!r}{did_you_mean(name, self.model.tasks)}; it has {known}"
+            )
+        if name not in self.trained:
+            raise InputError(
+                f"the head of {name} is not trained: these weights hold none; run `multitask train` first"
+            )
+        return self.model.tasks[name]
+
+    def predict(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
+        """One prediction a text (with its pair, for pair tasks), in their order."""
+        kind = self.task(task)
+        if isinstance(texts, str):
+            raise InputError("texts is one string; give a list of texts")
+        if (pairs is None) != (kind.config.text2 is None):
+            wants = "one text" if kind.config.text2 is None else "pairs of texts"
+            raise InputError(f"{task} takes {wants} an example")
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts and {len(pairs)} pairs; give one pair for each text")
+        sides = [texts] if pairs is None else [texts, pairs]
+        examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
+        return self._predict(task, examples) if examples else []
+
+    def _predict(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
+        tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
+        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance)
+
+    def evaluate(
+        self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
+    ) -> Evaluation:
+        """Scores on a split. Tasks that are not named are left out, with a note, where they cannot be scored."""
+        notes, tokenized = [], {}
+        with self.data_folder(data) as folder:
+            for name in tasks or self.model.tasks:
+                if tasks is None and name not in self.trained:
+                    notes.append(f"{name}: left out, these weights hold no trained head for it")
+                    continue
+                examples, note = load_split(self.task(name), folder, split, self.config.limit)
+                notes += note
+                if examples is not None and any(example.label is None for example in examples.rows):
+                    notes.append(f"{name}: {self.task(name).file(split)} has no labels to score by")
+                elif examples is not None and examples.rows:
+                    tokenized[name] = self.task(name).tokenize(self.tokenizer, examples.rows)
+        return self.score(tokenized, notes)
+
+    def score(
+        self, data: Mapping[str, Sequence[TokenizedExample]], notes: Sequence[str] = (), quiet: bool = False
+    ) -> Evaluation:
+        """Scores on examples that are tokenized already."""
+        total = sum(len(examples) for examples in data.values())
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=quiet or None) as bar:
+            scores = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
+        return Evaluation(scores, list(notes))
+
+    def write_predictions(
+        self,
+        out: str | Path,
+        data: str | Path | None = None,
+        split: str = "dev",
+        tasks: Sequence[str] | None = None,
+        dialect: str = "code",
+    ) -> tuple[list[Path], list[str]]:
+        """Writes a prediction file a task, a row an input row, rejected rows included; -> (files, notes).
+
+        A rejected row that has text is predicted all the same; one without gets the training split's majority
+        or mean, and a note says so.
+        """
+        files, notes = [], []
+        with self.data_folder(data) as folder:
+            for name in tasks or [task for task in self.model.tasks if task in self.trained]:
+                task = self.task(name)
+                examples, note = load_split(task, folder, split)
+                notes += note
+                if examples is None:
+                    continue
+                entries = [entry for entry in examples.in_file_order() if entry.id is not None]
+                with_text = [
+                    Example(e.id, e.texts, None, e.line) for e in entries if e.texts and all(e.texts)
+                ]
+                with tqdm(total=len(with_text), unit=" rows", desc=name, leave=False, disable=None) as bar:
+                    predicted = iter(self._predict(name, with_text, bar.update))
+                values = [
+                    next(predicted) if entry.texts and all(entry.texts) else self.fallbacks.get(name)
+                    for entry in entries
+                ]
+                for row in (entry for entry in entries if not (entry.texts and all(entry.texts))):
+                    notes.append(
+                        f"{name}: {examples.path}:{row.line} has no text; predicted the training split's "
+                        f"{self.fallbacks.get(name)!r}"
+                    )
+                path = prediction_path(out, task.format, split, dialect)
+                task.write(values, [entry.id for entry in entries], path, dialect)
+                files.append(path)
+        return files, notes
+
+    @contextmanager
+    def data_folder(self, data: str | Path | None):
+        """The folder with the data: as given, else that of the run."""
+        data = self.config.data if data is None else data
+        if data is None:
+            raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
+        own = self.folder / SAMPLE_FOLDER if self.folder else None
+        if str(data) == SAMPLE and own is not None and own.is_dir():
+            yield own
+            return
+        with open_data(data) as folder:
+            yield folder
+
+
+@contextmanager
+def open_data(data: str | Path):
+    """A data folder; `sample` is the bundled corpus, written anew. Raises InputError for no such folder."""
+    if str(data) == SAMPLE:
+        with TemporaryDirectory(prefix="minbert-sample-") as folder:
+            write_sample(folder)
+            yield Path(folder)
+        return
+    if not Path(data).is_dir():
+        kind = "is a file" if Path(data).exists() else "does not exist"
+        raise InputError(f"data folder {data} {kind}; give a folder with the data files, or `sample`")
+    yield Path(data)
+
+
+def load_split(
+    task: TrainingTask, folder: Path, split: str, limit: int | None = None
+) -> tuple[Examples | None, list[str]]:
+    """A split's examples and notes on what was rejected; None, with a note, where the file is missing."""
+    name = task.file(split)
+    if name is None or not (folder / name).exists():
+        return None, [f"{task.name}: no {split} split ({name or 'no file configured'}), left out"]
+    examples = task.load(folder, split)
+    notes = [
+        f"{task.name}: {examples.path}:{reject.line} rejected: {reject.reason}"
+        for reject in examples.rejects[:5]
+    ]
+    if len(examples.rejects) > 5:
+        notes.append(f"{task.name}: {len(examples.rejects)} rows of {examples.path} rejected in all")
+    if limit is not None:
+        examples = replace(examples, rows=examples.rows[:limit])
+    return examples, notes
+
+
+def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:
+    """The best checkpoint of a run's folder. Raises InputError for a folder that is no run."""
+    folder = Path(folder)
+    config = read_run_config(folder)
+    if not (folder / "best" / "heads.json").is_file():
+        raise InputError(
+            f"{folder} holds no best/ yet; let the run reach its first evaluation, or use {folder}/last"
+        )
+    run = load_weights(folder / "best", None, device, precision, config)
+    run.folder = folder
+    scores = folder / "scores.json"
+    run.scores = json.loads(scores.read_text(encoding="utf-8")) if scores.is_file() else {}
+    return run
+
+
+def load_weights(
+    weights: str | Path,
+    tasks: Mapping[str, TaskConfig] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    config: RunConfig | None = None,
+) -> Run:
+    """Pretrained weights or a checkpoint, with the given tasks, else the checkpoint's own, else the course's."""
+    folder = Path(weights)
+    saved = read_heads(folder) if folder.is_dir() else {}
+    if tasks is None:
+        tasks = {name: task_config(name, entry["config"]) for name, entry in saved.items()}
+        tasks = tasks or {name: task_config(name, {}) for name in DEFAULT_TASKS}
+    chosen = find_device(device)
+    wants_pooler = any(task.pooling == "pooler" for task in tasks.values())
+    encoder = BertModel.from_pretrained(weights, pooler="random" if wants_pooler else None)
+    made = make_tasks(tasks, encoder.config, {name: entry.get("labels") for name, entry in saved.items()})
+    model = MultitaskModel(encoder, made, Precision(precision, chosen).autocast)
+    trained = load_trained_heads(model, folder)
+    fallbacks = {name: entry.get("fallback") for name, entry in saved.items()}
+    config = (
+        replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
+    )
+    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(weights), fallbacks, trained, config)
+
+
+def load_trained_heads(model: MultitaskModel, folder: Path) -> tuple[str, ...]:
+    """Loads the heads that a checkpoint holds; -> the tasks that are ready, those without parameters included."""
+    saved = read_heads(folder)
+    for name, head in model.heads.items():
+        if name in saved and list(head.parameters()):
+            load_head(folder, name, head)
+    return tuple(name for name, head in model.heads.items() if name in saved or not list(head.parameters()))
+
+
+def make_tasks(
+    configs: Mapping[str, TaskConfig],
+    encoder: BertConfig,
+    labels: Mapping[str, Sequence[str] | None] | None = None,
+) -> dict[str, TrainingTask]:
+    """The tasks of a configuration, their inputs cut to what the encoder takes."""
+    tasks = {}
+    for name, config in configs.items():
+        length = min(config.max_length, encoder.max_position_embeddings)
+        saved = tuple((labels or {}).get(name) or ())
+        tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
+    return tasks
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """The configuration of a run's folder. Raises InputError for a folder that is no run."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or "tasks" not in values:
+        hint = (
+            "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
+        )
+        raise InputError(f"{folder} is not the folder of a run; {hint}")
+    if values.get("task_file"):
+        load_task_file(values["task_file"])
+    return RunConfig.from_dict(values)
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is CUDA where there is a card, else the CPU. Raises InputError for none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def evaluate(
+    source: str | Path,
+    data: str | Path | None = None,
+    split: str = "dev",
+    tasks: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Scores of a run's folder, a checkpoint or pretrained weights on a split of the data."""
+    run = open_source(source, tasks)
+    return run.evaluate(data, split, tasks)
+
+
+def open_source(source: str | Path, tasks: Sequence[str] | None = None, **options: str) -> Run:
+    """A run's folder, or any weights, for the named tasks."""
+    folder = Path(source)
+    if (folder / "best").is_dir():
+        return load_run(folder, **options)
+    saved = read_heads(folder) if folder.is_dir() else {}
+    named = None if tasks is None or saved else {name: task_config(name, {}) for name in tasks}
+    return load_weights(source, named, **options)

@@ -1,0 +1,17 @@
+"""CFIMDB: a film review -> positive (1) or negative (0). Reviews are long: half have over 200 tokens."""
+
+from torch import Tensor
+
+from minbert import Batch
+from multitask.data.readers import integer_label
+from multitask.tasks.generic import ClassificationTask
+
+
+class CFIMDB(ClassificationTask):
+    """Accuracy over two classes."""
+
+    parse_label = staticmethod(integer_label(0, 1))
+    prediction_values = "class"
+
+    def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
+        return outputs.argmax(dim=-1).tolist()

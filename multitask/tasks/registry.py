@@ -1,0 +1,54 @@
+"""From the name of a kind of task to its class, imported on use; users register their own."""
+
+import importlib.util
+from importlib import import_module
+from pathlib import Path
+
+from minbert import InputError, did_you_mean
+from multitask.config import TASK_DEFAULTS, TaskConfig
+from multitask.tasks.base import TrainingTask
+
+KINDS: dict[str, str | type[TrainingTask]] = {
+    "sst": "multitask.tasks.sst:SST",
+    "cfimdb": "multitask.tasks.cfimdb:CFIMDB",
+    "paraphrase": "multitask.tasks.paraphrase:Paraphrase",
+    "sts": "multitask.tasks.sts:STS",
+    "classification": "multitask.tasks.generic:ClassificationTask",
+    "pair": "multitask.tasks.generic:PairTask",
+    "similarity": "multitask.tasks.generic:SimilarityTask",
+}
+
+
+def register(kind: str, task: type[TrainingTask]) -> None:
+    """Makes `task` known as `kind`, with its `defaults`. Raises InputError for a name that is taken."""
+    if KINDS.get(kind, task) is not task and getattr(KINDS[kind], "__qualname__", None) != task.__qualname__:
+        raise InputError(f"there is a task {kind!r} already; register yours under another name")
+    KINDS[kind] = task
+    TASK_DEFAULTS[kind] = dict(task.defaults)
+
+
+def find_kind(kind: str) -> type[TrainingTask]:
+    """The class of a kind of task. Raises InputError for a name that is not known."""
+    if kind not in KINDS:
+        raise InputError(
+            f"there is no task {kind!r}{did_you_mean(kind, KINDS)}; choose from {', '.join(KINDS)}"
+        )
+    found = KINDS[kind]
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        found = getattr(import_module(module), name)
+    return found
+
+
+def make_task(name: str, config: TaskConfig) -> TrainingTask:
+    """The task that a configuration describes."""
+    return find_kind(config.type)(name, config)
+
+
+def load_task_file(path: str | Path) -> None:
+    """Runs a user's Python file, which calls `register`. Raises InputError where there is no such file."""
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".py":
+        raise InputError(f"there is no Python file {path}; give the file that registers your task")
+    spec = importlib.util.spec_from_file_location(f"multitask_user_{path.stem}", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))

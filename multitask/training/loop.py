@@ -1,0 +1,31 @@
+"""The training loop: the only one. What it does is decided by what it is handed."""
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from multitask.training.gradients import Gradients
+from multitask.training.methods import Plain, TrainableModel
+from multitask.training.plan import Piece, Step
+from multitask.training.precision import Precision
+
+
+def train_loop(
+    model: TrainableModel,
+    plan: Iterable[Step],
+    method: Plain,
+    gradients: Gradients,
+    precision: Precision,
+    optimizer: Optimizer,
+    report: Callable[[Step, Piece, Tensor], None],
+    after_step: Callable[[Step], None],
+) -> None:
+    """Takes the plan's steps. Losses are reported as tensors; who reads them decides when to wait for them."""
+    for step in plan:
+        for piece in step.pieces:
+            loss = method(model, piece, gradients.backward)
+            report(step, piece, loss)
+        gradients.finish()
+        precision.step(optimizer)
+        after_step(step)

@@ -1,0 +1,164 @@
+"""What happens between steps: the bar, the log, evaluations, checkpoints, early stopping, interruption."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from minbert import InputError
+from multitask.training.plan import Piece, Plan, Step
+
+LOG_EVERY = 10  # steps between looks at the losses, each of which waits for the device
+
+Scores = dict[str, dict[str, float]]
+
+
+class Progress:
+    """`report` and `after_step` for the loop.
+
+    evaluate() -> scores by task; select(scores) -> what decides the best, or None without one;
+    save("best" or "last"); log(kind, step, **values).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        evaluate: Callable[[], Scores],
+        select: Callable[[Scores], float | None],
+        save: Callable[[str], None],
+        log: Callable[..., None],
+        rate: Callable[[], float],
+        evaluate_every: int | None = None,
+        save_every: int | None = None,
+        patience: int | None = None,
+        quiet: bool = False,
+    ):
+        self.plan = plan
+        self.evaluate = evaluate
+        self.select = select
+        self.save = save
+        self.log = log
+        self.rate = rate
+        self.evaluate_every = evaluate_every
+        self.save_every = save_every
+        self.patience = patience
+        self.best: float | None = None
+        self.best_step = 0
+        self.evaluations_without_better = 0
+        self.evaluated_step = 0
+        self.seconds = 0.0
+        self._losses: list[tuple[str, int, Tensor]] = []
+        self._started = time.perf_counter()
+        self._between_steps = False
+        self._interrupted = False
+        self._bar = tqdm(
+            total=plan.total_steps, initial=plan.step, unit=" steps", disable=True if quiet else None
+        )
+
+    def report(self, step: Step, piece: Piece, loss: Tensor) -> None:
+        """Keeps a loss; it is read with the others every LOG_EVERY steps."""
+        self._losses.append((piece.task, step.number, loss * piece.weight))
+
+    def after_step(self, step: Step) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._between_steps = True
+        self._bar.update()
+        due = step.ends_epoch or (self.evaluate_every and step.number % self.evaluate_every == 0)
+        saves = step.ends_epoch or (self.save_every and step.number % self.save_every == 0)
+        if step.number % LOG_EVERY == 0 or due or saves:
+            self._read_losses(step)
+        if due:
+            self._evaluate(step.number, step.epoch)
+        if saves:
+            self.save("last")
+        self._between_steps = False
+
+    def catch_up(self) -> None:
+        """Makes the evaluation that an interruption kept from being made; for the start of a resumed run."""
+        step, every = self.plan.step, self.evaluate_every
+        epoch, ends_epoch = self.plan.position()
+        if self.evaluated_step < step and (ends_epoch or (every and step % every == 0)):
+            self._evaluate(step, epoch)
+
+    def _read_losses(self, step: Step) -> None:
+        by_task: dict[str, dict[int, float]] = {}
+        for task, number, loss in self._losses:
+            value = float(loss)
+            if not math.isfinite(value):
+                raise InputError(
+                    f"the loss of {task} is {value} at or shortly before step {step.number}; lower --optim.lr or use "
+                    f"--precision bf16 or fp32; last/ holds the state of the last checkpoint"
+                )
+            steps = by_task.setdefault(task, {})
+            steps[number] = steps.get(number, 0.0) + value
+        self._losses.clear()
+        means = {task: sum(steps.values()) / len(steps) for task, steps in by_task.items()}
+        self.log("train", step.number, epoch=step.epoch, loss=means, rate=self.rate(), seconds=self.elapsed())
+        if means:
+            task, loss = next(reversed(means.items()))
+            self._bar.set_postfix_str(f"epoch {step.epoch}, {task} loss {loss:.3f}")
+
+    def _evaluate(self, step: int, epoch: int) -> None:
+        scores = self.evaluate()
+        self.evaluated_step = step
+        self.log("evaluation", step, epoch=epoch, scores=scores, seconds=self.elapsed())
+        value = self.select(scores)
+        if value is not None and math.isnan(value):
+            value = -math.inf  # a correlation of constant predictions
+        if value is None or self.best is None or value > self.best:
+            self.best, self.best_step, self.evaluations_without_better = value, step, 0
+            self.save("best")
+            return
+        self.evaluations_without_better += 1
+        if self.patience and self.evaluations_without_better >= self.patience:
+            self.plan.stop()
+
+    def elapsed(self) -> float:
+        """Seconds of this run, those before an interruption included."""
+        return self.seconds + time.perf_counter() - self._started
+
+    @contextmanager
+    def interruption(self) -> Iterator[None]:
+        """Ctrl-C waits for the step in hand, so that last/ is a state between steps; a second one does not wait."""
+
+        def interrupt(number, frame):
+            if self._between_steps or self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        try:
+            before = signal.signal(signal.SIGINT, interrupt)
+        except ValueError:  # not in the main thread, where signals cannot be handled
+            yield
+            return
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save("last")
+            raise
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._bar.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "evaluations_without_better": self.evaluations_without_better,
+            "evaluated_step": self.evaluated_step,
+            "seconds": self.elapsed(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+        self.best_step = state["best_step"]
+        self.evaluations_without_better = state["evaluations_without_better"]
+        self.evaluated_step = state["evaluated_step"]
+        self.seconds = state["seconds"]
+        self._bar.n = self.plan.step

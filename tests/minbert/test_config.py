@@ -1,0 +1,76 @@
+"""BertConfig: a round trip keeps what others wrote, and what is no BERT is refused by name.
+
+Run: pytest tests/minbert/test_config.py
+"""
+
+import json
+
+import pytest
+
+from minbert import BertConfig, InputError
+
+
+def test_unknown_keys_survive_a_round_trip(tmp_path):
+    values = BertConfig(hidden_size=24, num_attention_heads=3).to_dict() | {
+        "architectures": ["BertForMaskedLM"],
+        "classifier_dropout": None,
+        "somebody": {"else": [1, 2.5, "three"]},
+        "position_embedding_type": "absolute",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    config = BertConfig.from_folder(tmp_path)
+    assert (config.hidden_size, config.head_size) == (24, 8)
+    assert config.to_dict() == values
+    config.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text()) == values
+    assert BertConfig.from_folder(tmp_path / "again").extra == config.extra
+
+
+def test_defaults_are_those_of_bert_base():
+    transformers = pytest.importorskip("transformers", reason="compares with transformers' BertConfig")
+    theirs = transformers.BertConfig().to_dict()
+    ours = BertConfig().to_dict()
+    for name in ours:
+        if name not in ("architectures", "model_type"):
+            assert ours[name] == theirs[name], name
+    assert BertConfig.from_dict(theirs) == BertConfig()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "roberta"}, "model_type is 'roberta'; only \"bert\""),
+        ({"model_type": "distilbert"}, "model_type is 'distilbert'.*did you mean 'bert'"),
+        ({"position_embedding_type": "relative_key_query"}, "position_embedding_type is 'relative_key_query'"),
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"is_decoder": True}, "is_decoder is set"),
+        ({"add_cross_attention": True}, "add_cross_attention is set"),
+        ({"hidden_size": 100}, "hidden_size 100 cannot be split among 12"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers is 2.0"),
+        ({"vocab_size": "30522"}, "vocab_size is '30522'"),
+        ({"type_vocab_size": True}, "type_vocab_size is True"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
+        ({"attention_probs_dropout_prob": -0.1}, "attention_probs_dropout_prob is -0.1"),
+        ({"layer_norm_eps": 0}, "layer_norm_eps is 0"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'"),
+        ({"initializer_range": float("nan")}, "initializer_range is nan"),
+        ({"pad_token_id": 30522}, "pad_token_id is 30522"),
+        ({"pad_token_id": "0"}, "pad_token_id is '0'"),
+    ],
+)
+def test_what_is_no_bert_is_refused_by_name(values, message):
+    with pytest.raises(InputError, match=message):
+        BertConfig.from_dict(values)
+
+
+def test_no_padding_token():
+    assert BertConfig.from_dict({"pad_token_id": None}).pad_token_id is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b"null"])
+def test_files_that_are_no_config(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json"):
+        BertConfig.from_folder(tmp_path)

@@ -1,0 +1,189 @@
+"""A sentence's vector is its own: neighbours, padding, order and layout do not change it; nothing is ever NaN.
+
+Run: pytest tests/minbert/test_own_vector.py
+"""
+
+import pytest
+import torch
+
+from minbert import Batch, BertModel, InputError, normalize, pool
+from minbert.tokenizer import pack
+
+POOLINGS = ["cls", "pooler", "mean", "max"]
+
+
+@pytest.fixture(params=["reference", "fused"])
+def model(request, tiny_folder):
+    return BertModel.from_pretrained(tiny_folder, request.param)
+
+
+def padded(tokenizer, texts, columns=None):
+    """The texts as right-padded tensors, with more columns where asked for."""
+    tensors = tokenizer(texts).padded()
+    extra = 0 if columns is None else columns - tensors["input_ids"].shape[1]
+    return {name: torch.nn.functional.pad(tensor, (0, extra)) for name, tensor in tensors.items()}
+
+
+def assert_same(actual, expected):
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_vector_is_its_own(model, tiny_tokenizer, texts, pooling):
+    with torch.no_grad():
+        alone = torch.cat([pool(model(tiny_tokenizer([text])), pooling) for text in texts])
+        assert len({tuple(row) for row in alone.round(decimals=4).tolist()}) == len(set(texts))
+        assert_same(pool(model(tiny_tokenizer(texts)), pooling), alone)
+
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            order = torch.randperm(len(texts), generator=generator)
+            shuffled = [texts[i] for i in order]
+            assert_same(pool(model(tiny_tokenizer(shuffled)), pooling), alone[order])
+
+        for columns in (None, 40, 64):
+            inputs = padded(tiny_tokenizer, texts, columns)
+            assert_same(pool(model(**inputs), pooling), alone)
+            for packed in (True, False):
+                batch = Batch.from_padded(**inputs, packed=packed)
+                assert batch.layout.packed == packed
+                assert_same(pool(model(batch), pooling), alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.int64, torch.uint8, torch.float32])
+def test_masks_of_any_type(model, tiny_tokenizer, texts, dtype):
+    inputs = padded(tiny_tokenizer, texts)
+    expected = model(**inputs).last_hidden_state
+    mask = inputs.pop("attention_mask").to(dtype)
+    assert torch.equal(model(**inputs, attention_mask=mask).last_hidden_state, expected)
+
+
+def test_additive_mask_is_refused(tiny, tiny_tokenizer, texts):
+    inputs = padded(tiny_tokenizer, texts)
+    additive = (1.0 - inputs["attention_mask"].float()) * -10000.0
+    with pytest.raises(InputError, match="values other than 0 and 1"):
+        tiny(inputs["input_ids"], additive)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("half", ["autocast", "weights", "no"])
+def test_empty_row_gives_zeros(model, tiny_tokenizer, texts, packed, half, pooling):
+    inputs = padded(tiny_tokenizer, texts)
+    inputs["attention_mask"][[1, 3]] = 0
+    filled = [i for i in range(len(texts)) if i not in (1, 3)]
+    if half == "weights":
+        model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half == "autocast"):
+        out = model(Batch.from_padded(**inputs, packed=packed))
+    vectors = pool(out, pooling)
+    assert vectors.dtype == torch.float32
+    assert vectors.isfinite().all() and out.last_hidden_state.isfinite().all()
+    assert not vectors[[1, 3]].any() and not out.last_hidden_state[[1, 3]].any()
+    assert vectors[filled].any(dim=1).all()
+    for kind in ("l1", "l2"):
+        assert normalize(vectors, kind).isfinite().all() and not normalize(vectors, kind)[1].any()
+    vectors.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+def test_rows_that_are_all_empty(model, tiny_tokenizer):
+    ids = torch.ones(2, 5, dtype=torch.long)
+    for packed in (True, False):
+        out = model(Batch.from_padded(ids, torch.zeros(2, 5), packed=packed))
+        assert out.last_hidden_state.shape == (2, 5, 24) and not out.last_hidden_state.any()
+        assert out.pooler_output.shape == (2, 24) and not out.pooler_output.any()
+        for pooling in POOLINGS:
+            assert not pool(out, pooling).any()
+
+
+def test_empty_row_under_a_three_dimensional_mask(model):
+    ids = torch.ones(2, 4, dtype=torch.long)
+    mask = torch.ones(2, 4, 4, dtype=torch.bool)
+    mask[1] = False
+    mask[0, 2] = False  # looks at nothing, is looked at
+    out = model(ids, mask)
+    assert out.last_hidden_state.isfinite().all() and out.last_hidden_state[0].any(dim=1).all()
+    assert not out.last_hidden_state[1].any() and not out.pooler_output[1].any()
+
+
+def test_row_with_padding_in_column_0_keeps_its_place(model, tiny_tokenizer):
+    """Left padding: positions are columns, the vector of the mean is that of the real tokens only."""
+    inputs = padded(tiny_tokenizer, ["the cat reads", "a very good book is great"])
+    left = {name: tensor.clone() for name, tensor in inputs.items()}
+    for tensor in left.values():
+        tensor[0] = tensor[0].roll(int((inputs["attention_mask"][0] == 0).sum()))
+    out = model(**left)
+    assert not out.batch.layout.packed
+    real = left["attention_mask"].bool()
+    mean = out.last_hidden_state.sum(dim=1) / real.sum(dim=1, keepdim=True)
+    assert_same(pool(out, "mean"), mean)
+    assert_same(pool(out, "max")[0], out.last_hidden_state[0][real[0]].amax(dim=0))
+    assert_same(pool(out, "mean")[1:], pool(model(**inputs), "mean")[1:])
+
+
+def test_restore_gives_the_callers_order(tiny_tokenizer, texts):
+    sequences = tiny_tokenizer.encode(texts)
+    batch = pack(sequences)
+    assert batch.layout.lengths == tuple(sorted((len(s.ids) for s in sequences), reverse=True))
+    assert batch.restore(batch.order).tolist() == list(range(len(texts)))
+    assert batch.token_count == sum(len(s.ids) for s in sequences)
+    tensors = batch.padded()
+    for row, sequence in enumerate(sequences):
+        count = len(sequence.ids)
+        assert tensors["input_ids"][row, :count].tolist() == sequence.ids
+        assert tensors["attention_mask"][row].sum() == count
+        assert not tensors["input_ids"][row, count:].any()
+    again = batch.rectangular()
+    assert again.token_count == batch.token_count and len(again) == len(batch) == len(texts)
+    assert all(torch.equal(again.padded()[name], tensors[name]) for name in tensors)
+
+
+def test_pooling_and_normalization_by_hand():
+    vectors = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
+    assert_same(normalize(vectors, "l2"), torch.tensor([[0.6, -0.8], [0.0, 0.0]]))
+    assert_same(normalize(vectors, "l1"), torch.tensor([[3 / 7, -4 / 7], [0.0, 0.0]]))
+    assert normalize(vectors, None) is vectors
+    with pytest.raises(InputError, match="l1, l2 or none"):
+        normalize(vectors, "l3")
+
+
+def test_unknown_pooling_is_refused(tiny, tiny_tokenizer):
+    with pytest.raises(InputError, match="did you mean 'mean'"):
+        pool(tiny(tiny_tokenizer(["a"])), "meen")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (dict(input_ids=torch.zeros(3, dtype=torch.long)), r"shape \(3,\); it must be \(B, S\)"),
+        (dict(input_ids=torch.zeros(0, 4, dtype=torch.long)), "both at least 1"),
+        (dict(input_ids=torch.zeros(2, 0, dtype=torch.long)), "both at least 1"),
+        (dict(input_ids=torch.zeros(2, 4, dtype=torch.long), attention_mask=torch.ones(2, 3)), "attention_mask"),
+        (dict(input_ids=torch.zeros(1, 4, dtype=torch.long), attention_mask=torch.ones(2, 4)), "attention_mask"),
+        (
+            dict(input_ids=torch.zeros(2, 4, dtype=torch.long), token_type_ids=torch.zeros(1, 4).long()),
+            "token_type_ids has shape",
+        ),
+        (
+            dict(input_ids=torch.zeros(2, 4, dtype=torch.long), token_type_ids=torch.full((2, 4), 2)),
+            "token_type_ids holds 2; this model knows 0 to 1",
+        ),
+        (dict(input_ids=torch.full((1, 2), 10_000)), "input_ids holds 10000"),
+        (dict(input_ids=torch.full((1, 2), -1)), "input_ids holds -1"),
+        (dict(input_ids=torch.zeros(1, 65, dtype=torch.long)), "65 tokens; this model takes 64"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(tiny, inputs, message):
+    with pytest.raises(InputError, match=message):
+        tiny(**inputs)
+
+
+def test_output_by_name(tiny, tiny_tokenizer):
+    out = tiny(tiny_tokenizer(["a cat", "good"]))
+    assert out["last_hidden_state"] is out.last_hidden_state
+    assert out["pooler_output"] is out.pooler_output
+    with pytest.raises(KeyError, match="last_hidden_state"):
+        out["logits"]
