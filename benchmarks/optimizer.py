@@ -1,4 +1,4 @@
-"""The time of one AdamW step on the parameters of MiniLM: ours by default, beside torch.optim.AdamW by default.
+"""The time of an AdamW step on the parameters of MiniLM: our default beside that of torch.optim.AdamW.
 
 python benchmarks/optimizer.py [--json] [--steps 5] [--repetitions 9] [--threads N]
 

@@ -20,7 +20,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a folder or a device; give the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
@@ -51,7 +51,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     partial, previous = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.previous")
     restore_folder(path)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     try:
         yield partial
         for file in partial.rglob("*"):
@@ -74,6 +74,14 @@ def restore_folder(path: str | Path) -> None:
     if not path.exists() and previous.exists():
         os.replace(previous, path)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it. Raises InputError where a file is in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{path} cannot be made, a file is in the way; choose another place") from None
 
 
 def sync_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ tokens (as that of all-MiniLM-L6-v2 does) must not decide what the model compute
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from minbert.batch import Batch
 from minbert.errors import InputError
 from minbert.files import atomic_write
 from minbert.hub import find_folder
+
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ALPHABET = 1000  # letters that a trained vocabulary holds at most, the library's default
 
 
 class TokenSequence(NamedTuple):
@@ -66,9 +70,28 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int = 8000) -> "Tokenizer":
-        """A lower-casing WordPiece tokenizer whose vocabulary is learnt from `texts`."""
+        """A lower-casing WordPiece tokenizer whose vocabulary is learnt from `texts`, always the same one.
+
+        The library numbers the pieces ##x in the order of a hash table, and breaks ties between merges by
+        these numbers. Given as special tokens they have a fixed order.
+        """
         backend = BertWordPieceTokenizer(lowercase=True)
-        backend.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=1, show_progress=False)
+        counts = Counter(piece for text in texts for piece in backend.normalize(text).split())
+        letters, inner = Counter(), set()
+        for piece, count in counts.items():
+            for word, _ in backend.pre_tokenizer.pre_tokenize_str(piece):
+                letters.update({letter: count * word.count(letter) for letter in word})
+                inner.update(word[1:])
+        alphabet = sorted(letters, key=lambda letter: (-letters[letter], letter))[:ALPHABET]
+        backend.train_from_iterator(
+            (" ".join([piece] * count) for piece, count in counts.items()),
+            vocab_size=vocab_size,
+            min_frequency=1,
+            limit_alphabet=len(alphabet),
+            initial_alphabet=alphabet,
+            special_tokens=[*MARKS, *(f"##{letter}" for letter in sorted(inner & set(alphabet)))],
+            show_progress=False,
+        )
         # Built anew from its vocabulary, so that [CLS] and [SEP] are put around each text.
         return cls(BertWordPieceTokenizer(backend.get_vocab(), lowercase=True)._tokenizer)
 
@@ -93,7 +116,10 @@ class Tokenizer:
         inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         if words:
             inputs = [list(item) if pairs is None else (list(item[0]), list(item[1])) for item in inputs]
-        encodings = self.backend.encode_batch(inputs, is_pretokenized=words)
+        try:
+            encodings = self.backend.encode_batch(inputs, is_pretokenized=words)
+        except TypeError:  # strings they are, so this is what the library cannot take
+            raise InputError("a text holds half of a surrogate pair; decode it from its file anew") from None
         self.backend.no_truncation()
         return [
             TokenSequence(
@@ -145,13 +171,11 @@ class Tokenizer:
             raise InputError(
                 f"max_length is {max_length}; it must be at least {least} to hold a token and the marks"
             )
-        if not words:
-            for side in (texts, pairs or ()):
-                for number, text in enumerate(side):
-                    if not isinstance(text, str):
-                        raise InputError(
-                            f"text {number} is a {type(text).__name__}; give strings (words=True: lists)"
-                        )
+        for number, text in [*enumerate(texts), *enumerate(pairs or ())]:
+            if words and (isinstance(text, str) or not all(isinstance(word, str) for word in text)):
+                raise InputError(f"text {number} is no list of strings; with words=True give lists of words")
+            if not words and not isinstance(text, str):
+                raise InputError(f"text {number} is a {type(text).__name__}; give strings")
 
 
 def pack(sequences: Sequence[TokenSequence]) -> Batch:

@@ -16,9 +16,9 @@ import torch
 from minbert import BertConfig, BertModel, Tokenizer
 
 ROOT = Path(__file__).parents[1]
-WORDS = """the a of cat dog house river running quickly over under green blue student teacher reads writes book
-good bad very not movie film great dull what how is are my your . , ? ! ' ##s ##ing ##ed ##er ##ly un ##able
-cafe naive 1 2 3 ##0 ##1""".split()
+WORDS = """the a of cat dog house river running quickly over under green blue student teacher reads writes
+book good bad very not movie film great dull what how is are my your . , ? ! ' ##s ##ing ##ed ##er ##ly un
+##able cafe naive 1 2 3 ##0 ##1""".split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 # Tensors are tiny here: a second thread gains nothing, and sums do not depend on the machine's cores.
@@ -51,7 +51,7 @@ def vocabulary() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory, vocabulary) -> Path:
-    """A folder in Hugging Face's format: random weights of 2 layers, hidden size 24, and a tokenizer. Read only."""
+    """A Hugging Face folder: random weights of 2 layers, hidden size 24, a tokenizer. To be read only."""
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")

@@ -41,7 +41,7 @@ def test_defaults_are_those_of_bert_base():
     [
         ({"model_type": "roberta"}, "model_type is 'roberta'; only \"bert\""),
         ({"model_type": "distilbert"}, "model_type is 'distilbert'.*did you mean 'bert'"),
-        ({"position_embedding_type": "relative_key_query"}, "position_embedding_type is 'relative_key_query'"),
+        ({"position_embedding_type": "relative_key_query"}, "position_embedding_type is 'relative_k"),
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"is_decoder": True}, "is_decoder is set"),

@@ -1,4 +1,4 @@
-"""A sentence's vector is its own: neighbours, padding, order and layout do not change it; nothing is ever NaN.
+"""A sentence's vector is its own: neighbours, padding, order, layout do not change it; nothing is NaN.
 
 Run: pytest tests/minbert/test_own_vector.py
 """
@@ -161,8 +161,8 @@ def test_unknown_pooling_is_refused(tiny, tiny_tokenizer):
         (dict(input_ids=torch.zeros(3, dtype=torch.long)), r"shape \(3,\); it must be \(B, S\)"),
         (dict(input_ids=torch.zeros(0, 4, dtype=torch.long)), "both at least 1"),
         (dict(input_ids=torch.zeros(2, 0, dtype=torch.long)), "both at least 1"),
-        (dict(input_ids=torch.zeros(2, 4, dtype=torch.long), attention_mask=torch.ones(2, 3)), "attention_mask"),
-        (dict(input_ids=torch.zeros(1, 4, dtype=torch.long), attention_mask=torch.ones(2, 4)), "attention_mask"),
+        (dict(input_ids=torch.zeros(2, 4).long(), attention_mask=torch.ones(2, 3)), "attention_mask"),
+        (dict(input_ids=torch.zeros(1, 4).long(), attention_mask=torch.ones(2, 4)), "attention_mask"),
         (
             dict(input_ids=torch.zeros(2, 4, dtype=torch.long), token_type_ids=torch.zeros(1, 4).long()),
             "token_type_ids has shape",

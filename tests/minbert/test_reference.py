@@ -212,9 +212,7 @@ def test_minilm_equals_transformers(minilm, dtype):
             for packed in (True, False):
                 out = ours(Batch.from_padded(ids, mask, types, packed=packed))
                 real = mask.bool()
-                assert_near(
-                    out.last_hidden_state[real], reference.last_hidden_state[real], TOLERANCE[dtype]
-                )
+                assert_near(out.last_hidden_state[real], reference.last_hidden_state[real], TOLERANCE[dtype])
                 assert_near(out.pooler_output, reference.pooler_output, TOLERANCE[dtype])
 
 

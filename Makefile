@@ -1,0 +1,33 @@
+# The front door: `make train` and `make test` set up .venv and run; nothing is downloaded but packages.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/sample
+
+.PHONY: train test test-all lint clean
+
+train: $(VENV)/.installed
+	rm -rf $(RUN)
+	$(BIN)/multitask train sample --out $(RUN)
+	$(BIN)/multitask predict $(RUN) --split dev
+	$(BIN)/multitask predict $(RUN) --split test
+	$(BIN)/multitask validate $(RUN)/predictions --data $(RUN)/sample --tasks sst,paraphrase,sts
+	$(BIN)/python benchmarks/bag_of_words.py $(RUN)/sample --run $(RUN)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,49 @@
+"""Importing minbert and asking for help load nothing heavy; no part of it touches the network.
+
+Run: pytest tests/minbert/test_imports.py
+"""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import minbert
+
+HEAVY = ("torch", "numpy", "tokenizers", "safetensors", "transformers", "tqdm")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import minbert; minbert.BertConfig(); minbert.InputError",
+        "import sys; sys.argv = ['minbert', '--help']; from minbert.cli import main; main()",
+        "import sys; sys.argv = ['minbert', 'encode', '--help']; from minbert.cli import main; main()",
+        "import sys; sys.argv = ['minbert', 'encod']; from minbert.cli import main; main()",
+    ],
+)
+def test_nothing_heavy_is_loaded(code):
+    report = f"import sys, atexit; atexit.register(lambda: print([m for m in {HEAVY} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", f"{report}; {code}"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_public_name_is_there():
+    for name in minbert.__all__:
+        assert getattr(minbert, name) is not None
+        assert name in dir(minbert)
+    with pytest.raises(AttributeError, match="no attribute 'Bert'"):
+        _ = minbert.Bert
+
+
+def test_no_network(tiny_folder, texts, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    minbert.SentenceEncoder.from_pretrained(tiny_folder).encode(texts)
+    with pytest.raises(minbert.InputError):
+        minbert.BertModel.from_pretrained("no-such/model")

@@ -1,0 +1,304 @@
+"""SentenceEncoder equals sentence-transformers, reads its folders of both dialects, and streams.
+
+Run: pytest tests/minbert/test_sentence.py
+"""
+
+import itertools
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from minbert import InputError, SentenceEncoder
+from minbert.sentence import BATCH_TOKENS, CHUNK, token_batches
+
+
+def copy(folder, target):
+    shutil.copytree(folder, target)
+    return target
+
+
+def sentence_transformers():
+    """The library, whose import and loading warn about matters of their own."""
+    warnings.simplefilter("ignore")
+    return pytest.importorskip("sentence_transformers", reason="compares with sentence-transformers")
+
+
+# --- our own behaviour --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", ["cls", "pooler", "mean", "max"])
+@pytest.mark.parametrize("normalize", ["l1", "l2", None])
+def test_order_is_kept_and_each_vector_is_its_own(tiny_folder, texts, pooling, normalize):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder, pooling, normalize)
+    together = encoder.encode(texts)
+    assert together.shape == (len(texts), 24) and together.dtype == np.float32
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_allclose(encoder.encode([text])[0], vector, rtol=0, atol=1e-5)
+    if normalize:
+        lengths = np.linalg.norm(together, ord=1 if normalize == "l1" else 2, axis=1)
+        np.testing.assert_allclose(lengths, 1, atol=1e-6)
+
+
+def test_defaults_of_a_folder_without_modules(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    assert (encoder.pooling, encoder.normalize, encoder.projection) == ("mean", None, None)
+    assert encoder.max_length == 64 and encoder.size == 24
+    batch = encoder.tokenizer(texts)
+    hidden = encoder.model(batch).last_hidden_state
+    mask = batch.padded()["attention_mask"].unsqueeze(-1)
+    mean = ((hidden * mask).sum(dim=1) / mask.sum(dim=1)).detach().numpy()
+    np.testing.assert_allclose(encoder.encode(texts), mean, rtol=0, atol=1e-5)
+
+
+def test_empty_list(tiny_folder):
+    vectors = SentenceEncoder.from_pretrained(tiny_folder).encode([])
+    assert vectors.shape == (0, 24) and vectors.dtype == np.float32
+
+
+def test_one_string_is_refused(tiny_folder):
+    with pytest.raises(InputError, match="texts is one string"):
+        SentenceEncoder.from_pretrained(tiny_folder).encode("hello")
+
+
+def test_stream_reads_no_further_than_it_must(tiny_folder):
+    """Of an endless generator, only the texts of the pieces that were asked for are read."""
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    read = itertools.count()
+    endless = ("cat" if next(read) % 2 else "a good dog" for _ in itertools.repeat(None))
+    stream = encoder.stream(endless)
+    first, second = next(stream), next(stream)
+    assert len(first) == len(second) == CHUNK and next(read) == 2 * CHUNK
+    expected = encoder.encode(["a good dog", "cat"])
+    np.testing.assert_allclose(second, np.tile(expected, (CHUNK // 2, 1)), rtol=0, atol=1e-5)
+
+
+def test_texts_over_several_pieces_keep_their_order(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    many = [texts[i % len(texts)] for i in range(CHUNK + 100)]
+    once = encoder.encode(texts)
+    expected = once[np.arange(len(many)) % len(texts)]
+    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
+
+
+def test_batches_by_tokens():
+    lengths = [5, 900, 3000, 2, 5000, 4000, 40, 1]
+    batches = token_batches(lengths, BATCH_TOKENS)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert batches[0] == [4]  # too long for any company
+    assert all(sum(lengths[i] for i in batch) <= BATCH_TOKENS for batch in batches[1:])
+    assert len(batches) == 3  # 5000; 4000; and the rest: 3948
+    flat = [lengths[i] for batch in batches for i in batch]
+    assert flat == sorted(flat, reverse=True)
+    assert token_batches([], BATCH_TOKENS) == []
+
+
+def test_half_precision_is_near_and_named(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder, normalize="l2")
+    full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
+    assert half.dtype == np.float32 and not np.array_equal(full, half)
+    np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
+    assert np.array_equal(encoder.encode(texts, precision="auto"), full)  # on the CPU
+    for some in (texts, []):
+        with pytest.raises(InputError, match="precision is 'fp8'"):
+            encoder.encode(some, precision="fp8")
+
+
+def test_weights_in_half_precision_encode_too(tiny_folder, texts):
+    for pooling in ("mean", "pooler"):
+        encoder = SentenceEncoder.from_pretrained(tiny_folder, pooling, "l2")
+        full = encoder.encode(texts)
+        encoder.model.bfloat16()
+        np.testing.assert_allclose((full * encoder.encode(texts)).sum(axis=1), 1, atol=2e-2)
+
+
+def test_progress_is_shown_only_on_request(tiny_folder, texts, capsys):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    encoder.encode(texts)
+    assert capsys.readouterr() == ("", "")
+    encoder.encode(texts, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and f"{len(texts)}/{len(texts)}" in err
+
+
+def test_long_text_is_cut(tiny_folder):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    words = ["cat", "dog"] * 500
+    cut = encoder.encode([" ".join(words[:62])])  # 64 with the marks
+    assert np.array_equal(encoder.encode([" ".join(words)]), cut)
+
+
+def test_wrong_choices_are_refused(tiny_folder):
+    with pytest.raises(InputError, match="pooling is 'meen'"):
+        SentenceEncoder.from_pretrained(tiny_folder, pooling="meen")
+    with pytest.raises(InputError, match="normalize is 'L2'"):
+        SentenceEncoder.from_pretrained(tiny_folder, normalize="L2")
+
+
+# --- folders of sentence-transformers -----------------------------------------------------------------------
+
+OLD = "sentence_transformers.models."
+
+
+def write_old_dialect(folder, kinds, pooling=None, max_length=None, dense=None):
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": paths.get(kind, kind), "type": OLD + kind}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    for kind in kinds:
+        (folder / paths.get(kind, kind)).mkdir(exist_ok=True)
+    names = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+    modes = {f"pooling_mode_{name}": name in (pooling or ["mean_tokens"]) for name in names}
+    if "Pooling" in kinds:
+        text = json.dumps({"word_embedding_dimension": 24} | modes)
+        (folder / "1_Pooling" / "config.json").write_text(text)
+    if max_length is not None:
+        text = json.dumps({"max_seq_length": max_length, "do_lower_case": False})
+        (folder / "sentence_bert_config.json").write_text(text)
+    if dense is not None:
+        settings, tensors = dense
+        (folder / "2_Dense" / "config.json").write_text(json.dumps(settings))
+        save_file(tensors, folder / "2_Dense" / "model.safetensors")
+    return folder
+
+
+def dense_module(activation="torch.nn.modules.activation.Tanh", bias=True):
+    generator = torch.Generator().manual_seed(0)
+    settings = {"in_features": 24, "out_features": 7, "bias": bias, "activation_function": activation}
+    tensors = {"linear.weight": torch.randn(7, 24, generator=generator)}
+    if bias:
+        tensors["linear.bias"] = torch.randn(7, generator=generator)
+    return settings, tensors
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "max")]
+)
+@pytest.mark.parametrize("normalized", [True, False])
+def test_old_dialect(tiny_folder, tmp_path, texts, mode, name, normalized):
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalized
+    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, [mode], max_length=9)
+    encoder = SentenceEncoder.from_pretrained(folder)
+    assert (encoder.pooling, encoder.normalize) == (name, "l2" if normalized else None)
+    assert encoder.max_length == 9
+    # what the caller says wins
+    chosen = SentenceEncoder.from_pretrained(folder, pooling="max", normalize=None)
+    assert (chosen.pooling, chosen.normalize) == ("max", None)
+    library = sentence_transformers()
+    theirs = library.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    np.testing.assert_allclose(encoder.encode(texts), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["activation.Tanh", "linear.Identity"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_projection(tiny_folder, tmp_path, texts, activation, bias):
+    dense = dense_module(f"torch.nn.modules.{activation}", bias)
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, dense=dense)
+    encoder = SentenceEncoder.from_pretrained(folder)
+    vectors = encoder.encode(texts)
+    assert encoder.size == 7 and vectors.shape == (len(texts), 7)
+    mean = SentenceEncoder.from_pretrained(tiny_folder).encode(texts).astype(np.float64)
+    expected = mean @ dense[1]["linear.weight"].double().numpy().T
+    if bias:
+        expected += dense[1]["linear.bias"].numpy()
+    if "Tanh" in activation:
+        expected = np.tanh(expected)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
+    assert encoder.encode([]).shape == (0, 7)
+
+
+@pytest.mark.parametrize("mode", ["cls", "mean", "max"])
+def test_folder_that_the_library_writes(tiny_folder, tmp_path, texts, mode):
+    """The dialect of the installed version (6 moves the maximal length to the tokenizer's settings)."""
+    library = sentence_transformers()
+    models = library.models if hasattr(library, "models") else library.sentence_transformer.modules
+    transformer = models.Transformer(str(tiny_folder))
+    modules = [
+        transformer,
+        models.Pooling(24, pooling_mode=mode),
+        models.Dense(24, 7, activation_function=torch.nn.Tanh()),
+        models.Normalize(),
+    ]
+    theirs = library.SentenceTransformer(modules=modules, device="cpu")
+    theirs.max_seq_length = 11
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    encoder = SentenceEncoder.from_pretrained(tmp_path / "saved")
+    assert (encoder.pooling, encoder.normalize, encoder.size) == (mode, "l2", 7)
+    assert encoder.max_length == 11
+    np.testing.assert_allclose(encoder.encode(texts), theirs.encode(texts), rtol=0, atol=1e-5)
+
+
+def test_minilm_equals_the_library(minilm):
+    library = sentence_transformers()
+    texts = ["A man is eating food.", "", "caf\u00e9 \u4e2d\u6587 \U0001f600", "one two " * 200, "Hello!"]
+    theirs = library.SentenceTransformer(str(minilm), device="cpu").encode(texts)
+    encoder = SentenceEncoder.from_pretrained(minilm)
+    assert (encoder.pooling, encoder.normalize, encoder.max_length) == ("mean", "l2", 256)
+    np.testing.assert_allclose(encoder.encode(texts), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["Transformer", "Pooling", "LSTM"],
+        ["Transformer", "Pooling", "Normalize", "Dense"],
+        ["Transformer", "Pooling", "Dense", "Dense"],
+        ["Pooling", "Transformer"],
+    ],
+)
+def test_modules_in_another_order_or_unknown_are_refused(tiny_folder, tmp_path, kinds):
+    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, dense=None)
+    with pytest.raises(InputError, match="Transformer, Pooling, Dense, Normalize are supported"):
+        SentenceEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("pooling", [["mean_sqrt_len_tokens"], ["cls_token", "mean_tokens"], ["nothing"]])
+def test_poolings_that_are_not_known_are_refused(tiny_folder, tmp_path, pooling):
+    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling"], pooling)
+    with pytest.raises(InputError, match="one of cls, mean, max is supported"):
+        SentenceEncoder.from_pretrained(folder)
+    for mode in ("weightedmean", ["mean", "max"], None):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
+        with pytest.raises(InputError, match="one of cls, mean, max is supported"):
+            SentenceEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", "{"),
+        ("modules.json", "[1]"),
+        ("modules.json", '{"type": "Transformer"}'),
+        ("modules.json", '[{"type": "Transformer"}]'),
+        ("sentence_bert_config.json", "[]"),
+        ("1_Pooling/config.json", "[]"),
+        ("2_Dense/config.json", "{}"),
+        ("2_Dense/config.json", '{"in_features": 24, "out_features": 9}'),
+        ("2_Dense/model.safetensors", ""),
+    ],
+)
+def test_damaged_modules_are_refused(tiny_folder, tmp_path, file, content):
+    folder = write_old_dialect(
+        copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling", "Dense"], dense=dense_module()
+    )
+    SentenceEncoder.from_pretrained(folder)
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=file.split("/")[0]):
+        SentenceEncoder.from_pretrained(folder)
+
+
+def test_unknown_activation_is_refused(tiny_folder, tmp_path):
+    dense = dense_module("torch.nn.modules.activation.GELU")
+    folder = write_old_dialect(
+        copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling", "Dense"], dense=dense
+    )
+    with pytest.raises(InputError, match="activation 'gelu' does not exist"):
+        SentenceEncoder.from_pretrained(folder)
