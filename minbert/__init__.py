@@ -15,6 +15,7 @@ _HOME = {
     "Tokenizer": "tokenizer",
     "atomic_folder": "files",
     "atomic_write": "files",
+    "cut_by_tokens": "batch",
     "did_you_mean": "errors",
     "find_folder": "hub",
     "normalize": "pooling",
@@ -23,6 +24,7 @@ _HOME = {
     "restore_folder": "files",
     "run_command": "command_line",
     "schedule_factor": "schedule",
+    "sorted_batches": "batch",
     "write_tensors": "weights",
 }
 __all__ = list(_HOME)

@@ -231,6 +231,24 @@ class Batch:
         }
 
 
+def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Every index once, longest first, in batches of at most `token_budget` tokens."""
+    return cut_by_tokens(sorted(range(len(lengths)), key=lambda i: -lengths[i]), lengths, token_budget)
+
+
+def cut_by_tokens(indices: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Cuts indices into batches of at most `token_budget` tokens; a longer example stands alone."""
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in indices:
+        if not batches or tokens + lengths[index] > token_budget:
+            batches.append([])
+            tokens = 0
+        batches[-1].append(index)
+        tokens += lengths[index]
+    return batches
+
+
 def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
     if input_ids.ndim != 2 or 0 in input_ids.shape:
         raise InputError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, S), both at least 1")

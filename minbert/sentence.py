@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from minbert.batch import sorted_batches
 from minbert.errors import InputError
 from minbert.hub import find_folder
 from minbert.model import BertModel
@@ -92,7 +93,8 @@ class SentenceEncoder:
         while chunk := list(islice(texts, CHUNK)):
             sequences = self.tokenizer.encode(chunk, max_length=self.max_length)
             vectors = np.empty((len(chunk), self.size), dtype=np.float32)
-            for indices in token_batches([len(sequence.ids) for sequence in sequences], BATCH_TOKENS):
+            lengths = [len(sequence.ids) for sequence in sequences]
+            for indices in sorted_batches(lengths, BATCH_TOKENS):
                 batch = [sequences[i] for i in indices]
                 with torch.inference_mode(), autocast:
                     vectors[indices] = self._vectors(batch).cpu().numpy()
@@ -117,19 +119,6 @@ class SentenceEncoder:
             if self.projection is not None:
                 vectors = self.projection(vectors)
             return normalize(vectors, self.normalize)
-
-
-def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of sequences in batches of at most `budget` tokens, longest first; a longer one is alone."""
-    batches: list[list[int]] = []
-    tokens = budget + 1
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if tokens + lengths[index] > budget:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(index)
-        tokens += lengths[index]
-    return batches
 
 
 def read_modules(folder: Path) -> dict:

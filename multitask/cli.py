@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int | None:
 
 
 def build_parser() -> tuple[CommandParser, dict]:
-    """The parser of all commands, and those whose options are a whole configuration: name -> (command, parser)."""
+    """The parser of all commands; and name -> (command, parser) where the options are a configuration."""
     parser = CommandParser(prog="multitask", description="Fine-tunes one BERT on several tasks.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run_parsers = {}

@@ -4,15 +4,17 @@ A configuration is built from nested values (a preset, a TOML file, the command 
 `RunConfig.from_dict`, which refuses unknown keys and wrong types by name. `to_dict` repeats it whole.
 """
 
+import json
+import math
 import tomllib
-import types
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from minbert import BertConfig, InputError, did_you_mean
+from multitask.values import build, checked, construct, one_of, plain, table, within
 
 
 def option(default: Any, help: str) -> Any:
@@ -52,26 +54,31 @@ class TaskConfig:
     max_length: int = option(512, "tokens; longer inputs are cut")
 
     def __post_init__(self):
-        _one_of("pairs", self.pairs, (None, "bi", "cross"))
-        _one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
-        _one_of("normalize", self.normalize, (None, "l1", "l2"))
-        _one_of("head", self.head, ("mlp", "cosine"))
-        _one_of("activation", self.activation, ("gelu", "relu", "leaky_relu", "selu", "tanh", "identity"))
+        one_of("pairs", self.pairs, (None, "bi", "cross"))
+        one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
+        one_of("normalize", self.normalize, (None, "l1", "l2"))
+        one_of("head", self.head, ("mlp", "cosine"))
+        one_of("activation", self.activation, ("gelu", "relu", "leaky_relu", "selu", "tanh", "identity"))
         for name in self.features:
-            _one_of("features", name, ("u", "v", "difference", "product", "cosine"))
-        _within("dropout", self.dropout, 0, 1, "a rate from 0 to below 1", self.dropout < 1)
-        _within("weight", self.weight, 0, float("inf"), "at least 0")
-        _within("batch_size", self.batch_size, 1, float("inf"), "at least 1")
-        _within("lr", self.lr, 0, float("inf"), "at least 0")
-        _within("max_length", self.max_length, 5, float("inf"), "at least 5")
-        if self.low >= self.high:
+            one_of("features", name, ("u", "v", "difference", "product", "cosine"))
+        within("dropout", self.dropout, 0, 1, "a rate from 0 to below 1", self.dropout < 1)
+        within("weight", self.weight, 0, float("inf"), "at least 0")
+        within("batch_size", self.batch_size, 1, float("inf"), "at least 1")
+        within("lr", self.lr, 0, float("inf"), "at least 0")
+        within("max_length", self.max_length, 5, float("inf"), "at least 5")
+        if not _ascending(self.low, self.high):
             raise InputError(f"low is {self.low}, high is {self.high}; low must be the smaller one")
-        if len(self.label_scale) != 2 or self.label_scale[0] >= self.label_scale[1]:
+        if not _ascending(*self.label_scale):
             raise InputError(
                 f"label_scale is {list(self.label_scale)}; give two numbers, the smaller one first"
             )
         if self.head == "cosine" and self.pairs != "bi":
-            raise InputError('head "cosine" compares two vectors; it needs pairs = "bi"')
+            raise InputError("head is 'cosine', which compares two vectors; it needs pairs = \"bi\"")
+
+
+def _ascending(*numbers: float) -> bool:
+    """Whether these are two finite numbers, the smaller one first."""
+    return len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulation"):
-            _within(name, getattr(self, name), 1, float("inf"), "at least 1")
-        _within("seed", self.seed, 0, 2**63 - 1, "from 0 to 2^63 - 1")
+            within(name, getattr(self, name), 1, float("inf"), "at least 1")
+        within("seed", self.seed, 0, 2**63 - 1, "from 0 to 2^63 - 1")
 
 
 @dataclass(frozen=True)
@@ -103,10 +110,10 @@ class OptimConfig:
 
     def __post_init__(self):
         for name in ("lr", "head_lr", "weight_decay", "eps", "clip"):
-            _within(name, getattr(self, name), 0, float("inf"), "at least 0")
-        _within("layer_decay", self.layer_decay, 0, 1, "above 0 and at most 1", self.layer_decay > 0)
-        _within("warmup", self.warmup, 0, 1, "a share from 0 to 1")
-        _one_of("schedule", self.schedule, ("constant", "linear", "cosine"))
+            within(name, getattr(self, name), 0, float("inf"), "at least 0")
+        within("layer_decay", self.layer_decay, 0, 1, "above 0 and at most 1", self.layer_decay > 0)
+        within("warmup", self.warmup, 0, 1, "a share from 0 to 1")
+        one_of("schedule", self.schedule, ("constant", "linear", "cosine"))
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,8 @@ class EvalConfig:
     batch_tokens: int = option(4096, "tokens a batch")
 
     def __post_init__(self):
-        _within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
-        _within("batch_tokens", self.batch_tokens, 1, float("inf"), "at least 1")
+        within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
+        within("batch_tokens", self.batch_tokens, 1, float("inf"), "at least 1")
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class CheckpointConfig:
     every_steps: int | None = option(None, "save last/ after so many steps too, not only after each epoch")
 
     def __post_init__(self):
-        _within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
+        within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
 
 
 # What a kind of task changes of TaskConfig's defaults. The three course tasks hold the default recipe,
@@ -208,23 +215,24 @@ class RunConfig:
     def __post_init__(self):
         if not self.tasks:
             object.__setattr__(self, "tasks", {name: task_config(name, {}) for name in DEFAULT_TASKS})
-        _within("limit", self.limit, 1, float("inf"), "at least 1")
-        _within("threads", self.threads, 1, float("inf"), "at least 1")
-        _within("patience", self.patience, 1, float("inf"), "at least 1")
-        _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
-        _one_of("freeze", self.freeze, ("none", "backbone"))
+        within("limit", self.limit, 1, float("inf"), "at least 1")
+        within("threads", self.threads, 1, float("inf"), "at least 1")
+        within("patience", self.patience, 1, float("inf"), "at least 1")
+        one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+        one_of("freeze", self.freeze, ("none", "backbone"))
         kind, _, order = self.sampling.partition(":")
-        _one_of("sampling", kind, ("proportional", "round-robin", "sequential"))
+        one_of("sampling", kind, ("proportional", "round-robin", "sequential"))
         if order and (kind != "sequential" or sorted(order.split(",")) != sorted(self.tasks)):
             raise InputError(
-                f"sampling {self.sampling!r} does not name each task once; the run's tasks are {','.join(self.tasks)}"
+                f"sampling {self.sampling!r} does not name each task once; the run's tasks are "
+                f"{','.join(self.tasks)}"
             )
         if not self.needs_scratch and set(self.model) - _DROPOUTS:
             raise InputError(
                 f"model.{min(set(self.model) - _DROPOUTS)} is decided by the weights; only the dropout rates "
                 f"can be changed, unless --weights is scratch"
             )
-        BertConfig(**{name: value for name, value in self.model.items()})
+        construct(BertConfig, self.model, "model.")
 
     @property
     def needs_scratch(self) -> bool:
@@ -236,42 +244,55 @@ class RunConfig:
 
         Raises InputError for an unknown key (with the nearest one), a wrong type, an impossible value.
         """
-        values = dict(values)
-        tasks = values.pop("tasks", {})
-        model = {key.replace("-", "_"): value for key, value in dict(values.pop("model", {})).items()}
+        values = table("the configuration", values)
+        tasks = table("tasks", values.pop("tasks", {}))
+        model = {
+            key.replace("-", "_"): value for key, value in table("model", values.pop("model", {})).items()
+        }
         hints = typing.get_type_hints(BertConfig)
-        known = [f.name for f in fields(BertConfig) if f.name != "extra"]
         for key in model:
-            _one_of("model key", key, known)
+            one_of("model key", key, MODEL_KEYS)
             model[key] = checked(f"model.{key}", model[key], hints[key])
-        built = _build(cls, values, "")
-        configs = {name: task_config(name, dict(task)) for name, task in tasks.items()}
+        built = build(cls, values, "")
+        configs = {name: task_config(name, table(f"tasks.{name}", task)) for name, task in tasks.items()}
         return cls(**built, model=model, tasks=configs)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values that `from_dict` turns into an equal configuration."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 _DROPOUTS = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
+# The keys under `model`; how large the vocabulary of `scratch` is, its texts and vocab_size decide.
+MODEL_KEYS = tuple(f.name for f in fields(BertConfig) if f.name not in ("extra", "vocab_size"))
+_SECTIONS = {f.name for f in fields(RunConfig)}
 
 
 def task_config(name: str, values: dict[str, Any]) -> TaskConfig:
-    """The TaskConfig called `name`: its kind's defaults, then `values`. The kind is `type`, or the name itself."""
+    """The TaskConfig called `name`: its kind's defaults, then `values`. Without `type`, the name is the kind.
+
+    Raises InputError for a name that cannot be one, an unknown kind or key, and a value that does not fit.
+    """
     if not name.isidentifier():
         raise InputError(f"task name {name!r} is no name; use letters, digits and _")
-    kind = values.get("type", name)
+    if name in _SECTIONS:
+        raise InputError(f"task name {name!r} is taken by the options --{name}...; choose another")
+    kind = checked(f"{name}.type", values.get("type") or name, str)
     defaults = TASK_DEFAULTS.get(kind)
     if defaults is None:
         raise InputError(
             f"there is no task {kind!r}{did_you_mean(kind, TASK_DEFAULTS)}; choose from "
             f"{', '.join(TASK_DEFAULTS)}, or load your own with --task-file"
         )
-    return TaskConfig(**_build(TaskConfig, defaults | {"type": kind} | values, f"{name}."))
+    arguments = build(TaskConfig, defaults | values | {"type": kind}, f"{name}.")
+    return construct(TaskConfig, arguments, f"{name}.")
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Nested values of a TOML file, or of the preset of that name. Raises InputError for neither, or bad TOML."""
+    """Nested values of a TOML file, of a run's config.json, or of the preset of that name.
+
+    Raises InputError for none of them, and for a file that is not TOML or JSON.
+    """
     path = Path(name)
     presets = resources.files("multitask") / "experiments" / "presets"
     if not path.is_file():
@@ -284,104 +305,9 @@ def read_config(name: str) -> dict[str, Any]:
                 f"{did_you_mean(name, known)}"
             )
         path = presets / f"{name}.toml"
+    kind, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested values with the changes on top; neither argument is altered."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def parse(name: str, text: str, hint: Any) -> Any:
-    """A value from the command line, as its field's type wants it; `none` is None where that is accepted."""
-    options = _options(hint)
-    if type(None) in options and text.lower() == "none":
-        return None
-    kind = next(option for option in options if option is not type(None))
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return tuple(parse(name, part, inner) for part in text.split(",") if part)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise InputError(f"{name} is {text!r}; give true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise InputError(f"{name} is {text!r}; give {_NOUNS[kind]}") from None
-
-
-def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` if it is of the field's type (whole numbers pass as floats, lists as tuples); else InputError."""
-    options = _options(hint)
-    if value is None and type(None) in options:
-        return None
-    kind = next(option for option in options if option is not type(None))
-    if value == "none" and type(None) in options:
-        return None  # TOML has no null
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{name} is {value!r}; give a list")
-        return tuple(checked(name, part, typing.get_args(kind)[0]) for part in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} is {value!r}; give {_NOUNS[kind]}")
-    return value
-
-
-_NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Keyword arguments for a configuration class, each value checked, nested classes built."""
-    hints = typing.get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
-    arguments = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise InputError(
-                f"there is no key {prefix}{key}{did_you_mean(name, known)}; known: {', '.join(known)}"
-            )
-        hint = hints[name]
-        if is_dataclass(hint):
-            if not isinstance(value, dict):
-                raise InputError(f"{prefix}{key} is {value!r}; it is a table of keys")
-            arguments[name] = hint(**_build(hint, value, f"{prefix}{key}."))
-        else:
-            arguments[name] = checked(f"{prefix}{key}", value, hint)
-    return arguments
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
-
-
-def _one_of(name: str, value: Any, accepted: typing.Iterable) -> None:
-    accepted = list(accepted)
-    if value not in accepted:
-        names = [str(entry).lower() if entry is None else str(entry) for entry in accepted]
-        raise InputError(
-            f"{name} is {value!r}; choose from {', '.join(names)}{did_you_mean(str(value), names)}"
-        )
-
-
-def _within(
-    name: str, value: float | None, low: float, high: float, accepted: str, also: bool = True
-) -> None:
-    if value is not None and not (low <= value <= high and also):
-        raise InputError(f"{name} is {value}; it must be {accepted}")
+        values = table(str(path), loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not {kind}: {error}") from None
+    return {key.replace("-", "_"): value for key, value in values.items()}

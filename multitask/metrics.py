@@ -4,43 +4,41 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from minbert import InputError
+
 
 def accuracy(predictions: Sequence, labels: Sequence) -> float:
     """The share of equal entries."""
-    return float(np.mean(np.asarray(predictions) == np.asarray(labels)))
+    predicted, true = _paired(predictions, labels)
+    return _share(predicted == true)
 
 
 def off_by_one_accuracy(predictions: Sequence[int], labels: Sequence[int]) -> float:
     """The share of ordinal predictions at most one level away."""
-    return float(np.mean(np.abs(np.asarray(predictions) - np.asarray(labels)) <= 1))
+    predicted, true = _paired(predictions, labels)
+    return _share(np.abs(predicted - true) <= 1)
 
 
 def f1(predictions: Sequence[int], labels: Sequence[int]) -> float:
     """2 TP / (2 TP + FP + FN) of class 1; 0 where class 1 is nowhere."""
-    predicted, true = np.asarray(predictions) == 1, np.asarray(labels) == 1
+    predicted, true = (values == 1 for values in _paired(predictions, labels))
     hits = np.sum(predicted & true)
     return float(2 * hits / max(1, predicted.sum() + true.sum()))
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pearson's r; NaN where one side is constant or shorter than two."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    """Pearson's r; NaN where one side is constant, not finite or shorter than two."""
+    x, y = _paired(x, y, np.float64)
+    if not (_has_spread(x) and _has_spread(y)):
         return float("nan")
     x, y = x - x.mean(), y - y.mean()
-    return float((x @ y) / np.sqrt((x @ x) * (y @ y)))
+    return float((x @ y) / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pearson's r of the ranks, ties at their mean rank; NaN where one side is constant."""
-    return pearson(_ranks(x), _ranks(y))
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    _, inverse, counts = np.unique(
-        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
-    )
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    """Pearson's r of the ranks, ties at their mean rank; NaN where one side is constant or not finite."""
+    x, y = _paired(x, y, np.float64)
+    return pearson(_ranks(x), _ranks(y)) if _has_spread(x) and _has_spread(y) else float("nan")
 
 
 def confusion_matrix(predictions: Sequence[int], labels: Sequence[int], classes: int) -> np.ndarray:
@@ -53,8 +51,8 @@ def confusion_matrix(predictions: Sequence[int], labels: Sequence[int], classes:
 def overall_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Both published means over the three course tasks, by name; empty where one of the tasks is missing.
 
-    `overall_2024` maps STS's r from [-1, 1] to [0, 1] first (the course since 2024), `mean_raw` does not (2023).
-    Reports mix the two, so neither is ever called just "overall".
+    `overall_2024` maps STS's r from [-1, 1] to [0, 1] first (the course since 2024), `mean_raw` does not
+    (2023). Reports mix the two, so neither is ever called just "overall".
     """
     try:
         sst = scores["sst"]["accuracy"]
@@ -66,3 +64,28 @@ def overall_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float
         "overall_2024": (sst + paraphrase + (sts + 1) / 2) / 3,
         "mean_raw": (sst + paraphrase + sts) / 3,
     }
+
+
+def _paired(
+    predictions: Sequence, labels: Sequence, dtype: type | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays (N,). Raises InputError for unequal lengths, which numpy might broadcast."""
+    predicted, true = np.asarray(predictions, dtype), np.asarray(labels, dtype)
+    if predicted.shape != true.shape:
+        raise InputError(
+            f"predictions have shape {predicted.shape}, labels {true.shape}; give one label a prediction"
+        )
+    return predicted, true
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(np.mean(flags)) if len(flags) else float("nan")
+
+
+def _has_spread(values: np.ndarray) -> bool:
+    return len(values) > 1 and bool(np.isfinite(values).all()) and np.ptp(values) > 0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

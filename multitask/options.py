@@ -1,7 +1,7 @@
 """The command line's options for a RunConfig, derived from its dataclasses. No torch here.
 
-Every key of the configuration is an option: `train.batch_size` is `--train.batch-size`, the `pooling` of the task
-sst is `--sst.pooling`. The course's own flags work as aliases.
+Every key of the configuration is an option: `train.batch_size` is `--train.batch-size`, the `pooling` of
+the task sst is `--sst.pooling`. The course's own flags work as aliases.
 """
 
 import argparse
@@ -11,7 +11,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from minbert import BertConfig, CommandParser, InputError, did_you_mean
-from multitask.config import DEFAULT_TASKS, RunConfig, TaskConfig, merge, parse, read_config
+from multitask.config import DEFAULT_TASKS, MODEL_KEYS, RunConfig, TaskConfig, read_config
+from multitask.values import checked, merge, parse, table
 
 COURSE_ALIASES = {
     "--lr": "optim.lr",
@@ -66,9 +67,8 @@ def run_keys() -> Iterator[tuple[str, Any, str]]:
             )
         elif f.metadata:
             yield f.name, hint, f.metadata["help"]
-    for f in fields(BertConfig):
-        if f.name not in ("extra", "vocab_size"):
-            yield f"model.{f.name}", typing.get_type_hints(BertConfig)[f.name], "as in config.json"
+    hints = typing.get_type_hints(BertConfig)
+    yield from ((f"model.{name}", hints[name], "as in config.json") for name in MODEL_KEYS)
 
 
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
@@ -79,7 +79,7 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
     plain, dotted = _split_task_options(parser, arguments)
     options = parser.parse_args(plain)
     values = read_config(options.config) if options.config else {}
-    tasks = _chosen_tasks(options.tasks, values)
+    tasks = _chosen_tasks(options.tasks, table("tasks", values.get("tasks", {})))
     changes: dict[str, Any] = {}
     hints = {key: hint for key, hint, _ in run_keys()}
     if options.mode:
@@ -96,18 +96,19 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
             changes = merge(changes, _nested(key, parse(f"--{key.replace('_', '-')}", text, hints[key])))
     for task, key, value in _task_options(parser, dotted, tasks):
         changes = merge(changes, {"tasks": {task: {key: value}}})
-    if changes.get("task_file", values.get("task_file")):
+    merged = merge(values, changes)
+    task_file = checked("task_file", merged.get("task_file"), hints["task_file"])
+    if task_file:
         from multitask.tasks.registry import load_task_file
 
-        load_task_file(changes.get("task_file", values.get("task_file")))
-    given = merge(values, changes).get("tasks", {})
-    merged = merge(values, changes) | {"tasks": {name: given.get(name, {}) for name in tasks}}
-    return RunConfig.from_dict(merged), options
+        load_task_file(task_file)
+    given = merged.get("tasks", {})
+    return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}}), options
 
 
-def _chosen_tasks(text: str | None, values: dict[str, Any]) -> list[str]:
+def _chosen_tasks(text: str | None, configured: dict[str, Any]) -> list[str]:
     if text is None:
-        return list(values.get("tasks", {})) or list(DEFAULT_TASKS)
+        return list(configured) or list(DEFAULT_TASKS)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise InputError(f"--tasks is {text!r}; name each task once, as in --tasks sst,paraphrase,sts")

@@ -1,5 +1,6 @@
 """Plots of a run: the training loss and, where the run scores SST, its confusion matrix. Needs matplotlib."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from multitask.metrics import confusion_matrix
@@ -9,15 +10,12 @@ from multitask.tracking import read_metrics
 
 def write_plots(run: Run) -> list[str]:
     """Writes RUN/plots/*.png; -> a line for each, or the one that says what to install."""
-    try:
-        import matplotlib
-    except ImportError:
+    if find_spec("matplotlib") is None:
         return ['no plots: they need matplotlib; pip install "minbert[plots]"']
-    matplotlib.use("Agg")
     folder = run.folder / "plots"
     folder.mkdir(exist_ok=True)
     paths = [_plot_losses(run, folder / "loss.png")]
-    if "sst" in run.scores.get("scores", {}):
+    if "sst" in run.scores.get("scores", {}) and run.task("sst").config.type == "sst":
         paths.append(_plot_confusion(run, folder / "sst-confusion.png"))
     return [f"wrote {path}" for path in paths]
 
@@ -39,7 +37,8 @@ def _plot_losses(run: Run, path: Path) -> Path:
     axes.set(
         xlabel="step", ylabel="training loss", yscale="log", title="Training loss, smoothed over 9 records"
     )
-    axes.legend()
+    if points:
+        axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     return path

@@ -1,31 +1,29 @@
 """A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from minbert import BertConfig, BertModel, InputError, Tokenizer, did_you_mean
+from minbert import BertConfig, BertModel, InputError, Tokenizer, did_you_mean, find_folder
 from multitask.config import DEFAULT_TASKS, RunConfig, TaskConfig, task_config
 from multitask.data.collate import TokenizedExample
-from multitask.data.readers import Example, Examples
-from multitask.data.sample import write_sample
-from multitask.evaluate import predict_examples, score_examples
+from multitask.data.readers import Example, Reject
+from multitask.evaluation import predict_examples, score_examples
 from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.predictions import prediction_path
-from multitask.tasks.base import TrainingTask
+from multitask.splits import NOTED, SAMPLE, load_split, open_data
+from multitask.tasks.base import ScoredTask, TrainingTask
 from multitask.tasks.registry import load_task_file, make_task
 from multitask.training.checkpoint import load_head, read_heads
 from multitask.training.precision import Precision
 
-SAMPLE = "sample"
 SAMPLE_FOLDER = "sample"  # in a run's folder
 
 
@@ -65,7 +63,8 @@ class Run:
         self.folder = folder
         self.scores = dict(scores or {})
 
-    def task(self, name: str) -> TrainingTask:
+    def task(self, name: str) -> ScoredTask:
+        """A task that is ready to predict. Raises InputError for a name that is not."""
         if name not in self.model.tasks:
             known = ", ".join(self.model.tasks)
             raise InputError(
@@ -75,13 +74,17 @@ class Run:
             raise InputError(
                 f"the head of {name} is not trained: these weights hold none; run `multitask train` first"
             )
+        if not isinstance(self.model.tasks[name], ScoredTask):
+            raise InputError(f"{name} can be trained, but predicts nothing that could be scored or written")
         return self.model.tasks[name]
 
     def predict(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
         """One prediction a text (with its pair, for pair tasks), in their order."""
         kind = self.task(task)
-        if isinstance(texts, str):
-            raise InputError("texts is one string; give a list of texts")
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise InputError(
+                f"{'texts' if isinstance(texts, str) else 'pairs'} is one string; give a list of texts"
+            )
         if (pairs is None) != (kind.config.text2 is None):
             wants = "one text" if kind.config.text2 is None else "pairs of texts"
             raise InputError(f"{task} takes {wants} an example")
@@ -98,19 +101,25 @@ class Run:
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
     ) -> Evaluation:
-        """Scores on a split. Tasks that are not named are left out, with a note, where they cannot be scored."""
+        """Scores on a split; without `tasks`, those that cannot be scored are left out, with a note."""
         notes, tokenized = [], {}
         with self.data_folder(data) as folder:
             for name in tasks or self.model.tasks:
-                if tasks is None and name not in self.trained:
-                    notes.append(f"{name}: left out, these weights hold no trained head for it")
+                try:
+                    task = self.task(name)
+                except InputError as error:
+                    if tasks is not None:
+                        raise
+                    notes.append(f"left out: {error}")
                     continue
-                examples, note = load_split(self.task(name), folder, split, self.config.limit)
+                examples, note = load_split(task, folder, split, self.config.limit)
                 notes += note
-                if examples is not None and any(example.label is None for example in examples.rows):
-                    notes.append(f"{name}: {self.task(name).file(split)} has no labels to score by")
-                elif examples is not None and examples.rows:
-                    tokenized[name] = self.task(name).tokenize(self.tokenizer, examples.rows)
+                if examples is not None and not examples.labelled:
+                    notes.append(f"{name}: {examples.path} has no labels to score by")
+                elif examples is not None and not examples.rows:
+                    notes.append(f"{name}: {examples.path} has no usable row to score")
+                elif examples is not None:
+                    tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
         return self.score(tokenized, notes)
 
     def score(
@@ -130,38 +139,61 @@ class Run:
         tasks: Sequence[str] | None = None,
         dialect: str = "code",
     ) -> tuple[list[Path], list[str]]:
-        """Writes a prediction file a task, a row an input row, rejected rows included; -> (files, notes).
+        """Writes a prediction file a task, a row for each id of the input file; -> (files, notes).
 
         A rejected row that has text is predicted all the same; one without gets the training split's majority
         or mean, and a note says so.
         """
         files, notes = [], []
         with self.data_folder(data) as folder:
-            for name in tasks or [task for task in self.model.tasks if task in self.trained]:
+            ready = [name for name in self.trained if isinstance(self.model.tasks[name], ScoredTask)]
+            for name in tasks or ready:
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)
                 notes += note
                 if examples is None:
                     continue
                 entries = [entry for entry in examples.in_file_order() if entry.id is not None]
-                with_text = [
-                    Example(e.id, e.texts, None, e.line) for e in entries if e.texts and all(e.texts)
-                ]
-                with tqdm(total=len(with_text), unit=" rows", desc=name, leave=False, disable=None) as bar:
-                    predicted = iter(self._predict(name, with_text, bar.update))
-                values = [
-                    next(predicted) if entry.texts and all(entry.texts) else self.fallbacks.get(name)
-                    for entry in entries
-                ]
-                for row in (entry for entry in entries if not (entry.texts and all(entry.texts))):
-                    notes.append(
-                        f"{name}: {examples.path}:{row.line} has no text; predicted the training split's "
-                        f"{self.fallbacks.get(name)!r}"
-                    )
+                values, note = self._predict_entries(task, entries, examples.path, folder)
+                notes += note
                 path = prediction_path(out, task.format, split, dialect)
                 task.write(values, [entry.id for entry in entries], path, dialect)
                 files.append(path)
         return files, notes
+
+    def _predict_entries(
+        self, task: ScoredTask, entries: Sequence[Example | Reject], path: str, folder: Path
+    ) -> tuple[list[Any], list[str]]:
+        """A prediction for each row of a file, rejects included, and notes on those without text."""
+        sides = 1 if task.config.text2 is None else 2
+        complete = [len(entry.texts) == sides and all(entry.texts) for entry in entries]
+        with_text = [
+            Example(entry.id, tuple(map(_encodable, entry.texts)), None, entry.line)
+            for entry, usable in zip(entries, complete, strict=True)
+            if usable
+        ]
+        with tqdm(total=len(with_text), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
+            predicted = iter(self._predict(task.name, with_text, bar.update))
+        if all(complete):
+            return list(predicted), []
+        fallback = self._fallback(task, folder)
+        values = [next(predicted) if usable else fallback for usable in complete]
+        lines = [str(entry.line) for entry, usable in zip(entries, complete, strict=True) if not usable]
+        named = ", ".join(lines[:NOTED]) + (f" and {len(lines) - NOTED} more" if len(lines) > NOTED else "")
+        note = f"{task.name}: {path}:{named} has no text; predicted the training split's {fallback!r}"
+        return values, [note]
+
+    def _fallback(self, task: ScoredTask, folder: Path) -> Any:
+        """What the checkpoint says to predict for a row without text, else what the training split says."""
+        if self.fallbacks.get(task.name) is not None:
+            return self.fallbacks[task.name]
+        examples, _ = load_split(task, folder, "train")
+        if examples is None or not examples.labelled or not examples.rows:
+            raise InputError(
+                f"{task.name}: a row has no text, and no training split says what to predict for it; "
+                f"put {task.file('train')} into {folder}"
+            )
+        return task.fallback(examples.rows)
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
@@ -177,37 +209,9 @@ class Run:
             yield folder
 
 
-@contextmanager
-def open_data(data: str | Path):
-    """A data folder; `sample` is the bundled corpus, written anew. Raises InputError for no such folder."""
-    if str(data) == SAMPLE:
-        with TemporaryDirectory(prefix="minbert-sample-") as folder:
-            write_sample(folder)
-            yield Path(folder)
-        return
-    if not Path(data).is_dir():
-        kind = "is a file" if Path(data).exists() else "does not exist"
-        raise InputError(f"data folder {data} {kind}; give a folder with the data files, or `sample`")
-    yield Path(data)
-
-
-def load_split(
-    task: TrainingTask, folder: Path, split: str, limit: int | None = None
-) -> tuple[Examples | None, list[str]]:
-    """A split's examples and notes on what was rejected; None, with a note, where the file is missing."""
-    name = task.file(split)
-    if name is None or not (folder / name).exists():
-        return None, [f"{task.name}: no {split} split ({name or 'no file configured'}), left out"]
-    examples = task.load(folder, split)
-    notes = [
-        f"{task.name}: {examples.path}:{reject.line} rejected: {reject.reason}"
-        for reject in examples.rejects[:5]
-    ]
-    if len(examples.rejects) > 5:
-        notes.append(f"{task.name}: {len(examples.rejects)} rows of {examples.path} rejected in all")
-    if limit is not None:
-        examples = replace(examples, rows=examples.rows[:limit])
-    return examples, notes
+def _encodable(text: str) -> str:
+    """The text with halves of surrogate pairs, which no tokenizer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:
@@ -232,15 +236,14 @@ def load_weights(
     precision: str = "auto",
     config: RunConfig | None = None,
 ) -> Run:
-    """Pretrained weights or a checkpoint, with the given tasks, else the checkpoint's own, else the course's."""
-    folder = Path(weights)
-    saved = read_heads(folder) if folder.is_dir() else {}
+    """Pretrained weights or a checkpoint, with the given tasks, else its own, else the course's."""
+    folder = find_folder(weights)
+    saved = read_heads(folder)
     if tasks is None:
         tasks = {name: task_config(name, entry["config"]) for name, entry in saved.items()}
         tasks = tasks or {name: task_config(name, {}) for name in DEFAULT_TASKS}
     chosen = find_device(device)
-    wants_pooler = any(task.pooling == "pooler" for task in tasks.values())
-    encoder = BertModel.from_pretrained(weights, pooler="random" if wants_pooler else None)
+    encoder = BertModel.from_pretrained(folder)
     made = make_tasks(tasks, encoder.config, {name: entry.get("labels") for name, entry in saved.items()})
     model = MultitaskModel(encoder, made, Precision(precision, chosen).autocast)
     trained = load_trained_heads(model, folder)
@@ -248,15 +251,25 @@ def load_weights(
     config = (
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
-    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(weights), fallbacks, trained, config)
+    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
 
 
 def load_trained_heads(model: MultitaskModel, folder: Path) -> tuple[str, ...]:
-    """Loads the heads that a checkpoint holds; -> the tasks that are ready, those without parameters included."""
+    """Loads the heads that a checkpoint holds; -> these tasks, and those without parameters.
+
+    Raises InputError for a head of another shape, and for one that was trained on other labels.
+    """
     saved = read_heads(folder)
     for name, head in model.heads.items():
-        if name in saved and list(head.parameters()):
-            load_head(folder, name, head)
+        if name not in saved:
+            continue
+        before, now = saved[name].get("labels") or [], getattr(model.tasks[name], "labels", ())
+        if list(before) != list(now):
+            raise InputError(
+                f"the head of {name} in {folder} was trained for the labels {', '.join(before)}, not for "
+                f"{', '.join(now)}; set {name}.labels, or name the task otherwise to train a new head"
+            )
+        load_head(folder, name, head)
     return tuple(name for name, head in model.heads.items() if name in saved or not list(head.parameters()))
 
 
@@ -292,7 +305,7 @@ def read_run_config(folder: Path) -> RunConfig:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is CUDA where there is a card, else the CPU. Raises InputError for none."""
+    """The device called `name`, `auto` is CUDA where there is a card, else the CPU; InputError for none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -308,18 +321,15 @@ def evaluate(
     data: str | Path | None = None,
     split: str = "dev",
     tasks: Sequence[str] | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Scores of a run's folder, a checkpoint or pretrained weights on a split of the data."""
-    run = open_source(source, tasks)
-    return run.evaluate(data, split, tasks)
+    return open_source(source, tasks).evaluate(data, split, tasks)
 
 
 def open_source(source: str | Path, tasks: Sequence[str] | None = None, **options: str) -> Run:
     """A run's folder, or any weights, for the named tasks."""
-    folder = Path(source)
-    if (folder / "best").is_dir():
-        return load_run(folder, **options)
-    saved = read_heads(folder) if folder.is_dir() else {}
-    named = None if tasks is None or saved else {name: task_config(name, {}) for name in tasks}
+    if (Path(source) / "environment.json").is_file():  # a run's folder, though it may hold no best/ yet
+        return load_run(source, **options)
+    has_heads = read_heads(find_folder(source))
+    named = None if tasks is None or has_heads else {name: task_config(name, {}) for name in tasks}
     return load_weights(source, named, **options)

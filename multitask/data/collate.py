@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minbert import Batch, TokenSequence
+from minbert import Batch, TokenSequence, cut_by_tokens
 from multitask.data.readers import Example
 
 BUCKET_BATCHES = (
@@ -31,7 +31,7 @@ class TokenizedExample(NamedTuple):
 class TaskBatch:
     """What a step needs: model inputs, targets (B,), and which examples they are.
 
-    `inputs` holds B sequences, or 2B where pairs run through two towers: all first texts, then all second ones.
+    `inputs` holds B sequences, or 2B where pairs run through two towers: all first texts, then all second.
     """
 
     inputs: Batch
@@ -65,21 +65,3 @@ def shuffled_batches(
         else:
             batches += cut_by_tokens(bucket, lengths, token_budget)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Every index once, longest first, in batches of at most `token_budget` tokens: for evaluation."""
-    return cut_by_tokens(sorted(range(len(lengths)), key=lambda i: -lengths[i]), lengths, token_budget)
-
-
-def cut_by_tokens(indices: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Cuts a sequence of indices into batches of at most `token_budget` tokens; a longer example stands alone."""
-    batches: list[list[int]] = []
-    tokens = 0
-    for index in indices:
-        if not batches or tokens + lengths[index] > token_budget:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(index)
-        tokens += lengths[index]
-    return batches

@@ -38,12 +38,12 @@ class DataSet(NamedTuple):
 
 SENTENCE, PAIR = ("sentence",), ("sentence1", "sentence2")
 DATA_SETS = {
-    "ids-sst": DataSet(SENTENCE, "sentiment", draw_sentence, Sizes(3000, 400, 500), True),
+    "ids-sst": DataSet(SENTENCE, "sentiment", draw_sentence, Sizes(4000, 500, 500), True),
     "ids-cfimdb": DataSet(SENTENCE, "sentiment", draw_review, Sizes(600, 150, 200), True),
-    "quora": DataSet(PAIR, "is_duplicate", draw_question_pair, Sizes(4000, 400, 500), False),
-    "sts": DataSet(PAIR, "similarity", draw_scene_pair, Sizes(2500, 400, 500), False),
+    "quora": DataSet(PAIR, "is_duplicate", draw_question_pair, Sizes(8000, 500, 500), False),
+    "sts": DataSet(PAIR, "similarity", draw_scene_pair, Sizes(3000, 500, 500), False),
 }
-sizes = {name: data_set.sizes for name, data_set in DATA_SETS.items()}
+SIZES = {name: data_set.sizes for name, data_set in DATA_SETS.items()}
 
 
 class Row(NamedTuple):

@@ -3,7 +3,8 @@
 A question has a meaning: a frame, what stands in its two places, and a word that has synonyms and an
 opposite. Two templates of the frame say one meaning differently, often with a negation ("not closed"
 for "open"). Most negatives exchange the roles or turn the meaning round with the same few words, so
-that counting words does not tell them from paraphrases.
+that counting words does not tell them from paraphrases: a word in place of another may be its synonym
+or its opposite. Opposites leave no middle here: what is not cold is hot.
 """
 
 from dataclasses import dataclass, replace
@@ -200,8 +201,8 @@ FRAMES = (
             "I want to know if {a} is {word} than {b} .",
         ),
         held_out=(
-            "Is {b} {other} than {a} ?",
-            "I want to know if {b} is {other} than {a} .",
+            "Is it right to say that {a} is {word} than {b} ?",
+            "I want to know if it is true that {b} is {other} than {a} .",
             "Would you say that it is true that {a} is {word} than {b} ?",
         ),
         a=SUBJECTS,
@@ -230,13 +231,13 @@ FRAMES = (
         words=(Choice(("beginners", "novices"), ("experts", "masters")),),
     ),
 )
-DRAWN = tuple(frame for frame in FRAMES for _ in range(frame.weight))
-NEGATED = 0.15  # how often a question negates the opposite word
+WEIGHTED = tuple(frame for frame in FRAMES for _ in range(frame.weight))
+NEGATED = 0.15  # how often a question negates the opposite word; at 0.5 a model from scratch learns nothing
 
 
 def draw_question_pair(random: Random, held_out: bool) -> tuple[tuple[str, str], int]:
     """Two questions, and 1 where they ask the same, 0 where they do not."""
-    frame = random.choice(DRAWN)
+    frame = random.choice(WEIGHTED)
     duplicate = random.randrange(2)
     word, opposite = random.randrange(len(frame.words)), random.randrange(2) == 1
     meaning = Meaning(frame, *draw_positions(random, frame.a, frame.b, held_out), word, opposite)
@@ -267,7 +268,7 @@ def change(random: Random, meaning: Meaning, held_out: bool) -> Meaning:
 
 
 def say(random: Random, meaning: Meaning, template: str, avoid: str = "") -> str:
-    """The meaning in the words of a template: with synonyms that `avoid` does not have, or as not the opposite."""
+    """The meaning in the words of a template, if possible with a synonym that is not in `avoid`."""
     frame, words = meaning.frame, meaning.frame.words[meaning.word]
     negated = "{no}" in template and random.random() < NEGATED
     same, other = (words.same, words.other) if meaning.opposite == negated else (words.other, words.same)

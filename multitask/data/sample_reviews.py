@@ -39,11 +39,13 @@ SINGLE_HELD_OUT = ("All in all , I think {lead} .", "`` {title} '' is a film in 
 CONTRAST = (
     "{aside} , but {lead} .",
     "In `` {title} '' {aside} , but {lead} .",
+    "In `` {title} '' {lead} , although {aside} .",
     "{aside} , yet {lead} .",
     "{aside} ; however , {lead} .",
     "Although {aside} , {lead} .",
     "{lead} , although {aside} .",
-    "{lead} -LRB- even if {aside} -RRB- .",
+    "{lead} , even if {aside} .",
+    "{lead} -LRB- although {aside} -RRB- .",
     "Even if {aside} , I think {lead} .",
     "Despite its {thing} , {lead} .",
     "{lead} in spite of the {thing} .",
@@ -82,19 +84,20 @@ def judge(modifier: str, adjective: str) -> int | None:
 def draw_sentence(random: Random, held_out: bool) -> tuple[tuple[str], int]:
     """A sentence on a film, with a leading space as in the course's files, and its level 0..4."""
     value = random.randrange(-2, 3)
-    contrast = random.random() < 0.6
+    contrast = random.random() < 0.7
     if contrast:
         template = random.choice(CONTRAST_HELD_OUT if held_out else CONTRAST)
     else:
         template = random.choice(SINGLE_HELD_OUT if held_out else SINGLE)
     lead = draw_clause(random, value, held_out)
-    aside = draw_clause(random, random.choice(other_side(value)), held_out)
-    text = template.format(
-        lead=lead,
-        aside=aside,
-        thing=draw_thing(random, random.choice(other_side(value)), held_out),
-        title=f"{random.choice(TITLE_STARTS)} {random.choice(TITLE_ENDS)}",
-    )
+    aspect = lead.partition(" is ")[0].removeprefix("the ")
+    aside = thing = aspect
+    while aspect in aside:  # nobody contrasts an aspect with itself
+        aside = draw_clause(random, random.choice(other_side(value)), held_out)
+    while aspect in thing:
+        thing = draw_thing(random, random.choice(other_side(value)), held_out)
+    title = f"{random.choice(TITLE_STARTS)} {random.choice(TITLE_ENDS)}"
+    text = template.format(lead=lead, aside=aside, thing=thing, title=title)
     return (f" {text[0].upper()}{text[1:]}",), value + 2
 
 

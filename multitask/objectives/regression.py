@@ -30,11 +30,22 @@ def scaled_mean_squared_error(
     return mean_squared_error(outputs, rescale(scores, low, high, label_scale))
 
 
-def pearson_loss(outputs: Tensor, scores: Tensor, eps: float = 1e-8) -> Tensor:
-    """1 - Pearson's r within the batch, which is what the task is scored by; both (B,), B >= 2.
+def pearson_loss(outputs: Tensor, scores: Tensor) -> Tensor:
+    """1 - Pearson's r within the batch, which is what the task is scored by; both (B,).
 
-    A batch whose scores or outputs are all equal has no r; it gives 1, with gradient zero.
+    A batch whose scores or outputs are all equal, but for rounding, has no r; it gives 1, with gradient zero.
     """
     check_shapes(outputs, scores)
     x, y = outputs - outputs.mean(), scores - scores.mean()
-    return 1.0 - (x * y).sum() / torch.sqrt(x.square().sum() * y.square().sum() + eps**2)
+    defined = _varies(outputs) & _varies(scores)
+    # The roots stay outside the branch that is not taken: its gradient would be 0 times infinity.
+    length = (
+        torch.where(defined, x.square().sum(), 1).sqrt() * torch.where(defined, y.square().sum(), 1).sqrt()
+    )
+    return 1.0 - torch.where(defined, (x * y).sum() / length, 0)
+
+
+def _varies(values: Tensor) -> Tensor:
+    """Whether the values differ by more than rounding, a boolean scalar."""
+    rounding = 8 * torch.finfo(values.dtype).eps * values.abs().amax()
+    return values.amax() - values.amin() > rounding

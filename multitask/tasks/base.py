@@ -105,6 +105,8 @@ class TextTask(ScoredTask):
             raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
         if (config.text2 is None) != (config.pairs is None):
             raise InputError(f"{name}: a pair of texts needs both text2 and pairs, a single text neither")
+        if self.towers and config.head == "mlp" and not config.features:
+            raise InputError(f"{name}.features is empty; name what the head shall see of the two vectors")
 
     @property
     def outputs(self) -> int:
@@ -137,19 +139,28 @@ class TextTask(ScoredTask):
             sides = [tokenizer.encode(*texts, max_length=length)]
         else:
             sides = [tokenizer.encode(side, max_length=length) for side in texts]
-        return [TokenizedExample(example, side) for example, *side in zip(examples, *sides, strict=True)]
+        return [
+            TokenizedExample(example, tuple(sequences))
+            for example, *sequences in zip(examples, *sides, strict=True)
+        ]
 
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
         targets = [0 if entry.example.label is None else self.target(entry.example) for entry in examples]
         return TaskBatch(
             pack_sides([entry.sides for entry in examples]),
-            torch.tensor(targets, dtype=self.target_type),
+            self._tensor(targets),
             tuple(entry.example.id for entry in examples),
         )
 
-    def target(self, example: Example) -> float:
-        """An example's label as the loss wants it."""
+    def target(self, example: Example) -> Any:
+        """An example's label as the loss wants it: a number, or a list of numbers."""
         return example.label
+
+    def _tensor(self, targets: list) -> Tensor:
+        """The targets as `target_type`; InputError where that would cut 4.6 to 4."""
+        if torch.tensor(targets).is_floating_point() and not self.target_type.is_floating_point:
+            raise InputError(f"{self.name}: the targets are fractions, target_type is {self.target_type}")
+        return torch.tensor(targets, dtype=self.target_type)
 
     def head(self, hidden_size: int) -> nn.Module:
         config = self.config

@@ -1,4 +1,4 @@
-"""Tasks from any CSV or JSONL file by column names: classification, pair, similarity. B examples, C classes."""
+"""Tasks from any CSV or JSONL file by column names: a class, sameness, a score. B examples, C classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minbert import Batch, InputError
+from multitask.config import TASK_DEFAULTS
 from multitask.data.readers import Example, Examples, integer_label, number_label
 from multitask.metrics import accuracy, f1, pearson, spearman
 from multitask.objectives.classification import binary_cross_entropy, cross_entropy
@@ -30,7 +31,8 @@ class ClassificationTask(TextTask):
     def outputs(self) -> int:
         if len(self.labels) < 2:
             raise InputError(
-                f"{self.name} has {len(self.labels)} labels; a classification needs at least two"
+                f"{self.name} has {len(self.labels)} labels; a classification needs at least two: give a "
+                f"training split that holds them, or name them in {self.name}.labels"
             )
         return len(self.labels)
 
@@ -68,6 +70,7 @@ class ClassificationTask(TextTask):
 class PairTask(TextTask):
     """Two texts: the same (1) or not (0); one logit an example."""
 
+    defaults = TASK_DEFAULTS["pair"]
     primary_metric = "accuracy"
     losses = {"binary_cross_entropy": binary_cross_entropy}
     prediction_values = "flag"
@@ -87,6 +90,7 @@ class PairTask(TextTask):
 class SimilarityTask(TextTask):
     """Two texts and a score between `low` and `high`; one output an example, on the label scale."""
 
+    defaults = TASK_DEFAULTS["similarity"]
     primary_metric = "pearson"
     losses = {
         "cosine_mse": scaled_mean_squared_error,

@@ -1,4 +1,4 @@
-"""Quora question pairs: do two questions ask the same? Labels are float strings, 1.0 and 0.0, in the files."""
+"""Quora question pairs: do two questions ask the same? Labels in the files are 1.0 and 0.0."""
 
 from multitask.tasks.generic import PairTask
 

@@ -1,6 +1,7 @@
 """From the name of a kind of task to its class, imported on use; users register their own."""
 
 import importlib.util
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -20,8 +21,12 @@ KINDS: dict[str, str | type[TrainingTask]] = {
 
 
 def register(kind: str, task: type[TrainingTask]) -> None:
-    """Makes `task` known as `kind`, with its `defaults`. Raises InputError for a name that is taken."""
-    if KINDS.get(kind, task) is not task and getattr(KINDS[kind], "__qualname__", None) != task.__qualname__:
+    """Makes `task` known as `kind`, with its `defaults`. Raises InputError for a name that is taken.
+
+    The same file may be run again: a class of the same module and name takes the place of the old one.
+    """
+    old = KINDS.get(kind, task)
+    if isinstance(old, str) or (old.__module__, old.__qualname__) != (task.__module__, task.__qualname__):
         raise InputError(f"there is a task {kind!r} already; register yours under another name")
     KINDS[kind] = task
     TASK_DEFAULTS[kind] = dict(task.defaults)
@@ -46,9 +51,14 @@ def make_task(name: str, config: TaskConfig) -> TrainingTask:
 
 
 def load_task_file(path: str | Path) -> None:
-    """Runs a user's Python file, which calls `register`. Raises InputError where there is no such file."""
+    """Runs a user's Python file, which calls `register`. Raises InputError for no such file, or no Python."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(f"there is no Python file {path}; give the file that registers your task")
     spec = importlib.util.spec_from_file_location(f"multitask_user_{path.stem}", path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the names of their annotations
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file") from None

@@ -29,7 +29,7 @@ def save_model(
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
-    """What heads.json says of each task; empty for a folder without heads, such as plain pretrained weights."""
+    """What heads.json says of each task; empty for a folder without heads, such as pretrained weights."""
     path = folder / "heads.json"
     if not path.is_file():
         return {}
@@ -71,7 +71,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     plain = _without_tensors(state, tensors, "")
     write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
     with atomic_write(folder / STATE_FOLDER / "state.json") as file:
-        file.write(json.dumps(plain) + "\n")
+        file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
 def load_state(folder: Path) -> dict[str, Any]:
@@ -80,7 +80,10 @@ def load_state(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder} holds no training state; only a run's last/ can be resumed")
     tensors = read_tensors(folder / STATE_FOLDER / "tensors.safetensors")
-    return _with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors)
+    try:
+        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors).items())
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not what save_state wrote
+        raise InputError(f"{path} is damaged; train anew, or from best/ with --weights") from None
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:

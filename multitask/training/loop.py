@@ -21,7 +21,7 @@ def train_loop(
     report: Callable[[Step, Piece, Tensor], None],
     after_step: Callable[[Step], None],
 ) -> None:
-    """Takes the plan's steps. Losses are reported as tensors; who reads them decides when to wait for them."""
+    """Takes the plan's steps. Losses are reported as tensors; who reads them decides when to wait."""
     for step in plan:
         for piece in step.pieces:
             loss = method(model, piece, gradients.backward)

@@ -37,11 +37,14 @@ class TaskData:
     token_budget: int | None = None
 
 
+TaskStep = tuple[str, list[list[int]]]  # a task and its batches of indices
+
+
 class Plan:
     """All steps of a run, each with the batches of one task.
 
-    Accumulation takes `accumulation` batches of one task a step, each weighted by its share of the examples, so
-    that the gradient is that of the one large batch, in a ragged last step too.
+    Accumulation takes `accumulation` batches of one task a step, each weighted by its share of the examples,
+    so that the gradient is that of the one large batch, in a ragged last step too.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class Plan:
         self.max_steps = max_steps
         self.step = 0
         self._stopped = False
-        self._epochs: dict[int, list[tuple[str, list[list[int]]]]] = {}
+        self._made: tuple[int, list[TaskStep]] = (0, [])  # the epoch in hand
+        self._counts: list[dict[str, int]] = []  # steps of each task in the epochs that the run reaches
 
     def __iter__(self) -> Iterator[Step]:
         """The steps after the last one taken; `state_dict` then counts the one in hand as taken."""
@@ -75,19 +79,18 @@ class Plan:
 
     def _from_here(self):
         done = self.step
-        for epoch in range(1, self.epochs + 1):
-            steps = self._epoch(epoch)
-            if done < len(steps):
-                yield epoch, list(enumerate(steps))[done:]
-            done = max(0, done - len(steps))
+        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
+            if done < count:
+                yield epoch, list(enumerate(self._epoch(epoch)))[done:]
+            done = max(0, done - count)
 
     def position(self) -> tuple[int, bool]:
         """The epoch of the last step taken, and whether that step was the epoch's last (or the run's)."""
         done = self.step
-        for epoch in range(1, self.epochs + 1):
-            if done <= len(self._epoch(epoch)):
-                return epoch, done > 0 and (done == len(self._epoch(epoch)) or self.step >= self.total_steps)
-            done -= len(self._epoch(epoch))
+        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
+            if done <= count:
+                return epoch, done > 0 and (done == count or self.step >= self.total_steps)
+            done -= count
         return self.epochs, True
 
     def _pieces(self, task: str, batches: list[list[int]]) -> Iterator[Piece]:
@@ -95,10 +98,10 @@ class Plan:
         for batch in batches:
             yield Piece(task, self.data[task].collate(batch), len(batch) / examples)
 
-    def _epoch(self, epoch: int) -> list[tuple[str, list[list[int]]]]:
-        """The epoch's steps as (task, batches of indices): a function of (seed, epoch)."""
-        if epoch not in self._epochs:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+    def _epoch(self, epoch: int) -> list[TaskStep]:
+        """The epoch's steps: a function of (seed, epoch)."""
+        if self._made[0] != epoch:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
             steps: dict[str, list[list[list[int]]]] = {}
             for name, data in self.data.items():
                 size = self.accumulation
@@ -107,21 +110,29 @@ class Plan:
             counts = {name: len(entries) for name, entries in steps.items()}
             queues = {name: iter(entries) for name, entries in steps.items()}
             order = task_order(self.sampling, counts, generator)
-            self._epochs[epoch] = [(name, next(queues[name])) for name in order]
-        return self._epochs[epoch]
+            self._made = epoch, [(name, next(queues[name])) for name in order]
+        return self._made[1]
+
+    def _steps_an_epoch(self) -> list[int]:
+        return [sum(counts.values()) for counts in self._epoch_counts()]
+
+    def _epoch_counts(self) -> list[dict[str, int]]:
+        planned = sum(sum(counts.values()) for counts in self._counts)
+        while len(self._counts) < self.epochs and (self.max_steps is None or planned < self.max_steps):
+            tasks = [task for task, _ in self._epoch(len(self._counts) + 1)]
+            self._counts.append({name: tasks.count(name) for name in self.data})
+            planned += len(tasks)
+        return self._counts
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        planned = sum(len(self._epoch(epoch)) for epoch in range(1, self.epochs + 1))
+        planned = sum(self._steps_an_epoch())
         return planned if self.max_steps is None else min(planned, self.max_steps)
 
     def steps_by_task(self) -> dict[str, list[int]]:
-        """Planned steps of each task in each epoch, before `max_steps` cuts: what is printed before training."""
-        return {
-            name: [sum(task == name for task, _ in self._epoch(epoch)) for epoch in range(1, self.epochs + 1)]
-            for name in self.data
-        }
+        """Steps of each task in each epoch that the run reaches, the last epoch whole."""
+        return {name: [counts[name] for counts in self._epoch_counts()] for name in self.data}
 
     def stop(self) -> None:
         """Makes the step in hand the last one."""

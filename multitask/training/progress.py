@@ -52,9 +52,10 @@ class Progress:
         self.evaluations_without_better = 0
         self.evaluated_step = 0
         self.seconds = 0.0
-        self._losses: list[tuple[str, int, Tensor]] = []
+        self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not looked at yet
         self._started = time.perf_counter()
-        self._between_steps = False
+        self._between_steps = True
+        self._evaluating = False
         self._interrupted = False
         self._bar = tqdm(
             total=plan.total_steps, initial=plan.step, unit=" steps", disable=True if quiet else None
@@ -65,18 +66,18 @@ class Progress:
         self._losses.append((piece.task, step.number, loss * piece.weight))
 
     def after_step(self, step: Step) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
         self._between_steps = True
         self._bar.update()
         due = step.ends_epoch or (self.evaluate_every and step.number % self.evaluate_every == 0)
         saves = step.ends_epoch or (self.save_every and step.number % self.save_every == 0)
         if step.number % LOG_EVERY == 0 or due or saves:
             self._read_losses(step)
+        self._stop_if_asked()
         if due:
             self._evaluate(step.number, step.epoch)
         if saves:
             self.save("last")
+        self._stop_if_asked()
         self._between_steps = False
 
     def catch_up(self) -> None:
@@ -85,6 +86,13 @@ class Progress:
         epoch, ends_epoch = self.plan.position()
         if self.evaluated_step < step and (ends_epoch or (every and step % every == 0)):
             self._evaluate(step, epoch)
+            self.save("last")
+        self._stop_if_asked()
+        self._between_steps = False
+
+    def _stop_if_asked(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _read_losses(self, step: Step) -> None:
         by_task: dict[str, dict[int, float]] = {}
@@ -92,8 +100,8 @@ class Progress:
             value = float(loss)
             if not math.isfinite(value):
                 raise InputError(
-                    f"the loss of {task} is {value} at or shortly before step {step.number}; lower --optim.lr or use "
-                    f"--precision bf16 or fp32; last/ holds the state of the last checkpoint"
+                    f"the loss of {task} is {value} at step {number}; lower --optim.lr, or use --precision "
+                    f"bf16 or fp32; the last checkpoint stays as it was"
                 )
             steps = by_task.setdefault(task, {})
             steps[number] = steps.get(number, 0.0) + value
@@ -105,19 +113,24 @@ class Progress:
             self._bar.set_postfix_str(f"epoch {step.epoch}, {task} loss {loss:.3f}")
 
     def _evaluate(self, step: int, epoch: int) -> None:
-        scores = self.evaluate()
-        self.evaluated_step = step
-        self.log("evaluation", step, epoch=epoch, scores=scores, seconds=self.elapsed())
+        """Scores the model, keeps it if it is the best, and only then counts the evaluation as made."""
+        self._evaluating = True
+        try:
+            scores = self.evaluate()
+        finally:
+            self._evaluating = False
         value = self.select(scores)
         if value is not None and math.isnan(value):
             value = -math.inf  # a correlation of constant predictions
-        if value is None or self.best is None or value > self.best:
-            self.best, self.best_step, self.evaluations_without_better = value, step, 0
+        better = value is None or self.best is None or value > self.best
+        if better:
             self.save("best")
-            return
-        self.evaluations_without_better += 1
+            self.best, self.best_step = value, step
+        self.evaluations_without_better = 0 if better else self.evaluations_without_better + 1
         if self.patience and self.evaluations_without_better >= self.patience:
             self.plan.stop()
+        self.log("evaluation", step, epoch=epoch, scores=scores, seconds=self.elapsed())
+        self.evaluated_step = step
 
     def elapsed(self) -> float:
         """Seconds of this run, those before an interruption included."""
@@ -125,12 +138,16 @@ class Progress:
 
     @contextmanager
     def interruption(self) -> Iterator[None]:
-        """Ctrl-C waits for the step in hand, so that last/ is a state between steps; a second one does not wait."""
+        """Ctrl-C waits for the step in hand, so that last/ is a state between steps, but for no evaluation.
+
+        A second one waits for nothing; in the middle of a step it leaves last/ as it was.
+        """
 
         def interrupt(number, frame):
-            if self._between_steps or self._interrupted:
-                raise KeyboardInterrupt
+            stop_now = self._evaluating or self._interrupted
             self._interrupted = True
+            if stop_now:
+                raise KeyboardInterrupt
 
         try:
             before = signal.signal(signal.SIGINT, interrupt)
@@ -140,7 +157,8 @@ class Progress:
         try:
             yield
         except KeyboardInterrupt:
-            self.save("last")
+            if self._between_steps:
+                self.save("last")
             raise
         finally:
             signal.signal(signal.SIGINT, before)
@@ -148,17 +166,19 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best": self.best,
+            "best": self.best if self.best is None or math.isfinite(self.best) else None,
             "best_step": self.best_step,
             "evaluations_without_better": self.evaluations_without_better,
             "evaluated_step": self.evaluated_step,
             "seconds": self.elapsed(),
+            "losses": [(task, number, float(loss)) for task, number, loss in self._losses],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
         self.best_step = state["best_step"]
+        self.best = -math.inf if state["best"] is None and self.best_step else state["best"]
         self.evaluations_without_better = state["evaluations_without_better"]
         self.evaluated_step = state["evaluated_step"]
         self.seconds = state["seconds"]
+        self._losses = [tuple(entry) for entry in state["losses"]]
         self._bar.n = self.plan.step

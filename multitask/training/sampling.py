@@ -13,8 +13,8 @@ from minbert import InputError, did_you_mean
 def sequential(
     counts: Mapping[str, int], generator: torch.Generator, order: tuple[str, ...] = ()
 ) -> list[str]:
-    """All batches of one task, then all of the next, in `order` or in that of `counts`."""
-    return [name for name in order or counts for _ in range(counts[name])]
+    """All batches of one task, then all of the next, in `order` (a task may have none) or as in `counts`."""
+    return [name for name in order or counts for _ in range(counts.get(name, 0))]
 
 
 def round_robin(counts: Mapping[str, int], generator: torch.Generator) -> list[str]:

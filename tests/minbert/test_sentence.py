@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from minbert import InputError, SentenceEncoder
-from minbert.sentence import BATCH_TOKENS, CHUNK, token_batches
+from minbert.batch import sorted_batches
+from minbert.sentence import BATCH_TOKENS, CHUNK
 
 
 def copy(folder, target):
@@ -87,14 +88,14 @@ def test_texts_over_several_pieces_keep_their_order(tiny_folder, texts):
 
 def test_batches_by_tokens():
     lengths = [5, 900, 3000, 2, 5000, 4000, 40, 1]
-    batches = token_batches(lengths, BATCH_TOKENS)
+    batches = sorted_batches(lengths, BATCH_TOKENS)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert batches[0] == [4]  # too long for any company
     assert all(sum(lengths[i] for i in batch) <= BATCH_TOKENS for batch in batches[1:])
     assert len(batches) == 3  # 5000; 4000; and the rest: 3948
     flat = [lengths[i] for batch in batches for i in batch]
     assert flat == sorted(flat, reverse=True)
-    assert token_batches([], BATCH_TOKENS) == []
+    assert sorted_batches([], BATCH_TOKENS) == []
 
 
 def test_half_precision_is_near_and_named(tiny_folder, texts):

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from multitask.data.collate import TokenizedExample, sorted_batches
+from minbert import sorted_batches
+from multitask.data.collate import TokenizedExample
 from multitask.model import MultitaskModel
 
 
@@ -40,9 +41,11 @@ def score_examples(
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, dict[str, float]]:
-    """The scores of each task that has labelled examples."""
+    """The scores of each task that has examples, all with labels."""
     scores = {}
     for task, examples in data.items():
+        if not examples or any(entry.example.label is None for entry in examples):
+            continue
         predictions = predict_examples(model, task, examples, batch_tokens, advance)
         scores[task] = model.tasks[task].score(predictions, [entry.example for entry in examples])
     return scores

@@ -1,0 +1,121 @@
+"""Values of a configuration: checked against the types of dataclass fields, parsed, merged. No torch here."""
+
+import math
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from minbert import InputError, did_you_mean
+
+_NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested values with the changes on top; neither argument is altered."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def parse(name: str, text: str, hint: Any) -> Any:
+    """A value from the command line, as its field's type wants it; `none` is None where that is accepted."""
+    kind, optional = _kind(hint)
+    if optional and text.lower() == "none":
+        return None
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(parse(name, part.strip(), inner) for part in text.split(",") if part.strip())
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise InputError(f"{name} is {text!r}; give true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{name} is {text!r}; give {_NOUNS[kind]}") from None
+
+
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """`value` if it is of the field's type; whole numbers pass as floats, lists as tuples.."""
+    kind, optional = _kind(hint)
+    if optional and (value is None or value == "none"):  # TOML has no null
+        return None
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{name} is {value!r}; give a list")
+        return tuple(checked(name, part, typing.get_args(kind)[0]) for part in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{name} is {value!r}; give {_NOUNS[kind]}")
+    return value
+
+
+def table(name: str, value: Any) -> dict[str, Any]:
+    """A copy of a table of keys. Raises InputError for any other value."""
+    if not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}; it is a table of keys")
+    return dict(value)
+
+
+def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Keyword arguments for a configuration class, each value checked, nested classes built."""
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    arguments = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise InputError(
+                f"there is no key {prefix}{key}{did_you_mean(name, known)}; known: {', '.join(known)}"
+            )
+        hint = hints[name]
+        if is_dataclass(hint):
+            inner = build(hint, table(f"{prefix}{key}", value), f"{prefix}{key}.")
+            arguments[name] = construct(hint, inner, f"{prefix}{key}.")
+        else:
+            arguments[name] = checked(f"{prefix}{key}", value, hint)
+    return arguments
+
+
+def construct(cls: type, arguments: dict[str, Any], prefix: str) -> Any:
+    """The configuration object; what its own checks refuse is named with the prefix in front."""
+    try:
+        return cls(**arguments)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON and TOML have them: tuples become lists."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def one_of(name: str, value: Any, accepted: Iterable) -> None:
+    """Raises InputError, with the nearest name, unless `value` is one of `accepted`."""
+    accepted = list(accepted)
+    if value not in accepted:
+        names = [str(entry).lower() if entry is None else str(entry) for entry in accepted]
+        raise InputError(
+            f"{name} is {value!r}; choose from {', '.join(names)}{did_you_mean(str(value), names)}"
+        )
+
+
+def within(name: str, value: float | None, low: float, high: float, accepted: str, also: bool = True) -> None:
+    """Raises InputError unless `value` is None, or finite, between the bounds and `also` holds."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} is {value}; it must be a finite number, {accepted}")
+    if value is not None and not (low <= value <= high and also):
+        raise InputError(f"{name} is {value}; it must be {accepted}")
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """The type that a field's hint names, and whether None is accepted too."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(option for option in options if option is not type(None)), type(None) in options

@@ -1,0 +1,113 @@
+"""Batches: every example once, like lengths together, budgets kept, packed in the right order."""
+
+import random
+
+import pytest
+import torch
+
+from minbert import TokenSequence, cut_by_tokens, sorted_batches
+from multitask.data.collate import (
+    BUCKET_BATCHES,
+    TokenizedExample,
+    pack_sides,
+    shuffled_batches,
+)
+from multitask.data.readers import Example
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_lengths(count, seed=0):
+    draw = random.Random(seed)
+    return [draw.randint(3, 200) for _ in range(count)]
+
+
+def flat(batches):
+    return [index for batch in batches for index in batch]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 400, 401, 1003])
+@pytest.mark.parametrize("budget", [None, 150])
+def test_every_index_comes_exactly_once(count, budget):
+    batches = shuffled_batches(some_lengths(count), 8, generator(), budget)
+    assert sorted(flat(batches)) == list(range(count))
+    assert all(batches)
+
+
+def test_all_batches_are_full_but_one_in_each_bucket():
+    sizes = [len(batch) for batch in shuffled_batches(some_lengths(1003), 8, generator())]
+    assert sorted(sizes)[:2] == [3, 8] and max(sizes) == 8
+
+
+def test_batches_of_one_bucket_split_its_sorted_examples():
+    lengths = some_lengths(8 * BUCKET_BATCHES)
+    batches = shuffled_batches(lengths, 8, generator())
+    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
+    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+
+
+def test_buckets_are_cut_from_shuffled_examples():
+    """Two buckets each span the lengths: were all data sorted, the spans of batches would not overlap."""
+    lengths = some_lengths(2 * 8 * BUCKET_BATCHES)
+    batches = shuffled_batches(lengths, 8, generator())
+    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
+    assert any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert flat(batches) != sorted(flat(batches))
+
+
+def test_batches_come_in_random_order():
+    lengths = some_lengths(8 * BUCKET_BATCHES)
+    longest = [max(lengths[i] for i in batch) for batch in shuffled_batches(lengths, 8, generator())]
+    steps_up = sum(before <= after for before, after in zip(longest, longest[1:], strict=False))
+    assert 10 < steps_up < 40  # of 49; sorted ones have 49 or 0
+
+
+def test_padding_would_cost_little():
+    """What a padded model would compute beside real tokens: 50 % in random batches of such lengths."""
+    lengths = some_lengths(4000)
+    batches = shuffled_batches(lengths, 32, generator())
+    cells = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    assert cells / sum(lengths) < 1.05
+
+
+def test_the_generator_decides_the_order():
+    lengths = some_lengths(100)
+    same, again, other = (shuffled_batches(lengths, 8, generator(seed)) for seed in (1, 1, 2))
+    assert same == again != other
+
+
+@pytest.mark.parametrize("budget", [1, 100, 150, 1000, 10**9])
+def test_token_budgets_are_kept_but_by_a_single_longer_example(budget):
+    lengths = some_lengths(300)
+    for batches in (shuffled_batches(lengths, 8, generator(), budget), sorted_batches(lengths, budget)):
+        assert sorted(flat(batches)) == list(range(300))
+        for batch in batches:
+            assert sum(lengths[i] for i in batch) <= budget or len(batch) == 1
+
+
+def test_evaluation_takes_the_longest_first():
+    lengths = [5, 9, 7, 9]
+    assert sorted_batches(lengths, 18) == [[1, 3], [2, 0]]
+    assert sorted_batches([], 18) == []
+
+
+def test_cutting_fills_each_batch_before_the_next():
+    assert cut_by_tokens([0, 1, 2, 3, 4], [4, 6, 1, 30, 2], 10) == [[0, 1], [2], [3], [4]]
+
+
+def test_first_sides_are_packed_before_second_ones():
+    def side(*ids):
+        return TokenSequence(list(ids), [0] * len(ids))
+
+    batch = pack_sides([(side(1, 2), side(3)), (side(4), side(5, 6, 7))])
+    assert len(batch) == 4
+    assert batch.padded()["input_ids"].tolist() == [[1, 2, 0], [4, 0, 0], [3, 0, 0], [5, 6, 7]]
+    with pytest.raises(ValueError):
+        pack_sides([(side(1), side(2)), (side(3),)])
+
+
+def test_an_example_is_as_long_as_its_sides_together():
+    sides = (TokenSequence([1, 2, 3], [0, 0, 0]), TokenSequence([4, 5], [0, 0]))
+    assert TokenizedExample(Example("a", ("x", "y"), 1, 2), sides).length == 5

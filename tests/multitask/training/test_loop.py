@@ -1,0 +1,97 @@
+"""The loop: small, ignorant of tasks and models, and in the right order."""
+
+import ast
+from pathlib import Path
+
+import torch
+
+from multitask.training import loop
+from multitask.training.methods import Plain
+from multitask.training.plan import Piece, Step
+
+STATEMENTS = 9  # the function with its docstring; what more a training needs is handed in, not written here
+
+
+def test_the_loop_stays_as_small_as_it_is():
+    tree = ast.parse(Path(loop.__file__).read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
+    assert sum(isinstance(node, ast.stmt) for node in ast.walk(function)) <= STATEMENTS
+    assert [type(node).__name__ for node in tree.body].count("FunctionDef") == 1
+
+
+def test_the_loop_imports_no_task_and_no_model():
+    tree = ast.parse(Path(loop.__file__).read_text(encoding="utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert all(module.startswith(("collections", "torch", "multitask.training.")) for module in modules)
+
+
+def test_the_package_has_one_training_loop():
+    """`backward` and `optimizer.step` are called in one place each."""
+    sources = {
+        path: path.read_text(encoding="utf-8") for path in Path(loop.__file__).parents[1].rglob("*.py")
+    }
+    assert [path.name for path, text in sources.items() if ".backward()" in text] == ["gradients.py"]
+    assert [path.name for path, text in sources.items() if "scaler.step(" in text] == ["precision.py"]
+    assert [
+        path.name for path, text in sources.items() if "train_loop(" in text and path.name != "loop.py"
+    ] == ["fine_tune.py"]
+
+
+def test_the_order_of_what_the_loop_calls():
+    events = []
+
+    class Fake:
+        def __init__(self, name):
+            self.name = name
+
+        def __getattr__(self, method):
+            return lambda *arguments: events.append((self.name, method, *arguments))
+
+    def method(model, piece, backward):
+        events.append(("method", piece.task))
+        backward(piece.weight)
+        return f"loss of {piece.task}"
+
+    pieces = [Piece("a", None, 0.25), Piece("b", None, 0.75)]
+    plan = [Step(1, 1, False, iter(pieces)), Step(2, 1, True, iter(pieces[:1]))]
+    loop.train_loop(
+        "model",
+        plan,
+        method,
+        Fake("gradients"),
+        Fake("precision"),
+        "optimizer",
+        lambda step, piece, loss: events.append(("report", step.number, piece.task, loss)),
+        lambda step: events.append(("after_step", step.number)),
+    )
+    assert events == [
+        ("method", "a"),
+        ("gradients", "backward", 0.25),
+        ("report", 1, "a", "loss of a"),
+        ("method", "b"),
+        ("gradients", "backward", 0.75),
+        ("report", 1, "b", "loss of b"),
+        ("gradients", "finish"),
+        ("precision", "step", "optimizer"),
+        ("after_step", 1),
+        ("method", "a"),
+        ("gradients", "backward", 0.25),
+        ("report", 2, "a", "loss of a"),
+        ("gradients", "finish"),
+        ("precision", "step", "optimizer"),
+        ("after_step", 2),
+    ]
+
+
+def test_plain_weighs_what_it_sends_back_and_reports_the_loss_itself():
+    class Model:
+        weight = torch.tensor(2.0, requires_grad=True)
+
+        def loss(self, task, batch):
+            return self.weight * batch
+
+    model = Model()
+    loss = Plain()(model, Piece("a", 3.0, 0.25), lambda loss: loss.backward())
+    assert loss.item() == 6.0 and not loss.requires_grad
+    assert model.weight.grad.item() == 0.75
