@@ -1,6 +1,8 @@
 """What counting words achieves on a folder of labelled data: the floor that a trained model has to beat.
 
-    python benchmarks/bag_of_words.py DATA_DIR [--json]
+    python benchmarks/bag_of_words.py DATA_DIR [--run RUN] [--json]
+
+With --run, the scores of a run on the same split stand beside.
 
 Logistic regression for classes, ridge regression for similarity. A pair's features are the word counts
 of each side, of what they share, and of what they differ in. Scored on the labelled test split where
@@ -9,7 +11,7 @@ there is one, else on dev.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from multitask import load_run
 from multitask.data.readers import Examples, integer_label, number_label, read_table
 
 
@@ -89,23 +92,40 @@ def labels(examples: Examples) -> np.ndarray:
     return np.array([row.label for row in examples.rows], dtype=float)
 
 
+def run_scores(run: Path, folder: Path, tasks: Iterable[str]) -> dict[str, float]:
+    """A run's scores by the same metrics on the same splits."""
+    trained = load_run(run)
+    evaluations = {
+        task: trained.evaluate(folder, scored_split(folder, BENCHMARKS[task]), [task])
+        for task in tasks
+        if task in trained.model.tasks
+    }
+    return {task: found.scores[task][BENCHMARKS[task].metric.lower()] for task, found in evaluations.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Scores of bag-of-words models on a folder of labelled data."
     )
     parser.add_argument("folder", type=Path, metavar="DATA_DIR")
+    parser.add_argument("--run", type=Path, help="a run's folder, to be scored beside")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     scores = bag_of_words_scores(arguments.folder)
     if not scores:
         parser.error(f"{arguments.folder} has none of the course's training files, such as ids-sst-train.csv")
+    run = {} if arguments.run is None else run_scores(arguments.run, arguments.folder, scores)
     if arguments.json:
-        print(json.dumps(scores))
+        print(json.dumps({"bag_of_words": scores} | ({"run": run} if run else {})))
         return
-    print(f"{'task':<12}{'split':<8}{'metric':<10}{'score':>7}")
+    print(
+        f"{'task':<12}{'split':<8}{'metric':<10}{'bag of words':>13}"
+        + (f"{'run':>8}{'gain':>8}" if run else "")
+    )
     for task, value in scores.items():
         split, metric = scored_split(arguments.folder, BENCHMARKS[task]), BENCHMARKS[task].metric
-        print(f"{task:<12}{split:<8}{metric:<10}{value:>7.3f}")
+        beside = f"{run[task]:>8.3f}{run[task] - value:>+8.3f}" if task in run else ""
+        print(f"{task:<12}{split:<8}{metric:<10}{value:>13.3f}{beside}")
 
 
 if __name__ == "__main__":

@@ -149,7 +149,9 @@ def evaluate_command(options: Namespace) -> None:
     run.config = replace(run.config, limit=options.limit)
     evaluation = run.evaluate(options.data, options.split, _names(options.tasks))
     if options.json:
-        print(json.dumps(evaluation.as_dict()))
+        from multitask.tracking import strict
+
+        print(json.dumps(strict(evaluation.as_dict()), allow_nan=False))
     else:
         print(score_table(evaluation.scores, evaluation.overall, evaluation.notes))
 
@@ -185,7 +187,7 @@ def predict_command(options: Namespace) -> None:
 
 def validate_command(options: Namespace) -> int:
     from multitask.predictions import validate_folder
-    from multitask.run import load_split, open_data
+    from multitask.splits import load_split, open_data
 
     expected, optional, formats, lines = {}, {}, {}, []
     with open_data(options.data) as folder:
@@ -227,7 +229,7 @@ def _data_tasks(folder: Path, names: str | None) -> list:
 
 def doctor_command(options: Namespace) -> None:
     from multitask.data.doctor import diagnose
-    from multitask.run import load_split, open_data
+    from multitask.splits import load_split, open_data
 
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []
@@ -259,19 +261,9 @@ def _token_counter(weights: str):
 
 
 def groups_command(config, options: Namespace) -> None:
-    from minbert import BertConfig, BertModel, find_folder
     from multitask.fine_tune import assignments
-    from multitask.model import MultitaskModel
-    from multitask.run import make_tasks
-    from multitask.training.freezing import freeze
+    from multitask.preparation import untrained_model
 
-    if config.weights is None:
-        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
-    scratch = config.needs_scratch
-    bert = BertConfig(**config.model) if scratch else BertConfig.from_folder(find_folder(config.weights))
-    encoder = BertModel(bert) if scratch else BertModel.from_pretrained(config.weights)
-    freeze(encoder, config.freeze)
-    entries = assignments(config, MultitaskModel(encoder, make_tasks(config.tasks, bert)))
     rows = [
         {
             "name": e.name,
@@ -280,7 +272,7 @@ def groups_command(config, options: Namespace) -> None:
             "weight_decay": e.weight_decay,
             "state": e.state,
         }
-        for e in entries
+        for e in assignments(config, untrained_model(config))
     ]
     if options.json:
         print(json.dumps({"tensors": rows}))

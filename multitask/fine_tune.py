@@ -14,7 +14,6 @@ import torch
 from minbert import AdamW, InputError, atomic_folder, did_you_mean, restore_folder, schedule_factor
 from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
-from multitask.data.sample import write_sample
 from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.preparation import Prepared, prepare
@@ -74,11 +73,11 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
     device = set_up(config)
     with open_data(config.data) as folder:
         prepared = prepare(config, config.weights, folder, device)
-    parts = assemble(config, prepared, device)
-    _check_select(config, prepared)
-    out.mkdir(parents=True, exist_ok=True)
-    if config.data == SAMPLE:
-        write_sample(out / SAMPLE_FOLDER)
+        parts = assemble(config, prepared, device)
+        _check_select(config, prepared)
+        out.mkdir(parents=True, exist_ok=True)
+        if config.data == SAMPLE:
+            shutil.copytree(folder, out / SAMPLE_FOLDER)
     write_json(out / "environment.json", environment(device, prepared.hashes))
     write_json(out / "config.json", config.to_dict())
     return _run(config, out, prepared, parts, None, say, quiet)
@@ -172,7 +171,7 @@ def selector(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> Callable[[
         values = overall | {f"{name}.{metric}": v for name, s in scores.items() for metric, v in s.items()}
         if config.select not in values:
             accepted = f"choose from {', '.join(values)}" if values else "there is no dev split to score"
-            raise InputError(f"select is {config.select!r}{did_you_mean(config.select, values)}; {accepted}")
+            raise InputError(f"select is {config.select!r}; {accepted}{did_you_mean(config.select, values)}")
         return values[config.select]
 
     return value

@@ -14,7 +14,7 @@ from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Examples
 from multitask.model import MultitaskModel
 from multitask.run import load_trained_heads, make_tasks
-from multitask.splits import load_split
+from multitask.splits import load_split, open_data
 from multitask.tasks.base import ScoredTask, TrainingTask
 from multitask.training.freezing import freeze
 
@@ -43,16 +43,10 @@ def prepare(config: RunConfig, weights: str | Path, data: Path, device: torch.de
     if scratch:
         texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
         tokenizer = Tokenizer.train(texts, config.vocab_size)
-        encoder = BertModel(replace(bert, vocab_size=tokenizer.vocab_size))
+        bert = replace(bert, vocab_size=tokenizer.vocab_size)
     else:
         tokenizer = Tokenizer.from_pretrained(weights)
-        wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
-        encoder = BertModel.from_pretrained(weights, config=bert, pooler="random" if wants_pooler else None)
-        if wants_pooler and encoder.load_report.missing:
-            notes.append("the weights hold no pooler; a random one takes its place")
-    freeze(encoder, config.freeze)
-    check_names(tasks)
-    model = MultitaskModel(encoder, tasks)
+    model = make_model(config, weights, bert, tasks)
     if not scratch:
         load_trained_heads(model, find_folder(weights))
     tokenized = {
@@ -61,13 +55,48 @@ def prepare(config: RunConfig, weights: str | Path, data: Path, device: torch.de
     }
     train = {name: examples for name, examples in tokenized["train"].items() if can_learn(model, name)}
     notes += describe_training_data(tokenized["train"], train)
+    if model.encoder.load_report and model.encoder.load_report.missing and model.encoder.pooler is not None:
+        notes.append("the weights hold no pooler; a random one takes its place")
     heads = {name: _head_facts(task, splits["train"][name]) for name, task in tasks.items()}
     return Prepared(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
+
+
+def untrained_model(config: RunConfig) -> MultitaskModel:
+    """The model that a run would train, without the run: data are read only for labels that no key names."""
+    if config.weights is None:
+        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
+    if config.needs_scratch:
+        bert = BertConfig(**config.model, vocab_size=config.vocab_size)
+    else:
+        bert = bert_config(config, config.weights)
+    tasks = make_tasks(config.tasks, bert)
+    unnamed = [task for task in tasks.values() if getattr(task, "labels", None) == ()]
+    if unnamed and config.data is not None:
+        with open_data(config.data) as folder:
+            for task in unnamed:
+                task.load(folder, "train")
+    return make_model(config, config.weights, bert, tasks)
 
 
 def bert_config(config: RunConfig, weights: str | Path) -> BertConfig:
     """The sizes of the weights, with the dropout rates of the run."""
     return replace(BertConfig.from_folder(find_folder(weights)), **config.model)
+
+
+def make_model(
+    config: RunConfig, weights: str | Path, bert: BertConfig, tasks: Mapping[str, TrainingTask]
+) -> MultitaskModel:
+    """Encoder and fresh heads, frozen as the run wants; a random pooler where one is needed and missing."""
+    for name in tasks:
+        if hasattr(torch.nn.ModuleDict(), name):
+            raise InputError(f"task name {name!r} is taken by torch; choose another name")
+    if str(weights) == "scratch":
+        encoder = BertModel(bert)
+    else:
+        wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
+        encoder = BertModel.from_pretrained(weights, config=bert, pooler="random" if wants_pooler else None)
+    freeze(encoder, config.freeze)
+    return MultitaskModel(encoder, tasks)
 
 
 def read_splits(
@@ -103,13 +132,6 @@ def read_splits(
             del loaded[name]
             notes.append(f"{name}: {tasks[name].file('dev')} has no labels to score by")
     return splits, hashes, notes
-
-
-def check_names(tasks: Mapping[str, TrainingTask]) -> None:
-    """Raises InputError for a task name that a torch module cannot give to a part of it, such as `half`."""
-    for name in tasks:
-        if hasattr(torch.nn.ModuleDict(), name):
-            raise InputError(f"task name {name!r} is taken by torch; choose another name")
 
 
 def can_learn(model: MultitaskModel, task: str) -> bool:

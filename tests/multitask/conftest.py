@@ -1,6 +1,7 @@
 """Fixtures for the tests of multitask: tiny data in the course's formats, and a tiny run's configuration."""
 
 import csv
+import os
 import random
 
 import pytest
@@ -13,6 +14,12 @@ COLUMNS = {
     "sts": ("sentence1", "sentence2", "similarity"),
 }
 ROWS = {"train": {"ids-sst": 45, "quora": 39, "sts": 22}, "dev": dict.fromkeys(COLUMNS, 15)}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Most of the time of a tiny run is fsync, which only a power cut can tell from nothing."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def draw_row(name: str, draw: random.Random, vocabulary: list[str]) -> list:

@@ -55,6 +55,17 @@ def test_only_the_encoder_runs_in_bf16(task, pooling, tiny, batch_of):
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
 
 
+def test_rows_of_an_encoder_in_bf16_are_raised(tiny, batch_of):
+    """Whatever autocast leaves in half precision, tasks and heads see fp32."""
+    tasks = tasks_of(sst={}, sts={})
+    model = MultitaskModel(tiny, tasks).eval()
+    model.encoder.to(torch.bfloat16)
+    for name, task in tasks.items():
+        inputs = batch_of(task).inputs
+        assert model.encoder(inputs).packed.dtype == torch.bfloat16
+        assert model.encode(inputs).packed.dtype == model(name, inputs).dtype == torch.float32
+
+
 def test_fp64_stays_fp64(tiny, batch_of):
     tasks = tasks_of(sst={}, sts={})
     model = MultitaskModel(tiny, tasks).double().eval()

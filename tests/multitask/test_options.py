@@ -120,7 +120,7 @@ def test_every_key_of_a_task_is_an_option(read, key, equals):
 def test_the_command_line_wins_over_the_file(read, tmp_path):
     path = tmp_path / "a.toml"
     path.write_text(
-        "limit = 5\n[train]\nepochs = 7\nbatch-size = 4\n[tasks.sst]\npooling = 'max'\nhead = 'mlp'\n[tasks.sts]\n",
+        "limit = 5\n[train]\nepochs = 7\nbatch-size = 4\n[tasks.sst]\npooling = 'max'\n[tasks.sts]\n",
         encoding="utf-8",
     )
     config = read(path, "--train.epochs", 2, "--sst.pooling", "cls", "--train.batch-size", 9)

@@ -18,8 +18,7 @@ from multitask.config import task_config
 from multitask.metrics import accuracy, pearson
 from multitask.predictions import FORMATS, read_predictions, validate_folder
 from multitask.run import find_device, load_weights, open_source
-from multitask.splits import load_split, open_data
-from multitask.tasks.registry import make_task
+from multitask.splits import load_split
 
 TASKS = ("sst", "paraphrase", "sts")
 
@@ -143,24 +142,6 @@ def test_a_split_without_a_usable_row_is_named(run, data, tmp_path):
     assert evaluation.notes[1].endswith("sts-dev.csv has no usable row to score")
 
 
-def test_rejects_are_noted_with_line_and_reason(data):
-    task = make_task("sst", task_config("sst", {}))
-    examples, notes = load_split(task, data, "dev")
-    path = data / "ids-sst-dev.csv"
-    assert len(examples.rows) == 15
-    assert notes == [f"sst: {path}:{reject.line} rejected: {reject.reason}" for reject in examples.rejects]
-    assert notes[0] == f"sst: {path}:17 rejected: the text 'sentence' is empty or not text"
-    assert notes[1] == f"sst: {path}:18 rejected: the label 'sentiment' is empty"
-    assert len(load_split(task, data, "dev", limit=3)[0].rows) == 3
-
-
-def test_many_rejects_are_counted(tmp_path):
-    path = tmp_path / "ids-sst-dev.csv"
-    path.write_text("id\tsentence\tsentiment\n" + "a\t\t3\n" * 8, encoding="utf-8")
-    _, notes = load_split(make_task("sst", task_config("sst", {})), tmp_path, "dev")
-    assert len(notes) == 6 and notes[-1] == f"sst: 8 rows of {path} rejected in all"
-
-
 def test_prediction_files_have_a_row_for_every_id(run, data, tmp_path):
     files, notes = run.write_predictions(tmp_path, split="dev")
     assert [path.name for path in files] == [
@@ -202,17 +183,12 @@ def test_written_files_are_valid_in_both_dialects(run, data, tmp_path):
     assert any("no test split" in note for note in notes)
 
 
-def test_text_that_no_tokenizer_takes_is_predicted_all_the_same(run, tmp_path):
+def test_text_that_no_tokenizer_takes_is_predicted_all_the_same(run, tmp_path, monkeypatch):
     rows = [{"id": "a", "sentence": "good \ud800 movie", "sentiment": 1}, {"id": "b", "sentence": "dull"}]
     (tmp_path / "sst.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    run.model.tasks["sst"].config, before = (
-        replace(run.model.tasks["sst"].config, dev="sst.jsonl"),
-        run.model.tasks["sst"].config,
-    )
-    try:
-        [path], _ = run.write_predictions(tmp_path / "out", tmp_path, "dev", ["sst"])
-    finally:
-        run.model.tasks["sst"].config = before
+    task = run.model.tasks["sst"]
+    monkeypatch.setattr(task, "config", replace(task.config, dev="sst.jsonl"))
+    [path], _ = run.write_predictions(tmp_path / "out", tmp_path, "dev", ["sst"])
     assert [row_id for row_id, _ in read_predictions(path, FORMATS["sst"])] == ["a", "b"]
 
 
@@ -228,6 +204,11 @@ def test_best_is_a_folder_that_transformers_runs(run, run_folder):
     torch.testing.assert_close(found[keep], expected[keep], atol=1e-5, rtol=1e-5)
     own = BertModel.from_pretrained(run_folder / "best")(**padded).last_hidden_state
     assert torch.equal(own, found)
+
+
+def test_what_runs_is_the_best_checkpoint_not_the_last(run, run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last"))
+    assert load_run(tmp_path / "run").predict("sst", ["good movie"]) == run.predict("sst", ["good movie"])
 
 
 def test_best_is_opened_without_the_run(run, run_folder, data):
@@ -346,15 +327,9 @@ def test_folders_that_are_no_runs(tiny_folder, run_folder, tmp_path):
 def test_data_folders(run, tmp_path):
     with pytest.raises(InputError, match="absent does not exist; give a folder with the data files"):
         run.evaluate(tmp_path / "absent")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file is a file; give a folder"):
-        run.evaluate(tmp_path / "file")
     bare = type(run)(run.model, run.tokenizer, trained=run.trained)
     with pytest.raises(InputError, match="no data folder; give --data DIR, or --data sample"):
         bare.evaluate()
-    with open_data("sample") as folder:
-        assert (folder / "ids-sst-train.csv").is_file()
-    assert not folder.exists()
 
 
 def test_devices():

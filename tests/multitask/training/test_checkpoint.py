@@ -1,4 +1,4 @@
-"""Checkpoints: any nested state comes back as it was; a folder of another head is refused with all reasons."""
+"""Checkpoints: any nested state comes back as it was; another head is refused with all reasons."""
 
 import json
 

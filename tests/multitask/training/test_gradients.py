@@ -22,7 +22,7 @@ def gradients_over(parameters, clip):
 
 @pytest.mark.parametrize("clip", [0.0, 0.5, 5.0, 50.0])
 def test_clipping_by_the_formula(clip):
-    """g min(1, clip / |g|) with |g| over all tensors; 0 is no limit, a tensor without gradient counts as none."""
+    """g min(1, clip / |g|) with |g| over all tensors; 0 is no limit; a missing gradient counts as zero."""
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (4,), (1,))]
     values = [torch.arange(6.0).view(2, 3), -torch.ones(4)]
     for parameter, value in zip(parameters, values, strict=False):
@@ -74,7 +74,7 @@ def accumulated(model, plan):
 @pytest.mark.parametrize("name", ["sst", "paraphrase", "sts"])
 @pytest.mark.parametrize("budget", [None, 24])
 def test_accumulation_gives_the_gradient_of_the_one_large_batch(model, tiny_folder, name, budget):
-    """11 examples in batches of 2, 4 batches a step: a last step of 2 batches, the last of which holds one."""
+    """11 examples in batches of 2, 4 batches a step: a last step of 2 batches, and a batch of one."""
     examples = examples_of(model, name, tiny_folder, 11)
 
     def collate(indices):

@@ -1,4 +1,4 @@
-"""Parameter groups and freezing: every tensor in exactly one place, with the rate and decay it should have."""
+"""Parameter groups and freezing: every tensor in exactly one place, with its rate and decay."""
 
 import pytest
 import torch
