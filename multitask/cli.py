@@ -66,6 +66,12 @@ def build_parser() -> tuple[CommandParser, dict]:
     sub.add_argument("--text", nargs="+", metavar="TEXT", help="a text, or the two of a pair")
     sub.set_defaults(run=predict_command, parser=sub)
 
+    _add_file_commands(commands)
+    return parser, run_parsers
+
+
+def _add_file_commands(commands) -> None:
+    """The commands that need no weights."""
     sub = commands.add_parser("validate", help="check prediction files; status 1 where one has errors")
     sub.add_argument("folder", metavar="FOLDER")
     sub.add_argument("--data", required=True, help="folder with the data files")
@@ -86,7 +92,6 @@ def build_parser() -> tuple[CommandParser, dict]:
     sub.add_argument("--task-file", help="Python file that registers kinds of your own")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub.set_defaults(run=tasks_command, parser=sub)
-    return parser, run_parsers
 
 
 def _add_data_options(parser: CommandParser) -> None:
@@ -96,6 +101,9 @@ def _add_data_options(parser: CommandParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or mps")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
+    parser.add_argument(
+        "--task-file", help="Python file that registers kinds of your own; a RUN knows its own"
+    )
 
 
 def say(line: str) -> None:
@@ -160,7 +168,10 @@ def _open(options: Namespace, source: str):
     import torch
 
     from multitask.run import open_source
+    from multitask.tasks.registry import load_task_file
 
+    if options.task_file:
+        load_task_file(options.task_file)
     if options.threads is not None:
         if options.threads < 1:
             raise InputError(f"--threads is {options.threads}; it must be at least 1")

@@ -1,6 +1,7 @@
 """train and resume: builds what the loop is handed from a configuration, and keeps the run's folder."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from multitask.run import (
 )
 from multitask.splits import SAMPLE, open_data
 from multitask.tasks.base import TrainingTask
-from multitask.tracking import MetricsLog, environment, write_json
+from multitask.tracking import MetricsLog, environment, read_metrics, write_json
 from multitask.training.checkpoint import RandomState, load_state, save_model, save_state
 from multitask.training.gradients import Gradients
 from multitask.training.groups import Assignment, assign, parameter_groups
@@ -191,19 +192,11 @@ def _run(config, out: Path, prepared: Prepared, parts: Parts, state, say: Say, q
     steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
     log = MetricsLog(out / "metrics.jsonl", *steps)
     pieces: dict[str, Any] = {}
-
-    def save(name: str) -> None:
-        _check_finite(model, plan.step)
-        with atomic_folder(out / name) as folder:
-            save_model(folder, model, prepared.tokenizer, prepared.heads)
-            if name == "last":
-                save_state(folder, {key: piece.state_dict() for key, piece in pieces.items()})
-
     progress = Progress(
         plan,
         evaluate=lambda: _say_scores(run.score(prepared.dev, quiet=quiet), plan, say),
         select=selector(config, model.tasks),
-        save=save,
+        save=lambda name: _save(out / name, prepared, plan.step, pieces if name == "last" else {}),
         log=log.write,
         rate=lambda: config.optim.lr * precision.schedule(precision.steps),
         evaluate_every=config.eval.every_steps,
@@ -238,20 +231,34 @@ def _run(config, out: Path, prepared: Prepared, parts: Parts, state, say: Say, q
             progress.report,
             progress.after_step,
         )
-    return _finish(config, out, prepared, progress, quiet)
+    return _finish(config, out, progress)
 
 
-def _finish(config: RunConfig, out: Path, prepared: Prepared, progress: Progress, quiet: bool) -> Run:
-    """The best checkpoint, scored as it is on disk."""
+def _finish(config: RunConfig, out: Path, progress: Progress) -> Run:
+    """The best checkpoint, with the scores that the log holds of it."""
+    records = [record for record in read_metrics(out / "metrics.jsonl") if record["kind"] == "evaluation"]
+    logged = next(record["scores"] for record in records if record["step"] == progress.best_step)
+    scores = {
+        task: {name: math.nan if value is None else value for name, value in values.items()}
+        for task, values in logged.items()
+    }
     best = load_run(out, config.device, config.precision)
-    evaluation = best.score(prepared.dev, quiet=quiet)
-    best.scores = evaluation.as_dict() | {
+    best.scores = Evaluation(scores).as_dict() | {
         "split": "dev",
         "step": progress.best_step,
         "seconds": progress.elapsed(),
     }
     write_json(out / "scores.json", best.scores)
     return best
+
+
+def _save(path: Path, prepared: Prepared, step: int, pieces: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all, with the state of `pieces` where there are any."""
+    _check_finite(prepared.model, step)
+    with atomic_folder(path) as folder:
+        save_model(folder, prepared.model, prepared.tokenizer, prepared.heads)
+        if pieces:
+            save_state(folder, {key: piece.state_dict() for key, piece in pieces.items()})
 
 
 def _check_finite(model: MultitaskModel, step: int) -> None:

@@ -291,7 +291,7 @@ def test_an_unreadable_configuration_of_a_run(no_plots, refused, command, argume
     assert "is not the folder of a run" in refused("resume", run)
 
 
-def test_the_sample_corpus_from_scratch(command, tmp_path):
+def test_the_sample_corpus_from_scratch(command, no_plots, tmp_path):
     """The README's command in small; its run keeps the corpus, so that it can be resumed and evaluated."""
     status, _, errors = command(
         *("train", "sample", "--out", tmp_path / "run", "--limit", "20", "--train.max-steps", "2"),

@@ -12,7 +12,7 @@ from minbert import BertModel, InputError
 from multitask import RunConfig, load_run, train
 from multitask.fine_tune import selector
 from multitask.run import make_tasks
-from multitask.tracking import MetricsLog, read_metrics, strict
+from multitask.tracking import read_metrics
 
 MODEL_FILES = {
     "config.json",
@@ -331,27 +331,3 @@ def test_weights_that_are_lost_do_not_overwrite_a_checkpoint(tiny_config, tmp_pa
         train(tiny_config(select="sst.accuracy"))
     for tensor in weights_of(tmp_path / "run").values():
         assert torch.isfinite(tensor).all()
-
-
-# The log.
-
-
-def test_the_log_drops_what_the_checkpoint_does_not_know(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    log = MetricsLog(path)
-    for step in (5, 10):
-        log.write("train", step, loss={"a": 1.0})
-        log.write("evaluation", step, scores={"a": {"x": float("nan")}})
-    kinds = [(record["kind"], record["step"]) for record in read_metrics(path)]
-    assert kinds == [("train", 5), ("evaluation", 5), ("train", 10), ("evaluation", 10)]
-    MetricsLog(path, 10, 5)
-    kinds = [(record["kind"], record["step"]) for record in read_metrics(path)]
-    assert kinds == [("train", 5), ("evaluation", 5), ("train", 10)]
-    MetricsLog(path)
-    assert read_metrics(path) == []
-
-
-def test_nan_becomes_null():
-    assert strict({"a": [float("nan"), float("inf"), 1.5, "NaN", None, True]}) == {
-        "a": [None, None, 1.5, "NaN", None, True]
-    }

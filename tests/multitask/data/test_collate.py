@@ -54,7 +54,8 @@ def test_buckets_are_cut_from_shuffled_examples():
     batches = shuffled_batches(lengths, 8, generator())
     spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
     assert any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False))
-    assert flat(batches) != sorted(flat(batches))
+    middle = 8 * BUCKET_BATCHES
+    assert sum(min(batch) < middle <= max(batch) for batch in batches) > 80  # of 100; neighbours are parted
 
 
 def test_batches_come_in_random_order():
