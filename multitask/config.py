@@ -183,6 +183,7 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
         "pairs": "bi",
         "head": "cosine",
         "loss": "cosine_mse",
+        "weight": 5.0,  # its gradients are a fifth of the others', and all share one AdamW
     },
 }
 DEFAULT_TASKS = ("sst", "paraphrase", "sts")

@@ -79,6 +79,8 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
         out.mkdir(parents=True, exist_ok=True)
         if config.data == SAMPLE:
             shutil.copytree(folder, out / SAMPLE_FOLDER)
+    if config.task_file:  # to be found from another working folder too
+        config = replace(config, task_file=str(Path(config.task_file).resolve()))
     write_json(out / "environment.json", environment(device, prepared.hashes))
     write_json(out / "config.json", config.to_dict())
     return _run(config, out, prepared, parts, None, say, quiet)
