@@ -228,6 +228,12 @@ class RunConfig:
                 f"sampling {self.sampling!r} does not name each task once; the run's tasks are "
                 f"{','.join(self.tasks)}"
             )
+        for name, task in self.tasks.items():
+            if task.loss == "pearson" and self.train.accumulation > 1:
+                raise InputError(
+                    f"{name}.loss is 'pearson', a correlation within one batch, which train.accumulation cuts "
+                    f"into {self.train.accumulation}; accumulate 1, or give {name}.batch-size"
+                )
         if not self.needs_scratch and set(self.model) - _DROPOUTS:
             raise InputError(
                 f"model.{min(set(self.model) - _DROPOUTS)} is decided by the weights; only the dropout rates "

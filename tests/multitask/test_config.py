@@ -235,3 +235,12 @@ def test_every_preset_is_a_configuration():
     assert {"paper-baseline", "sample"} <= set(presets)
     for preset in presets:
         RunConfig.from_dict(read_config(preset))
+
+
+def test_a_loss_over_the_batch_is_not_accumulated():
+    values = {"tasks": {"sts": {"loss": "pearson"}}}
+    RunConfig.from_dict(values)
+    with pytest.raises(
+        InputError, match="a correlation within one batch, which train.accumulation cuts into 2"
+    ):
+        RunConfig.from_dict(values | {"train": {"accumulation": 2}})
