@@ -231,8 +231,8 @@ class RunConfig:
         for name, task in self.tasks.items():
             if task.loss == "pearson" and self.train.accumulation > 1:
                 raise InputError(
-                    f"{name}.loss is 'pearson', a correlation within one batch, which train.accumulation cuts "
-                    f"into {self.train.accumulation}; accumulate 1, or give {name}.batch-size"
+                    f"{name}.loss is 'pearson', a correlation within one batch, which train.accumulation "
+                    f"cuts into {self.train.accumulation}; accumulate 1, or give {name}.batch-size"
                 )
         if not self.needs_scratch and set(self.model) - _DROPOUTS:
             raise InputError(
