@@ -75,7 +75,7 @@ def _add_file_commands(commands) -> None:
     sub = commands.add_parser("validate", help="check prediction files; status 1 where one has errors")
     sub.add_argument("folder", metavar="FOLDER")
     sub.add_argument("--data", required=True, help="folder with the data files")
-    sub.add_argument("--tasks", help="comma-separated; default: the course's tasks that have data")
+    sub.add_argument("--tasks", help="comma-separated; default: the course's three, and cfimdb if predicted")
     sub.add_argument("--split", action="append", choices=("dev", "test"), help="default: dev and test")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     sub.set_defaults(run=validate_command, parser=sub)
@@ -197,12 +197,16 @@ def predict_command(options: Namespace) -> None:
 
 
 def validate_command(options: Namespace) -> int:
+    from multitask.config import DEFAULT_TASKS
     from multitask.predictions import validate_folder
     from multitask.splits import load_split, open_data
 
     expected, optional, formats, lines = {}, {}, {}, []
     with open_data(options.data) as folder:
         for task in _data_tasks(folder, options.tasks):
+            predicted = any(Path(options.folder).glob(f"{task.format.stem}-*.csv"))
+            if not (predicted or options.tasks or task.name in DEFAULT_TASKS):
+                continue  # cfimdb belongs to the course's first part, which has predictions of its own
             formats[task.name] = task.format
             for split in options.split or ("dev", "test"):
                 examples, notes = load_split(task, folder, split)
