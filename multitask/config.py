@@ -183,7 +183,7 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
         "pairs": "bi",
         "head": "cosine",
         "loss": "cosine_mse",
-        "weight": 5.0,  # its gradients are a fifth of the others', and all share one AdamW
+        "weight": 5.0,  # its gradients are the smallest, and all tasks share one AdamW
     },
 }
 DEFAULT_TASKS = ("sst", "paraphrase", "sts")
