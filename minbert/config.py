@@ -13,6 +13,10 @@ from minbert.files import atomic_write
 class BertConfig:
     """The sizes and rates of a BERT (Devlin et al. 2018); the defaults are those of bert-base-uncased.
 
+    What BERT does not have is off by default: `attention_head_layers` hidden layers on each attention head's
+    output (attention.py), and projected attention layers of a width for each of the named tasks
+    (projected_attention.py). A model that uses them writes `model_type: minbert`, so that other software
+    refuses it.
     `extra` holds the keys of a `config.json` that the model does not read; they are kept on a round trip.
     Raises InputError for values that no BERT can have.
     """
@@ -30,6 +34,10 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int | None = 0
+    attention_head_layers: int = 0
+    projected_attention_size: int = 0
+    projected_attention_heads: int = 12
+    projected_attention_names: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self):
@@ -54,9 +62,28 @@ class BertConfig:
             raise InputError(
                 f'hidden_act is {self.hidden_act!r}; only "gelu" (by the error function) is supported'
             )
+        self._check_variants()
         pad = self.pad_token_id
         if pad is not None and not (type(pad) is int and 0 <= pad < self.vocab_size):
             raise InputError(f"pad_token_id is {pad!r}; it must be null or from 0 to {self.vocab_size - 1}")
+
+    def _check_variants(self) -> None:
+        object.__setattr__(self, "projected_attention_names", tuple(self.projected_attention_names))
+        for name in ("attention_head_layers", "projected_attention_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 0")
+        heads = self.projected_attention_heads
+        if not isinstance(heads, int) or heads < 1 or self.projected_attention_size % heads:
+            raise InputError(
+                f"projected_attention_size {self.projected_attention_size} cannot be split among "
+                f"{heads!r} heads; choose projected_attention_heads that divides it"
+            )
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether the model has parts that BERT has not."""
+        return bool(self.attention_head_layers or self.projected_attention_size)
 
     @property
     def head_size(self) -> int:
@@ -76,8 +103,13 @@ class BertConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a `config.json`: the kept keys, then ours."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
-        return {"architectures": ["BertModel"], "model_type": "bert"} | self.extra | own
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", *_VARIANTS)}
+        if self.is_variant:
+            own |= {name: getattr(self, name) for name in _VARIANTS} | {"model_type": "minbert"}
+            own["projected_attention_names"] = list(self.projected_attention_names)
+        else:
+            own["model_type"] = "bert"
+        return {"architectures": ["BertModel"]} | self.extra | own
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "BertConfig":
@@ -100,6 +132,12 @@ class BertConfig:
             file.write(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
+_VARIANTS = (
+    "attention_head_layers",
+    "projected_attention_size",
+    "projected_attention_heads",
+    "projected_attention_names",
+)
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -117,7 +155,7 @@ def _is_number(value: Any) -> bool:
 
 def _refuse_other_models(values: dict[str, Any]) -> None:
     model_type = values.get("model_type", "bert")
-    if model_type != "bert":
+    if model_type not in ("bert", "minbert"):
         raise InputError(
             f'model_type is {model_type!r}; only "bert" is supported (not RoBERTa, DistilBERT, ALBERT, ...)'
             f"{did_you_mean(str(model_type), ['bert'])}"

@@ -6,7 +6,7 @@ _HOME = {
     "Run": "run",
     "RunConfig": "config",
     "ScoredTask": "tasks.base",
-    "TaskConfig": "config",
+    "TaskConfig": "task_config",
     "TextTask": "tasks.base",
     "TrainingTask": "tasks.base",
     "evaluate": "run",

@@ -197,9 +197,9 @@ def predict_command(options: Namespace) -> None:
 
 
 def validate_command(options: Namespace) -> int:
-    from multitask.config import DEFAULT_TASKS
     from multitask.predictions import validate_folder
     from multitask.splits import load_split, open_data
+    from multitask.task_config import DEFAULT_TASKS
 
     expected, optional, formats, lines = {}, {}, {}, []
     with open_data(options.data) as folder:
@@ -229,7 +229,7 @@ def validate_command(options: Namespace) -> int:
 
 def _data_tasks(folder: Path, names: str | None) -> list:
     """The named tasks, else those of the course that have a file in the folder."""
-    from multitask.config import task_config
+    from multitask.task_config import task_config
     from multitask.tasks.registry import make_task
 
     chosen = _names(names) or ["sst", "paraphrase", "sts", "cfimdb"]
@@ -302,7 +302,7 @@ def groups_command(config, options: Namespace) -> None:
 
 
 def tasks_command(options: Namespace) -> None:
-    from multitask.config import TASK_DEFAULTS
+    from multitask.task_config import TASK_DEFAULTS
     from multitask.tasks.registry import KINDS, find_kind, load_task_file
 
     if options.task_file:

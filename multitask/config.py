@@ -5,7 +5,6 @@ A configuration is built from nested values (a preset, a TOML file, the command 
 """
 
 import json
-import math
 import tomllib
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -13,72 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minbert import BertConfig, InputError, did_you_mean
-from multitask.values import build, checked, construct, one_of, plain, table, within
-
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field whose help text stands in the command line's --help."""
-    return field(default=default, metadata={"help": help})
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """One task of a run. Which values fit depends on its kind; `multitask tasks` lists the kinds."""
-
-    type: str = option("", "kind of task, see `multitask tasks`")
-    train: str | None = option(None, "file of the training split, in the data folder")
-    dev: str | None = option(None, "file of the dev split")
-    test: str | None = option(None, "file of the test split")
-    text: str = option("text", "column of the text, or of the first of a pair")
-    text2: str | None = option(None, "column of the second text of a pair")
-    label: str = option("label", "column of the label")
-    labels: tuple[str, ...] = option((), "label names of a classification; default: those in train, sorted")
-    low: float = option(0.0, "lowest score of a similarity")
-    high: float = option(1.0, "highest score of a similarity")
-    pairs: str | None = option(None, "bi (two towers) or cross (one joined input); pairs only")
-    pooling: str = option("mean", "cls, pooler, mean or max")
-    normalize: str | None = option(None, "l1, l2 or none: length of the pooled vectors")
-    features: tuple[str, ...] = option(("u", "v", "difference"), "bi: of u, v, difference, product, cosine")
-    head: str = option("mlp", "mlp (linear without hidden layers), or cosine (bi only, no parameters)")
-    hidden: tuple[int, ...] = option((), "sizes of the head's hidden layers")
-    activation: str = option("gelu", "between the head's layers")
-    dropout: float = option(0.1, "before each layer of the head")
-    loss: str = option("cross_entropy", "see `multitask tasks`")
-    label_scale: tuple[float, ...] = option(
-        (0.0, 1.0), "what the lowest and highest score become in the loss"
-    )
-    weight: float = option(1.0, "factor of the loss")
-    batch_size: int | None = option(None, "examples a batch; default: train.batch-size")
-    lr: float | None = option(None, "rate of this task's head; default: optim.head-lr")
-    max_length: int = option(512, "tokens; longer inputs are cut")
-
-    def __post_init__(self):
-        one_of("pairs", self.pairs, (None, "bi", "cross"))
-        one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
-        one_of("normalize", self.normalize, (None, "l1", "l2"))
-        one_of("head", self.head, ("mlp", "cosine"))
-        one_of("activation", self.activation, ("gelu", "relu", "leaky_relu", "selu", "tanh", "identity"))
-        for name in self.features:
-            one_of("features", name, ("u", "v", "difference", "product", "cosine"))
-        within("dropout", self.dropout, 0, 1, "a rate from 0 to below 1", self.dropout < 1)
-        within("weight", self.weight, 0, float("inf"), "at least 0")
-        within("batch_size", self.batch_size, 1, float("inf"), "at least 1")
-        within("lr", self.lr, 0, float("inf"), "at least 0")
-        within("max_length", self.max_length, 5, float("inf"), "at least 5")
-        if not _ascending(self.low, self.high):
-            raise InputError(f"low is {self.low}, high is {self.high}; low must be the smaller one")
-        if not _ascending(*self.label_scale):
-            raise InputError(
-                f"label_scale is {list(self.label_scale)}; give two numbers, the smaller one first"
-            )
-        if self.head == "cosine" and self.pairs != "bi":
-            raise InputError("head is 'cosine', which compares two vectors; it needs pairs = \"bi\"")
-
-
-def _ascending(*numbers: float) -> bool:
-    """Whether these are two finite numbers, the smaller one first."""
-    return len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
+from minbert import BertConfig, InputError, LoRAConfig, did_you_mean
+from multitask.combinations import check_combinations
+from multitask.task_config import DEFAULT_TASKS, TaskConfig, task_config
+from multitask.values import build, checked, construct, listed, one_of, option, plain, table, within
 
 
 @dataclass(frozen=True)
@@ -89,6 +26,7 @@ class TrainConfig:
     batch_tokens: int | None = option(None, "tokens a batch, in place of examples")
     accumulation: int = option(1, "batches whose gradients make one step")
     seed: int = option(11711, "decides heads, order and dropout")
+    checkpointing: bool = option(False, "compute each layer again in the backward pass, to save memory")
 
     def __post_init__(self):
         for name in ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulation"):
@@ -100,6 +38,13 @@ class TrainConfig:
 class OptimConfig:
     lr: float = option(5e-5, "rate of the encoder")
     head_lr: float = option(3e-4, "rate of the heads")
+    adapter_lr: float | None = option(
+        None,
+        "rate of what is added to the encoder: LoRA, projected attention, layers of attention heads; "
+        "default: optim.head-lr",
+    )
+    embeddings_lr: float | None = option(None, "rate of the embeddings; default: optim.lr and layer-decay")
+    pooler_lr: float | None = option(None, "rate of the pooler; default: optim.lr")
     layer_decay: float = option(1.0, "factor on the rate from each layer to the one below")
     weight_decay: float = option(0.01, "decoupled decay of weights; none on biases, norms and embeddings")
     eps: float = option(1e-6, "AdamW's epsilon")
@@ -109,11 +54,48 @@ class OptimConfig:
     clip: float = option(1.0, "largest norm of the gradient; 0 for no limit")
 
     def __post_init__(self):
-        for name in ("lr", "head_lr", "weight_decay", "eps", "clip"):
+        rates = ("lr", "head_lr", "adapter_lr", "embeddings_lr", "pooler_lr")
+        for name in (*rates, "weight_decay", "eps", "clip"):
             within(name, getattr(self, name), 0, float("inf"), "at least 0")
         within("layer_decay", self.layer_decay, 0, 1, "above 0 and at most 1", self.layer_decay > 0)
         within("warmup", self.warmup, 0, 1, "a share from 0 to 1")
         one_of("schedule", self.schedule, ("constant", "linear", "cosine"))
+
+
+@dataclass(frozen=True)
+class GradientsConfig:
+    surgery: str = option(
+        "none", "none, pcgrad or gradvac: what is done where tasks pull apart; needs together"
+    )
+    target_decay: float = option(0.01, "gradvac: how fast the target of the cosines follows them")
+    conflicts_every: int | None = option(
+        None,
+        "log the cosine of each two tasks' gradients, layer by layer, every so many steps; needs together",
+    )
+
+    def __post_init__(self):
+        one_of("surgery", self.surgery, ("none", "pcgrad", "gradvac"))
+        within("target_decay", self.target_decay, 0, 1, "from 0 to 1")
+        within("conflicts_every", self.conflicts_every, 1, float("inf"), "at least 1")
+
+
+@dataclass(frozen=True)
+class SmartConfig:
+    """SMART (Jiang et al. 2020): smoothness around the inputs, and steps that stay near a slow teacher."""
+
+    weight: float = option(0.0, "factor of the smoothness-inducing regularizer; 0: off")
+    steps: int = option(1, "steps of gradient ascent to the worst noise")
+    step_size: float = option(1e-3, "size of these steps")
+    noise: float = option(1e-5, "deviation of the noise that they start from")
+    radius: float = option(1e-5, "largest entry of the noise")
+    bregman: float = option(0.0, "factor of the distance to the teacher's outputs; 0: off")
+    momentum: float = option(0.99, "how slowly the teacher follows the weights")
+
+    def __post_init__(self):
+        for name in ("weight", "step_size", "noise", "radius", "bregman"):
+            within(name, getattr(self, name), 0, float("inf"), "at least 0")
+        within("steps", self.steps, 1, float("inf"), "at least 1")
+        within("momentum", self.momentum, 0, 1, "from 0 to below 1", self.momentum < 1)
 
 
 @dataclass(frozen=True)
@@ -129,64 +111,10 @@ class EvalConfig:
 @dataclass(frozen=True)
 class CheckpointConfig:
     every_steps: int | None = option(None, "save last/ after so many steps too, not only after each epoch")
+    best_per_task: bool = option(False, "keep best-TASK/ too, by each task's primary metric")
 
     def __post_init__(self):
         within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
-
-
-# What a kind of task changes of TaskConfig's defaults. The three course tasks hold the default recipe,
-# chosen by the experiments in docs/results.md.
-TASK_DEFAULTS: dict[str, dict[str, Any]] = {
-    "classification": {},
-    "pair": {"text": "sentence1", "text2": "sentence2", "pairs": "cross", "loss": "binary_cross_entropy"},
-    "similarity": {
-        "text": "sentence1",
-        "text2": "sentence2",
-        "pairs": "bi",
-        "head": "cosine",
-        "loss": "cosine_mse",
-    },
-    "sst": {
-        "train": "ids-sst-train.csv",
-        "dev": "ids-sst-dev.csv",
-        "test": "ids-sst-test-student.csv",
-        "text": "sentence",
-        "label": "sentiment",
-        "labels": ("0", "1", "2", "3", "4"),
-    },
-    "cfimdb": {
-        "train": "ids-cfimdb-train.csv",
-        "dev": "ids-cfimdb-dev.csv",
-        "test": "ids-cfimdb-test-student.csv",
-        "text": "sentence",
-        "label": "sentiment",
-        "labels": ("0", "1"),
-    },
-    "paraphrase": {
-        "train": "quora-train.csv",
-        "dev": "quora-dev.csv",
-        "test": "quora-test-student.csv",
-        "text": "sentence1",
-        "text2": "sentence2",
-        "label": "is_duplicate",
-        "pairs": "cross",
-        "loss": "binary_cross_entropy",
-    },
-    "sts": {
-        "train": "sts-train.csv",
-        "dev": "sts-dev.csv",
-        "test": "sts-test-student.csv",
-        "text": "sentence1",
-        "text2": "sentence2",
-        "label": "similarity",
-        "high": 5.0,
-        "pairs": "bi",
-        "head": "cosine",
-        "loss": "cosine_mse",
-        "weight": 5.0,  # its gradients are the smallest, and all tasks share one AdamW
-    },
-}
-DEFAULT_TASKS = ("sst", "paraphrase", "sts")
 
 
 @dataclass(frozen=True)
@@ -197,8 +125,29 @@ class RunConfig:
     data: str | None = option(None, "folder with the data files, or `sample` for the bundled corpus")
     out: str | None = option(None, "folder of the run; must not exist")
     limit: int | None = option(None, "use the first N examples of each split only")
-    sampling: str = option("proportional", "proportional, round-robin, or sequential[:TASK,TASK,...]")
-    freeze: str = option("none", "none, or backbone: train the heads alone")
+    sampling: str = option(
+        "proportional",
+        "order of the tasks: sequential[:TASK,TASK,...], round-robin, uniform, proportional, square-root, "
+        "temperature:T, annealed, or together (all tasks in each step)",
+    )
+    sampling_cap: int | None = option(None, "temperature: a task counts as at most so many batches")
+    unequal: str | None = option(
+        None,
+        "tasks of unequal size: smallest (the epoch ends with the smallest), cycle (small ones repeat) or "
+        "exhaust (each batch once); default: exhaust for sequential, round-robin, proportional, else cycle",
+    )
+    freeze: str = option(
+        "none",
+        "none, all, backbone, embeddings, pooler, first:K, last:K, layers:0-2+5, head:TASK, several with "
+        "commas between",
+    )
+    frozen_dropout: bool = option(False, "dropout in frozen parts too")
+    unfreeze: str | None = option(
+        None, "gradual unfreezing from the top: epoch, or a number of steps, between one layer and the next"
+    )
+    extra_layers: int = option(0, "fresh layers on top of the encoder, 1 to 5")
+    adapter_per_task: bool = option(False, "a LoRA adapter for each task, switched per batch")
+    r_drop: float = option(0.0, "factor of R-Drop's distance between two dropout masks; 0: off")
     precision: str = option("auto", "auto, fp32, bf16 or fp16")
     device: str = option("auto", "auto, cpu, cuda[:n] or mps")
     threads: int | None = option(None, "CPU threads; default: all cores")
@@ -208,10 +157,14 @@ class RunConfig:
     vocab_size: int = option(8000, "scratch: size of the vocabulary that is learnt from the training texts")
     train: TrainConfig = field(default_factory=TrainConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    lora: LoRAConfig = field(default_factory=lambda: LoRAConfig(rank=0))
+    smart: SmartConfig = field(default_factory=SmartConfig)
+    gradients: GradientsConfig = field(default_factory=GradientsConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     model: dict[str, Any] = field(default_factory=dict)  # BertConfig's fields that differ from the weights'
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    stages: tuple[dict[str, Any], ...] = ()  # what each stage changes of the run
 
     def __post_init__(self):
         if not self.tasks:
@@ -220,26 +173,15 @@ class RunConfig:
         within("threads", self.threads, 1, float("inf"), "at least 1")
         within("patience", self.patience, 1, float("inf"), "at least 1")
         one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
-        one_of("freeze", self.freeze, ("none", "backbone"))
-        kind, _, order = self.sampling.partition(":")
-        one_of("sampling", kind, ("proportional", "round-robin", "sequential"))
-        if order and (kind != "sequential" or sorted(order.split(",")) != sorted(self.tasks)):
-            raise InputError(
-                f"sampling {self.sampling!r} does not name each task once; the run's tasks are "
-                f"{','.join(self.tasks)}"
-            )
-        for name, task in self.tasks.items():
-            if task.loss == "pearson" and self.train.accumulation > 1:
-                raise InputError(
-                    f"{name}.loss is 'pearson', a correlation within one batch, which train.accumulation "
-                    f"cuts into {self.train.accumulation}; accumulate 1, or give {name}.batch-size"
-                )
-        if not self.needs_scratch and set(self.model) - _DROPOUTS:
-            raise InputError(
-                f"model.{min(set(self.model) - _DROPOUTS)} is decided by the weights; only the dropout rates "
-                f"can be changed, unless --weights is scratch"
-            )
+        within("extra_layers", self.extra_layers, 0, 5, "from 0 to 5")
+        within("sampling_cap", self.sampling_cap, 1, float("inf"), "at least 1")
+        within("r_drop", self.r_drop, 0, float("inf"), "at least 0")
+        one_of("unequal", self.unequal, (None, "exhaust", "smallest", "cycle"))
+        for name in self.tasks:
+            if name in _SECTIONS:
+                raise InputError(f"task name {name!r} is taken by the options --{name}...; choose another")
         construct(BertConfig, self.model, "model.")
+        check_combinations(self)
 
     @property
     def needs_scratch(self) -> bool:
@@ -260,39 +202,20 @@ class RunConfig:
         for key in model:
             one_of("model key", key, MODEL_KEYS)
             model[key] = checked(f"model.{key}", model[key], hints[key])
+        stages = tuple(table("stages", stage) for stage in listed("stages", values.pop("stages", [])))
         built = build(cls, values, "")
         configs = {name: task_config(name, table(f"tasks.{name}", task)) for name, task in tasks.items()}
-        return cls(**built, model=model, tasks=configs)
+        return cls(**built, model=model, tasks=configs, stages=stages)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values that `from_dict` turns into an equal configuration."""
         return plain(asdict(self))
 
 
-_DROPOUTS = {"hidden_dropout_prob", "attention_probs_dropout_prob"}
 # The keys under `model`; how large the vocabulary of `scratch` is, its texts and vocab_size decide.
-MODEL_KEYS = tuple(f.name for f in fields(BertConfig) if f.name not in ("extra", "vocab_size"))
+_DECIDED = ("extra", "vocab_size", "projected_attention_names")
+MODEL_KEYS = tuple(f.name for f in fields(BertConfig) if f.name not in _DECIDED)
 _SECTIONS = {f.name for f in fields(RunConfig)}
-
-
-def task_config(name: str, values: dict[str, Any]) -> TaskConfig:
-    """The TaskConfig called `name`: its kind's defaults, then `values`. Without `type`, the name is the kind.
-
-    Raises InputError for a name that cannot be one, an unknown kind or key, and a value that does not fit.
-    """
-    if not name.isidentifier():
-        raise InputError(f"task name {name!r} is no name; use letters, digits and _")
-    if name in _SECTIONS:
-        raise InputError(f"task name {name!r} is taken by the options --{name}...; choose another")
-    kind = checked(f"{name}.type", values.get("type") or name, str)
-    defaults = TASK_DEFAULTS.get(kind)
-    if defaults is None:
-        raise InputError(
-            f"there is no task {kind!r}{did_you_mean(kind, TASK_DEFAULTS)}; choose from "
-            f"{', '.join(TASK_DEFAULTS)}, or load your own with --task-file"
-        )
-    arguments = build(TaskConfig, defaults | values | {"type": kind}, f"{name}.")
-    return construct(TaskConfig, arguments, f"{name}.")
 
 
 def read_config(name: str) -> dict[str, Any]:

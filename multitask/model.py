@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, BertModel, BertOutput
+from minbert import Batch, BertModel, BertOutput, use_adapter
 from multitask.data.collate import TaskBatch
+from multitask.training.freezing import set_modes
 
 
 class Task(Protocol):
@@ -19,9 +20,38 @@ class Task(Protocol):
 
     def head(self, hidden_size: int) -> nn.Module: ...
 
-    def forward(self, encode: Callable[[Batch], BertOutput], head: nn.Module, inputs: Batch) -> Tensor: ...
+    def forward(self, encode: "Encode", head: nn.Module, inputs: Batch) -> Tensor: ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Encode:
+    """The encoder as a task sees it: `encode(batch)` is a BertOutput whose rows are fp32 at least.
+
+    Its forward runs inside autocast, with the task's own adapters where there are some; `noise` (T, D) is
+    added to the embeddings.
+    """
+
+    encoder: BertModel
+    task: str
+    autocast: Callable[[], AbstractContextManager]
+    noise: Tensor | None = None
+
+    def __call__(self, batch: Batch) -> BertOutput:
+        use_adapter(self.encoder, self.task)
+        with self.autocast():
+            output = self.encoder(batch, embedding_noise=self.noise)
+        return replace(
+            output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
+        )
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """(V, D), which masked language modelling reads a second time."""
+        return self.encoder.embeddings.word.weight
 
 
 class MultitaskModel(nn.Module):
@@ -29,6 +59,7 @@ class MultitaskModel(nn.Module):
 
     The encoder's forward runs inside `autocast`; its rows are raised to fp32 at least, and everything after
     it (pooling, normalisation, similarities, heads, losses) runs outside, here and nowhere else.
+    `gather` collects (B, ...) over the processes of a run, for losses that compare a batch's examples.
     """
 
     def __init__(
@@ -36,6 +67,8 @@ class MultitaskModel(nn.Module):
         encoder: BertModel,
         tasks: Mapping[str, Task],
         autocast: Callable[[], AbstractContextManager] = nullcontext,
+        gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        frozen_dropout: bool = False,
     ):
         super().__init__()
         self.encoder = encoder
@@ -43,32 +76,39 @@ class MultitaskModel(nn.Module):
         size = encoder.config.hidden_size
         self.heads = nn.ModuleDict({name: task.head(size) for name, task in self.tasks.items()})
         self.autocast = autocast
+        self.gather = gather
+        self.frozen_dropout = frozen_dropout
 
-    def encode(self, batch: Batch) -> BertOutput:
-        with self.autocast():
-            output = self.encoder(batch)
-        return replace(
-            output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
-        )
-
-    def forward(self, task: str, inputs: Batch) -> Tensor:
-        """A task's outputs, the first dimension is examples."""
-        return self.tasks[task].forward(self.encode, self.heads[task], inputs)
+    def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:
+        """A task's outputs, the first dimension is examples; `noise` (T, D) is added to the embeddings."""
+        encode = Encode(self.encoder, task, self.autocast, noise)
+        return self.tasks[task].forward(encode, self.heads[task], inputs)
 
     def loss(self, task: str, batch: TaskBatch) -> Tensor:
         """The mean loss of a task's batch times the task's weight, a scalar."""
         batch = batch.to(self.device)
-        return self.tasks[task].loss(self(task, batch.inputs), batch.targets) * self.tasks[task].config.weight
+        return self.loss_of(task, self(task, batch.inputs), batch.targets)
+
+    def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The same from the outputs (B, ...) of the batch's examples."""
+        kind = self.tasks[task]
+        if getattr(kind, "compares_examples", False):
+            outputs, targets = self.gather(outputs), self.gather(targets)
+        return kind.loss(outputs, targets) * kind.config.weight
+
+    def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor:
+        """How far apart two outputs of a task are, times the task's weight, a scalar."""
+        return self.tasks[task].divergence(p, q) * self.tasks[task].config.weight
 
     @property
     def device(self) -> torch.device:
         return self.encoder.embeddings.word.weight.device
 
     def train(self, mode: bool = True) -> "MultitaskModel":
-        """As torch's, but a frozen encoder stays in evaluation mode, without dropout."""
+        """As torch's, but frozen parts stay in evaluation mode, without dropout, unless `frozen_dropout`."""
         super().train(mode)
-        if mode and not any(parameter.requires_grad for parameter in self.encoder.parameters()):
-            self.encoder.eval()
+        if mode and not self.frozen_dropout:
+            set_modes(self)
         return self
 
     def unused_parameters(self) -> set[str]:

@@ -11,7 +11,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from minbert import BertConfig, CommandParser, InputError, did_you_mean
-from multitask.config import DEFAULT_TASKS, MODEL_KEYS, RunConfig, TaskConfig, read_config
+from multitask.config import MODEL_KEYS, RunConfig, read_config
+from multitask.task_config import DEFAULT_TASKS, TaskConfig
 from multitask.values import checked, merge, parse, table
 
 COURSE_ALIASES = {

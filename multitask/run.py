@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from minbert import BertConfig, BertModel, InputError, Tokenizer, did_you_mean, find_folder
-from multitask.config import DEFAULT_TASKS, RunConfig, TaskConfig, task_config
+from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
 from multitask.evaluation import predict_examples, score_examples
@@ -19,6 +19,7 @@ from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.predictions import prediction_path
 from multitask.splits import NOTED, SAMPLE, load_split, open_data
+from multitask.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.tasks.base import ScoredTask, TrainingTask
 from multitask.tasks.registry import load_task_file, make_task
 from multitask.training.checkpoint import load_head, read_heads

@@ -4,12 +4,17 @@ import math
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from minbert import InputError, did_you_mean
 
 _NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field whose help text stands in the command line's --help."""
+    return field(default=default, metadata={"help": help})
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +34,12 @@ def parse(name: str, text: str, hint: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         return tuple(parse(name, part.strip(), inner) for part in text.split(",") if part.strip())
+    if typing.get_origin(kind) is dict:
+        inner = typing.get_args(kind)[1]
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        if not all(key.strip() and equals for key, equals, _ in pairs):
+            raise InputError(f"{name} is {text!r}; give KEY=VALUE, several of them with commas between")
+        return {key.strip(): parse(name, value.strip(), inner) for key, _, value in pairs}
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise InputError(f"{name} is {text!r}; give true or false")
@@ -40,7 +51,7 @@ def parse(name: str, text: str, hint: Any) -> Any:
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` if it is of the field's type; whole numbers pass as floats, lists as tuples.."""
+    """`value` if it is of the field's type; whole numbers pass as floats, lists as tuples."""
     kind, optional = _kind(hint)
     if optional and (value is None or value == "none"):  # TOML has no null
         return None
@@ -48,6 +59,9 @@ def checked(name: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise InputError(f"{name} is {value!r}; give a list")
         return tuple(checked(name, part, typing.get_args(kind)[0]) for part in value)
+    if typing.get_origin(kind) is dict:
+        inner = typing.get_args(kind)[1]
+        return {key: checked(f"{name}.{key}", part, inner) for key, part in table(name, value).items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -60,6 +74,13 @@ def table(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}; it is a table of keys")
     return dict(value)
+
+
+def listed(name: str, value: Any) -> list:
+    """A list. Raises InputError for any other value."""
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} is {value!r}; give a list")
+    return list(value)
 
 
 def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:

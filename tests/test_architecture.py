@@ -35,7 +35,13 @@ LAYERS = (
         "multitask.tracking",
         "multitask.training",
     ),
-    ("multitask.config", "multitask.objectives", "multitask.values"),
+    (
+        "multitask.combinations",
+        "multitask.config",
+        "multitask.objectives",
+        "multitask.task_config",
+        "multitask.values",
+    ),
 )
 # May be imported at the top of a file; all other packages inside the function that needs them.
 CORE = {"numpy", "safetensors", "tokenizers", "torch", "tqdm"}

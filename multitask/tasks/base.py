@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, BertOutput, InputError, Tokenizer, normalize, pool
-from multitask.config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_table
 from multitask.heads import CosineHead, MLPHead, pair_feature_size, pair_features
 from multitask.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
+from multitask.task_config import TaskConfig
 
 Encode = Callable[[Batch], BertOutput]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from minbert import Batch, InputError
-from multitask.config import TASK_DEFAULTS
 from multitask.data.readers import Example, Examples, integer_label, number_label
 from multitask.metrics import accuracy, f1, pearson, spearman
 from multitask.objectives.classification import binary_cross_entropy, cross_entropy
 from multitask.objectives.regression import pearson_loss, scaled_mean_squared_error
+from multitask.task_config import TASK_DEFAULTS
 from multitask.tasks.base import TextTask
 
 

@@ -6,15 +6,8 @@ from dataclasses import fields
 import pytest
 
 from minbert import InputError
-from multitask.config import (
-    DEFAULT_TASKS,
-    TASK_DEFAULTS,
-    RunConfig,
-    TaskConfig,
-    TrainConfig,
-    read_config,
-    task_config,
-)
+from multitask.config import RunConfig, TrainConfig, read_config
+from multitask.task_config import DEFAULT_TASKS, TASK_DEFAULTS, TaskConfig, task_config
 from multitask.values import merge, parse
 
 RICH = {

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from multitask.config import task_config
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example
 from multitask.evaluation import predict_examples, score_examples
 from multitask.model import MultitaskModel
+from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from multitask.config import task_config
 from multitask.data.collate import TaskBatch
 from multitask.data.readers import Example
 from multitask.model import MultitaskModel
+from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
 TEXTS = [("the cat reads a book", "a dog"), ("good", "very good !"), ("what a movie", "dull film")]

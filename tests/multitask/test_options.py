@@ -6,8 +6,9 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from minbert import BertConfig, CommandParser, InputError
-from multitask.config import RunConfig, TaskConfig
+from multitask.config import RunConfig
 from multitask.options import add_run_options, read_run_options, run_keys
+from multitask.task_config import TaskConfig
 
 
 @pytest.fixture

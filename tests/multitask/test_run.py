@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from minbert import BertModel, InputError
 from multitask import RunConfig, TrainingTask, evaluate, load_run, train
-from multitask.config import task_config
 from multitask.metrics import accuracy, pearson
 from multitask.predictions import FORMATS, read_predictions, validate_folder
 from multitask.run import find_device, load_weights, open_source
 from multitask.splits import load_split
+from multitask.task_config import task_config
 
 TASKS = ("sst", "paraphrase", "sts")
 

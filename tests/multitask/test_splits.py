@@ -3,8 +3,8 @@
 import pytest
 
 from minbert import InputError
-from multitask.config import task_config
 from multitask.splits import load_split, open_data
+from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
 HEADER = "\tid\tsentence\tsentiment\n"

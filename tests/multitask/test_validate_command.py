@@ -3,10 +3,10 @@
 import pytest
 
 from multitask.cli import run
-from multitask.config import task_config
 from multitask.data.sample import write_sample
 from multitask.predictions import FORMATS, prediction_path, write_predictions
 from multitask.splits import load_split
+from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
 

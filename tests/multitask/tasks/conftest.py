@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
-from multitask.config import TASK_DEFAULTS, task_config
 from multitask.model import MultitaskModel
+from multitask.task_config import TASK_DEFAULTS, task_config
 from multitask.tasks.generic import PairTask, SimilarityTask
 from multitask.tasks.registry import KINDS, find_kind, make_task
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from minbert import AdamW, BertModel, Tokenizer
-from multitask.config import task_config
 from multitask.data.readers import Example
 from multitask.model import MultitaskModel
 from multitask.run import make_tasks
+from multitask.task_config import task_config
 from multitask.training.gradients import Gradients
 from multitask.training.methods import Plain
 from multitask.training.plan import Plan, TaskData

@@ -5,10 +5,11 @@ import torch
 
 from minbert import AdamW, BertModel, InputError
 from multitask import train
-from multitask.config import OptimConfig, task_config
+from multitask.config import OptimConfig
 from multitask.fine_tune import assignments, train_loop
 from multitask.model import MultitaskModel
 from multitask.run import make_tasks
+from multitask.task_config import task_config
 from multitask.training.freezing import freeze
 from multitask.training.groups import assign, distance_from_top, parameter_groups
 

@@ -1,0 +1,75 @@
+"""LoRAConfig: where low-rank adapters go, and how large they are. No torch here."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from minbert.errors import InputError, did_you_mean
+
+TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output")
+ALL_LINEAR = "all-linear"
+
+
+def _option(default: Any, help: str) -> Any:
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adapters (Hu et al. 2021): W x + scale B A x, where scale is alpha / rank.
+
+    `targets` are linear layers of an encoder layer: query, key, value, attention_output, intermediate and
+    output (the two of the feed-forward part), or `all-linear` for these six; never the pooler.
+    `layers` is `all`, `first:4`, `mid:4`, `last:4`, or numbers and ranges from 0: `0-3,5`.
+    `rank_pattern` and `alpha_pattern` map a part of a module's name, as `layers.5.` or `query`, to another
+    rank or alpha; the longest part that occurs decides.
+    Raises InputError for values that cannot be.
+    """
+
+    rank: int = _option(8, "rank of the adapters; 0 for none")
+    alpha: float = _option(16.0, "scale of the adapters is alpha / rank")
+    dropout: float = _option(0.0, "dropout on what enters an adapter")
+    targets: tuple[str, ...] = _option(
+        ("query", "value"), f"of {', '.join(TARGETS)}, or {ALL_LINEAR} for these six"
+    )
+    layers: str = _option("all", "all, first:K, mid:K, last:K, or numbers from 0 as 0-3,5")
+    rslora: bool = _option(False, "scale alpha / sqrt(rank) (Kalajdzievski 2023)")
+    dora: bool = _option(False, "learn each row's length apart from its direction (Liu et al. 2024)")
+    rank_pattern: dict[str, int] = _option({}, "other ranks by part of a module's name: layers.5.=16,query=4")
+    alpha_pattern: dict[str, float] = _option({}, "other alphas by part of a module's name")
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 0:
+            raise InputError(f"rank is {self.rank!r}; it must be a whole number, at least 1 (0: no adapters)")
+        if not (_is_number(self.alpha) and self.alpha > 0):
+            raise InputError(f"alpha is {self.alpha!r}; it must be a number above 0")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise InputError(f"dropout is {self.dropout!r}; it must be a rate from 0 to below 1")
+        if not self.targets:
+            raise InputError(f"targets is empty; choose from {', '.join(TARGETS)}, {ALL_LINEAR}")
+        for name in self.targets:
+            if name not in (*TARGETS, ALL_LINEAR):
+                raise InputError(
+                    f"target {name!r} does not exist; choose from {', '.join(TARGETS)}, {ALL_LINEAR}"
+                    f"{did_you_mean(name, (*TARGETS, ALL_LINEAR))}"
+                )
+        for key, value in self.rank_pattern.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(
+                    f"rank_pattern gives {key!r} {value!r}; a rank is a whole number, at least 1"
+                )
+        for key, value in self.alpha_pattern.items():
+            if not (_is_number(value) and value > 0):
+                raise InputError(f"alpha_pattern gives {key!r} {value!r}; an alpha is a number above 0")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The targets, `all-linear` spelt out."""
+        return TARGETS if ALL_LINEAR in self.targets else self.targets
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
