@@ -25,6 +25,9 @@ _HOME = {
     "find_folder": "hub",
     "load_lora": "lora",
     "merge_lora": "lora",
+    "base_hash": "lora",
+    "remove_lora": "lora",
+    "adapter_names": "lora",
     "normalize": "pooling",
     "pool": "pooling",
     "read_tensors": "weights",
@@ -34,6 +37,8 @@ _HOME = {
     "schedule_factor": "schedule",
     "sorted_batches": "batch",
     "use_adapter": "adapters",
+    "read_modules": "sentence_folder",
+    "write_modules": "sentence_folder",
     "write_tensors": "weights",
 }
 __all__ = list(_HOME)

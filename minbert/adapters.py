@@ -16,6 +16,13 @@ def adapted_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def use_adapter(model: nn.Module, name: str | None) -> None:
-    """Puts the adapters called `name` to use; a module without that one uses its default, or none at all."""
-    for module in adapted_modules(model):
-        module.active = next((key for key in (name, DEFAULT) if key in module.adapters), None)
+    """Puts the adapters called `name` to use.
+
+    Modules of a class in which none has that one use their default, or none at all; so a model can hold one
+    kind of adapter for each task and another kind for all, and two adapters of one kind are never mixed.
+    """
+    modules = adapted_modules(model)
+    present = {(type(module), key) for module in modules for key in module.adapters}
+    for module in modules:
+        wanted = name if (type(module), name) in present else DEFAULT
+        module.active = wanted if wanted in module.adapters else None

@@ -2,34 +2,54 @@
 
 from torch import Tensor, nn
 
+from minbert.attention_head_layers import AttentionHeadLayer
 from minbert.batch import Layout
 from minbert.config import BertConfig
 from minbert.kernels import Kernels, attention_probabilities
 
 
-class SelfAttention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) of each sequence over itself.
+class MultiHeadAttention(nn.Module):
+    """The heads' contexts side by side (Vaswani et al. 2017, section 3.2.2), without an output matrix.
 
-    T token rows, D hidden size, H heads, K = D / H head size.
+    T token rows, D size of a row, H heads, K = D / H head size.
     """
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, size: int, heads: int, dropout: float, kernels: Kernels):
         super().__init__()
-        size = config.hidden_size
         self.query = nn.Linear(size, size)
         self.key = nn.Linear(size, size)
         self.value = nn.Linear(size, size)
-        self.output = nn.Linear(size, size)
-        self.heads = config.num_attention_heads
-        self.dropout = config.attention_probs_dropout_prob
+        self.heads = heads
+        self.dropout = dropout
         self.kernels = kernels
 
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
         query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
         dropout = self.dropout if self.training else 0.0
-        return self.output(layout.attend(query, key, value, self.heads, self.kernels.attention, dropout))
+        return layout.attend(query, key, value, self.heads, self.kernels.attention, dropout)
 
     def maps(self, hidden: Tensor, layout: Layout) -> Tensor:
         """Where each token looks in a rectangular layout: probabilities without dropout, (B, H, S, S)."""
         [query], [key] = (layout.split(linear(hidden), self.heads) for linear in (self.query, self.key))
         return attention_probabilities(query, key, layout.attention_mask)
+
+
+class SelfAttention(MultiHeadAttention):
+    """BERT's attention of each sequence over itself: the heads' contexts, then the output matrix.
+
+    Between the two stand `config.attention_head_layers` hidden layers on each head; BERT itself has none.
+    """
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        size, heads = config.hidden_size, config.num_attention_heads
+        super().__init__(size, heads, config.attention_probs_dropout_prob, kernels)
+        self.head_layers = nn.ModuleList(
+            AttentionHeadLayer(heads, config.head_size, kernels) for _ in range(config.attention_head_layers)
+        )
+        self.output = nn.Linear(size, size)
+
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
+        context = super().forward(hidden, layout)
+        for layer in self.head_layers:
+            context = layer(context)
+        return self.output(context)

@@ -133,7 +133,7 @@ def print_similarity(options: argparse.Namespace) -> None:
 def print_inspection(options: argparse.Namespace) -> None:
     from minbert.hub import find_folder
     from minbert.model import BertModel
-    from minbert.sentence import read_modules
+    from minbert.sentence_folder import read_modules
 
     folder = find_folder(options.weights)
     model = BertModel.from_pretrained(folder)

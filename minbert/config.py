@@ -14,9 +14,9 @@ class BertConfig:
     """The sizes and rates of a BERT (Devlin et al. 2018); the defaults are those of bert-base-uncased.
 
     What BERT does not have is off by default: `attention_head_layers` hidden layers on each attention head's
-    output (attention.py), and projected attention layers of a width for each of the named tasks
-    (projected_attention.py). A model that uses them writes `model_type: minbert`, so that other software
-    refuses it.
+    context (attention_head_layers.py), and for each of `projected_attention_names` projected attention layers
+    of a size (projected_attention.py). A model that uses them writes `model_type: minbert`, so that other
+    software refuses it.
     `extra` holds the keys of a `config.json` that the model does not read; they are kept on a round trip.
     Raises InputError for values that no BERT can have.
     """
@@ -68,22 +68,40 @@ class BertConfig:
             raise InputError(f"pad_token_id is {pad!r}; it must be null or from 0 to {self.vocab_size - 1}")
 
     def _check_variants(self) -> None:
-        object.__setattr__(self, "projected_attention_names", tuple(self.projected_attention_names))
         for name in ("attention_head_layers", "projected_attention_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 0")
         heads = self.projected_attention_heads
-        if not isinstance(heads, int) or heads < 1 or self.projected_attention_size % heads:
+        whole = isinstance(heads, int) and not isinstance(heads, bool)
+        if not whole or heads < 1 or self.projected_attention_size % heads:
             raise InputError(
                 f"projected_attention_size {self.projected_attention_size} cannot be split among "
                 f"{heads!r} heads; choose projected_attention_heads that divides it"
             )
+        names = self.projected_attention_names
+        good = isinstance(names, list | tuple) and all(
+            isinstance(name, str) and name and "." not in name for name in names
+        )
+        if not good or len(set(names)) < len(names):
+            raise InputError(
+                f"projected_attention_names is {names!r}; it must be a list of different names without dots"
+            )
+        if names and not self.projected_attention_size:
+            raise InputError(
+                f"projected_attention_names is {names!r}, but there is no projected_attention_size; give both"
+            )
+        object.__setattr__(self, "projected_attention_names", tuple(names))
+
+    @property
+    def has_projected_attention(self) -> bool:
+        """Whether there are projected attention layers: a size without a name is only a wish."""
+        return bool(self.projected_attention_names)
 
     @property
     def is_variant(self) -> bool:
         """Whether the model has parts that BERT has not."""
-        return bool(self.attention_head_layers or self.projected_attention_size)
+        return bool(self.attention_head_layers) or self.has_projected_attention
 
     @property
     def head_size(self) -> int:

@@ -1,12 +1,15 @@
 """The encoder: a stack of transformer layers with the norm after each residual sum, as in the BERT paper."""
 
+import torch
 from torch import Tensor, nn
 
 from minbert.attention import SelfAttention
 from minbert.batch import Layout
+from minbert.checkpointing import checkpointed
 from minbert.config import BertConfig
 from minbert.embeddings import LayerNorm
 from minbert.kernels import Kernels
+from minbert.projected_attention import ProjectedAttention
 
 
 class FeedForward(nn.Module):
@@ -33,17 +36,26 @@ class EncoderLayer(nn.Module):
         self.feed_forward_norm = LayerNorm(config, kernels)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
+    def forward(self, hidden: Tensor, layout: Layout, addend: Tensor | None = None) -> Tensor:
+        """(T, D) -> (T, D); `addend` (T, D) is one more term of the last residual sum."""
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, layout)))
-        return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
+        hidden = hidden + self.dropout(self.feed_forward(hidden))
+        return self.feed_forward_norm(hidden if addend is None else hidden + addend)
 
 
 class Encoder(nn.Module):
-    """The transformer layers, and the one way through them."""
+    """The transformer layers, and the one way through them.
+
+    With `checkpointing`, where gradients are recorded, a layer keeps its input only and runs again for them.
+    """
 
     def __init__(self, config: BertConfig, kernels: Kernels):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config, kernels) for _ in range(config.num_hidden_layers))
+        self.projected_attention = (
+            ProjectedAttention(config, kernels) if config.has_projected_attention else None
+        )
+        self.checkpointing = False
 
     def run(
         self,
@@ -58,12 +70,20 @@ class Encoder(nn.Module):
         `states` collects the rows that enter the first layer and leave each one; `maps` (rectangular layouts
         only) the attention probabilities of each layer, (B, H, S, S).
         """
+        run_layer = self._run_layer
+        if self.checkpointing and torch.is_grad_enabled():
+            run_layer = checkpointed(self, run_layer)
         if states is not None:
             states.append(hidden)
-        for layer in self.layers[layers]:
+        for number in range(len(self.layers))[layers]:
             if maps is not None:
-                maps.append(layer.attention.maps(hidden, layout))
-            hidden = layer(hidden, layout)
+                maps.append(self.layers[number].attention.maps(hidden, layout))
+            hidden = run_layer(number, hidden, layout)
             if states is not None:
                 states.append(hidden)
         return hidden
+
+    def _run_layer(self, number: int, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
+        projected = self.projected_attention
+        addend = None if projected is None else projected(number, hidden, layout)
+        return self.layers[number](hidden, layout, addend)

@@ -1,13 +1,23 @@
 """LoRAConfig: where low-rank adapters go, and how large they are. No torch here."""
 
 import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from minbert.errors import InputError, did_you_mean
 
-TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output")
+TARGETS = {  # the linear layers of an encoder layer by the names that users write
+    "query": "attention.query",
+    "key": "attention.key",
+    "value": "attention.value",
+    "attention_output": "attention.output",
+    "intermediate": "feed_forward.intermediate",
+    "output": "feed_forward.output",
+}
 ALL_LINEAR = "all-linear"
+_LAYERS = re.compile(r"all|(first|mid|last):[1-9]\d*|\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
 def _option(default: Any, help: str) -> Any:
@@ -23,8 +33,8 @@ class LoRAConfig:
     `targets` are linear layers of an encoder layer: query, key, value, attention_output, intermediate and
     output (the two of the feed-forward part), or `all-linear` for these six; never the pooler.
     `layers` is `all`, `first:4`, `mid:4`, `last:4`, or numbers and ranges from 0: `0-3,5`.
-    `rank_pattern` and `alpha_pattern` map a part of a module's name, as `layers.5.` or `query`, to another
-    rank or alpha; the longest part that occurs decides.
+    `rank_pattern` and `alpha_pattern` map a part of a module's name, whole words between its dots, as
+    `layers.5` or `query`, to another rank or alpha; the longest part that occurs decides.
     Raises InputError for values that cannot be.
     """
 
@@ -37,7 +47,7 @@ class LoRAConfig:
     layers: str = _option("all", "all, first:K, mid:K, last:K, or numbers from 0 as 0-3,5")
     rslora: bool = _option(False, "scale alpha / sqrt(rank) (Kalajdzievski 2023)")
     dora: bool = _option(False, "learn each row's length apart from its direction (Liu et al. 2024)")
-    rank_pattern: dict[str, int] = _option({}, "other ranks by part of a module's name: layers.5.=16,query=4")
+    rank_pattern: dict[str, int] = _option({}, "other ranks by part of a module's name: layers.5=16,query=4")
     alpha_pattern: dict[str, float] = _option({}, "other alphas by part of a module's name")
 
     def __post_init__(self):
@@ -56,6 +66,11 @@ class LoRAConfig:
                     f"target {name!r} does not exist; choose from {', '.join(TARGETS)}, {ALL_LINEAR}"
                     f"{did_you_mean(name, (*TARGETS, ALL_LINEAR))}"
                 )
+        if not isinstance(self.layers, str) or not _LAYERS.fullmatch(self.layers.replace(" ", "")):
+            raise InputError(
+                f"layers is {self.layers!r}; give all, first:K, mid:K, last:K with K of at least 1, or "
+                f"numbers and ranges from 0, as 0-3,5"
+            )
         for key, value in self.rank_pattern.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(
@@ -67,8 +82,58 @@ class LoRAConfig:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The targets, `all-linear` spelt out."""
-        return TARGETS if ALL_LINEAR in self.targets else self.targets
+        """The targets, each once, `all-linear` spelt out."""
+        return tuple(TARGETS) if ALL_LINEAR in self.targets else tuple(dict.fromkeys(self.targets))
+
+    def layer_numbers(self, count: int) -> list[int]:
+        """The chosen ones of `count` layers, from 0, ascending; `mid` leaves the odd one over at the end.
+
+        Raises InputError, with what exists, for layers that the model does not have.
+        """
+        kind, _, argument = self.layers.replace(" ", "").partition(":")
+        chosen: list[int] = []
+        if kind == "all":
+            chosen = list(range(count))
+        elif argument:
+            size = min(int(argument), count + 1)
+            start = {"first": 0, "mid": (count - size) // 2, "last": count - size}[kind]
+            chosen = list(range(start, start + size))
+        else:
+            for part in kind.split(","):
+                low, _, high = part.partition("-")
+                chosen += range(int(low), min(int(high or low), count) + 1) or [-1]  # [-1]: runs backwards
+        if min(chosen) < 0 or max(chosen) >= count:
+            raise InputError(
+                f"layers is {self.layers!r}; the model has {count}, numbered 0 to {count - 1}: give all, "
+                f"first:K, mid:K or last:K with K up to {count}, or numbers as 0-{count - 1}"
+            )
+        return sorted(set(chosen))
+
+    def sizes(self, names: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Rank and alpha of each module by its name (`encoder.layers.5.attention.query`).
+
+        Raises InputError for a pattern that occurs in none of the names.
+        """
+        names = list(names)
+        ranks = _by_pattern("rank_pattern", self.rank_pattern, self.rank, names)
+        alphas = _by_pattern("alpha_pattern", self.alpha_pattern, self.alpha, names)
+        return {name: (ranks[name], alphas[name]) for name in names}
+
+
+def _by_pattern(option: str, pattern: Mapping[str, Any], default: Any, names: list[str]) -> dict[str, Any]:
+    """Each name's value: that of the longest key that occurs in it (the first of equals), or the default."""
+    # Whole words only: `layers.1` is not meant to be found in `layers.10`.
+    found = {name: [key for key in pattern if f".{key.strip('.')}." in f".{name}."] for name in names}
+    used = {key for keys in found.values() for key in keys}
+    for key in pattern:
+        if key not in used:
+            layers = ", ".join(dict.fromkeys(name.split(".")[2] for name in names))
+            kinds = ", ".join(dict.fromkeys(name.split(".", 3)[3] for name in names))
+            raise InputError(
+                f"{option} gives {key!r}, which is no part of an adapted module's name; adapted are {kinds} "
+                f"of encoder.layers {layers}"
+            )
+    return {name: pattern[max(keys, key=len)] if keys else default for name, keys in found.items()}
 
 
 def _is_number(value: Any) -> bool:

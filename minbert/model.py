@@ -1,5 +1,6 @@
 """BertModel: embeddings, encoder and pooler in one, loaded from and saved to Hugging Face folders."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -7,15 +8,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from minbert.adapters import use_adapter
+from minbert.attention_head_layers import AttentionHeadLayer
 from minbert.batch import Batch
 from minbert.config import BertConfig
 from minbert.embeddings import Embeddings, LayerNorm
 from minbert.encoder import Encoder
-from minbert.errors import InputError
+from minbert.errors import InputError, did_you_mean
 from minbert.hub import find_folder
 from minbert.kernels import find_kernels
 from minbert.pooling import Pooler
-from minbert.weights import LoadReport, load_weights, save_weights
+from minbert.projected_attention import TaskProjectedAttention
+from minbert.weights import LoadReport, load_weights, remove_other_weights, save_weights
+
+NO_ADAPTER = "none"
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ class BertModel(nn.Module):
         self.load_report: LoadReport | None = None
         self.initialize()
 
-    def initialize(self) -> None:
-        """Fills all parameters as BERT's authors did.
+    def initialize(self, modules: Iterable[nn.Module] | None = None) -> None:
+        """Fills the parameters of `modules`, by default of all, as BERT's authors did.
 
         | tensors                              | values                                           |
         |--------------------------------------|--------------------------------------------------|
@@ -86,8 +92,12 @@ class BertModel(nn.Module):
         | the padding token's embedding        | 0                                                |
         | biases                               | 0                                                |
         | layer norms                          | weight 1, bias 0                                 |
+        | layers of attention heads, the `up`  | 0, so that they change nothing                   |
+        | of projected attention               |                                                  |
         """
-        for module in self.modules():
+        projected = [module for module in self.modules() if isinstance(module, TaskProjectedAttention)]
+        ups = {module.up for module in projected}
+        for module in self.modules() if modules is None else modules:
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.initializer_range)
             if isinstance(module, nn.Linear):
@@ -97,6 +107,9 @@ class BertModel(nn.Module):
             if isinstance(module, LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+            if isinstance(module, AttentionHeadLayer) or module in ups:
+                nn.init.zeros_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(
         self,
@@ -105,11 +118,14 @@ class BertModel(nn.Module):
         token_type_ids: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        embedding_noise: Tensor | None = None,
     ) -> BertOutput:
         """A Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
 
-        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). Raises InputError for an empty batch,
-        shapes that do not fit, ids outside the vocabulary, and sequences longer than the position embeddings.
+        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). `embedding_noise` (T, D) is added to the
+        rows that leave the embeddings, T of the layout that the encoder runs on. Raises InputError for an
+        empty batch, shapes that do not fit, ids outside the vocabulary, and sequences longer than the
+        position embeddings.
         """
         batch = input_ids
         if not isinstance(batch, Batch):
@@ -121,6 +137,8 @@ class BertModel(nn.Module):
         states: list[Tensor] | None = [] if output_hidden_states else None
         maps: list[Tensor] | None = [] if output_attentions else None
         hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+        if embedding_noise is not None:
+            hidden = _add_noise(hidden, embedding_noise)
         hidden = self.encoder.run(hidden, batch.layout, states=states, maps=maps)
         return BertOutput(hidden, batch, self.pooler, states and tuple(states), maps and tuple(maps))
 
@@ -148,37 +166,89 @@ class BertModel(nn.Module):
         kernels: str = "fused",
         pooler: str | None = None,
         config: BertConfig | None = None,
+        adapter: str | None = None,
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
         `pooler="random"` makes a fresh pooler where the weights hold none; otherwise reading `pooler_output`
-        of such a model is refused. `config` takes the place of the folder's, for other dropout rates say.
-        `load_report` says what was renamed, ignored or missing.
-        Raises InputError for a missing or damaged folder, with everything that is wrong in one message.
+        of such a model is refused. `config` takes the place of the folder's, for other dropout rates say;
+        layers on top and parts of variants that the folder has not are then fresh, filled by `initialize`.
+        `adapter` names the task of a folder with adapters for each task, whose root is not what any of them
+        runs; "none" takes that root alone. `load_report` says what was renamed, ignored, missing or fresh.
+        Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
+        for a folder with adapters for each task where `adapter` names none of them.
         """
         if pooler not in (None, "random"):
             raise InputError(
                 f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing'
             )
         folder = find_folder(source)
-        config = config or BertConfig.from_folder(folder)
+        own = BertConfig.from_folder(folder)
+        _check_adapter(folder, own, adapter)
         with torch.device("meta"):
-            model = cls(config, kernels)
-        model.load_report = load_weights(model, folder)
-        if "pooler.dense.weight" in model.load_report.missing:
+            model = cls(config or own, kernels)
+            held = cls(own, kernels) if config else model
+        added = model.state_dict().keys() - held.state_dict().keys() if config else None
+        model.load_report = load_weights(model, folder, own.is_variant, added)
+        if model.load_report.missing and pooler is None:
             model.pooler = None
-            if pooler == "random":
-                model.pooler = Pooler(config.hidden_size)
-                nn.init.normal_(model.pooler.dense.weight, std=config.initializer_range)
-                nn.init.zeros_(model.pooler.dense.bias)
+        fresh = [
+            module
+            for module in model.modules()
+            if any(parameter.is_meta for parameter in module.parameters(recurse=False))
+        ]
+        for module in fresh:
+            module.to_empty(device="cpu", recurse=False)
+        model.initialize(fresh)
+        if adapter not in (None, NO_ADAPTER):
+            model._take_adapter(folder, adapter)
         return model.eval()
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def _take_adapter(self, folder: Path, name: str) -> None:
+        from minbert import load_lora  # whose module is built on this one
+
+        if name in _lora_names(folder):
+            load_lora(self, folder / "adapter" / name, name)
+        use_adapter(self, name)
+
+    def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.
 
-        Other files in the folder, such as a tokenizer's, stay.
+        A variant's weights go into `minbert.safetensors`, and transformers refuses the folder. Other files,
+        such as a tokenizer's, stay. Raises InputError for a model with LoRA adapters, which have a file of
+        their own (`save_lora`), unless `base_only`.
         """
         facts = {"architectures": ["BertModel"], "dtype": str(next(self.parameters()).dtype).split(".")[1]}
         extra = {name: value for name, value in self.config.extra.items() if name != "torch_dtype"}
-        save_weights(self, Path(folder))
+        save_weights(self, Path(folder), self.config.is_variant, base_only)
         replace(self.config, extra=extra | facts).save(folder)
+        remove_other_weights(Path(folder), self.config.is_variant)
+
+
+def _add_noise(hidden: Tensor, noise: Tensor) -> Tensor:
+    if noise.shape != hidden.shape:
+        raise InputError(
+            f"embedding_noise has shape {tuple(noise.shape)}; it must be that of the batch's token rows, "
+            f"{tuple(hidden.shape)}"
+        )
+    return hidden + noise
+
+
+def _lora_names(folder: Path) -> list[str]:
+    """The tasks that a folder holds LoRA adapters for; none where one adapter is merged into the root."""
+    if (folder / "adapter" / "adapter_config.json").is_file():
+        return []
+    return sorted(path.parent.name for path in folder.glob("adapter/*/adapter_config.json"))
+
+
+def _check_adapter(folder: Path, config: BertConfig, adapter: str | None) -> None:
+    names = sorted({*_lora_names(folder), *config.projected_attention_names})
+    if adapter == NO_ADAPTER or adapter in names or (adapter is None and not names):
+        return
+    if not names:
+        raise InputError(f"{folder} holds no adapters for single tasks, adapter is {adapter!r}; leave it out")
+    asked = "none was named" if adapter is None else f"{adapter!r} is not there"
+    raise InputError(
+        f"{folder} holds an adapter for each of {', '.join(names)}, and {asked}; give adapter={names[0]!r}, "
+        f'another of them, or "none" for what they share alone{did_you_mean(adapter or "", names)}'
+    )

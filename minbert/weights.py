@@ -5,6 +5,7 @@ Only safetensors files are read; nothing in them can run code.
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from minbert.files import atomic_write
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+# What BERT cannot express goes into a file that other software does not look for: transformers' BertModel
+# reads a folder of another `model_type` with no more than a warning, and leaves out what it does not know.
+VARIANT_FILE = "minbert.safetensors"
 
 # A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
 _LAYER_NAMES = (
@@ -43,6 +47,7 @@ MODULE_NAMES = (  # {} is the layer's number
 )
 _TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
 _TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
+_LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
 # Parts of BERT checkpoints that are no part of the encoder: pre-training and task heads, an old buffer.
 _IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
 
@@ -51,13 +56,15 @@ _IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_
 class LoadReport:
     """What a load found, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
 
-    `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack.
+    `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack. `fresh` are those
+    that the caller's configuration has and the folder's has not: layers on top, parts of variants.
     """
 
     loaded: tuple[str, ...]
     renamed: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
+    fresh: tuple[str, ...] = ()
 
 
 def our_name(name: str) -> str:
@@ -82,12 +89,19 @@ def _translate(module: str, table: dict[str, str]) -> str:
     return translated.format(number[1]) if number and pattern in table else translated
 
 
-def load_weights(model: nn.Module, folder: Path) -> LoadReport:
+def load_weights(
+    model: nn.Module, folder: Path, variant: bool = False, added: Collection[str] | None = None
+) -> LoadReport:
     """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
 
+    `variant` says that the folder's own configuration is no plain BERT's. Where the model has another,
+    `added` names the tensors that the folder need not have; these, like a pooler's, may stay on the meta
+    device.
     Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
-    files = _weight_files(folder)
+    files = _weight_files(folder, variant)
+    described = "config.json" if added is None else "the given configuration"
+    added = added or ()
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found: dict[str, Tensor] = {}
     renamed, ignored, problems = [], [], []
@@ -104,22 +118,23 @@ def load_weights(model: nn.Module, folder: Path) -> LoadReport:
             elif ours in found:
                 problems.append(f"{name} stands for {ours}, which another tensor gave already")
             elif tuple(tensor.shape) != expected[ours]:
-                problems.append(f"{name} has shape {tuple(tensor.shape)}; config.json says {expected[ours]}")
+                problems.append(f"{name} has shape {tuple(tensor.shape)}; {described} says {expected[ours]}")
                 found[ours] = tensor
             else:
                 found[ours] = tensor
                 if hugging_face_name(ours) != name.removeprefix("bert."):
                     renamed.append(name)
-    missing = [name for name in expected if name not in found]
+    missing = [name for name in expected if name not in found and name not in added]
     problems += [f"missing {hugging_face_name(name)}" for name in missing if not _may_lack(name, missing)]
     if problems:
         raise InputError(
-            f"{folder} does not hold the weights that its config.json describes: {'; '.join(problems)}; "
+            f"{folder} does not hold the weights that {described} describes: {'; '.join(problems)}; "
             f"check num_hidden_layers, hidden_size and vocab_size, or fetch the folder again"
         )
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=False, assign=True)
-    return LoadReport(tuple(found), tuple(renamed), tuple(ignored), tuple(missing))
+    fresh = tuple(name for name in expected if name in added and name not in found)
+    return LoadReport(tuple(found), tuple(renamed), tuple(ignored), tuple(missing), fresh)
 
 
 def _may_lack(name: str, missing: list[str]) -> bool:
@@ -127,10 +142,27 @@ def _may_lack(name: str, missing: list[str]) -> bool:
     return name.startswith("pooler.") and {"pooler.dense.weight", "pooler.dense.bias"} <= set(missing)
 
 
-def save_weights(model: nn.Module, folder: Path) -> None:
-    """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are."""
-    tensors = {hugging_face_name(name): tensor for name, tensor in model.state_dict().items()}
-    write_tensors(tensors, folder / WEIGHTS_FILE)
+def save_weights(model: nn.Module, folder: Path, variant: bool = False, base_only: bool = False) -> None:
+    """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are.
+
+    The tensors of a variant go into minbert.safetensors, those that BERT does not have under our names.
+    Raises InputError for a model with LoRA adapters, unless they are to be left out: `base_only`.
+    """
+    tensors = model.state_dict()
+    lora = [name for name in tensors if _LORA.match(name)]
+    if lora and not base_only:
+        raise InputError(
+            f"the model has LoRA adapters ({lora[0]}, ...), which are no part of its weights; merge_lora it "
+            f"first, or save the rest with base_only=True and the adapters by save_lora"
+        )
+    kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if name not in lora}
+    write_tensors(kept, folder / (VARIANT_FILE if variant else WEIGHTS_FILE))
+
+
+def remove_other_weights(folder: Path, variant: bool) -> None:
+    """Removes the weights that a folder held before it was saved as a variant, or as none."""
+    for name in (WEIGHTS_FILE, INDEX_FILE) if variant else (VARIANT_FILE,):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -151,8 +183,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """model.safetensors, or the shards that its index names."""
+def _weight_files(folder: Path, variant: bool) -> list[Path]:
+    """A variant's file, model.safetensors, or the shards that its index names."""
+    if variant:
+        return [folder / VARIANT_FILE]
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
     index = folder / INDEX_FILE

@@ -1,6 +1,7 @@
 """The command `multitask`: train, resume, evaluate, predict, validate, doctor, groups, tasks."""
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ def build_parser() -> tuple[CommandParser, dict]:
         sub = commands.add_parser(name, help=help)
         add_run_options(sub)
         run_parsers[name] = command, sub
+    run_parsers["train"][1].add_argument(
+        "--dry-run", action="store_true", help="print the steps that each task would get, and train nothing"
+    )
     run_parsers["groups"][1].add_argument("--json", action="store_true", help="print one JSON object")
 
     sub = commands.add_parser("resume", help="continue an interrupted run")
@@ -114,8 +118,11 @@ def say(line: str) -> None:
 
 
 def train_command(config, options: Namespace) -> None:
-    from multitask.fine_tune import train
+    from multitask.fine_tune import plan_table, train
 
+    if options.dry_run:
+        print("\n".join(plan_table(config)))
+        return
     _show_run(train(config, say, quiet=False))
 
 
@@ -128,6 +135,8 @@ def resume_command(options: Namespace) -> None:
 def _show_run(run) -> None:
     from multitask.plots import write_plots
 
+    if int(os.environ.get("RANK", 0)):
+        return  # one of several processes; the first one shows the run
     print(score_table(run.scores["scores"], run.scores["overall"]))
     print(f"best step {run.scores['step']}, {run.scores['seconds'] / 60:.1f} minutes; {run.folder}")
     for line in write_plots(run):
@@ -276,9 +285,11 @@ def _token_counter(weights: str):
 
 
 def groups_command(config, options: Namespace) -> None:
-    from multitask.fine_tune import assignments
+    from multitask.assembly import assignments, start_unfreezing
     from multitask.preparation import untrained_model
 
+    model = untrained_model(config)
+    _, later = start_unfreezing(config, model)
     rows = [
         {
             "name": e.name,
@@ -287,7 +298,7 @@ def groups_command(config, options: Namespace) -> None:
             "weight_decay": e.weight_decay,
             "state": e.state,
         }
-        for e in assignments(config, untrained_model(config))
+        for e in assignments(config, model, later)
     ]
     if options.json:
         print(json.dumps({"tensors": rows}))
@@ -297,7 +308,7 @@ def groups_command(config, options: Namespace) -> None:
         print(
             f"{row['name']:58} {row['size']:10,} {row['lr']:9.2e} {row['weight_decay']:6.3f}  {row['state']}"
         )
-    for state in ("trained", "frozen", "unused"):
+    for state in dict.fromkeys(row["state"] for row in rows):
         print(f"{state}: {sum(row['size'] for row in rows if row['state'] == state):,} parameters")
 
 

@@ -22,6 +22,7 @@ CHANGEABLE = {
     "projected_attention_size",
     "projected_attention_heads",
 }
+FRESH = {"attention_head_layers", "projected_attention_size"}
 
 
 def check_combinations(config) -> None:
@@ -86,6 +87,11 @@ def _batches(config) -> None:
                 f"cut it into {accumulation} small ones, with fewer negatives: give {name}.batch-size, and "
                 f"{name}.chunk-size for memory (GradCache), with {name}.accumulation 1"
             )
+        if task.projection is not None and task.type in CONTRASTIVE:
+            raise InputError(
+                f"{name}.projection stands between sentence vectors and a head; {task.type} trains the "
+                f"encoder's own vectors: leave it out"
+            )
         if task.chunk_size is not None and task.type not in CONTRASTIVE:
             raise InputError(
                 f"{name}.chunk-size is for losses over a batch's examples ({', '.join(CONTRASTIVE)}); "
@@ -130,6 +136,12 @@ def _lora(config) -> None:
         return
     if config.needs_scratch:
         raise InputError("lora adapts pretrained weights, which stay as they are; --weights is scratch")
+    variants = {key for key in config.model if key in FRESH and config.model[key]}
+    if config.extra_layers or variants:
+        raise InputError(
+            "lora freezes the encoder, the fresh parts with it (extra-layers, projected attention, layers of "
+            "attention heads); train these in a stage of their own before, or leave one of them out"
+        )
     if config.unfreeze:
         raise InputError("lora leaves the encoder frozen, and unfreeze would train it; choose one of them")
 

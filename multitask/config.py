@@ -187,6 +187,11 @@ class RunConfig:
     def needs_scratch(self) -> bool:
         return self.weights == "scratch"
 
+    @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """The names of the tasks that have training data; the others are scored only."""
+        return tuple(name for name, task in self.tasks.items() if task.train is not None)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
         """From nested values such as {"train": {"epochs": 1}, "tasks": {"sst": {"pooling": "cls"}}}.

@@ -40,12 +40,22 @@ def score_examples(
     data: Mapping[str, Sequence[TokenizedExample]],
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
-) -> dict[str, dict[str, float]]:
-    """The scores of each task that has examples, all with labels."""
-    scores = {}
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """The scores of each task that has labelled examples; a note on each whose predictions are all equal."""
+    scores, notes = {}, []
     for task, examples in data.items():
         if not examples or any(entry.example.label is None for entry in examples):
             continue
         predictions = predict_examples(model, task, examples, batch_tokens, advance)
-        scores[task] = model.tasks[task].score(predictions, [entry.example for entry in examples])
-    return scores
+        rows = [entry.example for entry in examples]
+        scores[task] = model.tasks[task].score(predictions, rows)
+        if _constant(predictions) and not _constant([row.label for row in rows]):
+            notes.append(
+                f"{task}: all {len(rows)} predictions are {predictions[0]!r}; the training has diverged or "
+                f"not begun: lower --optim.lr, raise --optim.warmup, or train longer"
+            )
+    return scores, notes
+
+
+def _constant(values: Sequence[Any]) -> bool:
+    return len(values) > 1 and all(value == values[0] for value in values)

@@ -1,21 +1,17 @@
 """train and resume: builds what the loop is handed from a configuration, and keeps the run's folder."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 
-from minbert import AdamW, InputError, atomic_folder, did_you_mean, restore_folder, schedule_factor
+from minbert import InputError
+from multitask.assembly import Parts, Say, assemble, make_plan
 from multitask.config import RunConfig
-from multitask.data.collate import TokenizedExample
-from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.preparation import Prepared, prepare
 from multitask.run import (
@@ -26,30 +22,16 @@ from multitask.run import (
     load_run,
     read_run_config,
 )
+from multitask.run_folder import clean_up, make_folder, read_environment, save_checkpoint
+from multitask.selection import check_select, selectors
 from multitask.splits import SAMPLE, open_data
-from multitask.tasks.base import TrainingTask
+from multitask.stages import stage_configs
 from multitask.tracking import MetricsLog, environment, read_metrics, write_json
-from multitask.training.checkpoint import RandomState, load_state, save_model, save_state
-from multitask.training.gradients import Gradients
-from multitask.training.groups import Assignment, assign, parameter_groups
+from multitask.training.checkpoint import RandomState, load_state
+from multitask.training.distributed import Ranks
 from multitask.training.loop import train_loop
-from multitask.training.methods import Plain
-from multitask.training.plan import Plan, TaskData
-from multitask.training.precision import Precision
+from multitask.training.plan import Plan, Step
 from multitask.training.progress import Progress
-
-Say = Callable[[str], None]
-
-
-@dataclass
-class Parts:
-    """What the loop is handed, apart from what reports to the run's folder."""
-
-    plan: Plan
-    entries: list[Assignment]
-    optimizer: AdamW
-    gradients: Gradients
-    precision: Precision
 
 
 def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -> Run:
@@ -58,12 +40,10 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
     `say` hears what a user wants to read; `quiet` hides the progress bars. Raises InputError for a
     configuration or data that cannot be used, before anything is written.
     """
-    if config.weights is None:
-        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
-    if config.data is None:
-        raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
+    check_sources(config)
     if config.out is None:
         raise InputError("no folder for the run; give --out RUN")
+    stage_configs(config)
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
@@ -71,19 +51,9 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
         raise InputError(
             f"{out} exists already; choose another --out, or continue it: multitask resume {out}"
         )
-    device = set_up(config)
-    with open_data(config.data) as folder:
-        prepared = prepare(config, config.weights, folder, device)
-        parts = assemble(config, prepared, device)
-        _check_select(config, prepared)
-        out.mkdir(parents=True, exist_ok=True)
-        if config.data == SAMPLE:
-            shutil.copytree(folder, out / SAMPLE_FOLDER)
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
-    write_json(out / "environment.json", environment(device, prepared.hashes))
-    write_json(out / "config.json", config.to_dict())
-    return _run(config, out, prepared, parts, None, say, quiet)
+    return _train_stages(config, say, quiet)
 
 
 def resume(folder: str | Path, say: Say = lambda line: None, quiet: bool = True) -> Run:
@@ -92,151 +62,209 @@ def resume(folder: str | Path, say: Say = lambda line: None, quiet: bool = True)
     Raises InputError for a folder that is no run, and where the data are no longer those of the run.
     """
     out = Path(folder)
-    config = replace(read_run_config(out), out=str(out))
-    threads, hashes = _read_environment(out)
-    _clean_up(out)
-    device = set_up(replace(config, threads=config.threads or threads))
-    last = out / "last"
+    return _train_stages(replace(read_run_config(out), out=str(out)), say, quiet)
+
+
+def check_sources(config: RunConfig) -> None:
+    """Raises InputError for a configuration without weights or data."""
+    if config.weights is None:
+        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
+    if config.data is None:
+        raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
+
+
+def plan_table(config: RunConfig) -> list[str]:
+    """The steps that each task of a run would get, stage by stage, as lines to read; nothing is trained.
+
+    A stage after the first is planned with the run's first weights, whose tokenizer it has too.
+    """
+    check_sources(config)
+    lines = []
+    stages = stage_configs(config)
+    for number, stage in enumerate(stages, start=1):
+        if len(stages) > 1:
+            lines.append(f"stage {number} of {len(stages)}")
+        stage = replace(stage, weights=config.weights, model=config.model)
+        device, ranks = set_up(stage)
+        with open_data(stage.data) as folder:
+            prepared = prepare(stage, folder, device)
+        lines += make_plan(stage, prepared.model, prepared.train, ranks).table()
+    return lines
+
+
+def _train_stages(config: RunConfig, say: Say, quiet: bool) -> Run:
+    """Each stage that is not finished: begun, or continued."""
+    stages = stage_configs(config)
+    for number, stage in enumerate(stages, start=1):
+        out, last = Path(stage.out), number == len(stages)
+        if not last and (out / "scores.json").is_file():
+            continue
+        if len(stages) > 1:
+            say(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
+        if (out / "environment.json").is_file() or (out / "last").is_dir():
+            run = _continue(stage, say, quiet)
+        else:
+            run = _begin(stage, config if last else stage, say, quiet, config if number == 1 else None)
+    return run
+
+
+def _begin(config: RunConfig, shown: RunConfig, say: Say, quiet: bool, whole: RunConfig | None) -> Run:
+    """Trains into a new folder, whose config.json is `shown`; `whole` is the run of which this is a stage."""
+    device, ranks = set_up(config)
+    out = Path(config.out)
+    with open_data(config.data) as folder:
+        prepared = prepare(config, folder, device)
+        parts = assemble(config, prepared, device, ranks, say)
+        check_select(config, prepared)
+        ranks.wait()
+        if ranks.main:
+            make_folder(out, config, shown, whole)
+            if config.data == SAMPLE:
+                shutil.copytree(folder, out / SAMPLE_FOLDER, dirs_exist_ok=True)
+            write_json(out / "environment.json", environment(device, prepared.hashes))
+    ranks.wait()
+    return _run(config, prepared, parts, ranks, None, say, quiet)
+
+
+def _continue(config: RunConfig, say: Say, quiet: bool) -> Run:
+    """Goes on where a folder's run was interrupted."""
+    out = Path(config.out)
+    threads, hashes = read_environment(out)
+    device, ranks = set_up(replace(config, threads=config.threads or threads))
+    if ranks.main:
+        clean_up(out)
+    ranks.wait()
+    last = out / "last" if (out / "last").is_dir() else None
     data = out / SAMPLE_FOLDER if config.data == SAMPLE else config.data
     with open_data(data) as data_folder:
-        prepared = prepare(config, last if last.is_dir() else config.weights, data_folder, device)
+        prepared = prepare(config, data_folder, device, last)
     changed = [name for name in hashes | prepared.hashes if prepared.hashes.get(name) != hashes.get(name)]
     if changed:
         raise InputError(
             f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
         )
-    parts = assemble(config, prepared, device)
-    state = load_state(last) if last.is_dir() else None
-    return _run(config, out, prepared, parts, state, say, quiet)
+    parts = assemble(config, prepared, device, ranks, say)
+    return _run(config, prepared, parts, ranks, load_state(last) if last else None, say, quiet)
 
 
-def set_up(config: RunConfig) -> torch.device:
-    """Threads, seed and device of a run."""
+def set_up(config: RunConfig) -> tuple[torch.device, Ranks]:
+    """Threads, seed, device and processes of a run."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.train.seed)
-    return find_device(config.device)
+    device = find_device(config.device)
+    return device, Ranks.start(device.type)
 
 
-def assemble(config: RunConfig, prepared: Prepared, device: torch.device) -> Parts:
-    """Optimizer, plan, precision and gradients. Raises InputError where there is nothing to train."""
-    optim, model = config.optim, prepared.model
-    entries = assignments(config, model)
-    groups = parameter_groups(entries)
-    optimizer = AdamW(groups, lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
-    plan = make_plan(config, model, prepared.train)
-    warmup = round(optim.warmup * plan.total_steps)
-    schedule = partial(schedule_factor, optim.schedule, total=plan.total_steps, warmup=warmup)
-    precision = Precision(config.precision, device, schedule)
-    model.autocast = precision.autocast
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return Parts(plan, entries, optimizer, Gradients(trained, precision, optimizer, optim.clip), precision)
-
-
-def make_plan(config: RunConfig, model: MultitaskModel, data: Mapping[str, list[TokenizedExample]]) -> Plan:
-    """The steps of a run over its tokenized training examples."""
-
-    def collate(name: str, indices):
-        return model.tasks[name].collate([data[name][i] for i in indices])
-
-    sources = {
-        name: TaskData(
-            [example.length for example in examples],
-            partial(collate, name),
-            model.tasks[name].config.batch_size or config.train.batch_size,
-            config.train.batch_tokens,
-        )
-        for name, examples in data.items()
-    }
-    settings = config.train
-    return Plan(
-        sources, config.sampling, settings.epochs, settings.seed, settings.accumulation, settings.max_steps
-    )
-
-
-def assignments(config: RunConfig, model: MultitaskModel) -> list[Assignment]:
-    """What happens to each tensor of the run's model."""
-    rates = {name: task.lr for name, task in config.tasks.items()}
-    return assign(model, config.optim, rates, model.unused_parameters())
-
-
-def selector(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> Callable[[Mapping], float | None]:
-    """Scores -> the number by which the best checkpoint is chosen; None where nothing was scored.
-
-    `config.select`, else overall_2024, else the mean of the tasks' primary metrics.
-    """
-
-    def value(scores: Mapping[str, Mapping[str, float]]) -> float | None:
-        overall = overall_scores(scores)
-        if config.select is None:
-            primary = [scores[name][tasks[name].primary_metric] for name in scores]
-            return overall.get("overall_2024", fmean(primary) if primary else None)
-        values = overall | {f"{name}.{metric}": v for name, s in scores.items() for metric, v in s.items()}
-        if config.select not in values:
-            accepted = f"choose from {', '.join(values)}" if values else "there is no dev split to score"
-            raise InputError(f"select is {config.select!r}; {accepted}{did_you_mean(config.select, values)}")
-        return values[config.select]
-
-    return value
-
-
-def _check_select(config: RunConfig, prepared: Prepared) -> None:
-    """Raises InputError for a `select` that no evaluation gives, which the scores of a few examples tell."""
-    if config.select is not None:
-        run = Run(prepared.model, prepared.tokenizer, {}, tuple(prepared.model.tasks), config)
-        few = {name: examples[:2] for name, examples in prepared.dev.items()}
-        selector(config, prepared.model.tasks)(run.score(few, quiet=True).scores)
-
-
-def _run(config, out: Path, prepared: Prepared, parts: Parts, state, say: Say, quiet: bool) -> Run:
-    model, plan, precision = prepared.model, parts.plan, parts.precision
-    run = Run(model, prepared.tokenizer, {}, tuple(model.tasks), config, out)
+def _run(
+    config: RunConfig,
+    prepared: Prepared,
+    parts: Parts,
+    ranks: Ranks,
+    state: Mapping[str, Any] | None,
+    say: Say,
+    quiet: bool,
+) -> Run:
+    out, model, plan = Path(config.out), prepared.model, parts.plan
     steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
-    log = MetricsLog(out / "metrics.jsonl", *steps)
-    pieces: dict[str, Any] = {}
-    progress = Progress(
-        plan,
-        evaluate=lambda: _say_scores(run.score(prepared.dev, quiet=quiet), plan, say),
-        select=selector(config, model.tasks),
-        save=lambda name: _save(out / name, prepared, plan.step, pieces if name == "last" else {}),
-        log=log.write,
-        rate=lambda: config.optim.lr * precision.schedule(precision.steps),
-        evaluate_every=config.eval.every_steps,
-        save_every=config.checkpoint.every_steps,
-        patience=config.patience,
-        quiet=quiet,
-    )
-    pieces |= dict(
-        plan=plan,
-        gradients=parts.gradients,
-        precision=precision,
-        optimizer=parts.optimizer,
-        progress=progress,
-        random=RandomState(),
-    )
-    for line in [*prepared.notes, *_describe(config, parts)]:
+    log = MetricsLog(out / "metrics.jsonl", *steps).write if ranks.main else _not_logged
+    if not ranks.main:
+        say, quiet = _not_said, True
+    parts.gradients.log = lambda cosines: log("conflict", plan.step, cosines=cosines)
+    pieces = parts.stateful()
+    progress = _progress(config, prepared, parts, pieces, ranks, log, say, quiet)
+    pieces |= {"progress": progress, "random": RandomState(ranks)}
+    for line in [*prepared.notes, *_describe(parts, config.train.seed)]:
         say(line)
     if state:
         say(f"resumed after step {steps[0]} of {plan.total_steps}")
         for key, piece in pieces.items():
             piece.load_state_dict(state[key])
+    elif ranks.rank:
+        torch.manual_seed(config.train.seed + ranks.rank)  # other dropout than the other processes
     model.train()
+    hooks = [part.after_step for part in parts.others.values()] + [progress.after_step]
+
+    def after_step(step: Step) -> None:
+        for hook in hooks:
+            hook(step)
+
     with progress.interruption():
         progress.catch_up()
         train_loop(
             model,
-            plan,
-            Plain(),
+            parts.rates.steps(plan) if parts.rates else plan,
+            parts.method,
             parts.gradients,
-            precision,
+            parts.precision,
             parts.optimizer,
             progress.report,
-            progress.after_step,
+            after_step,
         )
-    return _finish(config, out, progress)
+    for line in _closing_notes(model, parts.precision):
+        say(line)
+    return _finish(config, out, progress, ranks)
 
 
-def _finish(config: RunConfig, out: Path, progress: Progress) -> Run:
+def _progress(
+    config: RunConfig,
+    prepared: Prepared,
+    parts: Parts,
+    pieces: Mapping[str, Any],
+    ranks: Ranks,
+    log: Callable[..., None],
+    say: Say,
+    quiet: bool,
+) -> Progress:
+    """What happens between steps: rank 0 evaluates and writes, the others wait for what it finds."""
+    model, plan, precision = prepared.model, parts.plan, parts.precision
+    run = Run(model, prepared.tokenizer, {}, tuple(model.tasks), config)
+
+    def evaluate() -> dict[str, dict[str, float]]:
+        scores = _say_scores(run.score(prepared.dev, quiet=quiet), plan, say) if ranks.main else None
+        return ranks.agree(scores)
+
+    def save(name: str) -> None:
+        states = {key: piece.state_dict() for key, piece in pieces.items()} if name == "last" else {}
+        if ranks.main:
+            save_checkpoint(Path(config.out) / name, prepared, plan.step, states, config.weights, say)
+        ranks.wait()
+
+    return Progress(
+        plan,
+        evaluate=evaluate,
+        select=selectors(config, model.tasks),
+        save=save,
+        log=log,
+        rate=lambda: config.optim.lr * precision.schedule(precision.steps),
+        evaluate_every=config.eval.every_steps,
+        save_every=config.checkpoint.every_steps,
+        patience=config.patience,
+        quiet=quiet,
+        skipped=lambda: precision.skipped,
+    )
+
+
+def _not_logged(kind: str, step: int, **values: Any) -> None:
+    """In place of the log and of what is said, in all processes but the first."""
+
+
+def _not_said(line: str) -> None:
+    """See _not_logged."""
+
+
+def _closing_notes(model: MultitaskModel, precision) -> list[str]:
+    """What happened on the way that a user should know of."""
+    notes = []
+    if precision.skipped:
+        notes.append(f"{precision.skipped} steps were skipped because a gradient was not finite")
+    for name, task in model.tasks.items():
+        if getattr(task, "masked_share", None):
+            notes.append(f"{name}: {task.masked_share:.2%} of the negatives were known positives, left out")
+    return notes
+
+
+def _finish(config: RunConfig, out: Path, progress: Progress, ranks: Ranks) -> Run:
     """The best checkpoint, with the scores that the log holds of it."""
     records = [record for record in read_metrics(out / "metrics.jsonl") if record["kind"] == "evaluation"]
     logged = next(record["scores"] for record in records if record["step"] == progress.best_step)
@@ -250,26 +278,10 @@ def _finish(config: RunConfig, out: Path, progress: Progress) -> Run:
         "step": progress.best_step,
         "seconds": progress.elapsed(),
     }
-    write_json(out / "scores.json", best.scores)
+    if ranks.main:
+        write_json(out / "scores.json", best.scores)
+    ranks.wait()
     return best
-
-
-def _save(path: Path, prepared: Prepared, step: int, pieces: Mapping[str, Any]) -> None:
-    """Writes a checkpoint, whole or not at all, with the state of `pieces` where there are any."""
-    _check_finite(prepared.model, step)
-    with atomic_folder(path) as folder:
-        save_model(folder, prepared.model, prepared.tokenizer, prepared.heads)
-        if pieces:
-            save_state(folder, {key: piece.state_dict() for key, piece in pieces.items()})
-
-
-def _check_finite(model: MultitaskModel, step: int) -> None:
-    """Raises InputError rather than let a checkpoint be overwritten with weights that are lost."""
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise InputError(
-                f"{name} is not finite after step {step}; lower --optim.lr; the last checkpoint stays"
-            )
 
 
 def _say_scores(evaluation: Evaluation, plan: Plan, say: Say) -> dict[str, dict[str, float]]:
@@ -278,40 +290,17 @@ def _say_scores(evaluation: Evaluation, plan: Plan, say: Say) -> dict[str, dict[
     ]
     texts += [f"{name} {value:.4f}" for name, value in evaluation.overall.items()]
     say(f"step {plan.step}: {', '.join(texts) or 'no dev split to score'}")
+    for note in evaluation.notes:
+        say(note)
     return evaluation.scores
 
 
-def _describe(config: RunConfig, parts: Parts) -> list[str]:
-    plan, precision = parts.plan, parts.precision
-    lines = [
-        f"{name}: {len(plan.data[name].lengths):,} examples, {sum(plan.data[name].lengths):,} tokens, "
-        f"{steps[0]} steps an epoch"
-        for name, steps in plan.steps_by_task().items()
+def _describe(parts: Parts, seed: int) -> list[str]:
+    precision = parts.precision
+    trained = sum(entry.parameter.numel() for entry in parts.entries if entry.learns)
+    all = sum(entry.parameter.numel() for entry in parts.entries)
+    return [
+        *parts.plan.table(),
+        f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "
+        f"{precision.device}, {torch.get_num_threads()} threads, seed {seed}",
     ]
-    trained = sum(entry.parameter.numel() for entry in parts.entries if entry.state == "trained")
-    lines.append(
-        f"{plan.total_steps} steps in {plan.epochs} epochs, {config.sampling} order; {trained:,} parameters "
-        f"trained in {precision.name} on {precision.device}, {torch.get_num_threads()} threads, "
-        f"seed {config.train.seed}"
-    )
-    return lines
-
-
-def _read_environment(out: Path) -> tuple[int | None, dict[str, str]]:
-    """The threads and the data's hashes that a run began with."""
-    try:
-        values = json.loads((out / "environment.json").read_text(encoding="utf-8"))
-        return values.get("threads"), dict(values["data"])
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{out / 'environment.json'} is damaged; train anew") from None
-
-
-def _clean_up(out: Path) -> None:
-    """Puts right what a kill in the middle of saving left behind."""
-    for name in ("best", "last"):
-        restore_folder(out / name)
-    for leftover in out.glob(".*.partial"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()

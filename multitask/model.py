@@ -74,6 +74,9 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.tasks = dict(tasks)
         size = encoder.config.hidden_size
+        for task in self.tasks.values():
+            if hasattr(task, "vocab_size"):  # a task that predicts tokens
+                task.vocab_size = encoder.config.vocab_size
         self.heads = nn.ModuleDict({name: task.head(size) for name, task in self.tasks.items()})
         self.autocast = autocast
         self.gather = gather

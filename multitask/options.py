@@ -30,6 +30,9 @@ COURSE_MODES = {
 }
 
 
+_TASK_HINTS = typing.get_type_hints(TaskConfig)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds an option for every key of RunConfig, the aliases, and CONFIG, --tasks, --print-config."""
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="TOML file, or the name of a preset")
@@ -40,7 +43,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     defaults = RunConfig()
     for key, hint, help in run_keys():
         value = _lookup(defaults, key)
-        shown = "" if value is None else f"; default {value}"
+        shown = "" if value in (None, {}) else f"; default {value}"
         parser.add_argument(
             f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
         )
@@ -53,8 +56,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         course.add_argument(
             flag, dest="mode", choices=sorted(COURSE_MODES), help="pretrain: --freeze backbone"
         )
-    names = ", ".join(f.name.replace("_", "-") for f in fields(TaskConfig))
-    parser.epilog = f"Options of each task: --TASK.KEY VALUE, for example --sst.pooling cls. Keys: {names}."
+    each = parser.add_argument_group("options of each task, as in --sst.pooling cls")
+    for f in fields(TaskConfig):
+        key = f.name.replace("_", "-")
+        each.add_argument(
+            f"--TASK.{key}",
+            dest=f"task:{f.name}",
+            metavar=_metavar(_TASK_HINTS[f.name]),
+            help=f.metadata["help"],
+        )
 
 
 def run_keys() -> Iterator[tuple[str, Any, str]]:
@@ -120,7 +130,8 @@ def _split_task_options(
     parser: CommandParser, arguments: Sequence[str]
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Takes --TASK.KEY VALUE and --TASK.KEY=VALUE out of the arguments: -> (the rest, [(option, value)])."""
-    known = {option for action in parser._actions for option in action.option_strings}
+    options = {option for action in parser._actions for option in action.option_strings}
+    known = {option for option in options if not option.startswith("--TASK.")}
     plain, dotted = [], []
     words = iter(arguments)
     for word in words:
@@ -139,7 +150,7 @@ def _task_options(
     parser: CommandParser, dotted: list[tuple[str, str]], tasks: Sequence[str]
 ) -> Iterator[tuple[str, str, Any]]:
     """Each task option as (task, key, parsed value)."""
-    hints = typing.get_type_hints(TaskConfig)
+    hints = _TASK_HINTS
     known = [option for action in parser._actions for option in action.option_strings]
     known += [f"--{task}.{key.replace('_', '-')}" for task in tasks for key in hints]
     for option, text in dotted:
@@ -166,5 +177,8 @@ def _lookup(config: Any, key: str) -> Any:
 
 
 def _metavar(hint: Any) -> str:
-    names = [option.__name__ for option in typing.get_args(hint) or (hint,) if option is not type(None)]
-    return {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}.get(names[0], "A,B,...")
+    several = {dict: "KEY=VALUE,...", tuple: "A,B,..."}.get(typing.get_origin(hint))
+    if several:
+        return several
+    names = [kind.__name__ for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    return {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}[names[0]]

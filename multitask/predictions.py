@@ -14,6 +14,7 @@ from typing import Literal
 
 from minbert import InputError, atomic_write, did_you_mean
 from multitask.data.readers import read_text
+from multitask.tag_files import read_tags
 
 DIALECTS = ("code", "handout")
 LISTED = 5  # problems of one sort that are named one by one
@@ -25,12 +26,12 @@ class PredictionFormat:
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float by the code dialect;
     "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
-    tags, which is joined by spaces.
+    them, which is joined by spaces; "tags" is no table but a word and its tag a line, see tag_files.py.
     """
 
     stem: str
     column: str
-    values: Literal["class", "flag", "number", "text"]
+    values: Literal["class", "flag", "number", "text", "tags"]
     lowest: float = -math.inf
     highest: float = math.inf
     handout_column: str = ""
@@ -77,6 +78,11 @@ def generic_format(
     return PredictionFormat(task, "Prediction", values, *span)
 
 
+def tag_format(task: str) -> PredictionFormat:
+    """The format of a task that tags words: `<task>-<split>-out.txt`, in either dialect."""
+    return PredictionFormat(task, "", "tags")
+
+
 def prediction_path(
     folder: str | Path,
     format: PredictionFormat,
@@ -87,6 +93,8 @@ def prediction_path(
     """Where a split's predictions go; `option` gives the names of the course's first part."""
     ending = "output" if _checked(dialect) == "code" and option is None else "out"
     prefix = "" if option is None else f"{option}-"
+    if format.values == "tags":
+        return Path(folder) / f"{prefix}{format.stem}-{split}-out.txt"
     return Path(folder) / f"{prefix}{format.stem}-{split}-{ending}.csv"
 
 
@@ -123,6 +131,8 @@ def validate_file(
     `optional_ids` are those of rows that the reader refused: one that is missing is a warning only.
     """
     path = str(path)
+    if format.values == "tags":
+        return _tag_problems(path, len(expected_ids), len(optional_ids))
     try:
         content = _read(path, format)
     except InputError as error:
@@ -162,7 +172,7 @@ def validate_folder(
         format = formats.get(task) or generic_format(task)
         candidates = [prediction_path(folder, format, split, dialect) for dialect in DIALECTS]
         candidates += [prediction_path(folder, format, split, option=o) for o in ("pretrain", "finetune")]
-        present = [path for path in candidates if path.is_file()]
+        present = [path for path in dict.fromkeys(candidates) if path.is_file()]
         if not present:
             wanted = candidates[0]
             hint = did_you_mean(wanted.name, names)
@@ -200,6 +210,21 @@ def _read(path: str | Path, format: PredictionFormat) -> _Content:
         else:
             content.problems.append((number, f"{line.strip()!r} is not a row 'id , value'"))
     return content
+
+
+def _tag_problems(path: str, expected: int, optional: int) -> list[Problem]:
+    """What is wrong with a file of words and tags, which has no ids: its lines, and their number."""
+    try:
+        sentences, malformed = read_tags(path)
+    except InputError as error:
+        return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
+    problems = [Problem("error", path, line, message) for line, message in malformed[:LISTED]]
+    if len(malformed) > LISTED:
+        problems.append(Problem("error", path, None, f"{len(malformed)} malformed lines in all"))
+    if not expected <= len(sentences) <= expected + optional:
+        message = f"holds {len(sentences)} sentences; the split has {expected}"
+        problems.append(Problem("error", path, None, message))
+    return problems
 
 
 def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str]:
@@ -265,6 +290,8 @@ def _other_split(
     format: PredictionFormat,
 ) -> list[Problem]:
     """Names the split whose ids a file holds, where it is not its own."""
+    if format.values == "tags":
+        return []  # its sentences have no ids
     try:
         ids = {row_id for row_id, _, _ in _read(path, format).rows}
     except InputError:

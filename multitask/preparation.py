@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 
-from minbert import BertConfig, BertModel, InputError, Tokenizer, find_folder
+from minbert import BertConfig, BertModel, InputError, Tokenizer, add_lora, find_folder, load_lora
 from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Examples
 from multitask.model import MultitaskModel
-from multitask.run import load_trained_heads, make_tasks
+from multitask.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.splits import load_split, open_data
 from multitask.tasks.base import ScoredTask, TrainingTask
+from multitask.training.checkpoint import ADAPTER_FOLDER, DEFAULT_ADAPTER
 from multitask.training.freezing import freeze
 
+SCRATCH = "scratch"
 Splits = dict[str, dict[str, Examples]]  # split -> task -> examples
 
 
@@ -34,30 +36,37 @@ class Prepared:
     notes: list[str]
 
 
-def prepare(config: RunConfig, weights: str | Path, data: Path, device: torch.device) -> Prepared:
-    """Reads the data, makes tokenizer, encoder and heads. `weights` is a folder or `scratch`."""
-    scratch = str(weights) == "scratch"
-    bert = BertConfig(**config.model) if scratch else bert_config(config, weights)
-    tasks = make_tasks(config.tasks, bert)
+def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Path | None = None) -> Prepared:
+    """Reads the data, makes tokenizer, encoder and heads; as `checkpoint` holds them, where one is given."""
+    source = checkpoint or config.weights
+    scratch = source == SCRATCH
+    bert = BertConfig(**config.model) if scratch else bert_config(config, checkpoint)
+    tasks = make_tasks(config.tasks, bert, saved_labels(None if scratch else find_folder(source)))
     splits, hashes, notes = read_splits(config, tasks, data)
     if scratch:
         texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
         tokenizer = Tokenizer.train(texts, config.vocab_size)
         bert = replace(bert, vocab_size=tokenizer.vocab_size)
     else:
-        tokenizer = Tokenizer.from_pretrained(weights)
-    model = make_model(config, weights, bert, tasks)
-    if not scratch:
-        load_trained_heads(model, find_folder(weights))
+        tokenizer = Tokenizer.from_pretrained(source)
+    for name, examples in splits["train"].items():
+        notes += [f"{name}: {note}" for note in tasks[name].prepare_training(examples.rows)]
+    model = make_model(config, bert, tasks, checkpoint)
+    trained = () if scratch else load_trained_heads(model, find_folder(source))
+    notes += freeze(model, config.freeze)
+    notes += describe_encoder(config, model)
     tokenized = {
         split: {name: tasks[name].tokenize(tokenizer, examples.rows) for name, examples in loaded.items()}
         for split, loaded in splits.items()
     }
     train = {name: examples for name, examples in tokenized["train"].items() if can_learn(model, name)}
     notes += describe_training_data(tokenized["train"], train)
-    if model.encoder.load_report and model.encoder.load_report.missing and model.encoder.pooler is not None:
-        notes.append("the weights hold no pooler; a random one takes its place")
-    heads = {name: _head_facts(task, splits["train"][name]) for name, task in tasks.items()}
+    notes += [
+        f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
+        for name in tasks
+        if name not in {*train, *trained} and isinstance(tasks[name], ScoredTask)
+    ]
+    heads = {name: _head_facts(task, splits["train"].get(name)) for name, task in tasks.items()}
     return Prepared(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
 
 
@@ -68,35 +77,70 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
     if config.needs_scratch:
         bert = BertConfig(**config.model, vocab_size=config.vocab_size)
     else:
-        bert = bert_config(config, config.weights)
-    tasks = make_tasks(config.tasks, bert)
-    unnamed = [task for task in tasks.values() if getattr(task, "labels", None) == ()]
+        bert = bert_config(config)
+    saved = saved_labels(None if config.needs_scratch else find_folder(config.weights))
+    tasks = make_tasks(config.tasks, bert, saved)
+    unnamed = [task for task in tasks.values() if getattr(task, "labels", None) == () and task.file("train")]
     if unnamed and config.data is not None:
         with open_data(config.data) as folder:
             for task in unnamed:
                 task.load(folder, "train")
-    return make_model(config, config.weights, bert, tasks)
+    model = make_model(config, bert, tasks)
+    freeze(model, config.freeze)
+    return model
 
 
-def bert_config(config: RunConfig, weights: str | Path) -> BertConfig:
-    """The sizes of the weights, with the dropout rates of the run."""
-    return replace(BertConfig.from_folder(find_folder(weights)), **config.model)
+def bert_config(config: RunConfig, checkpoint: Path | None = None) -> BertConfig:
+    """The sizes of the weights, with what the run changes of them; those of a checkpoint stand already."""
+    if checkpoint is not None and not config.lora.rank:
+        return replace(BertConfig.from_folder(checkpoint), **config.model)
+    found = BertConfig.from_folder(find_folder(config.weights))
+    changed = replace(found, **config.model, num_hidden_layers=found.num_hidden_layers + config.extra_layers)
+    if not changed.projected_attention_size:
+        return changed
+    names = dict.fromkeys([*found.projected_attention_names, *config.trained_tasks])
+    return replace(changed, projected_attention_names=tuple(names))
 
 
 def make_model(
-    config: RunConfig, weights: str | Path, bert: BertConfig, tasks: Mapping[str, TrainingTask]
+    config: RunConfig, bert: BertConfig, tasks: Mapping[str, TrainingTask], checkpoint: Path | None = None
 ) -> MultitaskModel:
-    """Encoder and fresh heads, frozen as the run wants; a random pooler where one is needed and missing."""
+    """Encoder, with adapters where the run wants some, and fresh heads.
+
+    A random pooler where one is needed and missing. With LoRA the encoder is that of the run's own weights,
+    and only the adapters come from the checkpoint: its root has them merged.
+    """
     for name in tasks:
         if hasattr(torch.nn.ModuleDict(), name):
             raise InputError(f"task name {name!r} is taken by torch; choose another name")
-    if str(weights) == "scratch":
+    source = config.weights if checkpoint is None or config.lora.rank else checkpoint
+    if source == SCRATCH:
+        if bert.projected_attention_size and not bert.projected_attention_names:
+            bert = replace(bert, projected_attention_names=config.trained_tasks)
         encoder = BertModel(bert)
     else:
         wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
-        encoder = BertModel.from_pretrained(weights, config=bert, pooler="random" if wants_pooler else None)
-    freeze(encoder, config.freeze)
-    return MultitaskModel(encoder, tasks)
+        pooler = "random" if wants_pooler else None
+        encoder = BertModel.from_pretrained(source, config=bert, pooler=pooler, adapter="none")
+    if config.lora.rank:
+        names = config.trained_tasks if config.adapter_per_task else (DEFAULT_ADAPTER,)
+        add_lora(encoder, config.lora, names)
+        for name in names if checkpoint else ():
+            folder = checkpoint / ADAPTER_FOLDER
+            load_lora(encoder, folder / name if config.adapter_per_task else folder, name)
+    encoder.encoder.checkpointing = config.train.checkpointing
+    return MultitaskModel(encoder, tasks, frozen_dropout=config.frozen_dropout)
+
+
+def describe_encoder(config: RunConfig, model: MultitaskModel) -> list[str]:
+    """What of the encoder does not come from its weights."""
+    notes = []
+    report = model.encoder.load_report
+    if report and report.missing and model.encoder.pooler is not None:
+        notes.append("the weights hold no pooler; a random one takes its place")
+    if report and report.fresh:
+        notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
+    return notes
 
 
 def read_splits(
@@ -110,7 +154,10 @@ def read_splits(
     hashes, notes = {}, []
     for split, loaded in splits.items():
         for name, task in tasks.items():
-            if split == "dev" and not isinstance(task, ScoredTask):
+            scored = isinstance(task, ScoredTask)
+            if (split == "dev" and not scored) or (
+                split == "train" and task.file("train") is None and scored
+            ):
                 continue
             examples, note = load_split(task, data, split, config.limit)
             notes += note
@@ -122,6 +169,8 @@ def read_splits(
                 raise InputError(f"{name} has nothing to train on: {file} is missing or holds no usable row")
     for split, loaded in splits.items():
         for name, examples in list(loaded.items()):
+            if not isinstance(tasks[name], ScoredTask):
+                continue
             if all(example.label is not None for example in examples.rows):
                 continue
             if split == "train":
@@ -148,7 +197,7 @@ def describe_training_data(
     for name, examples in tokenized.items():
         cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
         if name not in used:
-            notes.append(f"{name}: scored only; its head has no parameters and the encoder is frozen")
+            notes.append(f"{name}: scored only; nothing that it uses is trained")
         elif cut:
             notes.append(
                 f"{name}: {cut / len(examples):.1%} of the training inputs are cut to the longest input"
@@ -156,9 +205,9 @@ def describe_training_data(
     return notes
 
 
-def _head_facts(task: TrainingTask, examples: Examples) -> dict[str, Any]:
+def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
-    if isinstance(task, ScoredTask):
+    if isinstance(task, ScoredTask) and examples is not None:
         facts["fallback"] = task.fallback(examples.rows)
     return facts
 

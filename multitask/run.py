@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from minbert import BertConfig, BertModel, InputError, Tokenizer, did_you_mean, find_folder
+from minbert import (
+    BertModel,
+    InputError,
+    Tokenizer,
+    did_you_mean,
+    find_folder,
+    load_lora,
+    read_modules,
+)
 from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
@@ -18,11 +26,12 @@ from multitask.evaluation import predict_examples, score_examples
 from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.predictions import prediction_path
+from multitask.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.splits import NOTED, SAMPLE, load_split, open_data
 from multitask.task_config import DEFAULT_TASKS, TaskConfig, task_config
-from multitask.tasks.base import ScoredTask, TrainingTask
-from multitask.tasks.registry import load_task_file, make_task
-from multitask.training.checkpoint import load_head, read_heads
+from multitask.tasks.base import ScoredTask
+from multitask.tasks.registry import load_task_file
+from multitask.training.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
 from multitask.training.precision import Precision
 
 SAMPLE_FOLDER = "sample"  # in a run's folder
@@ -129,8 +138,8 @@ class Run:
         """Scores on examples that are tokenized already."""
         total = sum(len(examples) for examples in data.values())
         with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=quiet or None) as bar:
-            scores = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
-        return Evaluation(scores, list(notes))
+            scores, odd = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
+        return Evaluation(scores, [*notes, *odd])
 
     def write_predictions(
         self,
@@ -244,8 +253,11 @@ def load_weights(
         tasks = {name: task_config(name, entry["config"]) for name, entry in saved.items()}
         tasks = tasks or {name: task_config(name, {}) for name in DEFAULT_TASKS}
     chosen = find_device(device)
-    encoder = BertModel.from_pretrained(folder)
-    made = make_tasks(tasks, encoder.config, {name: entry.get("labels") for name, entry in saved.items()})
+    adapters = task_adapters(folder)
+    encoder = BertModel.from_pretrained(folder, adapter="none")
+    for name in adapters:
+        load_lora(encoder, folder / ADAPTER_FOLDER / name, name)
+    made = make_tasks(tasks, encoder.config, saved_labels(folder))
     model = MultitaskModel(encoder, made, Precision(precision, chosen).autocast)
     trained = load_trained_heads(model, folder)
     fallbacks = {name: entry.get("fallback") for name, entry in saved.items()}
@@ -253,39 +265,6 @@ def load_weights(
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
     return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
-
-
-def load_trained_heads(model: MultitaskModel, folder: Path) -> tuple[str, ...]:
-    """Loads the heads that a checkpoint holds; -> these tasks, and those without parameters.
-
-    Raises InputError for a head of another shape, and for one that was trained on other labels.
-    """
-    saved = read_heads(folder)
-    for name, head in model.heads.items():
-        if name not in saved:
-            continue
-        before, now = saved[name].get("labels") or [], getattr(model.tasks[name], "labels", ())
-        if list(before) != list(now):
-            raise InputError(
-                f"the head of {name} in {folder} was trained for the labels {', '.join(before)}, not for "
-                f"{', '.join(now)}; set {name}.labels, or name the task otherwise to train a new head"
-            )
-        load_head(folder, name, head)
-    return tuple(name for name, head in model.heads.items() if name in saved or not list(head.parameters()))
-
-
-def make_tasks(
-    configs: Mapping[str, TaskConfig],
-    encoder: BertConfig,
-    labels: Mapping[str, Sequence[str] | None] | None = None,
-) -> dict[str, TrainingTask]:
-    """The tasks of a configuration, their inputs cut to what the encoder takes."""
-    tasks = {}
-    for name, config in configs.items():
-        length = min(config.max_length, encoder.max_position_embeddings)
-        saved = tuple((labels or {}).get(name) or ())
-        tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
-    return tasks
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -331,6 +310,17 @@ def open_source(source: str | Path, tasks: Sequence[str] | None = None, **option
     """A run's folder, or any weights, for the named tasks."""
     if (Path(source) / "environment.json").is_file():  # a run's folder, though it may hold no best/ yet
         return load_run(source, **options)
-    has_heads = read_heads(find_folder(source))
-    named = None if tasks is None or has_heads else {name: task_config(name, {}) for name in tasks}
+    folder = find_folder(source)
+    saved = read_heads(folder)
+    named = None if tasks is None else {name: _task_for(name, folder, saved) for name in tasks}
     return load_weights(source, named, **options)
+
+
+def _task_for(name: str, folder: Path, saved: Mapping[str, Mapping[str, Any]]) -> TaskConfig:
+    """A task as the checkpoint knows it; a task that it does not know pools as its sentences are pooled."""
+    if name in saved:
+        return task_config(name, saved[name]["config"])
+    if not saved or not (folder / "modules.json").is_file():
+        return task_config(name, {})
+    found = read_modules(folder)
+    return task_config(name, {"pooling": found["pooling"], "normalize": found["normalize"]})

@@ -22,13 +22,13 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int = 0, evaluated_step: int = 0):
         self.path = path
-        last = {"train": step, "evaluation": evaluated_step}
-        kept = [record for record in read_metrics(path) if record["step"] <= last[record["kind"]]]
+        last = {"evaluation": evaluated_step}
+        kept = [record for record in read_metrics(path) if record["step"] <= last.get(record["kind"], step)]
         with atomic_write(path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        """Adds one record: its kind ("train" or "evaluation"), the step, and the values."""
+        """Adds one record: its kind ("train", "evaluation" or "conflict"), the step, and the values."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(strict({"kind": kind, "step": step, **values}), allow_nan=False) + "\n")
 

@@ -42,6 +42,25 @@ class TaskBatch:
         return TaskBatch(self.inputs.to(device), self.targets.to(device, non_blocking=True), self.example_ids)
 
 
+@dataclass(frozen=True)
+class Chunks:
+    """A batch in parts that are encoded one at a time, for a loss over all of its examples (GradCache)."""
+
+    parts: tuple[TaskBatch, ...]
+
+    @property
+    def targets(self) -> Tensor:
+        """(B, ...) of all parts, in their order."""
+        return torch.cat([part.targets for part in self.parts])
+
+    @property
+    def example_ids(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.example_ids)
+
+    def to(self, device: torch.device) -> "Chunks":
+        return Chunks(tuple(part.to(device) for part in self.parts))
+
+
 def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
     """All first sides, then all second ones, as one packed batch of B or 2B sequences."""
     sequences = [side for sides in zip(*examples, strict=True) for side in sides]

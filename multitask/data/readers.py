@@ -5,36 +5,35 @@ other tasks may bring commas or JSON lines. Columns are found by name, never by 
 comes back either as an example or as a reject that says why: nothing is left out in silence.
 """
 
-import csv
 import io
-import json
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from minbert import InputError, did_you_mean
+from multitask.data.records import Record, csv_records, json_records
 
-Label = int | float | str
+Label = int | float | str | tuple[str, ...]
 LabelParser = Callable[[str], Label]
 
 # NUL, and halves of surrogate pairs, which JSON can escape and no UTF-8 file can hold.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
-_LAST_LINE = "end"
-_field_limit_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Example:
-    """One usable row; `label` is None in an unlabelled split; `line` (from 1) is where the row starts."""
+    """One usable row; `label` is None in an unlabelled split; `line` (from 1) is where the row starts.
+
+    `words` are those of a text that came as words; the label then is a tag for each of them.
+    """
 
     id: str
     texts: tuple[str, ...]
     label: Label | None
     line: int
+    words: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,6 @@ class Examples:
         return tuple(sorted((*self.rows, *self.rejects), key=lambda row: row.line))
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A row as the format gives it, before its values are judged; `problem` says why it is no row."""
-
-    values: dict[str, str]
-    line: int
-    problem: str | None = None
-
-
 def read_table(
     path: str | Path,
     *,
@@ -94,11 +84,7 @@ def read_table(
     tab-separated, all else comma-separated. `quoting=False` takes quotes as plain characters.
     Blank lines are not rows. Raises InputError for a file or a column that cannot be read.
     """
-    content = read_text(path)
-    if delimiter is None and Path(path).suffix.lower() in (".jsonl", ".ndjson"):
-        columns, records = _json_records(path, content)
-    else:
-        columns, records = _csv_records(path, content, delimiter, quoting)
+    columns, records = _records(path, delimiter, quoting)
     needed = [*texts, *([id] if id not in (None, "id") else [])]
     for column in needed:
         if column not in columns:
@@ -122,6 +108,29 @@ def read_table(
         else:
             rows.append(Example(row_id, row_texts, value, record.line))
     return Examples(str(path), tuple(rows), tuple(rejects), columns, label_column is not None)
+
+
+def column_names(path: str | Path, delimiter: str | None = None, quoting: bool = True) -> tuple[str, ...]:
+    """The names of a table's columns, as `read_table` would find them."""
+    return _records(path, delimiter, quoting)[0]
+
+
+def read_lines(path: str | Path) -> Examples:
+    """Plain text: an unlabelled example of one text a line, its id the line's number from 1.
+
+    Blank lines are not rows. Raises InputError for a file that cannot be read or holds only blank lines.
+    """
+    rows, rejects = [], []
+    for number, line in enumerate(io.StringIO(read_text(path)), start=1):
+        text = line.strip()
+        if _NO_TEXT.search(text):
+            reason = "the text holds a NUL character or half of a surrogate pair"
+            rejects.append(Reject(str(number), (text,), number, reason, len(rows) + len(rejects)))
+        elif text:
+            rows.append(Example(str(number), (text,), None, number))
+    if not rows and not rejects:
+        raise InputError(f"{path}: holds no text; give a file with one text a line")
+    return Examples(str(path), tuple(rows), tuple(rejects))
 
 
 def integer_label(lowest: int, highest: int) -> Callable[[str], int]:
@@ -165,8 +174,23 @@ def read_text(path: str | Path) -> str:
         ) from None
 
 
+def _records(
+    path: str | Path, delimiter: str | None, quoting: bool
+) -> tuple[tuple[str, ...], Iterable[Record]]:
+    """A table's columns and rows, in the format that its name or its header tells."""
+    content = read_text(path)
+    if delimiter is None and is_json_lines(path):
+        return json_records(path, content)
+    return csv_records(path, content, delimiter, quoting)
+
+
+def is_json_lines(path: str | Path) -> bool:
+    """Whether the file's name says that each of its lines is a JSON object."""
+    return Path(path).suffix.lower() in (".jsonl", ".ndjson")
+
+
 def _usable_label(
-    record: _Record,
+    record: Record,
     row_id: str | None,
     texts: Sequence[str],
     label_column: str | None,
@@ -194,113 +218,6 @@ def _usable_label(
         return parse_label(value) if parse_label else value
     except ValueError as error:
         raise ValueError(f"the label {label_column!r} cannot be used: {error}") from None
-
-
-def _csv_records(
-    path: str | Path, content: str, delimiter: str | None, quoting: bool
-) -> tuple[tuple[str, ...], Iterator[_Record]]:
-    # Only "\n" ends a physical line, so that line numbers are those of an editor.
-    lines = list(io.StringIO(content))
-    first = next((number for number, line in enumerate(lines) if line.strip(" \r\n")), None)
-    if delimiter is not None and len(delimiter) != 1:
-        raise InputError(f"{path}: the delimiter {delimiter!r} is not one character; give one, such as ','")
-    if first is None:
-        raise InputError(f"{path}: holds no header; the first line has to name the columns")
-    if delimiter is None:
-        delimiter = "\t" if "\t" in lines[first] or Path(path).suffix.lower() == ".tsv" else ","
-    parsed = iter(_csv_rows(lines, delimiter, quoting))
-    start, header, problem = next(parsed)
-    if problem:
-        raise InputError(f"{path}:{start}: the header cannot be read: {problem}; mend that line")
-    columns = tuple(name.strip() for name in header)
-    return columns, (_csv_record(columns, delimiter, *row) for row in parsed)
-
-
-def _csv_rows(lines: list[str], delimiter: str, quoting: bool) -> list[tuple[int, list[str], str | None]]:
-    """(first line, fields, problem) of each row that is not blank."""
-    options = {} if quoting else {"quoting": csv.QUOTE_NONE, "quotechar": None}
-    # The csv module forgives a quote that is open at the end of the file, having taken in all that follows
-    # it. A line of ours at the end tells: it comes back as a row of its own, or it was taken in too.
-    lines = [*lines, _LAST_LINE]
-    reader = csv.reader(lines, delimiter=delimiter, **options)
-    rows = []
-    with _fields_of_any_length(sum(map(len, lines))):
-        while True:
-            start, fields, problem = reader.line_num + 1, [], None
-            try:
-                fields = next(reader)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                lone_return = "new-line character" in str(error)
-                problem = "a carriage return stands outside quotes" if lone_return else f"not a row ({error})"
-            if problem or lines[start - 1].strip(" \r\n"):
-                rows.append((start, fields, problem))
-    start, fields, problem = rows.pop()
-    if start < len(lines):
-        fields = [*fields[:-1], fields[-1].removesuffix(_LAST_LINE)] if fields else []
-        rows.append((start, fields, problem or "a quote opens here and is not closed before the file ends"))
-    return rows
-
-
-def _csv_record(
-    columns: tuple[str, ...], delimiter: str, line: int, fields: list[str], problem: str | None
-) -> _Record:
-    swallowed = delimiter == "\t" and any("\n" in field and "\t" in field for field in fields)
-    if problem is None and swallowed:
-        # Real text has no tabs: an unmatched quote has taken up the lines to the next quote.
-        count = sum(field.count("\n") for field in fields)
-        problem = (
-            f"lines {line} to {line + count} stand inside one pair of quotes, tabs and all; "
-            "close the quote, or read the file without quoting"
-        )
-    if problem is None and len(fields) != len(columns):
-        problem = f"{len(fields)} fields where the header has {len(columns)}"
-    values = zip(columns, fields, strict=False)
-    return _Record({column: field.strip() for column, field in values}, line, problem)
-
-
-def _json_records(path: str | Path, content: str) -> tuple[tuple[str, ...], list[_Record]]:
-    columns: dict[str, None] = {}
-    records = []
-    # str.splitlines would also break at U+2028, which JSON allows inside a string.
-    for number, line in enumerate(io.StringIO(content), start=1):
-        if line.strip():
-            record = _json_record(line, number)
-            columns.update(dict.fromkeys(record.values))
-            records.append(record)
-    if not records:
-        raise InputError(f"{path}: holds no header and no row; each line has to be one JSON object")
-    if not columns:
-        problem = records[0].problem or "an object without fields"
-        raise InputError(f"{path}:{records[0].line}: {problem}; each line has to be one JSON object")
-    return tuple(columns), records
-
-
-def _json_record(line: str, number: int) -> _Record:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return _Record({}, number, f"not JSON ({error})")
-    if not isinstance(row, dict):
-        return _Record({}, number, f"a JSON {type(row).__name__} where an object is needed")
-    values = {
-        name: "" if isinstance(value, list | dict | None) else str(value).strip()
-        for name, value in row.items()
-    }
-    return _Record(values, number)
-
-
-@contextmanager
-def _fields_of_any_length(characters: int) -> Iterator[None]:
-    """Lets the csv module read fields of that many characters; its limit belongs to the whole process."""
-    with _field_limit_lock:
-        before = csv.field_size_limit()
-        csv.field_size_limit(max(before, characters + 1))
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)
 
 
 def _number(text: str, lowest: float, highest: float) -> float:

@@ -1,5 +1,6 @@
-"""The check that every loss makes first."""
+"""What every loss does first: it compares shapes, and raises half precision."""
 
+import torch
 from torch import Tensor
 
 from minbert import InputError
@@ -11,3 +12,15 @@ def check_shapes(outputs: Tensor, targets: Tensor) -> None:
         raise InputError(
             f"outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; they must be equal"
         )
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> None:
+    """Raises InputError unless logits are (B, C) and labels (B,)."""
+    if logits.ndim != 2:
+        raise InputError(f"logits have shape {tuple(logits.shape)}; they must be (B, C)")
+    check_shapes(logits[:, 0], labels)
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """fp16 and bf16 as fp32; fp32 and fp64 as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

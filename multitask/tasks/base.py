@@ -14,17 +14,50 @@ from torch import Tensor, nn
 from minbert import Batch, BertOutput, InputError, Tokenizer, normalize, pool
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_table
-from multitask.heads import CosineHead, MLPHead, pair_feature_size, pair_features
+from multitask.heads import CosineHead, MLPHead, ProjectedHead, pair_feature_size, pair_features, project
 from multitask.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
 from multitask.task_config import TaskConfig
 
 Encode = Callable[[Batch], BertOutput]
+
+# The losses that read an option of TaskConfig, for losses of this package; a user's own read what they like.
+LOSS_OPTIONS = {
+    "label_smoothing": ("cross_entropy",),
+    "class_weights": ("cross_entropy", "focal"),
+    "focal_gamma": ("focal",),
+    "temperature": ("cosent", "angle", "info_nce"),
+    "learn_temperature": ("info_nce",),
+    "symmetric": ("info_nce",),
+    "hard_negative_weight": ("info_nce",),
+    "training_head": ("info_nce",),
+    "mask_rate": ("masked_lm",),
+}
+LOSSES = (
+    *("cross_entropy", "focal", "ordinal", "binary_cross_entropy", "cosine_mse", "mse", "pearson"),
+    *("cosent", "angle", "info_nce", "masked_lm"),
+)
+
+
+def check_loss_options(name: str, config: TaskConfig) -> None:
+    """Raises InputError for an option that is not at its default and that the task's loss does not read."""
+    if config.loss not in LOSSES:
+        return
+    for option, readers in LOSS_OPTIONS.items():
+        value = getattr(config, option)
+        if config.loss not in readers and value != getattr(TaskConfig, option):
+            raise InputError(
+                f"{name}.{option.replace('_', '-')} is {value!r}, which only the loss {' or '.join(readers)} "
+                f"reads; {name}.loss is {config.loss!r}: change the loss, or leave the option out"
+            )
 
 
 class TrainingTask:
     """A task that can be trained. `name` is the instance's name in the configuration."""
 
     defaults: dict[str, Any] = {}  # what a registered kind changes of TaskConfig's defaults
+    # Whether the loss compares the examples of a batch with one another: contrastive losses, ranks,
+    # correlations. Processes then gather outputs and targets before they call it.
+    compares_examples = False
 
     def __init__(self, name: str, config: TaskConfig):
         self.name = name
@@ -39,6 +72,13 @@ class TrainingTask:
     def load(self, source: Path, split: str) -> Examples:
         """Rows of a split, and the rejected lines with their reasons. Raises InputError for no such file."""
         raise NotImplementedError
+
+    def prepare_training(self, examples: Sequence[Example]) -> list[str]:
+        """Is called once with the training rows, before they are tokenized; -> notes for the user.
+
+        For what a loss takes from the data: frequencies of classes, groups of known positives.
+        """
+        return []
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         raise NotImplementedError
@@ -55,8 +95,18 @@ class TrainingTask:
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """A scalar, the mean over the batch's examples."""
+        """A scalar, the mean over the batch's examples; over the batch as a whole if `compares_examples`."""
         raise NotImplementedError
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """How far apart two outputs for the same examples are, a scalar: what SMART and R-Drop make small.
+
+        Raises InputError for a kind of task that has none.
+        """
+        raise InputError(
+            f"{self.name}: tasks of type {self.config.type!r} have no divergence, which smart and r-drop "
+            f"need; leave these out, or define `divergence` in the task's class"
+        )
 
 
 class ScoredTask(TrainingTask):
@@ -107,6 +157,13 @@ class TextTask(ScoredTask):
             raise InputError(f"{name}: a pair of texts needs both text2 and pairs, a single text neither")
         if self.towers and config.head == "mlp" and not config.features:
             raise InputError(f"{name}.features is empty; name what the head shall see of the two vectors")
+        if config.layer_norm and not config.hidden:
+            raise InputError(
+                f"{name}.layer-norm stands after hidden layers, and there are none; give {name}.hidden"
+            )
+        if config.hidden and config.head == "cosine":
+            raise InputError(f"{name}.hidden is for {name}.head mlp; a cosine has no layers")
+        check_loss_options(name, config)
 
     @property
     def outputs(self) -> int:
@@ -163,19 +220,31 @@ class TextTask(ScoredTask):
         return torch.tensor(targets, dtype=self.target_type)
 
     def head(self, hidden_size: int) -> nn.Module:
+        size = self.config.projection
+        return ProjectedHead(hidden_size, size, self.layers(size)) if size else self.layers(hidden_size)
+
+    def layers(self, size: int) -> nn.Module:
+        """What reads sentence vectors of that size: the head without its projection."""
         config = self.config
         if config.head == "cosine":
             return CosineHead()
-        size = pair_feature_size(hidden_size, config.features) if self.towers else hidden_size
-        return MLPHead(size, self.outputs, config.hidden, config.activation, config.dropout)
+        size = pair_feature_size(size, config.features) if self.towers else size
+        return MLPHead(
+            size, self.outputs, config.hidden, config.activation, config.dropout, config.layer_norm
+        )
+
+    def sentence_vectors(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
+        """Pooled, projected where the head has a projection, normalised; (B or 2B, D or P)."""
+        vectors = project(head, pool(encode(inputs), self.config.pooling))
+        return normalize(vectors, self.config.normalize)
 
     def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
         """-> (B, C), or (B,) where C is 1"""
-        vectors = normalize(pool(encode(inputs), self.config.pooling), self.config.normalize)  # (B or 2B, D)
+        vectors = self.sentence_vectors(encode, head, inputs)
         if not self.towers:
             return self._squeeze(head(vectors))
-        u, v = vectors.chunk(2)  # each (B, D)
-        if isinstance(head, CosineHead):
+        u, v = vectors.chunk(2)  # each (B, D or P)
+        if self.config.head == "cosine":
             return head(u, v)
         return self._squeeze(head(pair_features(u, v, self.config.features)))
 

@@ -4,14 +4,16 @@ from torch import Tensor
 
 from minbert import Batch
 from multitask.data.readers import integer_label
+from multitask.objectives.classification import cross_entropy, focal
 from multitask.tasks.generic import ClassificationTask
 
 
 class CFIMDB(ClassificationTask):
     """Accuracy over two classes."""
 
+    losses = {"cross_entropy": cross_entropy, "focal": focal}  # two classes have no order to learn
     parse_label = staticmethod(integer_label(0, 1))
     prediction_values = "class"
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
-        return outputs.argmax(dim=-1).tolist()
+        return self.class_numbers(outputs)

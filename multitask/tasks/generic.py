@@ -1,31 +1,59 @@
 """Tasks from any CSV or JSONL file by column names: a class, sameness, a score. B examples, C classes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, mode
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minbert import Batch, InputError
 from multitask.data.readers import Example, Examples, integer_label, number_label
+from multitask.heads import AngleHead
 from multitask.metrics import accuracy, f1, pearson, spearman
-from multitask.objectives.classification import binary_cross_entropy, cross_entropy
-from multitask.objectives.regression import pearson_loss, scaled_mean_squared_error
+from multitask.objectives.classification import binary_cross_entropy, cross_entropy, focal
+from multitask.objectives.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
+from multitask.objectives.ordinal import ordinal, ordinal_levels
+from multitask.objectives.regression import cosent, pearson_loss, scaled_mean_squared_error
 from multitask.task_config import TASK_DEFAULTS
 from multitask.tasks.base import TextTask
 
 
 class ClassificationTask(TextTask):
-    """One label out of C for a sentence or a pair. Labels are names; predictions are names too."""
+    """One label out of C for a sentence or a pair. Labels are names; predictions are names too.
+
+    With the loss "ordinal" there are C - 1 outputs, for labels that are whole numbers in their order.
+    """
 
     primary_metric = "accuracy"
-    losses = {"cross_entropy": cross_entropy}
+    losses = {"cross_entropy": cross_entropy, "focal": focal, "ordinal": ordinal}
     target_type = torch.long
 
     def __init__(self, name, config):
         super().__init__(name, config)
         self.labels = tuple(config.labels)
+        factors = config.class_factors()
+        self.class_weights = None if factors is None else torch.tensor(factors)  # (C,)
+        if self.labels:
+            self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Raises InputError where the loss does not fit to the labels."""
+        count = len(self.labels)
+        if self.config.loss == "ordinal":
+            numbers = [int(label) if label.isascii() and label.isdigit() else None for label in self.labels]
+            if count < 3 or None in numbers or numbers != sorted(set(numbers)):
+                raise InputError(
+                    f"{self.name}.loss is 'ordinal', and its labels are {', '.join(self.labels)}; it needs "
+                    f"three or more, whole numbers that ascend: list them so in {self.name}.labels, or take "
+                    f"cross_entropy"
+                )
+        if self.class_weights is not None and len(self.class_weights) != count:
+            raise InputError(
+                f"{self.name}.class-weights has {len(self.class_weights)} numbers, and there are {count} "
+                f"classes: {', '.join(self.labels)}; give one for each, in this order"
+            )
 
     @property
     def outputs(self) -> int:
@@ -34,7 +62,7 @@ class ClassificationTask(TextTask):
                 f"{self.name} has {len(self.labels)} labels; a classification needs at least two: give a "
                 f"training split that holds them, or name them in {self.name}.labels"
             )
-        return len(self.labels)
+        return len(self.labels) - (self.config.loss == "ordinal")
 
     def parse_label(self, text: str) -> str:
         if self.labels and text not in self.labels:
@@ -52,13 +80,53 @@ class ClassificationTask(TextTask):
             self.labels = tuple(
                 sorted({example.label for example in examples.rows if example.label is not None})
             )
+            if self.labels:
+                self._check_labels()
         return examples
+
+    def prepare_training(self, examples: Sequence[Example]) -> list[str]:
+        """Balanced class weights, N / (C * count); 0 for a class without an example."""
+        if self.config.class_weights != "balanced":
+            return []
+        counts = Counter(self.target(example) for example in examples)
+        weights = [
+            len(examples) / (len(self.labels) * counts[i]) if counts[i] else 0.0
+            for i in range(len(self.labels))
+        ]
+        self.class_weights = torch.tensor(weights)
+        named = (f"{label} {weight:.3g}" for label, weight in zip(self.labels, weights, strict=True))
+        return [f"class weights {', '.join(named)}"]
 
     def target(self, example: Example) -> int:
         return self.labels.index(str(example.label))
 
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        config = self.config
+        if config.loss == "cross_entropy":
+            return cross_entropy(outputs, targets, config.label_smoothing, self._weights(outputs))
+        if config.loss == "focal":
+            return focal(outputs, targets, config.focal_gamma, self._weights(outputs))
+        return super().loss(outputs, targets)
+
+    def _weights(self, outputs: Tensor) -> Tensor | None:
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(outputs.device)  # copied there once
+        elif self.config.class_weights == "balanced":
+            raise InputError(
+                f"{self.name}: balanced class weights come from the training rows, none were read"
+            )
+        return self.class_weights
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        return symmetric_binary_kl(p, q) if self.config.loss == "ordinal" else symmetric_kl(p, q)
+
+    def class_numbers(self, outputs: Tensor) -> list[int]:
+        """The predicted classes as places in `labels`."""
+        predicted = ordinal_levels(outputs) if self.config.loss == "ordinal" else outputs.argmax(dim=-1)
+        return predicted.tolist()
+
     def decode(self, outputs: Tensor, inputs: Batch) -> list:
-        return [self.labels[i] for i in outputs.argmax(dim=-1).tolist()]
+        return [self.labels[i] for i in self.class_numbers(outputs)]
 
     def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:
         return {"accuracy": accuracy(predictions, [example.label for example in examples])}
@@ -76,6 +144,9 @@ class PairTask(TextTask):
     prediction_values = "flag"
     parse_label = staticmethod(integer_label(0, 1))
 
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        return symmetric_binary_kl(p, q)
+
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
         return (outputs > 0).long().tolist()
 
@@ -88,14 +159,19 @@ class PairTask(TextTask):
 
 
 class SimilarityTask(TextTask):
-    """Two texts and a score between `low` and `high`; one output an example, on the label scale."""
+    """Two texts and a score between `low` and `high`; one output an example, on the label scale.
+
+    With the loss "angle" there are two: the cosine, which predicts, and AnglE's similarity, which trains.
+    """
 
     defaults = TASK_DEFAULTS["similarity"]
     primary_metric = "pearson"
     losses = {
         "cosine_mse": scaled_mean_squared_error,
         "mse": scaled_mean_squared_error,
-        "pearson": lambda outputs, scores, *scale: pearson_loss(outputs, scores),
+        "pearson": pearson_loss,
+        "cosent": cosent,
+        "angle": cosent,  # of AnglE's similarities
     }
     prediction_values = "number"
 
@@ -105,16 +181,37 @@ class SimilarityTask(TextTask):
             raise InputError(
                 f'{name}.loss "cosine_mse" needs {name}.head cosine; take "mse" for head {config.head}'
             )
+        if config.loss == "angle" and config.head != "cosine":
+            raise InputError(
+                f'{name}.loss "angle" compares two vectors and needs {name}.head cosine; take "cosent" for '
+                f"head {config.head}"
+            )
+        self.compares_examples = config.loss in ("pearson", "cosent", "angle")
 
     def parse_label(self, text: str) -> float:
         return number_label(self.config.low, self.config.high)(text)
 
+    def layers(self, size: int) -> nn.Module:
+        return AngleHead() if self.config.loss == "angle" else super().layers(size)
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         config = self.config
-        return self.losses[config.loss](outputs, targets, config.low, config.high, config.label_scale)
+        loss = self.losses[config.loss]
+        if config.loss == "pearson":
+            return loss(outputs, targets)
+        if config.loss == "cosent":
+            return loss(outputs, targets, config.temperature)
+        if config.loss == "angle":
+            return loss(outputs[:, 1], targets, config.temperature)
+        return loss(outputs, targets, config.low, config.high, config.label_scale)
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
         """Outputs back from the label scale; not cut to [low, high], which would tie the ends."""
+        if self.config.loss == "angle":
+            outputs = outputs[:, 0]
         bottom, top = self.config.label_scale
         share = (outputs.double() - bottom) / (top - bottom)
         return (self.config.low + share * (self.config.high - self.config.low)).tolist()

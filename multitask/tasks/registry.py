@@ -17,6 +17,14 @@ KINDS: dict[str, str | type[TrainingTask]] = {
     "classification": "multitask.tasks.generic:ClassificationTask",
     "pair": "multitask.tasks.generic:PairTask",
     "similarity": "multitask.tasks.generic:SimilarityTask",
+    "tokens": "multitask.tasks.tokens:TokensTask",
+    "ner": "multitask.tasks.ner:NER",
+    "news": "multitask.tasks.news:News",
+    "mrpc": "multitask.tasks.mrpc:MRPC",
+    "simcse": "multitask.tasks.simcse:SimCSE",
+    "nli": "multitask.tasks.nli:NLI",
+    "ranking": "multitask.tasks.ranking:Ranking",
+    "masked_lm": "multitask.tasks.masked_lm:MaskedLM",
 }
 
 

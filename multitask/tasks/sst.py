@@ -11,13 +11,16 @@ from multitask.tasks.generic import ClassificationTask
 
 
 class SST(ClassificationTask):
-    """Accuracy over five ordered levels, and the share that is at most one level off."""
+    """Accuracy over five ordered levels, and the share that is at most one level off.
+
+    The loss "ordinal" makes use of the order.
+    """
 
     parse_label = staticmethod(integer_label(0, 4))
     prediction_values = "class"
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
-        return outputs.argmax(dim=-1).tolist()
+        return self.class_numbers(outputs)
 
     def score(self, predictions: Sequence[int], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]

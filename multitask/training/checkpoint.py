@@ -3,6 +3,7 @@
 safetensors and JSON only; nothing in a checkpoint can run code.
 """
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,21 +12,66 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minbert import InputError, Tokenizer, atomic_write, read_tensors, write_tensors
+from minbert import (
+    InputError,
+    Tokenizer,
+    adapter_names,
+    atomic_write,
+    merge_lora,
+    read_tensors,
+    remove_lora,
+    save_lora,
+    write_modules,
+    write_tensors,
+)
 from multitask.model import MultitaskModel
+from multitask.training.distributed import Ranks
 
 STATE_FOLDER = "training_state"
+ADAPTER_FOLDER = "adapter"
+DEFAULT_ADAPTER = "default"
 
 
 def save_model(
-    folder: Path, model: MultitaskModel, tokenizer: Tokenizer, tasks: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Writes encoder, tokenizer and heads; `tasks` is what heads.json says of each task."""
-    model.encoder.save_pretrained(folder)
+    folder: Path,
+    model: MultitaskModel,
+    tokenizer: Tokenizer,
+    tasks: Mapping[str, Mapping[str, Any]],
+    base: str | None = None,
+) -> float | None:
+    """Writes encoder, tokenizer and heads; `tasks` is what heads.json says of each task.
+
+    The root is what runs: with one LoRA adapter it is merged into the encoder, and `adapter/` holds it too;
+    with one for each task the root is the base, and the adapters are `adapter/TASK/`. `base` names the
+    weights that they adapt. -> the largest change of an output by the merge; None where nothing was merged.
+    """
+    names = adapter_names(model.encoder)
+    encoder, change = model.encoder, None
+    if names:
+        encoder = copy.deepcopy(encoder).eval()
+        for name in names:
+            path = folder / ADAPTER_FOLDER if names == (DEFAULT_ADAPTER,) else folder / ADAPTER_FOLDER / name
+            save_lora(encoder, path, name, base)
+        if names == (DEFAULT_ADAPTER,):
+            change = merge_lora(encoder)
+        else:
+            remove_lora(encoder)
+    encoder.save_pretrained(folder)
     tokenizer.save(folder)
     write_tensors(model.heads.state_dict(), folder / "heads.safetensors")
     with atomic_write(folder / "heads.json") as file:
         file.write(json.dumps({"tasks": tasks}, indent=2) + "\n")
+    _write_sentence_pooling(folder, model)
+    return change
+
+
+def _write_sentence_pooling(folder: Path, model: MultitaskModel) -> None:
+    """Says how sentences are pooled, where a task of the run trains sentence vectors as such."""
+    for task in model.tasks.values():
+        pooling = getattr(task, "sentence_pooling", None)
+        if pooling is not None:
+            write_modules(folder, model.encoder.config.hidden_size, *pooling)
+            return
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
@@ -37,6 +83,11 @@ def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
         return json.loads(path.read_text(encoding="utf-8"))["tasks"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
         raise InputError(f"{path} is damaged; take another checkpoint of the run") from None
+
+
+def task_adapters(folder: Path) -> tuple[str, ...]:
+    """The tasks for which a checkpoint holds an adapter each; none where its one adapter is merged."""
+    return tuple(sorted(path.parent.name for path in (folder / ADAPTER_FOLDER).glob("*/adapter_config.json")))
 
 
 def load_head(folder: Path, name: str, head: nn.Module) -> None:
@@ -111,14 +162,27 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 class RandomState:
-    """The generators of torch as a part of the training state: dropout goes on where it stopped."""
+    """The generators of torch as a part of the training state: dropout goes on where it stopped.
+
+    Each process of a run has its own.
+    """
+
+    def __init__(self, ranks: Ranks | None = None):
+        self.ranks = ranks or Ranks()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
+        own = {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
+        return {"ranks": self.ranks.collect(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        torch.set_rng_state(state["cpu"])
-        for index, generator in state["cuda"].items():
+        states = state["ranks"]
+        if len(states) != self.ranks.count:
+            raise InputError(
+                f"the run was trained by {len(states)} processes, this is {self.ranks.count}; resume it with "
+                f"as many"
+            )
+        torch.set_rng_state(states[self.ranks.rank]["cpu"])
+        for index, generator in states[self.ranks.rank]["cuda"].items():
             torch.cuda.set_rng_state(generator, index)
 
     def _cuda(self) -> Iterator[Tensor]:

@@ -1,17 +1,159 @@
-"""Which parts of the encoder stay as they are."""
+"""Freezing: which tensors stay as they are, by the names of policies; frozen modules drop nothing."""
+
+import re
+from collections.abc import Iterable, Iterator
 
 from torch import nn
+from torch.nn import Parameter
 
-from minbert import InputError
+from minbert import InputError, did_you_mean
+
+POLICIES = ("none", "all", "backbone", "embeddings", "pooler", "first", "last", "layers", "head")
+FORMS = "none, backbone, embeddings, pooler, first:K, last:K, layers:0-2+5 or head:TASK"
 
 
-def freeze(encoder: nn.Module, policy: str) -> None:
-    """Freezes by name: `none`, or `backbone` for the whole encoder, which then runs without dropout.
+def is_added(name: str) -> bool:
+    """Whether a tensor of the encoder is added to what BERT has: LoRA, projected attention, head layers."""
+    return name.startswith("encoder.") and (".adapters." in name or ".head_layers." in name)
 
-    Raises InputError for another name.
+
+def freeze(model: nn.Module, policy: str) -> list[str]:
+    """Freezes tensors of a MultitaskModel by name -> what a user should know of it.
+
+    `policy` is one of these, or several with commas between; what is frozen already stays so:
+
+    | none        | nothing                                                                  |
+    | backbone    | the whole encoder                                                        |
+    | embeddings  | words, positions, token types and their norm                             |
+    | first:K     | the lowest K layers, without the embeddings                              |
+    | last:K      | the highest K layers, without the pooler                                 |
+    | layers:0-2+5| layers by numbers and ranges from 0                                      |
+    | pooler      | the pooler                                                               |
+    | head:TASK   | a task's head                                                            |
+
+    What is added to an encoder, see `is_added`, is not touched: it is there to be trained.
+    Raises InputError, before it freezes anything, for `all`, another policy, and parts that do not exist.
     """
-    if policy not in ("none", "backbone"):
-        raise InputError(f"freeze is {policy!r}; choose none or backbone")
-    frozen = policy == "backbone"
-    for parameter in encoder.parameters():
-        parameter.requires_grad_(not frozen)
+    parts = [part.strip() for part in policy.split(",")]
+    if len(parts) > 1 and "none" in parts:
+        raise InputError(f"freeze is {policy!r}; none goes with nothing else")
+    chosen: dict[str, Parameter] = {}
+    for part in parts:
+        chosen |= _chosen(model, part)
+    for parameter in chosen.values():
+        parameter.requires_grad_(False)
+    return [*_drift_notes(model, parts), *_fresh_notes(model, policy, chosen)]
+
+
+def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
+    """The tensors that one policy freezes, by name."""
+    kind, colon, argument = part.partition(":")
+    kind, argument = kind.strip(), argument.strip()
+    takes_argument = kind in ("first", "last", "layers", "head")
+    if kind == "all":
+        raise InputError("freeze all leaves nothing to train; freeze backbone trains the heads")
+    if kind not in POLICIES or takes_argument != bool(colon):
+        hint = did_you_mean(kind, POLICIES) if kind not in POLICIES else ""
+        raise InputError(f"freeze {part!r} is no policy; choose from {FORMS}{hint}")
+    if kind == "none":
+        return {}
+    if kind == "head":
+        if argument not in model.heads:
+            raise InputError(
+                f"freeze {part!r} names no head of the model; it has {', '.join(model.heads)}"
+                f"{did_you_mean(argument, model.heads)}"
+            )
+        prefixes = (f"heads.{argument}.",)
+    elif takes_argument:
+        numbers = _layer_numbers(part, kind, argument, len(model.encoder.encoder.layers))
+        prefixes = tuple(f"encoder.encoder.layers.{number}." for number in numbers)
+    elif kind == "pooler" and model.encoder.pooler is None:
+        raise InputError("freeze pooler: these weights hold no pooler; leave it out")
+    else:
+        prefixes = ("encoder.",) if kind == "backbone" else (f"encoder.{kind}.",)
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if name.startswith(prefixes) and not is_added(name)
+    }
+
+
+def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]:
+    """The layers of `count`, from 0, that first:K, last:K or layers:0-2+5 means."""
+    numbers: list[int] = []
+    if kind == "layers":
+        for low, high in _ranges(argument):
+            numbers += range(low, min(high, count) + 1) or [-1]  # [-1]: it runs backwards
+    elif re.fullmatch("[0-9]+", argument):
+        size = min(int(argument), count + 1)
+        numbers = list(range(size) if kind == "first" else range(count - size, count))
+    if not numbers or min(numbers) < 0 or max(numbers) >= count:
+        form = "numbers and ranges of these, as layers:0-2+5" if kind == "layers" else f"K from 1 to {count}"
+        raise InputError(
+            f"freeze {part!r}: the model has {count} layers, numbered 0 to {count - 1}; give {form}"
+        )
+    return numbers
+
+
+def _ranges(argument: str) -> Iterator[tuple[int, int]]:
+    """`0-2+5` -> (0, 2), (5, 5). A part that is no range is given as (-1, -1)."""
+    for text in argument.split("+"):
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", text)
+        yield (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
+
+
+def _drift_notes(model: nn.Module, parts: list[str]) -> Iterator[str]:
+    """A warning for each frozen head over features that go on changing."""
+    for task in dict.fromkeys(part.partition(":")[2].strip() for part in parts if part.startswith("head")):
+        if any(True for _ in model.heads[task].parameters()) and _features_change(model, task):
+            yield (
+                f"freeze head:{task}: the encoder below goes on training, so the head's features drift away "
+                f"from it and {task} may get worse; to keep {task} as it is, freeze backbone,head:{task}"
+            )
+
+
+def _features_change(model: nn.Module, task: str) -> bool:
+    """Whether something in the encoder is trained that this task's head sees: no other task's adapter."""
+    unused = model.unused_parameters()
+    for name, parameter in model.named_parameters():
+        owner = name.partition(".adapters.")[2].partition(".")[0]
+        theirs = owner in model.heads and owner != task
+        if name.startswith("encoder.") and parameter.requires_grad and name not in unused and not theirs:
+            return True
+    return False
+
+
+def _fresh_notes(model: nn.Module, policy: str, frozen: Iterable[str]) -> Iterator[str]:
+    """A warning where tensors of the encoder are frozen that no pretrained weights hold."""
+    report = model.encoder.load_report
+    random = None if report is None else {f"encoder.{name}" for name in (*report.fresh, *report.missing)}
+    modules: dict[str, None] = {}  # a layer or the pooler, not each of its tensors
+    for name in frozen:
+        if name.startswith("encoder.") and (random is None or name in random):
+            words = name.split(".")[1:]
+            modules[".".join(words[:3] if words[1] == "layers" else words[:1])] = None
+    if modules:
+        yield (
+            f"freeze {policy}: no pretrained weights hold {', '.join(modules)}; what is frozen of that stays "
+            f"as random as it is: freeze less"
+        )
+
+
+def set_modes(model: nn.Module) -> None:
+    """Puts frozen modules of a MultitaskModel into evaluation mode, where nothing is dropped.
+
+    These are the whole encoder, its embeddings, each layer, the pooler, and each head, where all their
+    parameters are frozen. A module without parameters stays in the mode that it is in, and so does a layer
+    with trained adapters.
+    """
+    encoder = model.encoder
+    modules = [encoder, encoder.embeddings, *encoder.encoder.layers, encoder.pooler, *model.heads.values()]
+    for module in modules:
+        if module is not None and _is_frozen(module):
+            module.eval()
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether there are parameters and all are frozen."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)

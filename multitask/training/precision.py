@@ -13,8 +13,8 @@ from minbert import InputError
 class Precision:
     """fp32, bf16 or fp16 (with loss scaling). Master weights stay fp32 in each.
 
-    `schedule` maps the number of real steps to a factor on each group's `initial_lr`. A step that the scaler
-    skips, because an fp16 gradient overflowed, does not count.
+    `schedule` maps the number of real steps to a factor on each group's `initial_lr`. A step that is skipped,
+    by the scaler because an fp16 gradient overflowed or by `skip`, changes no weight and does not count.
     """
 
     def __init__(self, name: str, device: torch.device, schedule: Callable[[int], float] = lambda step: 1.0):
@@ -24,6 +24,7 @@ class Precision:
         self.steps = 0
         self.skipped = 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
+        self._skips_next = False
 
     def autocast(self) -> AbstractContextManager:
         """The context that the encoder's forward runs in."""
@@ -35,17 +36,28 @@ class Precision:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.schedule(self.steps)
 
+    def skip(self) -> None:
+        """Makes the coming `step` drop its gradients: one of them is not finite, and no scaler looks."""
+        self._skips_next = True
+
     def step(self, optimizer: Optimizer) -> None:
         """One optimizer step at the scheduled rates; then the gradients are dropped."""
         self.set_rates(optimizer)
-        scale = self.scaler.get_scale()
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        if self.scaler.get_scale() < scale:
+        if self._skips_next or not self._update(optimizer):
             self.skipped += 1
         else:
             self.steps += 1
+        self._skips_next = False
         optimizer.zero_grad(set_to_none=True)
+
+    def _update(self, optimizer: Optimizer) -> bool:
+        """Lets the optimizer step; False where the scaler kept it from that, and then lowered the scale."""
+        if not has_gradients(optimizer):  # the scaler refuses a step without any; it has nothing to skip
+            return True
+        scale = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale() >= scale
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "skipped": self.skipped, "scaler": self.scaler.state_dict()}
@@ -56,8 +68,19 @@ class Precision:
         self.scaler.load_state_dict(state["scaler"])
 
 
+def has_gradients(optimizer: Optimizer) -> bool:
+    """Whether any of the optimizer's tensors has one."""
+    return any(
+        parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]
+    )
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
-    """What `auto` means: fp32 on the CPU, bf16 on CUDA cards that have it, else fp16. fp16 needs CUDA."""
+    """What `auto` means: fp32 on the CPU, bf16 on CUDA cards that have it, else fp16.
+
+    fp16 needs CUDA: torch computes it on the CPU as well, as the tests of the scaler do, but slower than fp32
+    and with no memory saved that bf16 would not save without a scale.
+    """
     if name == "auto":
         if device.type != "cuda":
             return "fp32"

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from minbert import InputError
 from multitask.training.plan import Piece, Plan, Step
 
+BEST = "best"  # the checkpoint that is the run's result
 LOG_EVERY = 10  # steps between looks at the losses, each of which waits for the device
 
 Scores = dict[str, dict[str, float]]
@@ -21,15 +22,16 @@ Scores = dict[str, dict[str, float]]
 class Progress:
     """`report` and `after_step` for the loop.
 
-    evaluate() -> scores by task; select(scores) -> what decides the best, or None without one;
-    save("best" or "last"); log(kind, step, **values).
+    evaluate() -> scores by task; select[checkpoint](scores) -> what decides whether that checkpoint, as
+    "best", is the best, or None without such a score; save("best" or "last"); log(kind, step, **values);
+    skipped() -> steps skipped so far.
     """
 
     def __init__(
         self,
         plan: Plan,
         evaluate: Callable[[], Scores],
-        select: Callable[[Scores], float | None],
+        select: Mapping[str, Callable[[Scores], float | None]],
         save: Callable[[str], None],
         log: Callable[..., None],
         rate: Callable[[], float],
@@ -37,18 +39,20 @@ class Progress:
         save_every: int | None = None,
         patience: int | None = None,
         quiet: bool = False,
+        skipped: Callable[[], int] = lambda: 0,
     ):
         self.plan = plan
         self.evaluate = evaluate
-        self.select = select
+        self.select = dict(select)
         self.save = save
         self.log = log
         self.rate = rate
         self.evaluate_every = evaluate_every
         self.save_every = save_every
         self.patience = patience
-        self.best: float | None = None
-        self.best_step = 0
+        self.skipped = skipped
+        self.best: dict[str, float | None] = {}  # by checkpoint
+        self.best_steps: dict[str, int] = {}
         self.evaluations_without_better = 0
         self.evaluated_step = 0
         self.seconds = 0.0
@@ -107,7 +111,10 @@ class Progress:
             steps[number] = steps.get(number, 0.0) + value
         self._losses.clear()
         means = {task: sum(steps.values()) / len(steps) for task, steps in by_task.items()}
-        self.log("train", step.number, epoch=step.epoch, loss=means, rate=self.rate(), seconds=self.elapsed())
+        values = dict(epoch=step.epoch, loss=means, rate=self.rate(), seconds=self.elapsed())
+        if self.skipped():
+            values["skipped"] = self.skipped()
+        self.log("train", step.number, **values)
         if means:
             task, loss = next(reversed(means.items()))
             self._bar.set_postfix_str(f"epoch {step.epoch}, {task} loss {loss:.3f}")
@@ -119,18 +126,30 @@ class Progress:
             scores = self.evaluate()
         finally:
             self._evaluating = False
-        value = self.select(scores)
-        if value is not None and math.isnan(value):
-            value = -math.inf  # a correlation of constant predictions
-        better = value is None or self.best is None or value > self.best
-        if better:
-            self.save("best")
-            self.best, self.best_step = value, step
-        self.evaluations_without_better = 0 if better else self.evaluations_without_better + 1
+        for name, select in self.select.items():
+            self._keep_if_better(name, select(scores), step)
+        waited = self.evaluations_without_better + 1
+        self.evaluations_without_better = 0 if self.best_steps[BEST] == step else waited
         if self.patience and self.evaluations_without_better >= self.patience:
             self.plan.stop()
         self.log("evaluation", step, epoch=epoch, scores=scores, seconds=self.elapsed())
         self.evaluated_step = step
+
+    def _keep_if_better(self, name: str, value: float | None, step: int) -> None:
+        """Saves the checkpoint where its value is the best so far, of equal ones the earliest."""
+        if value is not None and math.isnan(value):
+            value = -math.inf  # a correlation of constant predictions
+        if value is None and name != BEST:
+            return
+        best = self.best.get(name)
+        if value is None or best is None or value > best:
+            self.save(name)
+            self.best[name], self.best_steps[name] = value, step
+
+    @property
+    def best_step(self) -> int:
+        """The step of the best checkpoint; 0 before the first evaluation."""
+        return self.best_steps.get(BEST, 0)
 
     def elapsed(self) -> float:
         """Seconds of this run, those before an interruption included."""
@@ -166,8 +185,11 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best": self.best if self.best is None or math.isfinite(self.best) else None,
-            "best_step": self.best_step,
+            "best": {
+                name: value if value is None or math.isfinite(value) else None
+                for name, value in self.best.items()
+            },
+            "best_steps": self.best_steps,
             "evaluations_without_better": self.evaluations_without_better,
             "evaluated_step": self.evaluated_step,
             "seconds": self.elapsed(),
@@ -175,8 +197,8 @@ class Progress:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_step = state["best_step"]
-        self.best = -math.inf if state["best"] is None and self.best_step else state["best"]
+        self.best_steps = dict(state["best_steps"])
+        self.best = {name: -math.inf if value is None else value for name, value in state["best"].items()}
         self.evaluations_without_better = state["evaluations_without_better"]
         self.evaluated_step = state["evaluated_step"]
         self.seconds = state["seconds"]

@@ -8,6 +8,8 @@ import torch
 from minbert import TokenSequence, cut_by_tokens, sorted_batches
 from multitask.data.collate import (
     BUCKET_BATCHES,
+    Chunks,
+    TaskBatch,
     TokenizedExample,
     pack_sides,
     shuffled_batches,
@@ -112,3 +114,16 @@ def test_first_sides_are_packed_before_second_ones():
 def test_an_example_is_as_long_as_its_sides_together():
     sides = (TokenSequence([1, 2, 3], [0, 0, 0]), TokenSequence([4, 5], [0, 0]))
     assert TokenizedExample(Example("a", ("x", "y"), 1, 2), sides).length == 5
+
+
+def test_chunks_hold_the_targets_and_ids_of_all_parts():
+    def part(*targets):
+        batch = pack_sides([(TokenSequence([1, 2], [0, 0]),) for _ in targets])
+        return TaskBatch(batch, torch.tensor(targets), tuple(f"id{target}" for target in targets))
+
+    chunks = Chunks((part(1, 2), part(3)))
+    assert chunks.targets.tolist() == [1, 2, 3]
+    assert chunks.example_ids == ("id1", "id2", "id3")
+    moved = chunks.to(torch.device("meta"))
+    assert [len(entry.inputs) for entry in moved.parts] == [2, 1]
+    assert moved.targets.device.type == moved.parts[1].inputs.token_ids.device.type == "meta"

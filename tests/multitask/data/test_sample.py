@@ -29,6 +29,10 @@ PARSERS = {
     "quora": integer_label(0, 1),
     "sts": number_label(0, 5),
 }
+OTHER_FILES = {  # see test_sample_tasks.py
+    *("conll2003/eng.train", "conll2003/eng.testa", "conll2003/eng.testb"),
+    *("agnews/train.csv", "agnews/test.csv", "nli/nli_for_simcse.csv", "mlm/sentences.txt"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,9 @@ def words_of(rows) -> set[str]:
 
 def test_same_seed_same_bytes(folder, tmp_path):
     write_sample(tmp_path)
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == sorted(f"{n}-{s}.csv" for n in SIZES for s in ("train", "dev", "test", "test-student"))
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    course = {f"{n}-{s}.csv" for n in SIZES for s in ("train", "dev", "test", "test-student")}
+    assert set(names) == course | OTHER_FILES and len(names) == len(course | OTHER_FILES)
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 

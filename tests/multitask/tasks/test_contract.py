@@ -1,4 +1,4 @@
-"""What every kind of task in the registry has to do; a new kind is tested by standing there."""
+"""What every kind of task has to do, of texts, scored at all or trained only; the registry names them."""
 
 import math
 
@@ -11,6 +11,12 @@ from multitask.tasks.base import ScoredTask, TextTask
 from multitask.tasks.registry import KINDS, find_kind
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+every_scored_kind = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if issubclass(find_kind(kind), ScoredTask)]
+)
+every_text_kind = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if issubclass(find_kind(kind), TextTask)]
+)
 
 
 def batches_of(task, tokenizer, folder, split="train"):
@@ -21,14 +27,16 @@ def batches_of(task, tokenizer, folder, split="train"):
 @every_kind
 def test_from_file_to_loss(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
-    examples, tokenized = batches_of(task, tiny_tokenizer, folder)
-    assert len(examples.rows) == 6 and examples.rejects == () and examples.labelled
-    batch = task.collate(tokenized)
-    assert batch.example_ids == tuple(f"train{i}" for i in range(6))
-    assert batch.targets.shape[0] == 6
+    examples = task.load(folder, "train")
+    assert len(examples.rows) == 6 and examples.rejects == ()
+    assert examples.labelled or not isinstance(task, ScoredTask)
+    assert all(isinstance(note, str) for note in task.prepare_training(examples.rows))
+    batch = task.collate(task.tokenize(tiny_tokenizer, examples.rows))
+    assert batch.example_ids == tuple(row.id for row in examples.rows)
     model = on_tiny(task)
     outputs = model(kind, batch.inputs)
-    assert outputs.shape[0] == 6 and outputs.dtype == torch.float32 and outputs.isfinite().all()
+    assert outputs.shape[0] == batch.targets.shape[0] and outputs.dtype == torch.float32
+    assert outputs.isfinite().all() and (outputs.shape[0] == 6 or not isinstance(task, TextTask))
     loss = task.loss(outputs, batch.targets)
     assert loss.shape == () and loss.isfinite()
     loss.backward()
@@ -38,6 +46,21 @@ def test_from_file_to_loss(kind, build, on_tiny, tiny_tokenizer):
 
 
 @every_kind
+def test_divergence_of_two_outputs(kind, build, on_tiny, tiny_tokenizer):
+    """What SMART and R-Drop make small: zero between equals, and both sides can carry gradients."""
+    task, folder = build(kind)
+    _, tokenized = batches_of(task, tiny_tokenizer, folder)
+    model, inputs = on_tiny(task), task.collate(tokenized).inputs
+    p = model(kind, inputs)
+    q = (p.detach() + torch.linspace(-0.1, 0.1, p.numel()).view_as(p)).requires_grad_()
+    assert task.divergence(p, p.clone()) == 0
+    divergence = task.divergence(p, q)
+    divergence.backward()
+    assert divergence.shape == () and 0 < divergence.item() < 1
+    assert q.grad.abs().sum() > 0 and model.encoder.embeddings.word.weight.grad.abs().sum() > 0
+
+
+@every_text_kind
 def test_a_batchs_loss_is_the_mean_over_its_examples(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
     _, tokenized = batches_of(task, tiny_tokenizer, folder)
@@ -48,7 +71,7 @@ def test_a_batchs_loss_is_the_mean_over_its_examples(kind, build, on_tiny, tiny_
     torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-6, rtol=1e-5)
 
 
-@every_kind
+@every_text_kind
 def test_outputs_do_not_depend_on_the_batch(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
     _, tokenized = batches_of(task, tiny_tokenizer, folder)
@@ -61,8 +84,8 @@ def test_outputs_do_not_depend_on_the_batch(kind, build, on_tiny, tiny_tokenizer
     torch.testing.assert_close(backwards.flip(0), six, atol=1e-5, rtol=1e-5)
 
 
-@every_kind
-def test_from_outputs_to_a_valid_file_and_scores(kind, build, on_tiny, tiny_tokenizer, tmp_path):
+@every_scored_kind
+def test_from_outputs_to_scores(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
     examples, tokenized = batches_of(task, tiny_tokenizer, folder, "dev")
     batch = task.collate(tokenized)
@@ -73,6 +96,15 @@ def test_from_outputs_to_a_valid_file_and_scores(kind, build, on_tiny, tiny_toke
     assert math.isfinite(scores[task.primary_metric]) and all(type(v) is float for v in scores.values())
     perfect = task.score([row.label for row in examples.rows], examples.rows)
     assert perfect[task.primary_metric] == pytest.approx(1)
+
+
+@every_text_kind
+def test_from_outputs_to_a_valid_file(kind, build, on_tiny, tiny_tokenizer, tmp_path):
+    task, folder = build(kind)
+    examples, tokenized = batches_of(task, tiny_tokenizer, folder, "dev")
+    batch = task.collate(tokenized)
+    with torch.no_grad():
+        predictions = task.decode(on_tiny(task)(kind, batch.inputs), batch.inputs)
     ids = [row.id for row in examples.rows]
     for dialect in ("code", "handout"):
         path = prediction_path(tmp_path / "out", task.format, "dev", dialect)
@@ -82,7 +114,7 @@ def test_from_outputs_to_a_valid_file_and_scores(kind, build, on_tiny, tiny_toke
     assert validate_file(path, ids, task.format) == []
 
 
-@every_kind
+@every_scored_kind
 def test_an_unlabelled_split_is_predicted_too(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
     examples, tokenized = batches_of(task, tiny_tokenizer, folder, "test")
@@ -104,13 +136,22 @@ def test_wrong_targets_are_refused_never_broadcast(kind, build, on_tiny, tiny_to
 
 @every_kind
 def test_every_loss_of_a_kind(kind, build, on_tiny, tiny_tokenizer):
-    cosine = "cosine_mse"
     for loss in find_kind(kind).losses:
-        task, folder = build(kind, loss=loss, **({"head": "mlp"} if loss not in (cosine, "pearson") else {}))
+        values = {"head": "mlp"} if loss == "mse" else {}
+        if loss == "ordinal":
+            if find_kind(kind).__name__ != "SST":
+                continue
+            values = {"labels": ["0", "1", "2", "3", "4"]}
+        task, folder = build(kind, loss=loss, **values)
         _, tokenized = batches_of(task, tiny_tokenizer, folder)
-        assert on_tiny(task).loss(kind, task.collate(tokenized)).isfinite()
-    with pytest.raises(InputError, match=rf"{kind}.loss is 'focal'; choose from {', '.join(task.losses)}"):
-        build(kind, loss="focal")
+        model, batch = on_tiny(task), task.collate(tokenized)
+        assert model.loss(kind, batch).isfinite()
+        outputs = model(kind, batch.inputs)
+        assert task.divergence(outputs, outputs.clone()) == 0
+        if isinstance(task, ScoredTask):
+            assert len(task.decode(outputs, batch.inputs)) == 6
+    with pytest.raises(InputError, match=rf"{kind}.loss is 'hinge'; choose from {', '.join(task.losses)}"):
+        build(kind, loss="hinge")
 
 
 @every_kind
@@ -129,5 +170,5 @@ def test_missing_splits_and_files_are_named(kind, build):
 def test_every_kind_says_what_it_is(kind):
     """`multitask tasks` prints the first line of the docstring."""
     found = find_kind(kind)
-    assert issubclass(found, ScoredTask) and found.__doc__
-    assert not issubclass(found, TextTask) or found.losses
+    assert found.__doc__ and found.losses
+    assert not issubclass(found, ScoredTask) or found.primary_metric

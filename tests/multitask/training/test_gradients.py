@@ -1,13 +1,10 @@
-"""Gradients: clipped by the norm over all parameters, and equal to the large batch's under accumulation."""
+"""Gradients: summed, unscaled, clipped in that order, equal to the large batch's under accumulation."""
 
 import pytest
 import torch
 
-from minbert import AdamW, BertModel, Tokenizer
-from multitask.data.readers import Example
-from multitask.model import MultitaskModel
-from multitask.run import make_tasks
-from multitask.task_config import task_config
+from minbert import AdamW
+from multitask.training.gradient_check import GradientCheck
 from multitask.training.gradients import Gradients
 from multitask.training.methods import Plain
 from multitask.training.plan import Plan, TaskData
@@ -36,27 +33,10 @@ def test_clipping_by_the_formula(clip):
 
 
 @pytest.fixture
-def model(tiny_folder):
-    encoder = BertModel.from_pretrained(tiny_folder).double()
-    configs = {
-        "sst": task_config("sst", {"pooling": "cls", "dropout": 0.0}),
-        "paraphrase": task_config("paraphrase", {"pairs": "bi", "dropout": 0.0}),
-        "sts": task_config("sts", {}),
-    }
-    return MultitaskModel(encoder, make_tasks(configs, encoder.config)).double().eval()
-
-
-def examples_of(model, name, tiny_folder, count):
-    words = "cat dog house river book film good bad great dull".split()
-    labels = {"sst": lambda i: i % 5, "paraphrase": lambda i: i % 2, "sts": lambda i: i * 0.4}
-    rows = []
-    for i in range(count):
-        sides = 1 if name == "sst" else 2
-        texts = tuple(
-            " ".join(words[(i + k + s) % 10] for k in range(1 + (3 * i + s) % 7)) for s in range(sides)
-        )
-        rows.append(Example(str(i), texts, labels[name](i), i + 2))
-    return model.tasks[name].tokenize(Tokenizer.from_pretrained(tiny_folder), rows)
+def model(make_model):
+    return make_model(
+        sst={"pooling": "cls", "dropout": 0.0}, paraphrase={"pairs": "bi", "dropout": 0.0}, sts={}
+    )
 
 
 def accumulated(model, plan):
@@ -73,16 +53,16 @@ def accumulated(model, plan):
 
 @pytest.mark.parametrize("name", ["sst", "paraphrase", "sts"])
 @pytest.mark.parametrize("budget", [None, 24])
-def test_accumulation_gives_the_gradient_of_the_one_large_batch(model, tiny_folder, name, budget):
+def test_accumulation_gives_the_gradient_of_the_one_large_batch(model, make_examples, name, budget):
     """11 examples in batches of 2, 4 batches a step: a last step of 2 batches, and a batch of one."""
-    examples = examples_of(model, name, tiny_folder, 11)
+    examples = make_examples(model, name, 11)
 
     def collate(indices):
         return model.tasks[name].collate([examples[i] for i in indices])
 
     lengths = [example.length for example in examples]
     plans = [
-        Plan({name: TaskData(lengths, made, 2, budget)}, "sequential", 1, seed=3, accumulation=4)
+        Plan({name: TaskData(lengths, made, 2, budget, accumulation=4)}, "sequential", 1, seed=3)
         for made in (list, collate)
     ]
     steps = [[list(piece.batch) for piece in step.pieces] for step in plans[0]]
@@ -94,3 +74,72 @@ def test_accumulation_gives_the_gradient_of_the_one_large_batch(model, tiny_fold
         assert found.keys() == wanted.keys()
         for key in found:
             torch.testing.assert_close(found[key], wanted[key], atol=1e-10, rtol=0)
+
+
+class Recorded(GradientCheck):
+    """A check that notes what it is handed, and the gradient of `parameter` then."""
+
+    def __init__(self, parameter, events):
+        super().__init__(lambda task: {}, events.append)
+        self.parameter, self.events = parameter, events
+
+    def __call__(self, tasks):
+        self.events.append(("check", list(tasks), self.parameter.grad.item()))
+
+
+def test_what_is_done_in_which_order():
+    """Summed over the processes while scaled, unscaled, checked, then clipped."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = AdamW([parameter], lr=1.0)
+    precision = Precision("fp32", CPU)
+    precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    events = []
+
+    def reduce(parameters):
+        events.append(("reduce", [p.grad.item() for p in parameters]))
+        parameters[0].grad *= 2
+
+    gradients = Gradients([parameter], precision, optimizer, 1.0, reduce, Recorded(parameter, events))
+    gradients.backward((parameter * 3.0).sum(), "sst")
+    gradients.backward((parameter * 1.0).sum(), "sts")
+    gradients.backward((parameter * 1.0).sum(), "sst")
+    gradients.finish()
+    assert events == [("reduce", [40.0]), ("check", ["sst", "sts"], 10.0)]
+    assert parameter.grad.item() == pytest.approx(1.0)
+    parameter.grad = None
+    precision.scaler = torch.amp.GradScaler("cpu", enabled=False)
+    gradients.backward(parameter.sum(), "sts")
+    gradients.finish()
+    assert events[-1] == ("check", ["sts"], 2.0), "the tasks of this step only"
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_loss_that_nothing_trained_decides_is_a_step_without_gradients(scaled):
+    """A cosine head, which has no tensors, over a frozen encoder."""
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = AdamW([{"params": [parameter], "lr": 1.0, "initial_lr": 1.0}])
+    precision = Precision("fp32", CPU)
+    precision.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    gradients = Gradients([parameter], precision, optimizer, clip=1.0)
+    for factor in (None, 1.0, None):
+        loss = torch.ones(()) if factor is None else (parameter * factor).sum()
+        gradients.backward(loss, "sts")
+        gradients.finish()
+        precision.step(optimizer)
+    assert (precision.steps, precision.skipped) == (3, 0)
+    assert parameter.item() < 1.0
+
+
+def test_the_state_is_that_of_the_check():
+    check = GradientCheck(lambda task: {}, print)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    gradients = gradients_over([parameter], 0.0)
+    assert gradients.state_dict() == {}
+    gradients.load_state_dict({})
+    gradients.check = check
+    gradients.backward(parameter.sum(), "sst")
+    gradients.finish()
+    resumed = gradients_over([parameter], 0.0)
+    resumed.check = GradientCheck(lambda task: {}, print)
+    resumed.load_state_dict(gradients.state_dict())
+    assert resumed.check.checked == {"sst"}

@@ -92,6 +92,6 @@ def test_plain_weighs_what_it_sends_back_and_reports_the_loss_itself():
             return self.weight * batch
 
     model = Model()
-    loss = Plain()(model, Piece("a", 3.0, 0.25), lambda loss: loss.backward())
+    loss = Plain()(model, Piece("a", 3.0, 0.25), lambda loss, task: loss.backward())
     assert loss.item() == 6.0 and not loss.requires_grad
     assert model.weight.grad.item() == 0.75

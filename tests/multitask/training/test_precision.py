@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from minbert import AdamW, InputError, schedule_factor
-from multitask import train
 from multitask.training.gradients import Gradients
+from multitask.training.loop import train_loop
+from multitask.training.methods import Plain
+from multitask.training.plan import Piece, Step
 from multitask.training.precision import Precision, resolve_precision
 
 CPU = torch.device("cpu")
@@ -79,7 +81,7 @@ def test_a_skipped_step_changes_nothing_and_the_schedule_waits():
     precision, gradients = scaled(optimizer, lambda step: asked.append(step) or 1.0)
     for value, taken in ((1.0, True), (math.inf, False), (1.0, True), (math.nan, False), (1.0, True)):
         before = parameter.detach().clone()
-        gradients.backward((parameter * value).sum())
+        gradients.backward((parameter * value).sum(), "sst")
         gradients.finish()
         precision.step(optimizer)
         assert torch.equal(parameter, before) is not taken
@@ -93,7 +95,7 @@ def test_a_scale_that_grows_is_no_skipped_step():
     parameter, optimizer = one_parameter()
     precision, gradients = scaled(optimizer, lambda step: 1.0)
     for _ in range(4):
-        gradients.backward(parameter.sum())
+        gradients.backward(parameter.sum(), "sst")
         gradients.finish()
         precision.step(optimizer)
     assert precision.scaler.get_scale() == 2048.0
@@ -103,7 +105,7 @@ def test_a_scale_that_grows_is_no_skipped_step():
 def test_clipping_sees_unscaled_gradients():
     parameter, optimizer = one_parameter()
     precision, gradients = scaled(optimizer, lambda step: 1.0, clip=1.0, parameters=[parameter])
-    gradients.backward((parameter * torch.tensor([0.3, 0.4])).sum())
+    gradients.backward((parameter * torch.tensor([0.3, 0.4])).sum(), "sst")
     gradients.finish()
     torch.testing.assert_close(parameter.grad, torch.tensor([0.3, 0.4]))  # a norm of 0.5 is below the limit
 
@@ -117,32 +119,111 @@ def test_the_state_goes_on_where_it_stopped():
     assert (second.steps, second.skipped, second.scaler.get_scale()) == (7, 2, 64.0)
 
 
-def test_bf16_trains_on_the_cpu_with_fp32_weights_outputs_and_losses(tiny_config, monkeypatch):
-    from multitask.model import MultitaskModel
-    from multitask.training.methods import Plain
+def test_a_step_can_be_skipped_without_a_scaler():
+    parameter, optimizer = one_parameter()
+    precision = Precision("fp32", CPU)
+    for number in range(3):
+        before = parameter.detach().clone()
+        parameter.grad = torch.full((2,), math.nan if number == 1 else 1.0)
+        if number == 1:
+            precision.skip()
+        precision.step(optimizer)
+        assert torch.equal(parameter, before) is (number == 1)
+        assert parameter.grad is None
+    assert (precision.steps, precision.skipped) == (2, 1)
 
-    seen = []
-    encode, method = MultitaskModel.encode, Plain.__call__
 
-    def watched_encode(model, batch):
-        inner = []
-        hook = model.encoder.encoder.layers[0].feed_forward.output.register_forward_hook(
-            lambda module, inputs, output: inner.append(output.dtype)
-        )
-        output = encode(model, batch)
-        hook.remove()
-        seen.append((*inner, output.packed.dtype))
-        return output
+@pytest.fixture
+def trained(make_model, make_batch):
+    """trained(name, steps, spoil=None) -> a tiny model after some steps in that precision, and what was seen.
 
-    def watched_method(self, model, piece, backward):
-        loss = method(self, model, piece, backward)
+    fp16 and its scaler run on the CPU here, which a user's run refuses. spoil(step, model) comes before each
+    step's gradients are finished.
+    """
+
+    def train_tiny(name, steps, spoil=lambda step, model: None, clip=0.0):
+        model = make_model().float().train()
+        precision = Precision("bf16" if name == "bf16" else "fp32", CPU, lambda step: 1 / (step + 1))
+        if name == "fp16":
+            precision.name = "fp16"
+            precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+        model.autocast = precision.autocast
+        optimizer = AdamW([{"params": list(model.parameters()), "lr": 1e-2, "initial_lr": 1e-2}])
+        gradients = Gradients(list(model.parameters()), precision, optimizer, clip)
+        finish = gradients.finish
+        seen = Seen(model, precision, optimizer)
+
+        def finish_spoilt():
+            spoil(len(seen.rates) + 1, model)
+            finish()
+            seen.norms.append(
+                torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+            )
+
+        gradients.finish = finish_spoilt
+        torch.manual_seed(0)
+        plan = [
+            Step(n, 1, False, iter([Piece("sst", make_batch(model, "sst", 4, start=n), 1.0)]), ("sst",))
+            for n in range(1, steps + 1)
+        ]
+        train_loop(model, plan, Plain(), gradients, precision, optimizer, seen.report, seen.after_step)
+        return seen
+
+    return train_tiny
+
+
+class Seen:
+    """What a loop's steps did: dtypes inside the encoder, losses, rates, and the weights after each step."""
+
+    def __init__(self, model, precision, optimizer):
+        self.model, self.precision, self.optimizer = model, precision, optimizer
+        self.inside, self.losses, self.rates, self.norms = set(), [], [], []
+        self.weights = [self.copy()]
+        layer = model.encoder.encoder.layers[0].feed_forward.output
+        layer.register_forward_hook(lambda module, args, output: self.inside.add(output.dtype))
+
+    def copy(self):
+        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
+
+    def report(self, step, piece, loss):
         assert loss.dtype == torch.float32
-        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        assert all(parameter.dtype == torch.float32 for parameter in self.model.parameters())
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         assert gradients and all(gradient.dtype == torch.float32 for gradient in gradients)
-        return loss
+        self.losses.append(float(loss))
 
-    monkeypatch.setattr(MultitaskModel, "encode", watched_encode)
-    monkeypatch.setattr(Plain, "__call__", watched_method)
-    train(tiny_config(precision="bf16", train={"max_steps": 4}))
-    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    def after_step(self, step):
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        self.weights.append(self.copy())
+
+
+@pytest.mark.parametrize(("name", "inside"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_trains_with_fp32_weights_outputs_gradients_and_losses(name, inside, trained):
+    half, whole = trained(name, 3), trained("fp32", 3)
+    assert (half.inside, whole.inside) == ({inside}, {torch.float32})
+    assert half.losses == pytest.approx(whole.losses, rel=0.1) and half.losses != whole.losses
+    assert (half.precision.steps, half.precision.skipped) == (3, 0)
+    assert not torch.equal(half.weights[0], half.weights[-1])
+
+
+def test_an_overflow_in_fp16_skips_the_step_and_training_goes_on(trained):
+    """The 2nd of 4 steps overflows: the weights stay, the scale halves, the schedule waits."""
+
+    def spoil(step, model):
+        if step == 2:
+            model.encoder.embeddings.word.weight.grad[0, 0] = math.inf
+
+    seen = trained("fp16", 4, spoil)
+    same = [torch.equal(old, new) for old, new in zip(seen.weights, seen.weights[1:], strict=False)]
+    assert same == [False, True, False, False]
+    assert seen.rates == pytest.approx([1e-2, 1e-2 / 2, 1e-2 / 2, 1e-2 / 3])
+    assert (seen.precision.steps, seen.precision.skipped) == (3, 1)
+    assert seen.precision.scaler.get_scale() == 2.0**11
+    assert seen.weights[-1].isfinite().all()
+
+
+def test_fp16_gradients_are_clipped_after_unscaling(trained):
+    free, clipped = trained("fp16", 1), trained("fp16", 1, clip=0.5)
+    assert free.norms[0] > 0.5 and float(clipped.norms[0]) == pytest.approx(0.5, abs=1e-4)
+    loose = trained("fp16", 1, clip=2 * float(free.norms[0]))
+    assert torch.equal(loose.norms[0], free.norms[0]), "a limit above the unscaled norm changes nothing"

@@ -1,0 +1,208 @@
+"""From a configuration to what the training loop is handed: plan, method, gradients, precision, optimizer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from minbert import AdamW, schedule_factor
+from multitask.config import RunConfig
+from multitask.data.collate import Chunks, TokenizedExample
+from multitask.model import MultitaskModel
+from multitask.preparation import Prepared
+from multitask.tasks.base import TrainingTask
+from multitask.training.distributed import Ranks
+from multitask.training.grad_cache import GradCache
+from multitask.training.gradient_check import GradientCheck
+from multitask.training.gradients import Gradients
+from multitask.training.groups import Assignment, assign, parameter_groups
+from multitask.training.methods import Plain, RDrop, Smart
+from multitask.training.plan import Plan, TaskData
+from multitask.training.precision import Precision
+from multitask.training.sampling import Sampling
+from multitask.training.separate_gradients import SeparateGradients, shared_parameters
+from multitask.training.surgery import find_surgery
+from multitask.training.task_rates import TaskRates
+from multitask.training.teacher import MomentumTeacher
+from multitask.training.unfreezing import Unfreezing
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Parts:
+    """What the loop is handed, apart from what reports to the run's folder.
+
+    `others` are further stateful parts by name; those with `after_step` hear of each step once it is done.
+    """
+
+    plan: Plan
+    entries: list[Assignment]
+    optimizer: AdamW
+    method: Plain
+    gradients: Gradients
+    precision: Precision
+    rates: TaskRates | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def stateful(self) -> dict[str, Any]:
+        """Everything whose state belongs to the training state, by name."""
+        return {
+            "plan": self.plan,
+            "gradients": self.gradients,
+            "precision": self.precision,
+            "optimizer": self.optimizer,
+            **self.others,
+        }
+
+
+def assemble(
+    config: RunConfig,
+    prepared: Prepared,
+    device: torch.device,
+    ranks: Ranks,
+    say: Say,
+) -> Parts:
+    """Raises InputError where there is nothing to train."""
+    optim, model = config.optim, prepared.model
+    ranks.share([*model.parameters(), *model.buffers()])
+    unfreezing, later = start_unfreezing(config, model, say)
+    entries = assignments(config, model, later)
+    optimizer = AdamW(parameter_groups(entries), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
+    plan = make_plan(config, model, prepared.train, ranks)
+    warmup = round(optim.warmup * plan.total_steps)
+    schedule = partial(schedule_factor, optim.schedule, total=plan.total_steps, warmup=warmup)
+    precision = Precision(config.precision, device, schedule)
+    model.autocast = precision.autocast
+    model.gather = ranks.gather
+    others: dict[str, Any] = {}
+    if unfreezing:
+        others["unfreezing"] = unfreezing
+    if config.smart.bregman:
+        others["teacher"] = MomentumTeacher(model, config.smart.momentum, lambda: precision.steps)
+    check = GradientCheck(partial(used_parameters, model), say)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    gradients = make_gradients(config, model, trained, precision, optimizer, ranks, check)
+    own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
+    rates = TaskRates(optimizer, optim.lr, own) if own else None
+    method = make_method(config, others.get("teacher"))
+    return Parts(plan, entries, optimizer, method, gradients, precision, rates, others)
+
+
+def make_plan(
+    config: RunConfig,
+    model: MultitaskModel,
+    data: Mapping[str, Sequence[TokenizedExample]],
+    ranks: Ranks | None = None,
+) -> Plan:
+    """The steps of a run over its tokenized training examples."""
+    settings, ranks = config.train, ranks or Ranks()
+    sources = {}
+    for name, examples in data.items():
+        task = model.tasks[name]
+        sources[name] = TaskData(
+            [example.length for example in examples],
+            partial(_collate, task, examples),
+            task.config.batch_size or settings.batch_size,
+            settings.batch_tokens,
+            accumulation=task.config.accumulation or settings.accumulation,
+            start_epoch=task.config.start_epoch,
+            uniform=getattr(task, "uniform_batches", False),
+            gathered=task.compares_examples,
+        )
+    sampling = Sampling(config.sampling, config.unequal, config.sampling_cap)
+    share = (ranks.rank, ranks.count)
+    return Plan(sources, sampling, settings.epochs, settings.seed, settings.max_steps, share)
+
+
+def _collate(task: TrainingTask, examples: Sequence[TokenizedExample], indices: Sequence[int]):
+    """One batch, in chunks where the task wants them."""
+    size = task.config.chunk_size
+    if size is None:
+        return task.collate([examples[i] for i in indices])
+    return Chunks(
+        tuple(
+            task.collate([examples[i] for i in indices[start : start + size]])
+            for start in range(0, len(indices), size)
+        )
+    )
+
+
+def make_method(config: RunConfig, teacher: MomentumTeacher | None = None) -> Plain:
+    """What is done with each piece of a step."""
+    if config.smart.weight or config.smart.bregman:
+        return Smart(config.smart, teacher)
+    if config.r_drop:
+        return RDrop(config.r_drop)
+    if any(task.chunk_size is not None for task in config.tasks.values()):
+        return GradCache(Plain())
+    return Plain()
+
+
+def make_gradients(
+    config: RunConfig,
+    model: MultitaskModel,
+    trained: Sequence[torch.nn.Parameter],
+    precision: Precision,
+    optimizer: AdamW,
+    ranks: Ranks,
+    check: GradientCheck,
+) -> Gradients:
+    """One gradient for all tasks, or one a task where they are compared or changed before they are summed."""
+    settings, clip = config.gradients, config.optim.clip
+    if settings.surgery == "none" and settings.conflicts_every is None:
+        return Gradients(trained, precision, optimizer, clip, ranks.reduce, check)
+    return SeparateGradients(
+        trained,
+        precision,
+        optimizer,
+        shared_parameters(model.encoder, list(model.tasks)),
+        find_surgery(settings.surgery, settings.target_decay, config.train.seed),
+        clip,
+        ranks.reduce,
+        ranks.sum,
+        check,
+        settings.conflicts_every,
+    )
+
+
+def start_unfreezing(
+    config: RunConfig, model: MultitaskModel, say: Say = lambda line: None
+) -> tuple[Unfreezing | None, set[str]]:
+    """Freezes the encoder where it is to be unfrozen layer by layer; -> who does that, and what is frozen."""
+    if config.unfreeze is None:
+        return None, set()
+    before = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    unfreezing = Unfreezing(model, config.unfreeze, say)
+    return unfreezing, {
+        name for name, parameter in model.named_parameters() if name in before and not parameter.requires_grad
+    }
+
+
+def assignments(config: RunConfig, model: MultitaskModel, later: set[str] = frozenset()) -> list[Assignment]:
+    """What happens to each tensor of the run's model; `later` names those that are unfrozen on the way."""
+    rates = {name: task.lr for name, task in config.tasks.items()}
+    return assign(model, config.optim, rates, model.unused_parameters(), later)
+
+
+def used_parameters(model: MultitaskModel, task: str) -> dict[str, torch.nn.Parameter]:
+    """The trainable tensors that a task's loss depends on, by name."""
+    unused = model.unused_parameters()
+    pools = model.tasks[task].config.pooling == "pooler"
+    used = {}
+    for name, parameter in model.named_parameters():
+        part, _, rest = name.partition(".")
+        owner = rest.partition(".")[0] if part == "heads" else _adapter_of(name)
+        elsewhere = owner is not None and owner in model.tasks and owner != task
+        reads = name not in unused and (pools or not name.startswith("encoder.pooler."))
+        if parameter.requires_grad and reads and not elsewhere:
+            used[name] = parameter
+    return used
+
+
+def _adapter_of(name: str) -> str | None:
+    """The name of the adapter that a tensor belongs to."""
+    _, adapted, rest = name.partition(".adapters.")
+    return rest.partition(".")[0] if adapted else None

@@ -1,0 +1,107 @@
+"""Entities in sequences of tags: spans from IOB1 and IOB2, and precision, recall and F1 over whole entities.
+
+One rule reads both schemes: an entity of type X begins at B-X, and at an I-X that does not continue an
+entity of type X; it goes on through the I-X that follow. In IOB2 every entity begins with B-; in IOB1 only
+one that stands directly behind another of its type; a model may also predict an I-X on its own. This is how
+CoNLL's own scorer and seqeval's default mode read tags, so the scores are theirs.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from minbert import InputError
+
+
+class Entity(NamedTuple):
+    """Words `start` to before `end` of a sequence, counted from 0."""
+
+    type: str
+    start: int
+    end: int
+
+
+def is_entity_tag(tag: str) -> bool:
+    """Whether a tag is O, B-type or I-type."""
+    return tag == "O" or (len(tag) > 2 and tag[:2] in ("B-", "I-"))
+
+
+def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
+    """The same entities with a B- at the first word of each; valid IOB2 stays as it is.
+
+    Raises InputError for a tag that is not O, B-type or I-type.
+    """
+    converted, before = [], "O"
+    for tag in tags:
+        if not is_entity_tag(tag):
+            raise InputError(f"the tag {tag!r} is not O, B-type or I-type; give entities in IOB1 or IOB2")
+        begins = tag[0] == "I" and before[2:] != tag[2:]
+        converted.append(f"B-{tag[2:]}" if begins else tag)
+        before = tag
+    return tuple(converted)
+
+
+def entity_spans(tags: Sequence[str]) -> list[Entity]:
+    """The entities of a sequence in IOB1 or IOB2, in their order."""
+    spans: list[Entity] = []
+    for position, tag in enumerate(to_iob2(tags)):
+        if tag[0] == "B":
+            spans.append(Entity(tag[2:], position, position + 1))
+        elif tag[0] == "I":
+            spans[-1] = spans[-1]._replace(end=position + 1)
+    return spans
+
+
+def entity_scores(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`precision`, `recall` and `f1` over all entities (micro average); a quotient without cases is 0.
+
+    An entity counts as found where type, first and last word are right. Raises InputError for sequences of
+    unequal length.
+    """
+    predicted, true, found = _count(predictions, labels)
+    return _scores(predicted.total(), true.total(), found.total())
+
+
+def entity_scores_by_type(
+    predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """The same for each type that is predicted or true, with `entities`, the number of true ones."""
+    predicted, true, found = _count(predictions, labels)
+    return {
+        type: _scores(predicted[type], true[type], found[type]) | {"entities": float(true[type])}
+        for type in sorted({*predicted, *true})
+    }
+
+
+def _count(
+    predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Entities of each type: predicted, true, and both."""
+    if len(predictions) != len(labels):
+        raise InputError(f"{len(predictions)} predictions, {len(labels)} labels; give one label a prediction")
+    predicted: Counter[str] = Counter()
+    true: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for number, (ours, theirs) in enumerate(zip(predictions, labels, strict=True)):
+        if len(ours) != len(theirs):
+            raise InputError(
+                f"sequence {number} has {len(ours)} predicted tags and {len(theirs)} true ones; give a tag a "
+                f"word"
+            )
+        one, other = set(entity_spans(ours)), set(entity_spans(theirs))
+        predicted += _types(one)
+        true += _types(other)
+        found += _types(one & other)
+    return predicted, true, found
+
+
+def _types(entities: Iterable[Entity]) -> Counter[str]:
+    return Counter(entity.type for entity in entities)
+
+
+def _scores(predicted: int, true: int, found: int) -> dict[str, float]:
+    return {
+        "precision": found / predicted if predicted else 0.0,
+        "recall": found / true if true else 0.0,
+        "f1": 2 * found / (predicted + true) if predicted + true else 0.0,
+    }

@@ -1,0 +1,129 @@
+"""Masked language modelling (Devlin et al. 2018, section 3.1 and appendix A.1): guess the words left out.
+
+Further pretraining on a task's own text (Gururangan et al. 2020). T tokens, N of them to guess, D hidden
+size, V word pieces.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minbert import Batch, InputError, Tokenizer
+from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
+from multitask.data.readers import Example, Examples, read_lines
+from multitask.objectives.classification import cross_entropy
+from multitask.objectives.divergence import symmetric_kl
+from multitask.task_config import TaskConfig
+from multitask.tasks.base import Encode, TrainingTask, check_loss_options
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], another one; the rest stays
+
+
+class MaskedLMHead(nn.Module):
+    """A dense layer, GELU, layer norm, and a decoder whose weights are the word embeddings, plus a bias."""
+
+    def __init__(self, hidden_size: int, vocab_size: int):
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        nn.init.normal_(self.dense.weight, std=0.02)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, rows: Tensor, word_embeddings: Tensor) -> Tensor:
+        """(N, D), (V, D) -> (N, V)"""
+        return F.linear(self.norm(F.gelu(self.dense(rows))), word_embeddings, self.bias)
+
+
+class MaskedLM(TrainingTask):
+    """Plain text, a line an example; which tokens are hidden is drawn anew for each batch.
+
+    Draws come from torch's own CPU generator, whose state belongs to the training state. `Batch.word_ids`
+    numbers the tokens to guess from 0, with -1 at all others: only their rows go through the head.
+    """
+
+    losses = {"masked_lm": cross_entropy}
+    vocab_size: int | None = None  # V of the encoder, which has to be set before `head` is asked for
+
+    def __init__(self, name: str, config: TaskConfig):
+        super().__init__(name, config)
+        if config.loss not in self.losses:
+            raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
+        if config.text2 is not None or config.pairs is not None:
+            raise InputError(f"{name} reads plain text, a line an example; leave out text2 and pairs")
+        check_loss_options(name, config)
+        self._mask_id = -1
+        self._special = self._pieces = torch.empty(0, dtype=torch.long)
+
+    def load(self, source: Path, split: str) -> Examples:
+        name = self.file(split)
+        if name is None:
+            raise InputError(f"task {self.name} has no {split} split; set {self.name}.{split} to a file name")
+        return read_lines(Path(source) / name)
+
+    def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
+        """Also remembers the tokenizer's [MASK], and which ids are word pieces."""
+        vocabulary = tokenizer.backend.get_vocab()
+        if "[MASK]" not in vocabulary:
+            raise InputError(
+                f"{self.name} hides tokens behind [MASK], which the vocabulary has not; take another"
+            )
+        special = {vocabulary[mark] for mark in SPECIAL if mark in vocabulary}
+        self._mask_id = vocabulary["[MASK]"]
+        self._special = torch.tensor(sorted(special))
+        self._pieces = torch.tensor(sorted(set(vocabulary.values()) - special))
+        texts = [example.texts[0] for example in examples]
+        sequences = tokenizer.encode(texts, max_length=self.config.max_length)
+        return [TokenizedExample(*entry) for entry in zip(examples, zip(sequences), strict=True)]
+
+    def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
+        """The batch with tokens hidden; its targets (N,) are those to guess, in the order of the rows."""
+        batch = pack_sides([entry.sides for entry in examples])
+        chosen = self._choose(batch.token_ids)
+        inputs = replace(
+            batch,
+            token_ids=self._hide(batch.token_ids, chosen),
+            word_ids=torch.where(chosen, chosen.cumsum(dim=0) - 1, -1),
+        )
+        return TaskBatch(inputs, batch.token_ids[chosen], tuple(entry.example.id for entry in examples))
+
+    def _choose(self, ids: Tensor) -> Tensor:
+        """(T,) -> True at the tokens to guess: each piece with the same chance, at least one a batch."""
+        pieces = ~torch.isin(ids, self._special)
+        chosen = pieces & (torch.rand(len(ids)) < self.config.mask_rate)
+        if pieces.any() and not chosen.any():
+            places = pieces.nonzero().flatten()
+            chosen[places[torch.randint(len(places), (1,))]] = True
+        return chosen
+
+    def _hide(self, ids: Tensor, chosen: Tensor) -> Tensor:
+        """(T,) -> what the model sees: 80 % of the chosen are [MASK], 10 % any piece, 10 % themselves."""
+        fate = torch.rand(len(ids))
+        others = self._pieces[torch.randint(len(self._pieces), (len(ids),))]
+        ids = torch.where(chosen & (fate < HIDDEN), self._mask_id, ids)
+        return torch.where(chosen & (fate >= HIDDEN) & (fate < HIDDEN + RANDOM), others, ids)
+
+    def head(self, hidden_size: int) -> MaskedLMHead:
+        if self.vocab_size is None:
+            raise InputError(f"{self.name} knows no vocabulary yet; set vocab_size to the encoder's")
+        return MaskedLMHead(hidden_size, self.vocab_size)
+
+    def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
+        """-> (N, V), a row for each token to guess"""
+        rows = encode(inputs).packed[inputs.word_ids >= 0]  # (N, D)
+        return head(rows, encode.word_embeddings)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the tokens to guess; 0 where the batch holds nothing but special tokens."""
+        if not len(targets):
+            return outputs.sum()
+        return cross_entropy(outputs, targets)
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """Mean symmetric KL of the guesses; both (N, V)."""
+        return symmetric_kl(p, q) if len(p) else (p - q).sum()

@@ -1,0 +1,240 @@
+"""A tag for each word of a sentence. B examples, N words that reached the model, C tags.
+
+The first sub-word of a word stands for it (Devlin et al. 2018, section 5.3): only these rows go through the
+head, and no other one carries a target, which would count long words several times. A word that truncation
+cut off, or of which the tokenizer left nothing, is predicted as O and scored as such.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from minbert import Batch, InputError, Tokenizer, TokenSequence
+from multitask.data.collate import TaskBatch, TokenizedExample
+from multitask.data.conll import read_tagged
+from multitask.data.readers import Example, Examples, Reject
+from multitask.entities import entity_scores, is_entity_tag, to_iob2
+from multitask.heads import MLPHead
+from multitask.metrics import accuracy
+from multitask.objectives.classification import cross_entropy, focal
+from multitask.objectives.divergence import symmetric_kl
+from multitask.predictions import PredictionFormat, tag_format
+from multitask.tag_files import write_tags
+from multitask.task_config import TaskConfig
+from multitask.tasks.base import Encode, ScoredTask, check_loss_options
+
+OUTSIDE = "O"
+NO_TARGET = -100  # a tag that training never saw; it can only stand in a split to be scored
+
+
+class TokensTask(ScoredTask):
+    """A tag a word, from CoNLL files or JSON lines with lists of words and tags.
+
+    Where all tags of train are O, B-type or I-type they mark entities, which are scored as wholes; other tags
+    (parts of speech, say) are scored word by word.
+    """
+
+    losses = {"cross_entropy": cross_entropy, "focal": focal}
+    demands_entities = False  # whether another tag than O, B-type or I-type makes a sentence a reject
+
+    def __init__(self, name: str, config: TaskConfig):
+        super().__init__(name, config)
+        if config.loss not in self.losses:
+            raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
+        without_effect = {"text2": None, "pairs": None, "pooling": "mean", "normalize": None}
+        without_effect |= {"projection": None, "negatives": (), "head": "mlp"}
+        for key, value in without_effect.items():
+            if getattr(config, key) != value:
+                raise InputError(
+                    f"{name}.{key} is {getattr(config, key)!r}, which has no effect where words are tagged; "
+                    f"leave it out"
+                )
+        check_loss_options(name, config)
+        self.labels = tuple(config.labels)
+        factors = config.class_factors()
+        self.class_weights = None if factors is None else torch.tensor(factors)  # (C,)
+
+    @property
+    def entities(self) -> bool:
+        """Whether the tags mark entities."""
+        return self.demands_entities or all(map(is_entity_tag, self.labels))
+
+    @property
+    def primary_metric(self) -> str:
+        return "f1" if self.entities else "accuracy"
+
+    @property
+    def format(self) -> PredictionFormat:
+        return tag_format(self.name)
+
+    def load(self, source: Path, split: str) -> Examples:
+        """The sentences of a split; where the configuration names no labels, those of train are taken.
+
+        Of each entity type in train there are both B- and I-. A sentence of train with a tag outside the
+        labels is a reject; in another split it stays, to count as missed.
+        """
+        name = self.file(split)
+        if name is None:
+            raise InputError(f"task {self.name} has no {split} split; set {self.name}.{split} to a file name")
+        if not self.labels and split != "train":
+            self.load(source, "train")
+        entities = self.entities if self.labels or self.demands_entities else None
+        examples = read_tagged(
+            Path(source) / name, words=self.config.text, tags=self.config.label, entities=entities
+        )
+        if not self.labels:
+            self.labels = _labels(examples)
+        return self._without_unknown_tags(examples) if split == "train" else examples
+
+    def _without_unknown_tags(self, examples: Examples) -> Examples:
+        known = set(self.labels)
+        rows, rejects = [], list(examples.rejects)
+        numbers = {row.line: number for number, row in enumerate(examples.in_file_order())}
+        for row in examples.rows:
+            unknown = next((tag for tag in row.label or () if tag not in known), None)
+            if unknown is None:
+                rows.append(row)
+                continue
+            reason = f"tag {unknown!r} is not one of {', '.join(self.labels)}"
+            rejects.append(Reject(row.id, row.texts, row.line, reason, numbers[row.line]))
+        return Examples(examples.path, tuple(rows), tuple(rejects), examples.columns, examples.labelled)
+
+    def prepare_training(self, examples: Sequence[Example]) -> list[str]:
+        """Balanced class weights, words / (C * words of the tag); 0 for a tag without a word."""
+        if self.config.class_weights != "balanced":
+            return []
+        counts = Counter(tag for example in examples for tag in example.label)
+        shares = {tag: counts.total() / (len(self.labels) * counts[tag]) for tag in counts}
+        weights = [shares.get(tag, 0.0) for tag in self.labels]
+        self.class_weights = torch.tensor(weights)
+        named = (f"{tag} {weight:.3g}" for tag, weight in zip(self.labels, weights, strict=True))
+        return [f"class weights {', '.join(named)}"]
+
+    def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
+        """The word id of [CLS] is -1 minus the number of words: what was cut off is known by that."""
+        words = [words_of(example) for example in examples]
+        sequences = tokenizer.encode(words, words=True, max_length=self.config.max_length)
+        return [
+            TokenizedExample(example, (sequence._replace(words=[-1 - len(own), *sequence.words[1:]]),))
+            for example, own, sequence in zip(examples, words, sequences, strict=True)
+        ]
+
+    def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
+        """Targets are (N,): the tags of the words that reached the model, example after example."""
+        sequences = [entry.sides[0] for entry in examples]
+        targets = [
+            target
+            for entry, sequence in zip(examples, sequences, strict=True)
+            for target in self._targets(entry.example, sequence)
+        ]
+        batch = Batch.from_sequences(*(list(part) for part in zip(*(s[:3] for s in sequences), strict=True)))
+        ids = tuple(entry.example.id for entry in examples)
+        return TaskBatch(batch, torch.tensor(targets, dtype=torch.long), ids)
+
+    def _targets(self, example: Example, sequence: TokenSequence) -> list[int]:
+        words = sorted({word for word in sequence.words if word >= 0})
+        if example.label is None:
+            return [0] * len(words)
+        numbers = {tag: number for number, tag in enumerate(self.labels)}
+        return [numbers.get(example.label[word], NO_TARGET) for word in words]
+
+    def head(self, hidden_size: int) -> nn.Module:
+        if len(self.labels) < 2:
+            raise InputError(
+                f"{self.name} has {len(self.labels)} tags to choose from, and needs at least two; give a "
+                f"training split that holds them, or name them in {self.name}.labels"
+            )
+        config = self.config
+        return MLPHead(
+            hidden_size, len(self.labels), config.hidden, config.activation, config.dropout, config.layer_norm
+        )
+
+    def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
+        """-> (N, C), in the order of the examples and of their words"""
+        output = encode(inputs)
+        rows = output.batch.pad(torch.arange(len(output.packed), device=output.packed.device))  # (B, S)
+        return head(output.packed[rows[first_subwords(inputs)]])
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch's words, not its examples; 0 for a batch without any word."""
+        if not len(targets) and not len(outputs):
+            return outputs.sum()
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(outputs.device)  # copied there once
+        elif self.config.class_weights == "balanced":
+            raise InputError(
+                f"{self.name}: balanced class weights come from the training rows; none were read"
+            )
+        if self.config.loss == "focal":
+            return focal(outputs, targets, self.config.focal_gamma, self.class_weights)
+        return cross_entropy(outputs, targets, self.config.label_smoothing, self.class_weights)
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        return symmetric_kl(p, q)
+
+    def decode(self, outputs: Tensor, inputs: Batch) -> list[list[str]]:
+        """The most probable tag for each word of an example, a list an example.
+
+        Entities come as valid IOB2: an I-X that continues no entity of type X becomes B-X, which is how
+        `entity_scores` would read it.
+        """
+        word_ids = inputs.pad(inputs.word_ids, fill=-1)
+        predicted = iter(outputs.argmax(dim=-1).tolist())
+        decoded = []
+        for ids, firsts in zip(word_ids.tolist(), first_subwords(inputs).tolist(), strict=True):
+            tags = [OUTSIDE] * (-1 - ids[0])
+            for word, first in zip(ids, firsts, strict=True):
+                if first:
+                    tags[word] = self.labels[next(predicted)]
+            decoded.append(list(to_iob2(tags)) if self.entities else tags)
+        return decoded
+
+    def score(self, predictions: Sequence[Sequence[str]], examples: Sequence[Example]) -> dict[str, float]:
+        """Entity `precision`, `recall`, `f1` where tags mark entities, and `accuracy`, the share of words."""
+        labels = [example.label for example in examples]
+        for tags, example in zip(predictions, examples, strict=True):
+            if len(tags) != len(example.label):
+                raise InputError(
+                    f"{self.name}: {len(tags)} tags for the words of {example.id}; give one each"
+                )
+        scores = entity_scores(predictions, labels) if self.entities else {}
+        words = accuracy(list(chain.from_iterable(predictions)), list(chain.from_iterable(labels)))
+        return scores | {"accuracy": words}
+
+    def fallback(self, examples: Sequence[Example]) -> list[str]:
+        """No tags, which stands for O at every word."""
+        return []
+
+    def write(
+        self, predictions: Sequence[Sequence[str]], rows: Sequence, path: Path, dialect: str = "code"
+    ) -> None:
+        """Writes a word and its predicted tag a line, a blank line between sentences; `rows` have words."""
+        words = [words_of(row) for row in rows]
+        tags = [given or [OUTSIDE] * len(own) for given, own in zip(predictions, words, strict=True)]
+        write_tags(path, words, tags)
+
+
+def words_of(row: Example | Reject) -> list[str]:
+    """The words of a row; of plain text, what stands between white space."""
+    words = getattr(row, "words", None)
+    return list(words) if words is not None else " ".join(row.texts).split()
+
+
+def first_subwords(inputs: Batch) -> Tensor:
+    """(B, S) in the caller's order, True at the first sub-word of each word."""
+    if inputs.word_ids is None:
+        raise InputError("the batch does not say which word a token is from; tokenize with words=True")
+    ids = inputs.pad(inputs.word_ids, fill=-1)
+    return (ids >= 0) & (ids != ids.roll(1, dims=1))  # column 0 is [CLS], which is no word
+
+
+def _labels(examples: Examples) -> tuple[str, ...]:
+    """The tags of a split, sorted; of an entity type always both B- and I-."""
+    tags = {tag for row in examples.rows for tag in row.label or ()}
+    if all(map(is_entity_tag, tags)):
+        tags |= {f"{mark}-{tag[2:]}" for tag in tags if tag != OUTSIDE for mark in "BI"}
+    return tuple(sorted(tags))

@@ -1,0 +1,281 @@
+"""The encoder and what BERT does not have: a formula written out, the same in every layout and kernel.
+
+Run: pytest tests/minbert/test_encoder.py
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minbert import Batch, BertConfig, BertModel, InputError, LoRAConfig, add_lora, use_adapter
+
+VARIANTS = {
+    "extra layers": dict(num_hidden_layers=4),
+    "other heads": dict(num_attention_heads=6),
+    "head layers": dict(attention_head_layers=2),
+    "projected attention": dict(
+        projected_attention_size=10,
+        projected_attention_heads=2,
+        projected_attention_names=("sst", "sts"),
+    ),
+}
+VARIANTS["all"] = {key: value for changes in VARIANTS.values() for key, value in changes.items()}
+each_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+
+
+@pytest.fixture
+def batch(tiny_tokenizer, texts) -> Batch:
+    return tiny_tokenizer(texts)
+
+
+@pytest.fixture
+def make(tiny_folder, randomize):
+    """`make(changes, kernels, random=True)`: a variant of the tiny model in fp64; its task in use is sts."""
+
+    def build(changes, kernels="fused", random=True) -> BertModel:
+        config = replace(BertConfig.from_folder(tiny_folder), **changes)
+        model = BertModel.from_pretrained(tiny_folder, kernels, config=config).double()
+        if random:
+            randomize(model)
+        use_adapter(model, "sts")
+        return model
+
+    return build
+
+
+# --- the formula --------------------------------------------------------------------------------------------
+
+
+def norm(x, layer):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = (centred**2).mean(-1, keepdim=True)
+    return centred / torch.sqrt(variance + layer.eps) * layer.weight + layer.bias
+
+
+def gelu(x):
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def linear(x, layer):
+    return x @ layer.weight.T + layer.bias
+
+
+def contexts(x, attention, heads):
+    """The context of each head, a list of (S, K)."""
+    query, key, value = (
+        linear(x, layer).chunk(heads, dim=-1) for layer in (attention.query, attention.key, attention.value)
+    )
+    return [
+        torch.softmax(q @ k.T / math.sqrt(q.shape[-1]), dim=-1) @ v
+        for q, k, v in zip(query, key, value, strict=True)
+    ]
+
+
+def written_out(model, x, task):
+    """The encoder's formula for one sentence, (S, D) -> (S, D)."""
+    config = model.config
+    for number, layer in enumerate(model.encoder.layers):
+        heads = contexts(x, layer.attention, config.num_attention_heads)
+        for extra in layer.attention.head_layers:
+            biases = extra.bias.chunk(len(heads))
+            heads = [h + gelu(h @ extra.weight[i] + biases[i]) for i, h in enumerate(heads)]
+        hidden = norm(x + linear(torch.cat(heads, dim=-1), layer.attention.output), layer.attention_norm)
+        feed = layer.feed_forward
+        summed = hidden + linear(gelu(linear(hidden, feed.intermediate)), feed.output)
+        if config.projected_attention_names:
+            projected = model.encoder.projected_attention.adapters[task]
+            narrow = linear(x, projected.down)
+            heads = contexts(narrow, projected.layers[number], config.projected_attention_heads)
+            summed = summed + linear(torch.cat(heads, dim=-1), projected.up)
+        x = norm(summed, layer.feed_forward_norm)
+    return x
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kernels", ["fused", "reference"])
+@each_variant
+def test_equals_the_formula(make, batch, changes, kernels, packed):
+    model = make(changes, kernels)
+    batch = batch if packed else batch.rectangular()
+    out = model(batch, output_hidden_states=True)
+    mask = batch.padded()["attention_mask"].bool()
+    for sentence in range(len(batch)):
+        real = mask[sentence]
+        expected = written_out(model, out.hidden_states[0][sentence][real], "sts")
+        torch.testing.assert_close(out.last_hidden_state[sentence][real], expected, rtol=0, atol=1e-10)
+
+
+@each_variant
+def test_gradients_flow_to_every_parameter_that_is_in_use(make, batch, changes):
+    model = make(changes)
+    loss(model(batch)).backward()
+    for name, parameter in model.named_parameters():
+        if ".adapters.sst." in name:  # another task's
+            assert parameter.grad is None, name
+        elif not name.endswith("key.bias"):  # 0 but for rounding: it adds the same to all scores of a query
+            assert parameter.grad.abs().amax() > 1e-9, name
+
+
+@pytest.mark.parametrize("changes", [VARIANTS["head layers"], VARIANTS["projected attention"]])
+def test_nothing_changes_at_the_start(make, tiny, batch, changes):
+    fresh = make(changes, random=False)
+    difference = fresh(batch).packed - tiny.double()(batch).packed
+    assert difference.abs().max() < 1e-12
+    assert fresh.encoder.layers[0].attention.maps(*rows(batch.rectangular(), 24)).shape[1] == 3
+
+
+def rows(batch, size):
+    return torch.ones(len(batch.token_ids), size, dtype=torch.float64), batch.layout
+
+
+def test_another_number_of_heads_changes_no_tensor_and_the_outputs(make, tiny, batch):
+    other = make(VARIANTS["other heads"], random=False)
+    expected = tiny.double()
+    assert all(
+        torch.equal(tensor, expected.state_dict()[name]) for name, tensor in other.state_dict().items()
+    )
+    assert (other(batch).packed - expected(batch).packed).abs().max() > 1e-3
+    assert other(batch, output_attentions=True).attentions[0].shape[1] == 6
+
+
+def test_layers_of_a_slice_use_their_own_projected_attention(make, batch):
+    """A frozen prefix is run apart from the rest."""
+    model = make(VARIANTS["all"])
+    whole = model(batch, output_hidden_states=True)
+    start = model.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+    half = model.encoder.run(start, batch.layout, slice(0, 3))
+    assert torch.equal(model.encoder.run(half, batch.layout, slice(3, None)), whole.packed)
+    assert torch.equal(model.encoder.run(start, batch.layout, slice(-1, -1)), start)
+
+
+# --- noise on the embeddings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["packed", "rectangular", "padded"])
+def test_noise_is_added_to_what_leaves_the_embeddings(make, batch, form):
+    model = make({})
+    inputs = {"packed": (batch,), "rectangular": (batch.rectangular(),), "padded": batch.padded().values()}
+    inputs = inputs[form]
+    rows = model(*inputs).packed.shape
+    assert rows[0] == (len(batch.token_ids) if form != "rectangular" else len(inputs[0].token_ids))
+    noise = torch.randn(rows, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    noise.requires_grad_()
+    plain = model(*inputs, output_hidden_states=True)
+    noisy = model(*inputs, output_hidden_states=True, embedding_noise=noise)
+    assert torch.equal(noisy.states[0], plain.states[0] + noise)
+    assert torch.equal(noisy.packed, model.encoder.run(plain.states[0] + noise, plain.batch.layout))
+    [gradient] = torch.autograd.grad(loss(noisy), noise)
+    assert gradient.shape == noise.shape and gradient.abs().max() > 0
+    zero = torch.zeros_like(noise)
+    assert torch.equal(model(*inputs, embedding_noise=zero).packed, plain.packed)
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (24,), ()])
+def test_noise_of_another_shape_is_refused_not_broadcast(make, batch, shape):
+    with pytest.raises(InputError, match=r"embedding_noise has shape .*; it must be .*, 24\)"):
+        make({})(batch, embedding_noise=torch.zeros(shape))
+
+
+# --- checkpointing ------------------------------------------------------------------------------------------
+
+
+def loss(out):
+    weight = torch.randn(out.packed.shape, generator=torch.Generator().manual_seed(1), dtype=out.packed.dtype)
+    return (out.packed * weight).sum() + out.pooler_output.square().sum()
+
+
+def gradients_of(model, batch, checkpointing, seed=0):
+    model.encoder.checkpointing = checkpointing
+    model.train()
+    model.zero_grad()
+    torch.manual_seed(seed)
+    loss(model(batch)).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kernels", ["fused", "reference"])
+def test_checkpointing_gives_the_same_gradients_with_dropout(make, batch, kernels, packed):
+    model = make(VARIANTS["all"], kernels)
+    batch = batch if packed else batch.rectangular()
+    kept, again = (gradients_of(model, batch, checkpointing) for checkpointing in (False, True))
+    assert kept.keys() == again.keys() and len(kept) > 80
+    for name, gradient in kept.items():
+        torch.testing.assert_close(again[name], gradient, rtol=0, atol=0, msg=name)
+    other = gradients_of(model, batch, True, seed=1)  # dropout was on
+    assert any(not torch.equal(other[name], gradient) for name, gradient in kept.items())
+
+
+def test_checkpointing_under_bf16_autocast(make, batch):
+    model = make(VARIANTS["all"]).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        kept, again = (gradients_of(model, batch, checkpointing) for checkpointing in (False, True))
+    assert all(torch.equal(again[name], gradient) for name, gradient in kept.items())
+
+
+def test_checkpointing_trains_lora_above_frozen_embeddings(make, batch):
+    """The reentrant kind gives no gradient at all here: no layer's input needs one."""
+    model = make({})
+    add_lora(model, LoRAConfig(rank=2, targets=("query", "output"), layers="last:1", dropout=0.2))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".B"):
+                parameter.normal_()
+    kept, again = (gradients_of(model, batch, checkpointing) for checkpointing in (False, True))
+    assert kept.keys() == again.keys() and len(kept) == 4
+    for name, gradient in kept.items():
+        assert gradient.abs().max() > 0 and torch.equal(again[name], gradient), name
+
+
+def test_checkpointing_of_two_tasks_before_one_backward(make, batch):
+    """The layers run again when another task is in use, and must run with their own."""
+    model = make(VARIANTS["projected attention"])
+    add_lora(model, LoRAConfig(rank=2), names=("sst", "sts"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(".adapters." in name)
+            if name.endswith(".B"):
+                parameter.normal_()
+    found = []
+    for checkpointing in (False, True):
+        model.encoder.checkpointing = checkpointing
+        model.zero_grad()
+        losses = []
+        for factor, task in ((1.0, "sst"), (3.0, "sts")):
+            use_adapter(model, task)
+            losses.append(factor * loss(model(batch)))
+        use_adapter(model, None)
+        sum(losses).backward()
+        assert model.encoder.projected_attention.active is None
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad})
+    assert len(found[0]) == 2 * (4 + 12) + 2 * 2 * 4
+    for name, gradient in found[0].items():
+        assert torch.equal(found[1][name], gradient) and gradient.abs().max() > 0, name
+
+
+def test_checkpointing_keeps_less_and_nothing_without_gradients(make, batch):
+    model = make({}).train()
+    kept = []
+    for model.encoder.checkpointing in (False, True):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            model(batch)
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 3
+    model.eval()
+    with torch.no_grad():
+        assert not model(batch).packed.requires_grad
+
+
+def test_gradients_for_the_noise_pass_through_checkpoints(make, batch):
+    model = make({}).train()
+    noise = torch.full(model(batch).packed.shape, 1e-3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for model.encoder.checkpointing in (False, True):
+        torch.manual_seed(0)
+        found += torch.autograd.grad(loss(model(batch, embedding_noise=noise)), noise)
+    assert torch.equal(*found) and found[0].abs().max() > 0

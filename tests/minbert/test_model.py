@@ -1,0 +1,285 @@
+"""BertModel's folders: fresh parts under a given configuration, variants, adapters of single tasks.
+
+Run: pytest tests/minbert/test_model.py
+"""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minbert import (
+    BertConfig,
+    BertModel,
+    InputError,
+    LoRAConfig,
+    SentenceEncoder,
+    adapted_modules,
+    add_lora,
+    merge_lora,
+    save_lora,
+    use_adapter,
+)
+from minbert.weights import our_name
+
+PROJECTED = dict(
+    projected_attention_size=10, projected_attention_heads=2, projected_attention_names=("sst", "sts")
+)
+VARIANTS = {
+    "extra layers": dict(num_hidden_layers=4),
+    "head layers": dict(attention_head_layers=2),
+    "projected attention": PROJECTED,
+    "all": dict(num_hidden_layers=3, num_attention_heads=6, attention_head_layers=1, **PROJECTED),
+}
+each_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+
+
+@pytest.fixture
+def batch(tiny_tokenizer, texts):
+    return tiny_tokenizer(texts)
+
+
+@pytest.fixture
+def load(tiny_folder):
+    """`load(source=tiny_folder, **changes)`: a model under the source's configuration with changes."""
+
+    def build(source=tiny_folder, **changes) -> BertModel:
+        config = replace(BertConfig.from_folder(source), **changes)
+        return BertModel.from_pretrained(source, config=config, adapter="none")
+
+    return build
+
+
+# --- fresh parts --------------------------------------------------------------------------------------------
+
+
+@each_variant
+def test_what_the_folder_has_is_loaded_and_the_rest_is_fresh(load, tiny, changes):
+    torch.manual_seed(0)
+    model = load(**changes)
+    assert not model.training
+    own, found = tiny.state_dict(), model.state_dict()
+    assert set(model.load_report.fresh) == found.keys() - own.keys() != set()
+    assert set(model.load_report.loaded) == own.keys() and not model.load_report.missing
+    assert all(torch.equal(found[name], tensor) for name, tensor in own.items())
+    for name in model.load_report.fresh:
+        tensor = found[name]
+        assert tensor.dtype == torch.float32 and not tensor.is_meta and tensor.is_leaf
+        if name.endswith("norm.weight"):
+            assert (tensor == 1).all(), name
+        elif name.endswith("bias") or ".head_layers." in name or ".up." in name:
+            assert not tensor.any(), name
+        else:
+            assert 0.015 < tensor.std() < 0.025, name
+
+
+def test_fresh_parts_come_from_torchs_seed(load):
+    def values(seed):
+        torch.manual_seed(seed)
+        return load(num_hidden_layers=3).encoder.layers[2].attention.query.weight
+
+    assert torch.equal(values(3), values(3)) and not torch.equal(values(3), values(4))
+
+
+def test_a_variant_can_be_extended(load, randomize, tmp_path):
+    """One more layer on each head, one more task: only these are fresh."""
+    before = load(attention_head_layers=1, **PROJECTED)
+    randomize(before)
+    before.save_pretrained(tmp_path / "variant")
+    names = ("sst", "nli", "sts")
+    after = load(tmp_path / "variant", attention_head_layers=2, projected_attention_names=names)
+    assert {name.split(".adapters.")[-1].split(".")[0] for name in after.load_report.fresh} == {
+        "nli",
+        "encoder",
+    }
+    assert all(".head_layers.1." in name or ".nli." in name for name in after.load_report.fresh)
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], tensor), name
+
+
+def test_what_the_configuration_lacks_is_refused(load, tmp_path):
+    with pytest.raises(
+        InputError, match=r"that the given configuration describes: unexpected encoder.layer\.1"
+    ):
+        load(num_hidden_layers=1)
+    load(attention_head_layers=1, **PROJECTED).save_pretrained(tmp_path / "variant")
+    for changes, message in (
+        (dict(attention_head_layers=0), "unexpected encoder.layers.0.attention.head_layers.0.bias"),
+        (dict(num_attention_heads=6), r"\(3, 8, 8\); the given configuration says \(6, 4, 4\)"),
+        (dict(projected_attention_names=("sst",)), "unexpected .*adapters.sts.up.weight"),
+        (dict(projected_attention_size=12), r"down.weight has shape \(10, 24\); the given .* \(12, 24\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path / "variant", **changes)
+
+
+def test_nothing_is_fresh_that_the_folders_own_configuration_names(load, tiny, tiny_folder, tmp_path):
+    """Tensors that a damaged folder lost are not made up, whether the caller gives a configuration or not."""
+    folder = tmp_path / "weights"
+    shutil.copytree(tiny_folder, folder)
+    config = replace(tiny.config, num_hidden_layers=3)
+    config.save(folder)
+    for given in (None, config, replace(config, num_hidden_layers=4)):
+        with pytest.raises(InputError, match="missing encoder.layer.2.output.dense.weight"):
+            BertModel.from_pretrained(folder, config=given)
+
+
+# --- round trips and transformers ---------------------------------------------------------------------------
+
+
+@each_variant
+def test_round_trip_is_bit_equal(load, randomize, batch, tmp_path, changes):
+    model = load(**changes)
+    randomize(model)
+    model.save_pretrained(tmp_path / "out")
+    again = BertModel.from_pretrained(tmp_path / "out", adapter="none")
+    assert again.config == model.config and not again.load_report.fresh
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    for task in (None, "sst"):
+        use_adapter(model, task)
+        use_adapter(again, task)
+        assert torch.equal(again(batch).packed, model(batch).packed)
+
+
+@pytest.mark.parametrize("name", ["head layers", "projected attention", "all"])
+def test_transformers_refuses_variants(load, tmp_path, name):
+    """Its BertModel, named outright, would only warn of the model_type and run something else."""
+    transformers = pytest.importorskip("transformers", reason="asks transformers to load a folder")
+    load(**VARIANTS[name]).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "minbert"
+    for kind in (transformers.AutoConfig, transformers.AutoModel):
+        with pytest.raises(ValueError, match="model type `minbert`"):
+            kind.from_pretrained(tmp_path)
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        transformers.BertModel.from_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "minbert.safetensors")
+    assert "encoder.layer.0.attention.self.query.weight" in tensors
+    assert {our_name(key) for key in tensors} == set(load(tmp_path).state_dict())
+
+
+def test_transformers_loads_extra_layers_and_other_heads(load, randomize, batch, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="compares with transformers' BertModel")
+    model = load(num_hidden_layers=4, num_attention_heads=6)
+    randomize(model)
+    model.save_pretrained(tmp_path)
+    theirs, report = transformers.BertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values()), report
+    padded = batch.padded()
+    real = padded["attention_mask"].bool()
+    with torch.no_grad():
+        expected = theirs(**padded).last_hidden_state[real]
+        torch.testing.assert_close(model(**padded).last_hidden_state[real], expected, rtol=0, atol=1e-5)
+
+
+def test_a_folder_holds_one_kind_of_weights(load, tiny, tmp_path):
+    """Saving over a folder leaves nothing of another kind that other software would find."""
+    for model, name, other in (
+        (tiny, "model.safetensors", "minbert.safetensors"),
+        (load(attention_head_layers=1), "minbert.safetensors", "model.safetensors"),
+        (tiny, "model.safetensors", "minbert.safetensors"),
+    ):
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / name).is_file() and not (tmp_path / other).exists()
+        assert BertModel.from_pretrained(tmp_path).config == model.config
+    (tmp_path / "model.safetensors").rename(tmp_path / "minbert.safetensors")
+    with pytest.raises(InputError, match=r"holds no model\.safetensors"):
+        BertModel.from_pretrained(tmp_path)
+    load(attention_head_layers=1).config.save(tmp_path)
+    with pytest.raises(InputError, match="missing encoder.layers.0.attention.head_layers.0.weight"):
+        BertModel.from_pretrained(tmp_path)
+    (tmp_path / "minbert.safetensors").unlink()
+    with pytest.raises(InputError, match=r"there is no file .*minbert\.safetensors"):
+        BertModel.from_pretrained(tmp_path)
+
+
+# --- adapters of single tasks -------------------------------------------------------------------------------
+
+
+def adapted(model, names) -> BertModel:
+    add_lora(model, LoRAConfig(rank=2), names=names)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".B"):
+                parameter.normal_()
+    return model
+
+
+@pytest.fixture
+def per_task(load, tmp_path):
+    """A model with LoRA and projected attention for each of two tasks, and its folder."""
+    model = adapted(load(**PROJECTED), ("sst", "sts"))
+    with torch.no_grad():
+        for module in model.encoder.projected_attention.adapters.values():
+            module.up.weight.normal_(std=0.1)
+    folder = tmp_path / "per-task"
+    model.save_pretrained(folder, base_only=True)
+    for name in ("sst", "sts"):
+        save_lora(model, folder / "adapter" / name, name)
+    return model, folder
+
+
+def test_a_folder_with_adapters_for_each_task_wants_to_know_which(per_task, batch):
+    model, folder = per_task
+    for load_it in (BertModel.from_pretrained, SentenceEncoder.from_pretrained):
+        with pytest.raises(
+            InputError, match='an adapter for each of sst, sts, and none was named; give .*"none"'
+        ):
+            load_it(folder)
+    with pytest.raises(InputError, match="'stss' is not there; .*did you mean 'sts'"):
+        BertModel.from_pretrained(folder, adapter="stss")
+    use_adapter(model, None)
+    base = model(batch).packed
+    assert torch.equal(BertModel.from_pretrained(folder, adapter="none")(batch).packed, base)
+    for name in ("sst", "sts"):
+        use_adapter(model, name)
+        loaded = BertModel.from_pretrained(folder, adapter=name)
+        assert not loaded.training and torch.equal(loaded(batch).packed, model(batch).packed)
+        assert (loaded(batch).packed - base).abs().max() > 1e-2
+        assert {module.active for module in adapted_modules(loaded)} == {name}
+
+
+def test_lora_alone_and_projected_attention_alone(load, batch, tmp_path):
+    model = adapted(load(), ("sst",))
+    model.save_pretrained(tmp_path / "lora", base_only=True)
+    save_lora(model, tmp_path / "lora" / "adapter" / "sst", "sst")
+    assert torch.equal(
+        BertModel.from_pretrained(tmp_path / "lora", adapter="sst")(batch).packed, model(batch).packed
+    )
+    projected = load(**PROJECTED)
+    projected.save_pretrained(tmp_path / "projected")
+    for folder, names in (("lora", "sst"), ("projected", "sst, sts")):
+        with pytest.raises(InputError, match=f"an adapter for each of {names}, and none was named"):
+            BertModel.from_pretrained(tmp_path / folder)
+    loaded = BertModel.from_pretrained(tmp_path / "projected", adapter="sts")
+    assert loaded.encoder.projected_attention.active == "sts"
+
+
+def test_a_merged_root_loads_as_it_is(load, tiny, tiny_folder, batch, tmp_path):
+    model = adapted(load(), ("default",))
+    save_lora(model, tmp_path / "adapter")
+    merge_lora(model)
+    model.save_pretrained(tmp_path)
+    for adapter in (None, "none"):
+        loaded = BertModel.from_pretrained(tmp_path, adapter=adapter)
+        assert torch.equal(loaded(batch).packed, model(batch).packed)
+    assert (model(batch).packed - tiny(batch).packed).abs().max() > 1e-2
+    for folder in (tmp_path, tiny_folder):
+        with pytest.raises(
+            InputError, match="holds no adapters for single tasks, adapter is 'sst'; leave it"
+        ):
+            BertModel.from_pretrained(folder, adapter="sst")
+
+
+def test_lora_is_not_lost_in_silence_when_the_weights_are_saved(load, tiny, tmp_path):
+    model = adapted(load(), ("default",))
+    with pytest.raises(InputError, match="has LoRA adapters .*merge_lora it first, or save the rest"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    model.save_pretrained(tmp_path, base_only=True)
+    base = BertModel.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(base[name], tensor) for name, tensor in tiny.state_dict().items())

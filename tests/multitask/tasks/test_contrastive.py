@@ -1,0 +1,253 @@
+"""Tasks that compare the examples of a batch: one forward pass, the loss, known positives, what is stored."""
+
+import csv
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from minbert import InputError, SentenceEncoder, Tokenizer, read_modules
+from multitask.objectives.contrastive import info_nce
+from multitask.task_config import task_config
+from multitask.tasks.contrastive import ContrastiveHead
+from multitask.tasks.registry import make_task
+from multitask.training.checkpoint import load_head, save_model
+
+TRIPLETS = [
+    ("the cat reads a book", "a cat is reading", "the dog is running"),
+    ("good", "very good !", "bad film"),
+    ("what a great movie , not dull !", "great", "a dull film"),
+    ("is the river blue", "is it blue ?", "the house"),
+]
+
+
+@pytest.fixture
+def triplets(tmp_path):
+    """triplets(rows=TRIPLETS, **config) -> (task, training rows), from a file of comma separated texts."""
+
+    def make(rows=TRIPLETS, kind="nli", **values):
+        path = tmp_path / "triplets.csv"
+        columns = ["sent0", "sent1", "hard_neg", "other"][: len(rows[0])]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *rows])
+        names = {"text": "sent0", "text2": "sent1", "negatives": columns[2:], "train": path.name}
+        task = make_task("pairs", task_config("pairs", {"type": kind} | names | values))
+        return task, task.load(tmp_path, "train").rows
+
+    return make
+
+
+def encoded_one_by_one(model, tokenizer, rows):
+    """(B, K, D): mean-pooled vectors, each text in a batch of its own."""
+    with torch.no_grad():
+        return torch.stack(
+            [
+                torch.cat([model.encoder(tokenizer([text])).last_hidden_state.mean(1) for text in row.texts])
+                for row in rows
+            ]
+        )
+
+
+def test_one_forward_pass_equals_one_for_each_text(triplets, on_tiny, tiny_tokenizer):
+    rows = [(*row, text) for row, text in zip(TRIPLETS, "abcd", strict=True)]
+    task, rows = triplets(rows)
+    model = on_tiny(task)
+    calls = []
+    model.encoder.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
+    outputs = model("pairs", task.collate(task.tokenize(tiny_tokenizer, rows)).inputs)
+    assert calls == [16] and outputs.shape == (4, 4, 24)
+    torch.testing.assert_close(
+        outputs.detach(), encoded_one_by_one(model, tiny_tokenizer, rows), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"symmetric": True, "temperature": 0.5},
+        {"hard_negative_weight": 3.0},
+        {"negatives": []},
+        {"learn_temperature": True, "temperature": 0.2, "symmetric": True},
+    ],
+)
+def test_the_loss_is_info_nce_of_vectors_encoded_alone(values, triplets, on_tiny, tiny_tokenizer):
+    # The first positive is the third anchor: a known positive to leave out.
+    task, rows = triplets([(TRIPLETS[0][0], TRIPLETS[2][0], "b"), *TRIPLETS[1:]], **values)
+    task.prepare_training(rows)
+    model = on_tiny(task)
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    vectors = encoded_one_by_one(model, tiny_tokenizer, rows)
+    groups = torch.tensor([[0, 0, 10], [1, 1, 11], [0, 0, 12], [3, 3, 13]])[:, : vectors.shape[1]]
+    config = task.config
+    expected = info_nce(vectors, groups, config.temperature, config.symmetric, config.hard_negative_weight)
+    torch.testing.assert_close(model.loss("pairs", batch).detach(), expected, atol=1e-4, rtol=1e-5)
+    unmasked = info_nce(vectors, None, config.temperature, config.symmetric, config.hard_negative_weight)
+    assert abs(unmasked - expected) > 1e-3
+    off = make_task("pairs", dataclasses.replace(config, mask_false_negatives=False))
+    off.prepare_training(rows)
+    loss = off.loss(model("pairs", batch.inputs).detach(), batch.targets)
+    torch.testing.assert_close(loss, unmasked, atol=1e-4, rtol=1e-5)
+
+
+def test_positives_are_followed_from_pair_to_pair(triplets, tiny_tokenizer):
+    rows = [("a", "b", "x"), ("b", "c", "a"), ("d", "c", "y"), ("e", "f", "x"), ("g", "g", "f")]
+    task, rows = triplets(rows)
+    [note] = task.prepare_training(rows)
+    assert note == "3 of 5 pairs are known positives of another; left out of each other's negatives"
+    targets = task.collate(task.tokenize(tiny_tokenizer, rows)).targets
+    assert targets.shape == (5, 3) and targets.dtype == torch.long
+    one, two, three = targets[0, 0], targets[3, 0], targets[4, 0]
+    assert len({int(one), int(two), int(three)}) == 3
+    assert targets[:3, :2].eq(one).all() and targets[1, 2] == one  # a hard negative that is a positive too
+    assert targets[3, :2].eq(two).all() and targets[4].tolist() == [three, three, two]
+    assert targets[0, 2] == targets[3, 2] != targets[2, 2]  # equal strings, in no pair
+    task, rows = triplets(TRIPLETS)
+    assert task.prepare_training(rows) == []
+
+
+@pytest.mark.parametrize("kind", ["nli", "ranking"])
+def test_positives_beyond_the_limit_connect_too(kind, triplets, tiny_tokenizer):
+    task, rows = triplets([("a", "b"), ("c", "d"), ("b", "c")], kind, negatives=[])
+    task.prepare_training(rows[:2])
+    assert len(task.collate(task.tokenize(tiny_tokenizer, rows[:2])).targets.unique()) == 1
+
+
+def test_texts_without_a_group_have_the_same_number_in_every_process(triplets, tiny_tokenizer):
+    task, rows = triplets()
+    first = task.collate(task.tokenize(tiny_tokenizer, rows)).targets
+    other, _ = triplets()
+    second = other.collate(other.tokenize(tiny_tokenizer, rows[::-1])).targets.flip(0)
+    assert torch.equal(first, second) and len(first.unique()) == 12 and first.max() < 0
+    task.prepare_training(rows)
+    assert task.collate(task.tokenize(tiny_tokenizer, rows)).targets[:, :2].min() >= 0
+
+
+def test_the_share_of_masked_negatives_is_exact(triplets, tiny_tokenizer):
+    task, rows = triplets([("a", "b", "x"), ("b", "c", "a"), ("d", "e", "y")])
+    task.prepare_training(rows)
+    assert task.masked_share == 0
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    # Of 3 x (6 - 1) negatives: a, b each have the other row's positive, and "a" as a hard negative.
+    for count, share in ((60, 4 / 15), (200, 4 * 60 / (15 * 60 + 200))):
+        for _ in range(count):
+            task.loss(torch.randn(*batch.targets.shape, 4), batch.targets)
+        assert task.masked_share == pytest.approx(share)
+        batch = task.collate(task.tokenize(tiny_tokenizer, rows[2:]))  # one row: one negative, its own
+
+
+def test_a_learnt_temperature_has_the_losss_derivative(triplets, on_tiny, tiny_tokenizer):
+    task, rows = triplets(learn_temperature=True, temperature=0.3, symmetric=True)
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    model = on_tiny(task).double()
+    head = model.heads["pairs"]
+    assert [name for name, _ in head.named_parameters()] == ["log_temperature"]
+    assert head.log_temperature.item() == pytest.approx(math.log(0.3))
+    model.loss("pairs", batch).backward()
+    vectors = model.encoder(batch.inputs)
+    fixed = make_task("pairs", dataclasses.replace(task.config, learn_temperature=False))
+    plain = on_tiny(fixed).double()
+    vectors = plain("pairs", batch.inputs).detach()
+    step = 1e-5
+    with torch.no_grad():
+        up, down = (info_nce(vectors, batch.targets, 0.3 * math.exp(sign * step), True) for sign in (1, -1))
+    assert head.log_temperature.grad.item() == pytest.approx((up - down).item() / (2 * step), rel=1e-5)
+
+
+def test_a_learnt_temperature_stays_above_its_bound_and_can_leave_it():
+    head = ContrastiveHead(4, temperature=0.3)
+    vectors = torch.randn(3, 4)
+    with torch.no_grad():
+        head.log_temperature.fill_(-10)
+    lengths = head(vectors).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.full((3,), 10.0))  # the root of 1 / 0.01
+    lengths.sum().backward()
+    assert head.log_temperature.grad.item() < 0
+    with torch.no_grad():
+        head.log_temperature.fill_(-10)
+        head.eval()(vectors)
+    assert head.log_temperature.item() == -10  # evaluation changes no weight
+
+
+@pytest.mark.parametrize("pooling, normalization", [("cls", None), ("mean", "l2"), ("max", None)])
+def test_evaluation_leaves_the_training_head_out(
+    pooling, normalization, triplets, on_tiny, tiny_tokenizer, tmp_path
+):
+    task, rows = triplets(
+        pooling=pooling, normalize=normalization, training_head="mlp", learn_temperature=True
+    )
+    model = on_tiny(task)
+    head = model.heads["pairs"]
+    with torch.no_grad():
+        head.dense.bias.normal_()
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    save_model(tmp_path / "best", model, tiny_tokenizer, {})
+    assert (read_modules(tmp_path / "best")["pooling"], normalization) == task.sentence_pooling
+    encoder = SentenceEncoder.from_pretrained(tmp_path / "best")
+    texts = [row.texts[side] for side in range(3) for row in rows]
+    expected = torch.from_numpy(encoder.encode(texts))
+    with torch.no_grad():
+        embedded = task.embed(model.encoder, head, batch.inputs)
+        trained = model("pairs", batch.inputs)
+    torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=1e-5)
+    layer = torch.tanh(expected @ head.dense.weight.T + head.dense.bias)
+    unit = layer / layer.norm(dim=-1, keepdim=True) / math.sqrt(task.config.temperature)
+    assert trained.shape == (4, 3, 24)
+    torch.testing.assert_close(trained, unit.view(3, 4, 24).transpose(0, 1).detach(), atol=1e-4, rtol=1e-4)
+    again = task.head(24)
+    load_head(tmp_path / "best", "pairs", again)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), head.parameters(), strict=True))
+    assert sorted(again.state_dict()) == ["dense.bias", "dense.weight", "log_temperature"]
+
+
+def test_the_divergence_is_the_squared_distance_of_directions(triplets):
+    task, _ = triplets()
+    p, q = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    u, v = (x / x.square().sum(-1, keepdim=True).sqrt() for x in (p, q))
+    torch.testing.assert_close(task.divergence(p, q), (u - v).square().sum() / 15)
+    assert task.divergence(p, 7 * p) < 1e-12
+    with pytest.raises(InputError, match="they must be equal"):
+        task.divergence(p, q[:1])
+
+
+def test_every_loss_of_the_batch_reaches_the_encoder(triplets, on_tiny, tiny_tokenizer):
+    task, rows = triplets(training_head="mlp", learn_temperature=True)
+    assert task.compares_examples and task.uniform_batches
+    model = on_tiny(task).train()
+    model.loss("pairs", task.collate(task.tokenize(tiny_tokenizer, rows))).backward()
+    unused = model.unused_parameters()
+    for name, parameter in model.named_parameters():
+        assert name in unused or (parameter.grad is not None and parameter.grad.abs().sum() > 0), name
+
+
+def test_texts_are_cut_to_the_longest_input(triplets, tiny_folder):
+    task, rows = triplets(max_length=5)
+    tokenized = task.tokenize(Tokenizer.from_pretrained(tiny_folder), rows)
+    assert max(len(side.ids) for entry in tokenized for side in entry.sides) == 5
+    assert tokenized[0].sides[0].truncated and tokenized[0].example == rows[0]
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"loss": "cosent"}, "pairs.loss is 'cosent'; choose from info_nce"),
+        ({"pooling": "pooler"}, "pairs.pooling is 'pooler'.* take cls with pairs.training-head mlp"),
+        ({"normalize": "l1"}, "pairs.normalize is 'l1'.* choose l2 or none"),
+        ({"projection": 8}, "pairs.projection is not for nli"),
+        ({"learn_temperature": True, "temperature": 0.001}, "begins at 0.01 or above"),
+        ({"label_smoothing": 0.1}, "pairs.label-smoothing is 0.1"),
+        ({"text2": None, "pairs": None}, "pairs needs pairs; set pairs.text2"),
+        ({"pairs": "cross"}, "pairs.pairs is 'cross'.* give bi"),
+    ],
+)
+def test_what_does_not_fit_is_refused(values, message, triplets):
+    with pytest.raises(InputError, match=message):
+        triplets(**values)
+
+
+def test_wrong_targets_are_refused_never_broadcast(triplets):
+    for masks in (True, False):
+        task, _ = triplets(mask_false_negatives=masks)
+        with pytest.raises(InputError, match="they must be equal"):
+            task.loss(torch.randn(3, 3, 4), torch.zeros(3, 1, dtype=torch.long))
