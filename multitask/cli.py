@@ -213,7 +213,7 @@ def validate_command(options: Namespace) -> int:
     expected, optional, formats, lines = {}, {}, {}, []
     with open_data(options.data) as folder:
         for task in _data_tasks(folder, options.tasks):
-            predicted = any(Path(options.folder).glob(f"{task.format.stem}-*.csv"))
+            predicted = any(Path(options.folder).glob(f"{task.format.stem}-*.*"))
             if not (predicted or options.tasks or task.name in DEFAULT_TASKS):
                 continue  # cfimdb belongs to the course's first part, which has predictions of its own
             formats[task.name] = task.format

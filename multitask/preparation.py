@@ -41,7 +41,7 @@ def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Pat
     source = checkpoint or config.weights
     scratch = source == SCRATCH
     bert = BertConfig(**config.model) if scratch else bert_config(config, checkpoint)
-    tasks = make_tasks(config.tasks, bert, saved_labels(None if scratch else find_folder(source)))
+    tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, source))
     splits, hashes, notes = read_splits(config, tasks, data)
     if scratch:
         texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
@@ -78,8 +78,7 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
         bert = BertConfig(**config.model, vocab_size=config.vocab_size)
     else:
         bert = bert_config(config)
-    saved = saved_labels(None if config.needs_scratch else find_folder(config.weights))
-    tasks = make_tasks(config.tasks, bert, saved)
+    tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, config.weights))
     unnamed = [task for task in tasks.values() if getattr(task, "labels", None) == () and task.file("train")]
     if unnamed and config.data is not None:
         with open_data(config.data) as folder:
@@ -88,6 +87,12 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
     model = make_model(config, bert, tasks)
     freeze(model, config.freeze)
     return model
+
+
+def _labels_of_scored(config: RunConfig, source: str | Path) -> dict[str, Any]:
+    """The labels of tasks that are scored only, as the weights' heads know them."""
+    saved = {} if source == SCRATCH else saved_labels(find_folder(source))
+    return {name: labels for name, labels in saved.items() if name not in config.trained_tasks}
 
 
 def bert_config(config: RunConfig, checkpoint: Path | None = None) -> BertConfig:

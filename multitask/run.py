@@ -167,7 +167,7 @@ class Run:
                 values, note = self._predict_entries(task, entries, examples.path, folder)
                 notes += note
                 path = prediction_path(out, task.format, split, dialect)
-                task.write(values, [entry.id for entry in entries], path, dialect)
+                task.write(values, entries, path, dialect)
                 files.append(path)
         return files, notes
 
@@ -178,7 +178,13 @@ class Run:
         sides = 1 if task.config.text2 is None else 2
         complete = [len(entry.texts) == sides and all(entry.texts) for entry in entries]
         with_text = [
-            Example(entry.id, tuple(map(_encodable, entry.texts)), None, entry.line)
+            Example(
+                entry.id,
+                tuple(map(_encodable, entry.texts)),
+                None,
+                entry.line,
+                getattr(entry, "words", None),  # a reject has none
+            )
             for entry, usable in zip(entries, complete, strict=True)
             if usable
         ]

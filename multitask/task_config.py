@@ -196,6 +196,8 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "tokens": {"text": "words", "label": "tags", "loss": "cross_entropy"},
     "ner": {
+        "text": "words",
+        "label": "tags",
         "train": "conll2003/eng.train",
         "dev": "conll2003/eng.testa",
         "test": "conll2003/eng.testb",

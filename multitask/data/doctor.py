@@ -162,7 +162,12 @@ def _file_report(
     listed: int,
 ) -> FileReport:
     rows = examples.rows
-    labels = [row.label for row in rows if row.label is not None]
+    labels = [
+        label
+        for row in rows
+        if row.label is not None
+        for label in (row.label if isinstance(row.label, tuple) else (row.label,))  # a tag for each word
+    ]
     numeric = any(isinstance(label, float) for label in labels)
     same_order = [tuple(map(spacing_key, row.texts)) for row in rows]
     any_order = [row_key(row.texts, spacing_key) for row in rows]
@@ -259,7 +264,8 @@ def _file_lines(file: FileReport) -> list[str]:
     if file.rejected > len(file.rejects):
         lines.append(f"  rejected: {file.rejected - len(file.rejects)} more")
     if file.balance:
-        shown = [f"{label}: {count} ({count / file.rows:.1%})" for label, count in file.balance.items()]
+        total = sum(file.balance.values())
+        shown = [f"{label}: {count} ({count / total:.1%})" for label, count in file.balance.items()]
         more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
         lines.append(f"  labels: {', '.join(shown[:20])}{more}")
     elif file.spread:

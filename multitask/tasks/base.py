@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minbert import Batch, BertOutput, InputError, Tokenizer, normalize, pool
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
-from multitask.data.readers import Example, Examples, read_table
+from multitask.data.readers import Example, Examples, Reject, read_table
 from multitask.heads import CosineHead, MLPHead, ProjectedHead, pair_feature_size, pair_features, project
 from multitask.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
 from multitask.task_config import TaskConfig
@@ -134,9 +134,11 @@ class ScoredTask(TrainingTask):
             return generic_format(self.name, self.prediction_values)
         return course if self.name == self.config.type else course.named(self.name)
 
-    def write(self, predictions: Sequence, ids: Sequence[str], path: Path, dialect: str = "code") -> None:
-        """Writes a prediction file, a row an id."""
-        write_predictions(path, ids, predictions, self.format, dialect)
+    def write(
+        self, predictions: Sequence, rows: Sequence[Example | Reject], path: Path, dialect: str = "code"
+    ) -> None:
+        """Writes a prediction file, a prediction for each row."""
+        write_predictions(path, [row.id for row in rows], predictions, self.format, dialect)
 
 
 class TextTask(ScoredTask):

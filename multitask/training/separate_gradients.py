@@ -175,7 +175,7 @@ def shared_parameters(encoder: nn.Module, tasks: Sequence[str]) -> dict[str, Par
     return {
         name: parameter
         for name, parameter in encoder.named_parameters()
-        if not any(part in f".{name}" for part in own)
+        if not any(part in name for part in own)
     }
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from minbert import InputError
 from multitask.training.groups import ENCODER
-from multitask.training.plan import Piece, Step
+from multitask.training.plan import Step
 
 
 class TaskRates:
@@ -53,11 +52,7 @@ class TaskRates:
             group["initial_lr"] = base * factor if group["part"] == ENCODER else base
 
     def steps(self, plan: Iterable[Step]) -> Iterator[Step]:
-        """The plan's steps, each with its rates set; also where a process has no piece of it to report."""
+        """The plan's steps, each handed on with its rates set, also where a process has no piece of it."""
         for step in plan:
             self.set_rates(step.tasks)
             yield step
-
-    def report(self, step: Step, piece: Piece, loss: Tensor) -> None:
-        """The same where the loop reports a piece, which is before the optimizer's step."""
-        self.set_rates(step.tasks or (piece.task,))

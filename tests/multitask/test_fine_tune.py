@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from minbert import BertModel, InputError
 from multitask import RunConfig, load_run, train
-from multitask.fine_tune import selector
 from multitask.run import make_tasks
+from multitask.selection import selector
 from multitask.tracking import read_metrics
 
 MODEL_FILES = {

@@ -98,19 +98,20 @@ def test_from_outputs_to_scores(kind, build, on_tiny, tiny_tokenizer):
     assert perfect[task.primary_metric] == pytest.approx(1)
 
 
-@every_text_kind
+@every_scored_kind
 def test_from_outputs_to_a_valid_file(kind, build, on_tiny, tiny_tokenizer, tmp_path):
     task, folder = build(kind)
     examples, tokenized = batches_of(task, tiny_tokenizer, folder, "dev")
     batch = task.collate(tokenized)
     with torch.no_grad():
         predictions = task.decode(on_tiny(task)(kind, batch.inputs), batch.inputs)
-    ids = [row.id for row in examples.rows]
+    rows = examples.rows
+    ids = [row.id for row in rows]
     for dialect in ("code", "handout"):
         path = prediction_path(tmp_path / "out", task.format, "dev", dialect)
-        task.write(predictions, ids, path, dialect)
+        task.write(predictions, rows, path, dialect)
         assert validate_file(path, ids, task.format) == []
-    task.write([task.fallback(examples.rows)] * 6, ids, path, dialect)  # for rows without text
+    task.write([task.fallback(rows)] * 6, rows, path, dialect)  # for rows without text
     assert validate_file(path, ids, task.format) == []
 
 

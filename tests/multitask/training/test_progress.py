@@ -21,13 +21,13 @@ class Recorder:
         self.values = iter(values)
         self.losses = losses
         self.events, self.records = [], []
-        self.plan = Plan(
-            {"a": TaskData([1] * 8, list, 1)}, "sequential", 3, 0, options.pop("accumulation", 1)
-        )
+        data = TaskData([1] * 8, list, 1, accumulation=options.pop("accumulation", 1))
+        self.plan = Plan({"a": data}, "sequential", 3, 0)
+        select = {"best": lambda scores: scores["a"]["x"]} | options.pop("select", {})
         self.progress = Progress(
             self.plan,
             evaluate=self.evaluate,
-            select=lambda scores: scores["a"]["x"],
+            select=select,
             save=lambda name: self.events.append((name, self.plan.step)),
             log=lambda kind, step, **values: self.records.append((kind, step, values)),
             rate=lambda: 0.5,
@@ -86,8 +86,27 @@ def test_more_evaluations_and_checkpoints_where_asked_for():
 )
 def test_the_best_is_the_highest_then_the_earliest_and_never_nan(values, best, step):
     recorder = Recorder(values).run()
-    assert (recorder.progress.best, recorder.progress.best_step) == (best, step)
+    assert (recorder.progress.best["best"], recorder.progress.best_step) == (best, step)
     assert [at for name, at in recorder.events if name == "best"][-1] == step
+
+
+def test_other_checkpoints_have_a_best_of_their_own():
+    other = {"best-b": lambda scores: -scores["a"]["x"], "best-c": lambda scores: None}
+    recorder = Recorder([0.1, 0.3, -0.2], select=other, patience=1).run()
+    assert [event for event in recorder.events if event[0].startswith("best")] == [
+        *(("best", 8), ("best-b", 8), ("best", 16), ("best-b", 24)),
+    ]
+    assert recorder.progress.best_steps == {"best": 16, "best-b": 24}
+    state = recorder.state()["progress"]
+    second = Recorder(select=other)
+    second.progress.load_state_dict(state)
+    assert second.progress.best == recorder.progress.best == {"best": 0.3, "best-b": 0.2}
+
+
+def test_skipped_steps_are_in_the_log():
+    records = Recorder(skipped=lambda: 3).run().records
+    assert all(values["skipped"] == 3 for kind, _, values in records if kind == "train")
+    assert not any("skipped" in values for _, _, values in Recorder().run().records)
 
 
 @pytest.mark.parametrize("values", [[NAN, 0.1, 0.0], [0.3, 0.3, 0.1], [NAN, NAN, 0.0]])

@@ -8,7 +8,7 @@ import torch
 from minbert import AdamW, InputError
 from multitask.config import OptimConfig
 from multitask.training.groups import assign, parameter_groups
-from multitask.training.plan import Piece, Step
+from multitask.training.plan import Step
 from multitask.training.precision import Precision
 from multitask.training.task_rates import TaskRates
 
@@ -34,20 +34,15 @@ def rates_by_name(optimizer, entries, key="initial_lr"):
     return {names[id(p)]: group[key] for group in optimizer.param_groups for p in group["params"]}
 
 
-def report(rates, task, number=1):
-    step = Step(number, 1, False, iter(()), (task,))
-    rates.report(step, Piece(task, None, 1.0), torch.tensor(0.0))
-
-
 def test_a_task_s_steps_scale_every_rate_of_the_encoder_and_no_head_s(entries):
     optimizer = AdamW(parameter_groups(entries))
     rates = TaskRates(optimizer, LR, {"sst": 3e-3, "sts": 0.0})
     base = {entry.name: entry.lr for entry in entries}
     for task, factor in (("sst", 0.3), ("paraphrase", 1.0), ("sts", 0.0), ("sst", 0.3), ("paraphrase", 1.0)):
-        report(rates, task)
+        rates.set_rates((task,))
         wanted = {name: lr * (factor if name.startswith("encoder.") else 1) for name, lr in base.items()}
         assert rates_by_name(optimizer, entries) == pytest.approx(wanted, rel=1e-12, abs=0)
-    report(rates, "paraphrase")
+    rates.set_rates(("paraphrase",))
     assert rates_by_name(optimizer, entries) == base  # to the last bit
 
 
@@ -56,7 +51,7 @@ def test_schedules_multiply_the_task_s_rate(entries):
     rates = TaskRates(optimizer, LR, {"sst": 2e-2})
     precision = Precision("fp32", torch.device("cpu"), lambda step: 1 / (step + 1))
     for step, (task, factor) in enumerate((("sst", 2.0), ("sts", 1.0), ("sst", 2.0))):
-        report(rates, task)
+        rates.set_rates((task,))
         precision.step(optimizer)
         found = rates_by_name(optimizer, entries, "lr")
         assert found["encoder.pooler.dense.weight"] == pytest.approx(LR * factor / (step + 1), rel=1e-12)
@@ -67,7 +62,7 @@ def test_schedules_multiply_the_task_s_rate(entries):
 def take_step(model, make_batch, task, optimizer, precision, rates):
     loss = model.loss(task, make_batch(model, task, 4))
     loss.backward()
-    report(rates, task)
+    rates.set_rates((task,))
     precision.step(optimizer)
 
 
