@@ -10,7 +10,7 @@ import torch
 from minbert import AdamW, schedule_factor
 from multitask.config import RunConfig
 from multitask.data.collate import Chunks, TokenizedExample
-from multitask.model import MultitaskModel
+from multitask.model import MultitaskModel, adapter_of
 from multitask.preparation import Prepared
 from multitask.tasks.base import TrainingTask
 from multitask.training.distributed import Ranks
@@ -66,12 +66,17 @@ def assemble(
     say: Say,
 ) -> Parts:
     """Raises InputError where there is nothing to train."""
+    say = say if ranks.main else _unheard
     optim, model = config.optim, prepared.model
     ranks.share([*model.parameters(), *model.buffers()])
     unfreezing, later = start_unfreezing(config, model, say)
     entries = assignments(config, model, later)
     optimizer = AdamW(parameter_groups(entries), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
     plan = make_plan(config, model, prepared.train, ranks)
+    if unfreezing:
+        epochs = max(map(len, plan.steps_by_task().values()))
+        if left := unfreezing.left_frozen(epochs, plan.total_steps):
+            say(f"gradual unfreezing: the run ends before {', '.join(left)} would train")
     warmup = round(optim.warmup * plan.total_steps)
     schedule = partial(schedule_factor, optim.schedule, total=plan.total_steps, warmup=warmup)
     precision = Precision(config.precision, device, schedule)
@@ -89,6 +94,10 @@ def assemble(
     rates = TaskRates(optimizer, optim.lr, own) if own else None
     method = make_method(config, others.get("teacher"))
     return Parts(plan, entries, optimizer, method, gradients, precision, rates, others)
+
+
+def _unheard(line: str) -> None:
+    """In place of what the first of several processes says."""
 
 
 def make_plan(
@@ -158,6 +167,7 @@ def make_gradients(
         trained,
         precision,
         optimizer,
+        list(model.tasks),
         shared_parameters(model.encoder, list(model.tasks)),
         find_surgery(settings.surgery, settings.target_decay, config.train.seed),
         clip,
@@ -194,15 +204,9 @@ def used_parameters(model: MultitaskModel, task: str) -> dict[str, torch.nn.Para
     used = {}
     for name, parameter in model.named_parameters():
         part, _, rest = name.partition(".")
-        owner = rest.partition(".")[0] if part == "heads" else _adapter_of(name)
+        owner = rest.partition(".")[0] if part == "heads" else adapter_of(name)
         elsewhere = owner is not None and owner in model.tasks and owner != task
         reads = name not in unused and (pools or not name.startswith("encoder.pooler."))
         if parameter.requires_grad and reads and not elsewhere:
             used[name] = parameter
     return used
-
-
-def _adapter_of(name: str) -> str | None:
-    """The name of the adapter that a tensor belongs to."""
-    _, adapted, rest = name.partition(".adapters.")
-    return rest.partition(".")[0] if adapted else None

@@ -308,7 +308,7 @@ def groups_command(config, options: Namespace) -> None:
         print(
             f"{row['name']:58} {row['size']:10,} {row['lr']:9.2e} {row['weight_decay']:6.3f}  {row['state']}"
         )
-    for state in dict.fromkeys(row["state"] for row in rows):
+    for state in dict.fromkeys(["trained", "frozen", "unused", *(row["state"] for row in rows)]):
         print(f"{state}: {sum(row['size'] for row in rows if row['state'] == state):,} parameters")
 
 

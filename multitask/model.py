@@ -12,6 +12,8 @@ from minbert import Batch, BertModel, BertOutput, use_adapter
 from multitask.data.collate import TaskBatch
 from multitask.training.freezing import set_modes
 
+DEFAULT_ADAPTER = "default"  # the one that all tasks share
+
 
 class Task(Protocol):
     """What the model asks of a task; see multitask/tasks/base.py."""
@@ -115,8 +117,26 @@ class MultitaskModel(nn.Module):
         return self
 
     def unused_parameters(self) -> set[str]:
-        """Names of tensors that no task reads: the pooler where no task pools by it."""
-        reads_pooler = any(task.config.pooling == "pooler" for task in self.tasks.values())
-        if reads_pooler or self.encoder.pooler is None:
-            return set()
-        return {f"encoder.pooler.{name}" for name, _ in self.encoder.pooler.named_parameters()}
+        """Names of tensors that no task trains.
+
+        The pooler where no task pools by it; heads of tasks that are scored only; adapters of other tasks.
+        """
+        trained = {name for name, task in self.tasks.items() if task.config.train is not None}
+        reads_pooler = any(self.tasks[name].config.pooling == "pooler" for name in trained)
+        unused = set()
+        for name, _ in self.named_parameters():
+            head = name.split(".")[1] if name.startswith("heads.") else None
+            adapter = adapter_of(name)
+            if (
+                (head is not None and head not in trained)
+                or (name.startswith("encoder.pooler.") and not reads_pooler)
+                or (adapter not in (None, DEFAULT_ADAPTER) and adapter not in trained)
+            ):
+                unused.add(name)
+        return unused
+
+
+def adapter_of(name: str) -> str | None:
+    """The name of the adapter that a tensor belongs to."""
+    _, adapted, rest = name.partition(".adapters.")
+    return rest.partition(".")[0] if adapted else None

@@ -12,11 +12,11 @@ from minbert import BertConfig, BertModel, InputError, Tokenizer, add_lora, find
 from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Examples
-from multitask.model import MultitaskModel
+from multitask.model import DEFAULT_ADAPTER, MultitaskModel
 from multitask.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.splits import load_split, open_data
 from multitask.tasks.base import ScoredTask, TrainingTask
-from multitask.training.checkpoint import ADAPTER_FOLDER, DEFAULT_ADAPTER
+from multitask.training.checkpoint import ADAPTER_FOLDER
 from multitask.training.freezing import freeze
 
 SCRATCH = "scratch"

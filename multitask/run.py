@@ -318,7 +318,8 @@ def open_source(source: str | Path, tasks: Sequence[str] | None = None, **option
         return load_run(source, **options)
     folder = find_folder(source)
     saved = read_heads(folder)
-    named = None if tasks is None else {name: _task_for(name, folder, saved) for name in tasks}
+    names = None if tasks is None else dict.fromkeys([*saved, *tasks])
+    named = None if names is None else {name: _task_for(name, folder, saved) for name in names}
     return load_weights(source, named, **options)
 
 

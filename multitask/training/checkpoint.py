@@ -24,12 +24,11 @@ from minbert import (
     write_modules,
     write_tensors,
 )
-from multitask.model import MultitaskModel
+from multitask.model import DEFAULT_ADAPTER, MultitaskModel
 from multitask.training.distributed import Ranks
 
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
-DEFAULT_ADAPTER = "default"
 
 
 def save_model(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-VANISHED = 1e-20  # the share of |g_i|^2 below which |g_i'|^2 is rounding, and has no direction
+VANISHED = 1e-6  # the share of |g_i|^2 below which |g_i'|^2 is rounding (of fp32), without a direction
 
 
 class Surgery:

@@ -103,6 +103,7 @@ THEIRS = {
         "target_modules": ["query", "key", "output.dense"],
         "rank_pattern": {
             r"^encoder.layer.1.attention.self.query": 2,
+            "key|attention.self": 7,  # the end of the keys' names; in the queries' too, but not as the end
             r"layer\.0\.output.dense": 3,
             "query": 5,
         },
@@ -177,6 +178,7 @@ def test_a_task_models_adapter_and_its_head(tiny, tiny_folder, tmp_path):
     report = load_lora(tiny, tmp_path)
     assert_same(output(tiny), whole.bert(IDS, MASK).last_hidden_state[MASK.bool()])
     assert set(report.others) == {"classifier.weight", "classifier.bias"}
+    assert len(report.loaded) == 2 * 2 * 4 and all(".lora_" in name for name in report.loaded)
     assert torch.equal(report.others["classifier.bias"], whole.classifier.modules_to_save["default"].bias)
 
 

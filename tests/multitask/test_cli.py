@@ -105,7 +105,7 @@ def test_train_prints_the_scores_and_resume_repeats_them(command, arguments, tmp
     status, output, errors = command("train", *arguments)
     assert status == 0
     assert "sst            accuracy" in output and "overall_2024" in output and "mean_raw" in output
-    assert "6 steps in 3 epochs, proportional order" in errors
+    assert "max-steps ends the run in epoch" in errors
     again = command("resume", tmp_path / "run")
     assert again[0] == 0
     assert [line.split() for line in again[1].splitlines()[:8]] == [

@@ -1,5 +1,7 @@
 """The evaluation loop: the caller's order, whatever the batches; the model's mode and gradients stay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -98,9 +100,19 @@ def test_scores_of_labelled_tasks(model, examples):
         for entry in examples["paraphrase"]
     ]
     data = {"sst": examples["sst"], "paraphrase": unlabelled, "sts": []}
-    scores = score_examples(model, data)
+    scores, _ = score_examples(model, data)
     predictions = predict_examples(model, "sst", examples["sst"])
     labels = [entry.example.label for entry in examples["sst"]]
     hits = sum(p == label for p, label in zip(predictions, labels, strict=True))
     assert scores.keys() == {"sst"}
     assert scores["sst"]["accuracy"] == pytest.approx(hits / 40)
+
+
+def test_constant_predictions_are_noted(model, examples):
+    with torch.no_grad():
+        for parameter in model.heads["sst"].parameters():
+            parameter.zero_()
+    _, notes = score_examples(model, {"sst": examples["sst"]})
+    assert len(notes) == 1 and notes[0].startswith("sst: all 40 predictions are 0; the training has diverged")
+    same = [entry._replace(example=replace(entry.example, label=3)) for entry in examples["sst"]]
+    assert score_examples(model, {"sst": same})[1] == []  # and so are the labels

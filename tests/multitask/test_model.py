@@ -6,7 +6,7 @@ from torch import nn
 
 from multitask.data.collate import TaskBatch
 from multitask.data.readers import Example
-from multitask.model import MultitaskModel
+from multitask.model import Encode, MultitaskModel
 from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
@@ -63,7 +63,8 @@ def test_rows_of_an_encoder_in_bf16_are_raised(tiny, batch_of):
     for name, task in tasks.items():
         inputs = batch_of(task).inputs
         assert model.encoder(inputs).packed.dtype == torch.bfloat16
-        assert model.encode(inputs).packed.dtype == model(name, inputs).dtype == torch.float32
+        encode = Encode(model.encoder, name, model.autocast)
+        assert encode(inputs).packed.dtype == model(name, inputs).dtype == torch.float32
 
 
 def test_fp64_stays_fp64(tiny, batch_of):

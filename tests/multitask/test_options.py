@@ -29,9 +29,10 @@ def test_every_key_has_an_option_with_a_help_text(parser):
         part = getattr(RunConfig(), f.name)
         if is_dataclass(part):
             keys |= {f"{f.name}.{inner.name}" for inner in fields(part)}
-        elif f.name not in ("model", "tasks"):
+        elif f.name not in ("model", "tasks", "stages"):
             keys.add(f.name)
-    keys |= {f"model.{f.name}" for f in fields(BertConfig)} - {"model.extra", "model.vocab_size"}
+    keys |= {f"model.{f.name}" for f in fields(BertConfig)}
+    keys -= {"model.extra", "model.vocab_size", "model.projected_attention_names"}
     assert {key for key, _, _ in run_keys()} == keys
     options = parser._option_string_actions
     for key in keys:
@@ -42,7 +43,7 @@ def test_every_key_has_an_option_with_a_help_text(parser):
 def test_help_mentions_every_option_and_every_key_of_a_task(parser):
     text = " ".join(parser.format_help().split())
     assert all(option in text for option in parser._option_string_actions)
-    assert all(f.name.replace("_", "-") in text for f in fields(TaskConfig))
+    assert all(f"--TASK.{f.name.replace('_', '-')}" in text for f in fields(TaskConfig))
 
 
 VALUES = {"int": ("7", 7), "float": ("0.25", 0.25), "str": ("word", "word"), "bool": ("false", False)}
@@ -55,26 +56,46 @@ CHOICES = {
     "model.hidden_size": "24",
     "model.pad_token_id": "3",
     "model.layer_norm_eps": "0.25",
+    "model.projected_attention_size": "24",
+    "sampling_cap": "7",
+    "unequal": "cycle",
+    "lora.layers": "first:1",
+    "unfreeze": "epoch",
+    "extra_layers": "5",
+    "adapter_per_task": "true",
+    "gradients.surgery": "pcgrad",
+}
+NEEDS = {  # what an option goes with
+    "model.num_attention_heads": ["--weights", "scratch", "--model.hidden-size", "21"],
+    "weights": [],
+    "sampling_cap": ["--sampling", "temperature:5"],
+    "adapter_per_task": ["--lora.rank", "2"],
+    "gradients.surgery": ["--sampling", "together"],
+    "gradients.conflicts_every": ["--sampling", "together"],
 }
 
 
 @pytest.mark.parametrize("equals", [False, True])
 @pytest.mark.parametrize(("key", "hint"), [(key, hint) for key, hint, _ in run_keys()], ids=lambda v: str(v))
 def test_every_option_sets_its_key(read, tmp_path, key, hint, equals):
-    kind = next(name for name in ("int", "float", "bool", "str") if name in str(hint))
-    text, value = VALUES[kind]
+    if "dict" in str(hint) or "tuple" in str(hint):
+        text, value = {
+            "lora.targets": ("query,output", ["query", "output"]),
+            "lora.rank_pattern": ("layers.1.=4,query=2", {"layers.1.": 4, "query": 2}),
+            "lora.alpha_pattern": ("layers.1.=0.5", {"layers.1.": 0.5}),
+        }[key]
+    else:
+        kind = next(name for name in ("int", "float", "bool", "str") if name in str(hint))
+        text, value = VALUES[kind]
+        if key in CHOICES:
+            text = CHOICES[key]
+            value = {"int": int, "float": float, "str": str, "bool": "true".__eq__}[kind](text)
     if key == "task_file":
         text = value = str(tmp_path / "task.py")
         (tmp_path / "task.py").write_text("")
-    text = CHOICES.get(key, text)
-    value = (
-        value
-        if kind == "bool" or key not in CHOICES
-        else {"int": int, "float": float, "str": str}[kind](text)
-    )
-    base = [] if key == "weights" else ["--weights", "scratch"]
-    if key == "model.num_attention_heads":
-        base += ["--model.hidden-size", "21"]
+    base = NEEDS.get(key, ["--weights", "folder" if key.startswith("lora.") else "scratch"])
+    if base and "--weights" not in base:
+        base = ["--weights", "folder", *base]
     option = f"--{key.replace('_', '-')}"
     config = read(*base, *([f"{option}={text}"] if equals else [option, text]))
     found = config.to_dict()
@@ -101,6 +122,14 @@ TASK_VALUES = {
     "batch_size": "7",
     "lr": "0.1",
     "max_length": "64",
+    "negatives": "a,b",
+    "class_weights": "balanced",
+    "training_head": "mlp",
+    "chunk_size": "none",
+    "start_epoch": "2",
+    **dict.fromkeys(("layer_norm", "learn_temperature", "symmetric", "mask_false_negatives"), "false"),
+    **dict.fromkeys(("label_smoothing", "temperature", "mask_rate", "focal_gamma", "encoder_lr"), "0.25"),
+    **dict.fromkeys(("projection", "accumulation", "hard_negative_weight"), "2"),
 }
 
 

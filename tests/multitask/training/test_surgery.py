@@ -124,17 +124,17 @@ def test_gradients_that_are_zero_or_cancel_give_finite_numbers(name):
 
 def test_what_is_left_of_a_gradient_that_cancelled_has_no_direction():
     """It is rounding; a cosine of it would be noise in the target."""
-    vectors = some_gradients(3, 0)
-    vectors[1] = -3 * vectors[0]
-    cosine = float(vectors[0] @ vectors[2] / (vectors[0].norm() * vectors[2].norm()))
     unchanged = 0
-    for seed in range(10):
+    for seed in range(20):
+        vectors = some_gradients(3, seed)
+        vectors[1] = -0.7 * vectors[0]
+        cosine = float(vectors[0] @ vectors[2] / (vectors[0].norm() * vectors[2].norm()))
         surgery = GradVac(1.0, seed)
         apply(surgery, vectors)
         target = surgery.targets.get("sst sts")
         unchanged += target is None
         assert target is None or target == pytest.approx(cosine)
-    assert 0 < unchanged < 10, "both orders have to come up"
+    assert 0 < unchanged < 20, "both orders have to come up"
 
 
 def test_a_target_of_one_cannot_be_divided_by():
