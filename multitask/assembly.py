@@ -120,6 +120,7 @@ def make_plan(
             start_epoch=task.config.start_epoch,
             uniform=getattr(task, "uniform_batches", False),
             gathered=task.compares_examples,
+            units=task.units(examples),
         )
     sampling = Sampling(config.sampling, config.unequal, config.sampling_cap)
     share = (ranks.rank, ranks.count)

@@ -86,6 +86,13 @@ class TrainingTask:
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
         raise NotImplementedError
 
+    def units(self, examples: Sequence[TokenizedExample]) -> list[int] | None:
+        """How many terms of the loss's mean each example gives, the words of a tagged sentence; None: one.
+
+        Accumulated batches and several processes are weighted by them.
+        """
+        return None
+
     def head(self, hidden_size: int) -> nn.Module:
         """A fresh head for an encoder of D = hidden_size."""
         raise NotImplementedError

@@ -1,0 +1,112 @@
+"""What each fine-tuning method costs and gives, in short runs that differ in nothing else.
+
+python benchmarks/methods.py WEIGHTS DATA [--limit 2000] [--only smart,pcgrad] [--threads N] [--json]
+
+SST, paraphrase and STS, one epoch over the first LIMIT rows of each, one seed: enough to see what a method
+costs and that it learns, too little to rank methods that lie close together. Dev splits are cut to LIMIT too.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from multitask import RunConfig, train
+from multitask.values import merge
+
+TASKS = ("sst", "paraphrase", "sts")
+METHODS = {
+    "plain": {},
+    "sequential": {"sampling": "sequential:paraphrase,sts,sst"},
+    "round-robin": {"sampling": "round-robin"},
+    "uniform": {"sampling": "uniform"},
+    "square-root": {"sampling": "square-root"},
+    "temperature": {"sampling": "temperature:5"},
+    "annealed": {"sampling": "annealed"},
+    "together": {"sampling": "together"},
+    "pcgrad": {"sampling": "together", "gradients": {"surgery": "pcgrad"}},
+    "gradvac": {"sampling": "together", "gradients": {"surgery": "gradvac"}},
+    "conflicts": {"sampling": "together", "gradients": {"conflicts_every": 10}},
+    "smart": {"smart": {"weight": 1.0}},
+    "bregman": {"smart": {"bregman": 1.0}},
+    "r-drop": {"r_drop": 1.0},
+    "label smoothing": {"tasks": {"sst": {"label_smoothing": 0.1}}},
+    "class weights": {"tasks": {"sst": {"class_weights": "balanced"}}},
+    "focal": {"tasks": {"sst": {"loss": "focal"}}},
+    "ordinal": {"tasks": {"sst": {"loss": "ordinal"}}},
+    "pearson": {"tasks": {"sts": {"loss": "pearson"}}},
+    "cosent": {"tasks": {"sts": {"loss": "cosent"}}},
+    "angle": {"tasks": {"sts": {"loss": "angle"}}},
+    "freeze backbone": {"freeze": "backbone"},
+    "freeze first:4": {"freeze": "embeddings,first:4"},
+    "unfreeze": {"unfreeze": "30"},
+    "layer decay": {"optim": {"layer_decay": 0.9}},
+    "lora": {"lora": {"rank": 8, "layers": "last:4"}, "optim": {"adapter_lr": 1e-3}},
+    "dora": {"lora": {"rank": 8, "layers": "last:4", "dora": True}, "optim": {"adapter_lr": 1e-3}},
+    "adapter per task": {"lora": {"rank": 8}, "adapter_per_task": True, "optim": {"adapter_lr": 1e-3}},
+    "projected attention": {"model": {"projected_attention_size": 96}},
+    "attention head layers": {"model": {"attention_head_layers": 1}},
+    "extra layer": {"extra_layers": 1},
+    "hidden layers": {"tasks": {name: {"hidden": [384], "activation": "leaky_relu"} for name in TASKS[:2]}},
+    "simcse beside": {"tasks": {"simcse": {}}},
+    "ranking beside": {"tasks": {"ranking": {}}},
+    "checkpointing": {"train": {"checkpointing": True}},
+}
+
+
+def measure(name: str, options: argparse.Namespace, out: Path) -> dict:
+    values = {
+        "weights": options.weights,
+        "data": options.data,
+        "out": str(out),
+        "limit": options.limit,
+        "precision": options.precision,
+        "threads": options.threads,
+        "train": {"epochs": 1},
+        "tasks": {task: {} for task in TASKS},
+    }
+    run = train(RunConfig.from_dict(merge(values, METHODS[name])))
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    last = [record for record in records if record["kind"] == "train"][-1]
+    scores = run.scores["scores"]
+    return {
+        "method": name,
+        "sst": scores["sst"]["accuracy"],
+        "paraphrase": scores["paraphrase"]["accuracy"],
+        "sts": scores["sts"]["pearson"],
+        "overall_2024": run.scores["overall"]["overall_2024"],
+        "steps": last["step"],
+        "seconds": last["seconds"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("data")
+    parser.add_argument("--limit", type=int, default=2000)
+    parser.add_argument("--only", help="comma-separated names of methods")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    options = parser.parse_args()
+    chosen = options.only.split(",") if options.only else list(METHODS)
+    if not options.json:
+        print(
+            f"{'method':22} {'SST':>6} {'Para':>6} {'STS r':>6} {'2024':>6} {'steps':>6} {'s':>6} {'s/step':>7}"
+        )
+    for name in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            row = measure(name, options, Path(folder) / "run")
+        if options.json:
+            print(json.dumps(row), flush=True)
+            continue
+        scores = " ".join(f"{row[key]:6.3f}" for key in ("sst", "paraphrase", "sts", "overall_2024"))
+        pace = row["seconds"] / row["steps"]
+        print(f"{name:22} {scores} {row['steps']:6} {row['seconds']:6.0f} {pace:7.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
