@@ -27,6 +27,9 @@ lint: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# seqeval, an oracle of the tests, has no wheel, and its build asks for a setuptools_scm beside it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools_scm wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt seqeval
 	touch $@
 
 clean:

@@ -3,11 +3,16 @@
 import csv
 import os
 import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from multitask.config import RunConfig
 
+ROOT = Path(__file__).parents[2]
 COLUMNS = {
     "ids-sst": ("sentence", "sentiment"),
     "quora": ("sentence1", "sentence2", "is_duplicate"),
@@ -63,3 +68,38 @@ def tiny_config(tiny_values):
     from multitask.values import merge
 
     return lambda **changes: RunConfig.from_dict(merge(tiny_values, changes))
+
+
+@pytest.fixture(scope="session")
+def run_processes():
+    """The function `start_processes(count, *arguments)`."""
+    return start_processes
+
+
+def start_processes(count: int, *arguments: str) -> None:
+    """Runs `python ARGUMENTS` in `count` processes as torchrun would; raises where one fails."""
+    environment = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

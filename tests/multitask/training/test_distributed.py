@@ -3,18 +3,10 @@
 Real processes, joined by gloo on this machine.
 """
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from multitask.training.distributed import BUCKET, Ranks, _buckets
-
-ROOT = Path(__file__).parents[3]
 
 CODE = """
 import sys
@@ -57,37 +49,8 @@ ranks.stop()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def run_processes(count: int, *arguments: str) -> None:
-    """Runs `python ARGUMENTS` in `count` processes that find one another; raises where one fails."""
-    environment = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": str(count),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
-
-
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, run_processes):
     folder = tmp_path_factory.mktemp("processes")
     (folder / "code.py").write_text(CODE, encoding="utf-8")
     run_processes(2, str(folder / "code.py"), str(folder))

@@ -1,0 +1,70 @@
+"""A run in two processes equals the run in one: the same weights, one folder, exact resume."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minbert import InputError
+from multitask import resume, train
+from multitask.config import RunConfig
+from multitask.values import merge
+
+TASKS = {
+    "plain": {"tasks": {"sst": {}, "paraphrase": {}, "sts": {"loss": "cosent"}}},
+    "together": {
+        "sampling": "together",
+        "gradients": {"surgery": "pcgrad"},
+        "tasks": {"sst": {"accumulation": 2}, "sts": {}},
+    },
+    "contrastive": {
+        "tasks": {"ranking": {"chunk_size": 2, "learn_temperature": True, "batch_size": 8}, "sst": {}}
+    },
+}
+
+
+@pytest.fixture
+def values(tiny_values, tiny_folder):
+    """Without dropout, so that it does not matter who computes what."""
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return tiny_values | {"model": rates, "optim": {"lr": 1e-3, "head_lr": 1e-3}}
+
+
+@pytest.mark.parametrize("changes", TASKS)
+def test_two_processes_train_what_one_trains(values, changes, tmp_path, run_processes):
+    values = merge(values, TASKS[changes])
+    for task in values["tasks"].values():
+        task["dropout"] = 0.0
+    train(RunConfig.from_dict(values | {"out": str(tmp_path / "one")}))
+    (tmp_path / "run.json").write_text(json.dumps(values | {"out": str(tmp_path / "two")}), encoding="utf-8")
+    run_processes(2, "-m", "multitask", "train", str(tmp_path / "run.json"))
+    for name in ("model", "heads"):
+        one, two = (
+            load_file(tmp_path / folder / "last" / f"{name}.safetensors") for folder in ("one", "two")
+        )
+        for key, tensor in one.items():
+            torch.testing.assert_close(two[key], tensor, rtol=0, atol=1e-5)
+    records = [
+        json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text("utf-8").splitlines()
+    ]
+    # Written once, by the first process.
+    assert len({(record["kind"], record["step"]) for record in records}) == len(records)
+
+
+def test_a_resumed_run_needs_as_many_processes_and_is_exact(tiny_values, tmp_path, run_processes):
+    """With dropout, which each process draws for itself."""
+    values = merge(tiny_values, {"tasks": {"sst": {}, "sts": {}}, "checkpoint": {"every_steps": 4}})
+    stopped = merge(values, {"train": {"max_steps": 4}, "out": str(tmp_path / "stopped")})
+    for name, content in (("whole", values | {"out": str(tmp_path / "whole")}), ("stopped", stopped)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        run_processes(2, "-m", "multitask", "train", str(tmp_path / f"{name}.json"))
+    state = json.loads((tmp_path / "whole/last/training_state/state.json").read_text("utf-8"))
+    assert len(dict(dict(state["items"])["random"]["items"])["ranks"]) == 2
+
+    with pytest.raises(InputError, match="was trained by 2 processes, this is 1; resume it with as many"):
+        resume(tmp_path / "stopped")
+    before = load_file(tmp_path / "whole/last/model.safetensors")
+    run_processes(2, "-m", "multitask", "resume", str(tmp_path / "whole"))
+    after = load_file(tmp_path / "whole/last/model.safetensors")
+    assert all(torch.equal(after[key], before[key]) for key in before)
