@@ -137,6 +137,6 @@ class MultitaskModel(nn.Module):
 
 
 def adapter_of(name: str) -> str | None:
-    """The name of the adapter that a tensor belongs to."""
+    """The name of the adapter that a tensor of the encoder belongs to."""
     _, adapted, rest = name.partition(".adapters.")
-    return rest.partition(".")[0] if adapted else None
+    return rest.partition(".")[0] if adapted and name.startswith("encoder.") else None

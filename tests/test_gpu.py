@@ -81,3 +81,33 @@ def test_a_run_learns_and_its_weights_stay_fp32(tiny_folder, tmp_path, precision
 
 def test_auto_takes_half_precision():
     assert resolve_precision("auto", torch.device("cuda")) in ("bf16", "fp16")
+
+
+METHODS = {
+    "lora": {"lora": {"rank": 2, "dora": True}},
+    "surgery": {"sampling": "together", "gradients": {"surgery": "pcgrad"}},
+    "smart": {"smart": {"weight": 1.0, "bregman": 1.0}},
+    "grad cache": {"tasks": {"nli": {"batch_size": 16, "chunk_size": 4, "learn_temperature": True}}},
+    "checkpointing": {"train": {"epochs": 1, "checkpointing": True}, "unfreeze": "2"},
+    "words and masks": {"tasks": {"ner": {}, "masked_lm": {}}},
+}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_method_runs(tiny_folder, tmp_path, method, precision):
+    from multitask import RunConfig, train
+
+    values = {
+        "weights": str(tiny_folder),
+        "data": "sample",
+        "out": str(tmp_path / "run"),
+        "device": "cuda",
+        "precision": precision,
+        "limit": 32,
+        "train": {"epochs": 1},
+    }
+    said = []
+    run = train(RunConfig.from_dict(values | METHODS[method]), said.append)
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
+    assert not any("no gradient" in line for line in said)

@@ -6,6 +6,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,12 +73,15 @@ def tiny_config(tiny_values):
 
 @pytest.fixture(scope="session")
 def run_processes():
-    """The function `start_processes(count, *arguments)`."""
+    """The function `start_processes(count, *arguments, until=None)`."""
     return start_processes
 
 
-def start_processes(count: int, *arguments: str) -> None:
-    """Runs `python ARGUMENTS` in `count` processes as torchrun would; raises where one fails."""
+def start_processes(count: int, *arguments: str, until=None) -> None:
+    """Runs `python ARGUMENTS` in `count` processes as torchrun would; raises where one fails.
+
+    `until()` says, again and again, whether it is time to kill them all.
+    """
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
@@ -95,6 +99,14 @@ def start_processes(count: int, *arguments: str) -> None:
         )
         for rank in range(count)
     ]
+    if until is not None:
+        while not until():
+            assert all(process.poll() is None for process in processes), "ended before it was killed"
+            time.sleep(0.005)
+        for process in processes:
+            process.kill()
+            process.communicate()
+        return
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
 

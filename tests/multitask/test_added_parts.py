@@ -34,7 +34,8 @@ def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(tiny_co
     torch.testing.assert_close(ours[mask], merged[mask], rtol=0, atol=1e-5)
     torch.testing.assert_close(ours[mask], adapted[mask], rtol=0, atol=1e-5)
     assert any("outputs change by at most" in line for line in said)
-    assert evaluate(tmp_path / "run").scores == run.scores["scores"]
+    for task, scores in evaluate(tmp_path / "run").scores.items():  # those of the run were not merged yet
+        assert scores == pytest.approx(run.scores["scores"][task], abs=1e-4)
 
 
 def test_an_adapter_a_task_leaves_the_base_as_it_is(tiny_config, tiny_folder, tmp_path):

@@ -52,19 +52,20 @@ def test_two_processes_train_what_one_trains(values, changes, tmp_path, run_proc
     assert len({(record["kind"], record["step"]) for record in records}) == len(records)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_needs_as_many_processes_and_is_exact(tiny_values, tmp_path, run_processes):
     """With dropout, which each process draws for itself."""
     values = merge(tiny_values, {"tasks": {"sst": {}, "sts": {}}, "checkpoint": {"every_steps": 4}})
-    stopped = merge(values, {"train": {"max_steps": 4}, "out": str(tmp_path / "stopped")})
-    for name, content in (("whole", values | {"out": str(tmp_path / "whole")}), ("stopped", stopped)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-        run_processes(2, "-m", "multitask", "train", str(tmp_path / f"{name}.json"))
-    state = json.loads((tmp_path / "whole/last/training_state/state.json").read_text("utf-8"))
-    assert len(dict(dict(state["items"])["random"]["items"])["ranks"]) == 2
-
+    for name in ("whole", "killed"):
+        content = json.dumps(values | {"out": str(tmp_path / name)})
+        (tmp_path / f"{name}.json").write_text(content, encoding="utf-8")
+    killed = tmp_path / "killed"
+    run_processes(2, "-m", "multitask", "train", str(tmp_path / "whole.json"))
+    run_processes(2, "-m", "multitask", "train", f"{killed}.json", until=(killed / "last").is_dir)
+    assert not (killed / "scores.json").exists()
     with pytest.raises(InputError, match="was trained by 2 processes, this is 1; resume it with as many"):
-        resume(tmp_path / "stopped")
-    before = load_file(tmp_path / "whole/last/model.safetensors")
-    run_processes(2, "-m", "multitask", "resume", str(tmp_path / "whole"))
-    after = load_file(tmp_path / "whole/last/model.safetensors")
-    assert all(torch.equal(after[key], before[key]) for key in before)
+        resume(killed)
+    run_processes(2, "-m", "multitask", "resume", str(killed))
+    for name in ("last/model", "last/heads", "best/model"):
+        ours, theirs = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("killed", "whole"))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
