@@ -27,7 +27,7 @@ FRESH = {"attention_head_layers", "projected_attention_size"}
 
 def check_combinations(config) -> None:
     """Raises InputError, with the reason, for a RunConfig whose parts do not go together."""
-    for check in (_sampling, _batches, _gradients, _methods, _lora, _model, _freezing):
+    for check in (_sampling, _batches, _contrastive, _gradients, _methods, _lora, _model, _freezing):
         check(config)
 
 
@@ -96,6 +96,29 @@ def _batches(config) -> None:
             raise InputError(
                 f"{name}.chunk-size is for losses over a batch's examples ({', '.join(CONTRASTIVE)}); "
                 f"use {name}.accumulation"
+            )
+
+
+def _contrastive(config) -> None:
+    """One way to pool sentences in a run, and twins that differ."""
+    pooled = {name: (task.pooling, task.normalize) for name, task in config.tasks.items()}
+    contrastive = [name for name, task in config.tasks.items() if task.type in CONTRASTIVE]
+    zero_shot = [name for name, task in config.tasks.items() if task.head == "cosine" and task.train is None]
+    for name in [*contrastive, *zero_shot] if contrastive else ():
+        first = contrastive[0]
+        if pooled[name][0] != pooled[first][0]:
+            raise InputError(
+                f"{name}.pooling is {pooled[name][0]!r}, {first}.pooling is {pooled[first][0]!r}: sentence "
+                f"vectors are pooled as they were trained; give both the same"
+            )
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    without = all(config.model.get(rate) == 0 for rate in rates)
+    frozen = config.freeze == "backbone" and not (config.frozen_dropout or config.lora.rank)
+    for name, task in config.tasks.items():
+        if task.type == "simcse" and (without or frozen):
+            reason = "its dropout rates are 0" if without else "it is frozen and runs without dropout"
+            raise InputError(
+                f"{name} needs dropout in the encoder, since its two views differ by nothing else; {reason}"
             )
 
 

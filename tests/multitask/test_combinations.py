@@ -66,6 +66,16 @@ WRONG = [
     ),
     ({"tasks": {"smart": {"type": "sst"}}}, r"task name 'smart' is taken by the options --smart"),
     ({"tasks": {"simcse": {"projection": 8}}}, r"simcse.projection"),
+    (
+        {"tasks": {"simcse": {"pooling": "cls"}, "sts": {"train": None}}},
+        r"sts.pooling is 'mean', simcse.pooling is 'cls': sentence vectors are pooled as they were trained",
+    ),
+    ({"tasks": {"simcse": {"pooling": "cls"}, "nli": {}}}, r"nli.pooling is 'mean', simcse.pooling is 'cls'"),
+    (
+        {"tasks": {"simcse": {}}, "model": {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}},
+        r"simcse needs dropout in the encoder, since its two views differ by nothing else; its dropout rates",
+    ),
+    ({"tasks": {"simcse": {}}, "freeze": "backbone"}, r"it is frozen and runs without dropout"),
 ]
 
 
@@ -85,6 +95,8 @@ RIGHT = [
     {"unfreeze": "100", "smart": {"weight": 1.0, "bregman": 1.0}},
     {"weights": "scratch", "model": {"hidden_size": 24}},
     {"model": {"num_attention_heads": 6, "projected_attention_size": 204}, "extra_layers": 2},
+    {"tasks": {"simcse": {"pooling": "cls"}, "sts": {"pooling": "mean"}}},
+    {"tasks": {"simcse": {}}, "freeze": "backbone", "frozen_dropout": True},
     {"tasks": {"nli": {"chunk_size": 8, "batch_size": 512, "symmetric": True}}},
 ]
 
