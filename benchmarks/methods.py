@@ -94,9 +94,8 @@ def main() -> None:
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(METHODS)
     if not options.json:
-        print(
-            f"{'method':22} {'SST':>6} {'Para':>6} {'STS r':>6} {'2024':>6} {'steps':>6} {'s':>6} {'s/step':>7}"
-        )
+        columns = " ".join(f"{name:>6}" for name in ("SST", "Para", "STS r", "2024", "steps", "s"))
+        print(f"{'method':22} {columns} {'s/step':>7}")
     for name in chosen:
         with tempfile.TemporaryDirectory() as folder:
             row = measure(name, options, Path(folder) / "run")
