@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from minbert import InputError
 from multitask import load_run, resume, train
+from multitask.config import RunConfig, read_config
 from multitask.stages import stage_configs, stage_folder
 from multitask.training.progress import Progress
 
@@ -33,6 +34,13 @@ def test_a_stage_changes_what_it_names_and_nothing_else(staged, tmp_path, tiny_f
 def test_without_stages_a_run_is_its_own_only_stage(tiny_config):
     config = tiny_config()
     assert stage_configs(config) == [config]
+
+
+def test_the_stages_of_the_preset_are_three_runs():
+    config = RunConfig.from_dict(read_config("stages") | {"weights": "folder", "out": "run"})
+    stages = stage_configs(config)
+    assert [list(stage.tasks) for stage in stages] == [["masked_lm"], *[["sst", "paraphrase", "sts"]] * 2]
+    assert [stage.freeze for stage in stages] == ["none", "backbone", "none"]
 
 
 @pytest.mark.parametrize(
