@@ -113,7 +113,7 @@ def _contrastive(config) -> None:
             )
     rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
     without = all(config.model.get(rate) == 0 for rate in rates)
-    frozen = config.freeze == "backbone" and not (config.frozen_dropout or config.lora.rank)
+    frozen = "backbone" in config.freeze.split(",") and not (config.frozen_dropout or config.lora.rank)
     for name, task in config.tasks.items():
         if task.type == "simcse" and (without or frozen):
             reason = "its dropout rates are 0" if without else "it is frozen and runs without dropout"
