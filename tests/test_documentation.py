@@ -25,7 +25,8 @@ UNLISTED = {"__init__.py", "__main__.py"}
 
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of a language; "" for those without one."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in found if name == language]
 
 
 def tree() -> dict[str, str]:
