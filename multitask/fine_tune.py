@@ -1,4 +1,4 @@
-"""train and resume: builds what the loop is handed from a configuration, and keeps the run's folder."""
+"""train and resume: a run, stage by stage, from a configuration to the best checkpoint."""
 
 import math
 import shutil
