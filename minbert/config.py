@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert.errors import InputError, did_you_mean
-from minbert.files import atomic_write
+from minbert.files import atomic_write, read_json_object
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,7 @@ class BertConfig:
             raise InputError(
                 f"{folder} holds no config.json; give a folder with config.json and model.safetensors"
             )
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not JSON ({error}); fetch the file again") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
-        return cls.from_dict(values)
+        return cls.from_dict(read_json_object(path))
 
     def save(self, folder: str | Path) -> None:
         with atomic_write(Path(folder) / "config.json") as file:

@@ -1,11 +1,12 @@
-"""Files and folders that are either whole or not there: write beside the target, fsync, rename."""
+"""Files and folders that are whole or not there (write beside the target, fsync, rename); JSON files."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from minbert.errors import InputError
 
@@ -91,3 +92,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError for no JSON, and for other JSON than an object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); fetch the file again") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
+    return values

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from minbert.errors import InputError
-from minbert.files import atomic_write
+from minbert.files import atomic_write, read_json_object
 from minbert.peft_settings import PeftSettings
 from minbert.weights import hugging_face_name, read_tensors, write_tensors
 
@@ -202,10 +202,4 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path.parent} holds no {path.name}; give the folder of an adapter in peft's format"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); fetch the file again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
-    return values
+    return read_json_object(path)
