@@ -23,10 +23,12 @@ class MultiHeadAttention(nn.Module):
         self.dropout = dropout
         self.kernels = kernels
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
-        query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """(T, D) -> (T, D), or (R, D) where only the first token of each sequence asks."""
+        query = self.query(layout.take_first(hidden) if first_only else hidden)
+        key, value = self.key(hidden), self.value(hidden)
         dropout = self.dropout if self.training else 0.0
-        return layout.attend(query, key, value, self.heads, self.kernels.attention, dropout)
+        return layout.attend(query, key, value, self.heads, self.kernels.attention, dropout, first_only)
 
     def maps(self, hidden: Tensor, layout: Layout) -> Tensor:
         """Where each token looks in a rectangular layout: probabilities without dropout, (B, H, S, S)."""
@@ -48,8 +50,9 @@ class SelfAttention(MultiHeadAttention):
         )
         self.output = nn.Linear(size, size)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
-        context = super().forward(hidden, layout)
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """As above."""
+        context = super().forward(hidden, layout, first_only)
         for layer in self.head_layers:
             context = layer(context)
         return self.output(context)

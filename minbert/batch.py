@@ -80,6 +80,19 @@ class Layout:
         """rectangular: the mask as attention wants it, (B, 1, 1, S) or (B, 1, S, S)."""
         return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None, :, :]
 
+    @cached_property
+    def first(self) -> "Layout":
+        """The layout of `take_first`'s rows: each sequence that is not empty has one token."""
+        if not self.packed:
+            mask = self.token_mask.any(dim=1, keepdim=True)
+            return Layout(self.positions.new_zeros(self.count), 1, (), mask)
+        lengths = tuple(min(length, 1) for length in self.lengths)
+        return Layout(self.positions.new_zeros(sum(lengths)), 1, lengths)
+
+    def take_first(self, rows: Tensor) -> Tensor:
+        """(T, ...) -> the rows in column 0 of the sequences, as `first` lays them out."""
+        return torch.cat([rows[:0], *(block[:, 0] for block in self.blocks(rows))])
+
     @property
     def has_empty(self) -> bool:
         """Whether a sequence without any token may stand in the batch."""
@@ -99,16 +112,46 @@ class Layout:
         """(T, D) -> the rectangles that attention works on, each (n, H, S, K)."""
         return [block.transpose(1, 2) for block in self.blocks(rows.unflatten(-1, (heads, -1)))]
 
+    def split_first(self, rows: Tensor, heads: int) -> list[Tensor]:
+        """The same for the rows of `take_first`, (R, D) -> each (n, H, 1, K)."""
+        counts = [run.count for run in self.runs] if self.packed else [self.count]
+        return [block.unflatten(-1, (heads, 1, -1)) for block in rows.split(counts)] if counts else []
+
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, heads: int, attention: Attention, dropout: float
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        heads: int,
+        attention: Attention,
+        dropout: float,
+        first_only: bool = False,
     ) -> Tensor:
-        """Attention within each sequence: query, key, value (T, D) -> context (T, D)."""
+        """Attention within each sequence: query, key, value (T, D) -> context (T, D).
+
+        With `first_only` only column 0 asks: query (R, D), as `take_first` gives it, -> context (R, D).
+        """
         mask = None if self.packed else self.attention_mask
-        blocks = zip(self.split(query, heads), self.split(key, heads), self.split(value, heads), strict=True)
+        if first_only and mask is not None:
+            mask = mask[:, :, :1]
+        queries = self.split_first(query, heads) if first_only else self.split(query, heads)
+        blocks = zip(queries, self.split(key, heads), self.split(value, heads), strict=True)
         contexts = [attention(q, k, v, mask, dropout) for q, k, v in blocks]  # each (n, H, S, K)
         if not contexts:
-            return value
+            return query
         return torch.cat([context.transpose(1, 2).flatten(2).flatten(0, 1) for context in contexts])
+
+
+class Prefix(NamedTuple):
+    """What the embeddings and the lowest `layers` layers made of a batch before: rows (T, D) of its layout.
+
+    After the last layer the rows of each sequence may be pooled to one already, as `pooling` says; then the
+    layout has one token a sequence.
+    """
+
+    rows: Tensor
+    layers: int
+    pooling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +159,8 @@ class Batch:
     """B token sequences as the model computes them, and the way back to the caller's order.
 
     `token_ids`, `token_type_ids` and, where the tokenizer was given words, `word_ids` (-1 for special tokens)
-    are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i.
+    are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i. With a `prefix`
+    the model goes on from there.
     """
 
     token_ids: Tensor
@@ -124,6 +168,7 @@ class Batch:
     layout: Layout
     order: Tensor
     word_ids: Tensor | None = None
+    prefix: Prefix | None = None
 
     def __len__(self) -> int:
         return self.layout.count
@@ -191,8 +236,25 @@ class Batch:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
+        prefix = self.prefix and self.prefix._replace(rows=move(self.prefix.rows))
         return Batch(
-            move(self.token_ids), move(self.token_type_ids), layout, move(self.order), move(self.word_ids)
+            move(self.token_ids),
+            move(self.token_type_ids),
+            layout,
+            move(self.order),
+            move(self.word_ids),
+            prefix,
+        )
+
+    def first_only(self) -> "Batch":
+        """The batch as if each sequence were its column 0 alone; without a prefix."""
+        layout = self.layout
+        return Batch(
+            layout.take_first(self.token_ids),
+            layout.take_first(self.token_type_ids),
+            layout.first,
+            self.order,
+            None if self.word_ids is None else layout.take_first(self.word_ids),
         )
 
     def rectangular(self) -> "Batch":

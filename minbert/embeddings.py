@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from minbert.config import BertConfig
+from minbert.dropout import Dropout
 from minbert.kernels import Kernels
 
 
@@ -31,7 +32,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(config.max_position_embeddings, size)
         self.token_type = nn.Embedding(config.type_vocab_size, size)
         self.norm = LayerNorm(config, kernels)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, token_ids: Tensor, token_type_ids: Tensor, positions: Tensor) -> Tensor:
         """token_ids, token_type_ids, positions (T,) -> (T, D)"""

@@ -7,6 +7,7 @@ from minbert.attention import SelfAttention
 from minbert.batch import Layout
 from minbert.checkpointing import checkpointed
 from minbert.config import BertConfig
+from minbert.dropout import Dropout
 from minbert.embeddings import LayerNorm
 from minbert.kernels import Kernels
 from minbert.projected_attention import ProjectedAttention
@@ -34,11 +35,20 @@ class EncoderLayer(nn.Module):
         self.attention_norm = LayerNorm(config, kernels)
         self.feed_forward = FeedForward(config, kernels)
         self.feed_forward_norm = LayerNorm(config, kernels)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, layout: Layout, addend: Tensor | None = None) -> Tensor:
-        """(T, D) -> (T, D); `addend` (T, D) is one more term of the last residual sum."""
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, layout)))
+    def forward(
+        self, hidden: Tensor, layout: Layout, addend: Tensor | None = None, first_only: bool = False
+    ) -> Tensor:
+        """(T, D) -> (T, D); `addend` (T, D) is one more term of the last residual sum.
+
+        With `first_only` -> (R, D): the outputs of the first tokens, which look at all of their sequence.
+        """
+        attended = self.attention(hidden, layout, first_only)
+        if first_only:
+            hidden = layout.take_first(hidden)
+            addend = None if addend is None else layout.take_first(addend)
+        hidden = self.attention_norm(hidden + self.dropout(attended))
         hidden = hidden + self.dropout(self.feed_forward(hidden))
         return self.feed_forward_norm(hidden if addend is None else hidden + addend)
 
@@ -64,9 +74,12 @@ class Encoder(nn.Module):
         layers: slice = slice(None),
         states: list[Tensor] | None = None,
         maps: list[Tensor] | None = None,
+        first_only: bool = False,
     ) -> Tensor:
         """Takes rows (T, D) through the chosen layers -> (T, D).
 
+        With `first_only` -> (R, D), laid out as `layout.first`: the last of these layers computes nothing but
+        the first token of each sequence, which is all that a head on [CLS] reads.
         `states` collects the rows that enter the first layer and leave each one; `maps` (rectangular layouts
         only) the attention probabilities of each layer, (B, H, S, S).
         """
@@ -75,15 +88,16 @@ class Encoder(nn.Module):
             run_layer = checkpointed(self, run_layer)
         if states is not None:
             states.append(hidden)
-        for number in range(len(self.layers))[layers]:
+        numbers = range(len(self.layers))[layers]
+        for number in numbers:
             if maps is not None:
                 maps.append(self.layers[number].attention.maps(hidden, layout))
-            hidden = run_layer(number, hidden, layout)
+            hidden = run_layer(number, hidden, layout, first_only and number == numbers[-1])
             if states is not None:
                 states.append(hidden)
-        return hidden
+        return hidden if numbers or not first_only else layout.take_first(hidden)
 
-    def _run_layer(self, number: int, hidden: Tensor, layout: Layout) -> Tensor:  # (T, D) -> (T, D)
+    def _run_layer(self, number: int, hidden: Tensor, layout: Layout, first_only: bool) -> Tensor:
         projected = self.projected_attention
         addend = None if projected is None else projected(number, hidden, layout)
-        return self.layers[number](hidden, layout, addend)
+        return self.layers[number](hidden, layout, addend, first_only)

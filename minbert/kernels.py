@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minbert.dropout import apply_dropout
 from minbert.errors import InputError, did_you_mean
+
+SENTENCE = 128  # tokens up to which plain products are the faster attention on the CPU
 
 
 class Attention(Protocol):
@@ -53,11 +56,17 @@ def attention_reference(
 ) -> Tensor:
     """As in the paper: probabilities, dropout on them, weighted sum of the values. -> (B, H, S, K)"""
     probabilities = attention_probabilities(query, key, mask)
-    return F.dropout(probabilities, dropout, training=dropout > 0).to(value.dtype) @ value
+    return apply_dropout(probabilities, dropout).to(value.dtype) @ value
 
 
 def attention_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """The same by torch's kernel, whose NaN for empty rows is kept out. -> (B, H, S, K)"""
+    """The same by torch's kernel, whose NaN for empty rows is kept out. -> (B, H, S, K)
+
+    On the CPU that kernel is slower than two products and a softmax for sentences, and under dropout always.
+    """
+    if mask is None and query.device.type == "cpu" and (dropout or key.shape[-2] <= SENTENCE):
+        scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
+        return apply_dropout(scores.softmax(dim=-1), dropout).to(value.dtype) @ value
     if mask is None:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
     empty = ~mask.any(dim=-1, keepdim=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minbert.adapters import DEFAULT
 from minbert.batch import Batch
+from minbert.dropout import apply_dropout
 from minbert.errors import InputError, did_you_mean
 from minbert.lora_config import TARGETS, LoRAConfig
 from minbert.model import BertModel
@@ -48,7 +49,7 @@ class Adapter(nn.Module):
     def forward(self, x: Tensor, base: Tensor, linear: nn.Linear) -> Tensor:
         """x (..., in), base (..., out), what the linear layer makes of it -> (..., out)"""
         dropping = self.training and self.dropout > 0
-        x = F.dropout(x, self.dropout) if dropping else x
+        x = apply_dropout(x, self.dropout) if dropping else x
         update = F.linear(F.linear(x, self.A), self.B) * self.scale
         if self.magnitude is None:
             return base + update

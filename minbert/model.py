@@ -119,13 +119,15 @@ class BertModel(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         embedding_noise: Tensor | None = None,
+        first_only: bool = False,
     ) -> BertOutput:
         """A Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
 
         `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). `embedding_noise` (T, D) is added to the
-        rows that leave the embeddings, T of the layout that the encoder runs on. Raises InputError for an
-        empty batch, shapes that do not fit, ids outside the vocabulary, and sequences longer than the
-        position embeddings.
+        rows that leave the embeddings, T of the layout that the encoder runs on. With `first_only` the output
+        is that of each sequence's first token alone, S = 1, and the last layer computes no other. Raises
+        InputError for an empty batch, shapes that do not fit, ids outside the vocabulary, and sequences
+        longer than the position embeddings.
         """
         batch = input_ids
         if not isinstance(batch, Batch):
@@ -134,13 +136,26 @@ class BertModel(nn.Module):
         elif output_attentions:
             batch = batch.rectangular()
         self._check(batch)
+        if first_only and (output_hidden_states or output_attentions):
+            raise InputError(
+                "first_only leaves no hidden states and attention maps of all tokens; leave it out"
+            )
+        if batch.prefix is not None and (embedding_noise is not None or output_hidden_states):
+            raise InputError("the batch has a prefix, which leaves out the embeddings; take a batch without")
         states: list[Tensor] | None = [] if output_hidden_states else None
         maps: list[Tensor] | None = [] if output_attentions else None
-        hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-        if embedding_noise is not None:
-            hidden = _add_noise(hidden, embedding_noise)
-        hidden = self.encoder.run(hidden, batch.layout, states=states, maps=maps)
+        if batch.prefix is None:
+            hidden, done = self._embed(batch, embedding_noise), 0
+        else:
+            hidden, done = batch.prefix.rows, batch.prefix.layers
+        hidden = self.encoder.run(hidden, batch.layout, slice(done, None), states, maps, first_only)
+        if first_only:
+            batch = batch.first_only()
         return BertOutput(hidden, batch, self.pooler, states and tuple(states), maps and tuple(maps))
+
+    def _embed(self, batch: Batch, noise: Tensor | None) -> Tensor:  # (T, D)
+        hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+        return hidden if noise is None else _add_noise(hidden, noise)
 
     def _check(self, batch: Batch) -> None:
         config, columns = self.config, batch.layout.columns

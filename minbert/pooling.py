@@ -8,6 +8,7 @@ from minbert.batch import Layout
 from minbert.errors import InputError, did_you_mean
 
 POOLINGS = ("cls", "pooler", "mean", "max")
+FIRST_TOKEN_POOLINGS = ("cls", "pooler")  # which read nothing but column 0
 NORMALIZATIONS = ("l1", "l2", None)
 
 

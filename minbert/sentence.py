@@ -12,7 +12,7 @@ from minbert.batch import sorted_batches
 from minbert.errors import InputError
 from minbert.hub import find_folder
 from minbert.model import BertModel
-from minbert.pooling import NORMALIZATIONS, POOLINGS, Projection, normalize, pool
+from minbert.pooling import FIRST_TOKEN_POOLINGS, NORMALIZATIONS, POOLINGS, Projection, normalize, pool
 from minbert.sentence_folder import read_modules
 from minbert.tokenizer import Tokenizer, TokenSequence, pack
 
@@ -117,7 +117,8 @@ class SentenceEncoder:
         return "bf16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
     def _vectors(self, sequences: list[TokenSequence]) -> torch.Tensor:
-        output = self.model(pack(sequences).to(self.device))
+        batch = pack(sequences).to(self.device)
+        output = self.model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS)
         with torch.autocast(self.device.type, enabled=False):
             vectors = pool(output, self.pooling)
             if self.projection is not None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, BertModel, BertOutput, use_adapter
+from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, pool, use_adapter
 from multitask.data.collate import TaskBatch
 from multitask.training.freezing import set_modes
 
@@ -42,13 +42,17 @@ class Encode:
     autocast: Callable[[], AbstractContextManager]
     noise: Tensor | None = None
 
-    def __call__(self, batch: Batch) -> BertOutput:
+    def __call__(self, batch: Batch, first_only: bool = False) -> BertOutput:
         use_adapter(self.encoder, self.task)
         with self.autocast():
-            output = self.encoder(batch, embedding_noise=self.noise)
+            output = self.encoder(batch, embedding_noise=self.noise, first_only=first_only)
         return replace(
             output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
         )
+
+    def vectors(self, batch: Batch, pooling: str) -> Tensor:
+        """One vector a sequence, (B, D), without the tokens of the last layer that the pooling leaves out."""
+        return pool(self(batch, first_only=pooling in FIRST_TOKEN_POOLINGS), pooling)
 
     @property
     def word_embeddings(self) -> Tensor:

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, BertOutput, InputError, Tokenizer, normalize, pool
+from minbert import Batch, InputError, Tokenizer, normalize
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, Reject, read_table
 from multitask.heads import CosineHead, MLPHead, ProjectedHead, pair_feature_size, pair_features, project
+from multitask.model import Encode
 from multitask.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
 from multitask.task_config import TaskConfig
-
-Encode = Callable[[Batch], BertOutput]
 
 # The losses that read an option of TaskConfig, for losses of this package; a user's own read what they like.
 LOSS_OPTIONS = {
@@ -244,7 +243,7 @@ class TextTask(ScoredTask):
 
     def sentence_vectors(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
         """Pooled, projected where the head has a projection, normalised; (B or 2B, D or P)."""
-        vectors = project(head, pool(encode(inputs), self.config.pooling))
+        vectors = project(head, encode.vectors(inputs, self.config.pooling))
         return normalize(vectors, self.config.normalize)
 
     def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:

@@ -12,14 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, InputError, Tokenizer, normalize, pool
+from minbert import Batch, InputError, Tokenizer, normalize
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.positives import find_groups
 from multitask.data.readers import Example, Examples, read_table
+from multitask.model import Encode
 from multitask.objectives.contrastive import count_masked, info_nce
 from multitask.objectives.shapes import check_shapes
 from multitask.task_config import TaskConfig
-from multitask.tasks.base import Encode, TrainingTask, check_loss_options
+from multitask.tasks.base import TrainingTask, check_loss_options
 
 LOWEST_TEMPERATURE = (
     0.01  # of a learnt one: logits grow no larger than 100 (Radford et al. 2021, section 2.5)
@@ -212,7 +213,7 @@ class ContrastiveTask(TrainingTask):
     def embed(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
         """Sentence vectors (N, D) of N sequences as evaluation uses them: the training head left out."""
         pooling, normalization = self.sentence_pooling
-        return normalize(pool(encode(inputs), pooling), normalization)
+        return normalize(encode.vectors(inputs, pooling), normalization)
 
     def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
         """-> (B, K, D) from one forward pass of all K * B texts"""

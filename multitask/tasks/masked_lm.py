@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from minbert import Batch, InputError, Tokenizer
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_lines
+from multitask.model import Encode
 from multitask.objectives.classification import cross_entropy
 from multitask.objectives.divergence import symmetric_kl
 from multitask.task_config import TaskConfig
-from multitask.tasks.base import Encode, TrainingTask, check_loss_options
+from multitask.tasks.base import TrainingTask, check_loss_options
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], another one; the rest stays

@@ -20,12 +20,13 @@ from multitask.data.readers import Example, Examples, Reject
 from multitask.entities import entity_scores, is_entity_tag, to_iob2
 from multitask.heads import MLPHead
 from multitask.metrics import accuracy
+from multitask.model import Encode
 from multitask.objectives.classification import cross_entropy, focal
 from multitask.objectives.divergence import symmetric_kl
 from multitask.predictions import PredictionFormat, tag_format
 from multitask.tag_files import write_tags
 from multitask.task_config import TaskConfig
-from multitask.tasks.base import Encode, ScoredTask, check_loss_options
+from multitask.tasks.base import ScoredTask, check_loss_options
 
 OUTSIDE = "O"
 NO_TARGET = -100  # a tag that training never saw; it can only stand in a split to be scored

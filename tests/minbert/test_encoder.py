@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minbert import Batch, BertConfig, BertModel, InputError, LoRAConfig, add_lora, use_adapter
+from minbert import Batch, BertConfig, BertModel, InputError, LoRAConfig, Prefix, add_lora, use_adapter
 
 VARIANTS = {
     "extra layers": dict(num_hidden_layers=4),
@@ -279,3 +279,81 @@ def test_gradients_for_the_noise_pass_through_checkpoints(make, batch):
         torch.manual_seed(0)
         found += torch.autograd.grad(loss(model(batch, embedding_noise=noise)), noise)
     assert torch.equal(*found) and found[0].abs().max() > 0
+
+
+# --- only what is used --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kernels", ["fused", "reference"])
+@each_variant
+def test_first_rows_alone_are_those_of_the_whole(make, batch, changes, kernels, packed):
+    """Outputs, pooler and gradients; the batch holds an empty text and equal lengths."""
+    model = make(changes, kernels)
+    batch = batch if packed else batch.rectangular()
+    whole, first = model(batch), model(batch, first_only=True)
+    assert first.last_hidden_state.shape == (len(batch), 1, 24)
+    torch.testing.assert_close(
+        first.last_hidden_state[:, 0], whole.last_hidden_state[:, 0], rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(first.pooler_output, whole.pooler_output, rtol=0, atol=1e-12)
+    weights = torch.linspace(-1, 1, 24, dtype=torch.float64)
+    expected, found = (
+        torch.autograd.grad((out.pooler_output * weights).sum(), tensors, allow_unused=True)
+        for out in (whole, first)
+        for tensors in [list(model.parameters())]
+    )
+    for a, b in zip(expected, found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+def test_first_rows_of_padding_at_the_left_and_of_nothing(tiny):
+    """Column 0 is what the reference's pooler reads, padding or not; an empty row gives zeros."""
+    ids = torch.tensor([[2, 7, 9, 3], [0, 2, 8, 3], [0, 0, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]])
+    whole, first = tiny(ids, mask), tiny(ids, mask, first_only=True)
+    torch.testing.assert_close(first.pooler_output, whole.pooler_output)
+    assert not first.pooler_output[2].any()
+    batch = Batch.from_sequences([[], [2, 3], []], [[], [0, 0], []])
+    torch.testing.assert_close(tiny(batch, first_only=True).pooler_output, tiny(batch).pooler_output)
+    assert tiny(Batch.from_sequences([[]], [[]]), first_only=True).packed.shape == (0, 24)
+
+
+def test_first_rows_alone_cost_one_row_a_sequence_in_the_last_layer(tiny, batch):
+    rows = []
+    for layer in tiny.encoder.layers:
+        layer.feed_forward.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    tiny(batch, first_only=True)
+    assert rows == [len(batch.token_ids), sum(length > 0 for length in batch.layout.lengths)]
+
+
+def test_first_rows_leave_no_states_and_maps(tiny, batch):
+    for wish in ("output_hidden_states", "output_attentions"):
+        with pytest.raises(InputError, match="first_only"):
+            tiny(batch, first_only=True, **{wish: True})
+
+
+@each_variant
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_a_batch_goes_on_from_its_prefix(make, batch, changes, layers):
+    model = make(changes)
+    hidden = model.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+    hidden = model.encoder.run(hidden, batch.layout, slice(0, layers))
+    later = replace(batch, prefix=Prefix(hidden, layers))
+    for first_only in (False, True):
+        expected = model(batch, first_only=first_only).last_hidden_state
+        found = model(later, first_only=first_only).last_hidden_state
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_prefix_moves_with_its_batch_and_goes_with_no_noise(tiny, batch):
+    rows = torch.zeros(len(batch.token_ids), 24)
+    later = replace(batch, prefix=Prefix(rows, 1))
+    assert later.to("cpu").prefix.layers == 1
+    assert later.to("meta").prefix.rows.is_meta
+    with pytest.raises(InputError, match="prefix"):
+        tiny(later, embedding_noise=rows)
+    with pytest.raises(InputError, match="prefix"):
+        tiny(later, output_hidden_states=True)

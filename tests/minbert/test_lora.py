@@ -26,6 +26,7 @@ from minbert import (
     save_lora,
     use_adapter,
 )
+from minbert.dropout import apply_dropout
 from minbert.lora import LoRALinear, adapter_names, base_hash, lora_layers, remove_lora
 
 ALL = ("all-linear",)
@@ -244,7 +245,7 @@ def test_dropout_is_on_what_enters_the_adapter(dora):
     torch.manual_seed(3)
     found = layer.train()(x)
     torch.manual_seed(3)
-    dropped = F.dropout(x, 0.5)
+    dropped = apply_dropout(x, 0.5)
     base, update = x @ layer.weight.T + layer.bias, adapter.scale * dropped @ adapter.A.T @ adapter.B.T
     if dora:
         factor = adapter.magnitude / (layer.weight + adapter.scale * adapter.B @ adapter.A).norm(dim=1)

@@ -3,11 +3,13 @@
 import csv
 import dataclasses
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from minbert import InputError, SentenceEncoder, Tokenizer, read_modules
+from multitask.model import Encode
 from multitask.objectives.contrastive import info_nce
 from multitask.task_config import task_config
 from multitask.tasks.contrastive import ContrastiveHead
@@ -188,7 +190,7 @@ def test_evaluation_leaves_the_training_head_out(
     texts = [row.texts[side] for side in range(3) for row in rows]
     expected = torch.from_numpy(encoder.encode(texts))
     with torch.no_grad():
-        embedded = task.embed(model.encoder, head, batch.inputs)
+        embedded = task.embed(Encode(model.encoder, "pairs", nullcontext), head, batch.inputs)
         trained = model("pairs", batch.inputs)
     torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=1e-5)
     layer = torch.tanh(expected @ head.dense.weight.T + head.dense.bias)
