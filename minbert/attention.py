@@ -6,6 +6,7 @@ from minbert.attention_head_layers import AttentionHeadLayer
 from minbert.batch import Layout
 from minbert.config import BertConfig
 from minbert.kernels import Kernels, attention_probabilities
+from minbert.linear import Linear
 
 
 class MultiHeadAttention(nn.Module):
@@ -16,9 +17,9 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, size: int, heads: int, dropout: float, kernels: Kernels):
         super().__init__()
-        self.query = nn.Linear(size, size)
-        self.key = nn.Linear(size, size)
-        self.value = nn.Linear(size, size)
+        self.query = Linear(size, size, kernels)
+        self.key = Linear(size, size, kernels)
+        self.value = Linear(size, size, kernels)
         self.heads = heads
         self.dropout = dropout
         self.kernels = kernels
@@ -48,7 +49,7 @@ class SelfAttention(MultiHeadAttention):
         self.head_layers = nn.ModuleList(
             AttentionHeadLayer(heads, config.head_size, kernels) for _ in range(config.attention_head_layers)
         )
-        self.output = nn.Linear(size, size)
+        self.output = Linear(size, size, kernels)
 
     def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
         """As above."""

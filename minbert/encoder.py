@@ -10,6 +10,7 @@ from minbert.config import BertConfig
 from minbert.dropout import Dropout
 from minbert.embeddings import LayerNorm
 from minbert.kernels import Kernels
+from minbert.linear import Linear
 from minbert.projected_attention import ProjectedAttention
 
 
@@ -18,12 +19,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: BertConfig, kernels: Kernels):
         super().__init__()
-        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.kernels = kernels
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size, kernels)
+        self.output = Linear(config.intermediate_size, config.hidden_size, kernels)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (T, D) -> (T, D)
-        return self.output(self.kernels.gelu(self.intermediate(hidden)))
+        return self.output(self.intermediate(hidden, gelu=True))
 
 
 class EncoderLayer(nn.Module):

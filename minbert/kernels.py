@@ -1,4 +1,4 @@
-"""The three computations that decide a BERT's speed, written out ("reference") and in one call ("fused").
+"""The computations that decide a BERT's speed, written out ("reference") and in one call ("fused").
 
 Shapes: B sequences, H heads, S tokens, K head size. One switch serves the whole model; both sets agree
 at every stage, which the tests check.
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from minbert.dropout import apply_dropout
 from minbert.errors import InputError, did_you_mean
+from minbert.onednn import OneDNNLinear, linear_gelu, onednn_takes
 
 SENTENCE = 128  # tokens up to which plain products are the faster attention on the CPU
 
@@ -31,10 +32,32 @@ class Activation(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
+class Linear(Protocol):
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor: ...
+
+
 class Kernels(NamedTuple):
+    linear: Linear
     attention: Attention
     layer_norm: LayerNorm
     gelu: Activation
+
+
+def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """x W^T + b, then GELU where `gelu`: x (T, I), weight (O, I), bias (O,) -> (T, O)"""
+    product = x @ weight.t()
+    out = product if bias is None else product + bias
+    return gelu_reference(out) if gelu else out
+
+
+def linear_fused(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """The same by oneDNN on the CPU, else by torch's call."""
+    fast = onednn_takes(x, weight)
+    if fast and gelu and not torch.is_grad_enabled():
+        return linear_gelu(x, weight, bias)
+    fast = fast and x.dtype == torch.float32  # in half precision it is oneDNN that torch calls
+    out = OneDNNLinear.apply(x, weight, bias) if fast else F.linear(x, weight, bias)
+    return gelu_fused(out) if gelu else out
 
 
 def attention_probabilities(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
@@ -96,8 +119,8 @@ def gelu_fused(x: Tensor) -> Tensor:
 
 
 KERNELS = {
-    "reference": Kernels(attention_reference, layer_norm_reference, gelu_reference),
-    "fused": Kernels(attention_fused, layer_norm_fused, gelu_fused),
+    "reference": Kernels(linear_reference, attention_reference, layer_norm_reference, gelu_reference),
+    "fused": Kernels(linear_fused, attention_fused, layer_norm_fused, gelu_fused),
 }
 
 

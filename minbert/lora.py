@@ -1,6 +1,6 @@
 """LoRA: low-rank adapters beside the linear layers of a frozen BERT, merged into them in the end.
 
-`LoRALinear` is an nn.Linear whose weight and bias keep their names and their Parameter objects; adapters
+`LoRALinear` is a Linear whose weight and bias keep their names and their Parameter objects; adapters
 stand beside them. Folders in PEFT's format: peft_folder.py.
 """
 
@@ -17,6 +17,7 @@ from minbert.adapters import DEFAULT
 from minbert.batch import Batch
 from minbert.dropout import apply_dropout
 from minbert.errors import InputError, did_you_mean
+from minbert.linear import Linear
 from minbert.lora_config import TARGETS, LoRAConfig
 from minbert.model import BertModel
 from minbert.peft_folder import AdapterReport, AdapterValues, SavedAdapter, read_adapter, write_adapter
@@ -47,12 +48,12 @@ class Adapter(nn.Module):
         return lengths.to(weight.dtype).clamp(min=torch.finfo(weight.dtype).tiny)
 
     def forward(self, x: Tensor, base: Tensor, linear: nn.Linear) -> Tensor:
-        """x (..., in), base (..., out), what the linear layer makes of it -> (..., out)"""
+        """x (T, in), base (T, out), what the linear layer makes of it -> (T, out)"""
         dropping = self.training and self.dropout > 0
         x = apply_dropout(x, self.dropout) if dropping else x
-        update = F.linear(F.linear(x, self.A), self.B) * self.scale
         if self.magnitude is None:
-            return base + update
+            return torch.addmm(base, F.linear(x, self.A), self.B.t(), alpha=self.scale)
+        update = F.linear(F.linear(x, self.A), self.B) * self.scale
         # m V / |V| x for V = W + scale B A. Only the base's own term sees x without dropout, as in peft.
         if dropping:
             directed = F.linear(x, linear.weight)
@@ -74,26 +75,30 @@ class Adapter(nn.Module):
         return whole * (self.magnitude.detach().cpu().double() / lengths)[:, None]
 
 
-class LoRALinear(nn.Linear):
+class LoRALinear(Linear):
     """W x + b + scale B A dropout(x) (Hu et al. 2021, section 4.1), by the adapter that `active` names.
 
     Without one it is W x + b. Takes over the Parameter objects of `linear`: what holds them notices nothing.
     """
 
-    def __init__(self, linear: nn.Linear):
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+    def __init__(self, linear: Linear):
+        with torch.device("meta"):
+            super().__init__(linear.in_features, linear.out_features, linear.kernels)
         self.weight, self.bias = linear.weight, linear.bias
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
         self.train(linear.training)
 
-    def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
-        base = super().forward(x)
-        return base if self.active is None else self.adapters[self.active](x, base, self)
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:  # (T, in) -> (T, out)
+        if self.active is None:
+            return super().forward(x, gelu)
+        out = self.adapters[self.active](x, super().forward(x), self)
+        return self.kernels.gelu(out) if gelu else out
 
-    def plain(self) -> nn.Linear:
-        """An nn.Linear of the same Parameter objects, without the adapters."""
-        linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+    def plain(self) -> Linear:
+        """A Linear of the same Parameter objects, without the adapters."""
+        with torch.device("meta"):
+            linear = Linear(self.in_features, self.out_features, self.kernels)
         linear.weight, linear.bias = self.weight, self.bias
         return linear.train(self.training)
 

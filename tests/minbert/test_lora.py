@@ -27,6 +27,7 @@ from minbert import (
     use_adapter,
 )
 from minbert.dropout import apply_dropout
+from minbert.linear import Linear
 from minbert.lora import LoRALinear, adapter_names, base_hash, lora_layers, remove_lora
 
 ALL = ("all-linear",)
@@ -354,7 +355,7 @@ def test_a_merge_is_exact_and_leaves_the_plain_model(tiny, tiny_folder, batch, k
     assert list(tiny.state_dict()) == list(plain.state_dict())
     for name, weight in weights.items():
         linear = tiny.get_submodule(name)
-        assert type(linear) is nn.Linear and linear.weight is objects[name]
+        assert type(linear) is Linear and linear.weight is objects[name]
         assert not linear.weight.requires_grad and linear.bias is not None
         torch.testing.assert_close(linear.weight, weight.to(dtype), atol=1e-15, rtol=0)  # rounded once
     torch.testing.assert_close(tiny(batch).packed, expected, atol=tolerance, rtol=0)
