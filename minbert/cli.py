@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -52,7 +53,12 @@ def _add_encoder_options(parser: argparse.ArgumentParser) -> None:
         "--pooling", choices=("cls", "pooler", "mean", "max"), help="default: as the folder says"
     )
     parser.add_argument("--normalize", choices=("l1", "l2", "none"), help="default: as the folder says")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "auto"),
+        default="fp32",
+        help="auto: bf16 where the hardware has it; default fp32",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps; default cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
 
@@ -78,6 +84,11 @@ def load_encoder(options: argparse.Namespace):
     return encoder
 
 
+def _say_precision(encoder, options: argparse.Namespace) -> None:
+    if options.precision == "auto":
+        print(f"precision auto: {encoder.resolve('auto')}", file=sys.stderr)
+
+
 def encode_file(options: argparse.Namespace) -> None:
     """Streams INPUT.txt into OUTPUT.npy: memory does not grow with the number of lines."""
     import numpy as np
@@ -92,6 +103,7 @@ def encode_file(options: argparse.Namespace) -> None:
     if output.exists() and not output.is_file():
         raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
     encoder = load_encoder(options)
+    _say_precision(encoder, options)
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, encoder.size)}
     # disable=None shows the bar only on a terminal
     with atomic_write(output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
@@ -124,7 +136,9 @@ def read_lines(path: str) -> Iterator[str]:
 def print_similarity(options: argparse.Namespace) -> None:
     import numpy as np
 
-    vectors = load_encoder(options).encode(options.texts, options.precision).astype(np.float64)
+    encoder = load_encoder(options)
+    _say_precision(encoder, options)
+    vectors = encoder.encode(options.texts, options.precision).astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1)
     cosine = float(vectors[0] @ vectors[1] / max(lengths.prod(), 1e-12))
     print(json.dumps({"cosine": cosine}) if options.json else f"{cosine:.4f}")

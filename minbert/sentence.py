@@ -1,6 +1,7 @@
 """SentenceEncoder: texts -> vectors, in batches cut by tokens, equal to encoding each text alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from minbert.batch import sorted_batches
 from minbert.errors import InputError
+from minbert.half_precision import HalfPrecisionCopy, has_bf16_instructions
 from minbert.hub import find_folder
 from minbert.model import BertModel
 from minbert.pooling import FIRST_TOKEN_POOLINGS, NORMALIZATIONS, POOLINGS, Projection, normalize, pool
@@ -42,6 +44,7 @@ class SentenceEncoder:
         if normalize not in NORMALIZATIONS:
             raise InputError(f"normalize is {normalize!r}; choose l1, l2 or None")
         self.model = model.eval()
+        self.half = HalfPrecisionCopy(self.model)
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.normalize = normalize
@@ -83,44 +86,58 @@ class SentenceEncoder:
         """One vector a text -> (N, D) float32, in the order of `texts`."""
         if isinstance(texts, str):
             raise InputError("texts is one string; give a list of texts")
+        encoded, done = np.empty((len(texts), self.size), dtype=np.float32), 0
         with tqdm(total=len(texts), unit=" texts", disable=not progress) as bar:
-            chunks = []
             for vectors in self.stream(texts, precision):
-                chunks.append(vectors)
+                encoded[done : done + len(vectors)] = vectors
+                done += len(vectors)
                 bar.update(len(vectors))
-        return np.concatenate(chunks) if chunks else np.zeros((0, self.size), dtype=np.float32)
+        return encoded
 
     def stream(self, texts: Iterable[str], precision: str = "fp32") -> Iterator[np.ndarray]:
-        """The vectors of any number of texts, in their order, in pieces (n, D) and constant memory."""
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolve(precision) == "bf16")
-        texts = iter(texts)
-        while chunk := list(islice(texts, CHUNK)):
-            sequences = self.tokenizer.encode(chunk, max_length=self.max_length)
-            vectors = np.empty((len(chunk), self.size), dtype=np.float32)
-            lengths = [len(sequence.ids) for sequence in sequences]
-            for indices in sorted_batches(lengths, BATCH_TOKENS):
-                batch = [sequences[i] for i in indices]
-                with torch.inference_mode(), autocast:
-                    vectors[indices] = self._vectors(batch).cpu().numpy()
-            yield vectors
+        """The vectors of any number of texts, in their order, in pieces (n, D) and constant memory.
+
+        While the model computes a piece, a thread tokenizes the next one.
+        """
+        model = self.half.current() if self.resolve(precision) == "bf16" else self.model
+        pieces = _pieces(texts)
+        with ThreadPoolExecutor(1) as tokenizing:
+            waiting = tokenizing.submit(self._tokenize, next(pieces, []))
+            while sequences := waiting.result():
+                waiting = tokenizing.submit(self._tokenize, next(pieces, []))
+                yield self._encode_piece(model, sequences)
+
+    def _tokenize(self, texts: list[str]) -> list[TokenSequence]:
+        return self.tokenizer.encode(texts, max_length=self.max_length)
+
+    @torch.inference_mode()
+    def _encode_piece(self, model: BertModel, sequences: list[TokenSequence]) -> np.ndarray:  # (n, D)
+        vectors = np.empty((len(sequences), self.size), dtype=np.float32)
+        for indices in sorted_batches([len(sequence.ids) for sequence in sequences], BATCH_TOKENS):
+            batch = pack([sequences[i] for i in indices]).to(self.device)
+            output = model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS)
+            pooled = pool(output, self.pooling)
+            if self.projection is not None:
+                pooled = self.projection(pooled)
+            vectors[indices] = normalize(pooled, self.normalize).cpu().numpy()
+        return vectors
 
     @property
     def device(self) -> torch.device:
         return self.model.embeddings.word.weight.device
 
     def resolve(self, precision: str) -> str:
-        """fp32 or bf16: what `precision` means on this machine ("auto": bf16 on CUDA cards that have it)."""
+        """fp32 or bf16: what `precision` means on this machine; "auto" is bf16 where the hardware has it."""
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
         if precision != "auto":
             return precision
-        return "bf16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        on_cuda = self.device.type == "cuda"
+        has_bf16 = torch.cuda.is_bf16_supported() if on_cuda else has_bf16_instructions()
+        return "bf16" if has_bf16 else "fp32"
 
-    def _vectors(self, sequences: list[TokenSequence]) -> torch.Tensor:
-        batch = pack(sequences).to(self.device)
-        output = self.model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS)
-        with torch.autocast(self.device.type, enabled=False):
-            vectors = pool(output, self.pooling)
-            if self.projection is not None:
-                vectors = self.projection(vectors)
-            return normalize(vectors, self.normalize)
+
+def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    texts = iter(texts)
+    while piece := list(islice(texts, CHUNK)):
+        yield piece

@@ -76,6 +76,13 @@ def test_encode_equals_the_api(run, tiny_folder, lines, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input.txt", "vectors.npy"]
 
 
+def test_auto_says_which_precision_it_chose(run, tiny_folder):
+    chosen = SentenceEncoder.from_pretrained(tiny_folder).resolve("auto")
+    for precision, said in (("auto", f"precision auto: {chosen}\n"), ("fp32", "")):
+        code, out, err = run("similarity", "--weights", tiny_folder, "--precision", precision, "cat", "dog")
+        assert (code, err) == (0, said)
+
+
 def test_very_long_line_is_cut(run, tiny_folder, tmp_path):
     (tmp_path / "long.txt").write_text("cat dog " * 50_000 + "\ncat\n")
     status, out, err = run("encode", "--weights", tiny_folder, tmp_path / "long.txt", tmp_path / "out.npy")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from minbert import InputError, SentenceEncoder
+from minbert import InputError, LoRAConfig, SentenceEncoder, add_lora, sentence, use_adapter
 from minbert.batch import sorted_batches
 from minbert.sentence import BATCH_TOKENS, CHUNK
 
@@ -66,14 +66,14 @@ def test_one_string_is_refused(tiny_folder):
         SentenceEncoder.from_pretrained(tiny_folder).encode("hello")
 
 
-def test_stream_reads_no_further_than_it_must(tiny_folder):
-    """Of an endless generator, only the texts of the pieces that were asked for are read."""
+def test_stream_reads_one_piece_ahead(tiny_folder):
+    """Of an endless generator: the pieces that were asked for, and the one that is tokenized meanwhile."""
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
     read = itertools.count()
     endless = ("cat" if next(read) % 2 else "a good dog" for _ in itertools.repeat(None))
     stream = encoder.stream(endless)
     first, second = next(stream), next(stream)
-    assert len(first) == len(second) == CHUNK and next(read) == 2 * CHUNK
+    assert len(first) == len(second) == CHUNK and next(read) == 3 * CHUNK
     expected = encoder.encode(["a good dog", "cat"])
     np.testing.assert_allclose(second, np.tile(expected, (CHUNK // 2, 1)), rtol=0, atol=1e-5)
 
@@ -103,10 +103,53 @@ def test_half_precision_is_near_and_named(tiny_folder, texts):
     full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
     assert half.dtype == np.float32 and not np.array_equal(full, half)
     np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
-    assert np.array_equal(encoder.encode(texts, precision="auto"), full)  # on the CPU
+    chosen = {"fp32": full, "bf16": half}[encoder.resolve("auto")]
+    assert np.array_equal(encoder.encode(texts, precision="auto"), chosen)
     for some in (texts, []):
         with pytest.raises(InputError, match="precision is 'fp8'"):
             encoder.encode(some, precision="fp8")
+
+
+def test_auto_is_bf16_where_the_cpu_has_it(tiny_folder, monkeypatch):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    for has_it, chosen in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(sentence, "has_bf16_instructions", lambda has_it=has_it: has_it)
+        assert encoder.resolve("auto") == chosen
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+def test_half_precision_follows_the_weights(tiny_folder, texts, pooling):
+    """The copy in bf16 is made once, and anew after a step of training, new weights, another adapter."""
+    encoder = SentenceEncoder.from_pretrained(tiny_folder, pooling, "l2")
+    model = encoder.model
+    assert encoder.half.current() is encoder.half.current()
+
+    def check():
+        full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
+        np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
+        return full
+
+    seen = [check()]
+    with torch.no_grad():
+        model.encoder.layers[0].attention.value.weight.normal_()
+    seen.append(check())
+    model.load_state_dict({name: tensor * 0.5 for name, tensor in model.state_dict().items()})
+    seen.append(check())
+    add_lora(model, LoRAConfig(rank=2), names=("a", "b"))
+    with torch.no_grad():
+        model.encoder.layers[1].attention.query.adapters["b"].B.normal_()
+        model.encoder.layers[1].attention.value.adapters["b"].B.normal_()
+    check()
+    use_adapter(model, "b")
+    seen.append(check())
+    assert not any(np.allclose(a, b, atol=1e-3) for a, b in itertools.combinations(seen, 2))
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_texts_that_cannot_be_tokenized_are_refused_from_the_thread_too(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    with pytest.raises(InputError, match="text 3 is a int"):
+        list(encoder.stream([*texts[:3], 7]))
 
 
 def test_weights_in_half_precision_encode_too(tiny_folder, texts):
