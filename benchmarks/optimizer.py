@@ -9,9 +9,10 @@ Goal: at most 0.5.
 import argparse
 import json
 import statistics
-import time
+from collections.abc import Callable
 
 import torch
+from comparison import add_options, alternate, set_up
 
 from minbert import AdamW, BertConfig, BertModel
 
@@ -21,21 +22,19 @@ MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5, help="steps in one measurement")
-    parser.add_argument("--repetitions", type=int, default=9, help="measurements of each")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(parser)
+    parser.set_defaults(repetitions=9)
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    machine = set_up(options)
     times = measure(options.steps, options.repetitions)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    medians = {name: statistics.median(values) / options.steps for name, values in times.items()}
     result = {
         "ours_ms": 1e3 * medians["ours"],
         "torch_ms": 1e3 * medians["torch"],
         "ratio": medians["ours"] / medians["torch"],
         "goal": 0.5,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "threads": machine["threads"],
+        "torch": machine["torch"],
     }
     if options.json:
         print(json.dumps(result))
@@ -45,22 +44,21 @@ def main() -> None:
 
 
 def measure(steps: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds a step, for each optimizer in turn; the first round is thrown away."""
-    optimizers = {}
-    for name, kind in (("ours", AdamW), ("torch", torch.optim.AdamW)):
+    """Seconds of `steps` steps, for each optimizer in turn."""
+
+    def contender(kind: type[torch.optim.Optimizer]) -> Callable[[], None]:
         parameters = [torch.nn.Parameter(p.detach().clone()) for p in BertModel(MINILM).parameters()]
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter) * 1e-3
-        optimizers[name] = kind(parameters)
-    times = {name: [] for name in optimizers}
-    for repetition in range(repetitions + 1):
-        for name, optimizer in optimizers.items():
-            start = time.perf_counter()
+        optimizer = kind(parameters)
+
+        def take() -> None:
             for _ in range(steps):
                 optimizer.step()
-            if repetition:
-                times[name].append((time.perf_counter() - start) / steps)
-    return times
+
+        return take
+
+    return alternate({"ours": contender(AdamW), "torch": contender(torch.optim.AdamW)}, repetitions)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ class Embeddings(nn.Module):
     def __init__(self, config: BertConfig, kernels: Kernels):
         super().__init__()
         size = config.hidden_size
-        self.word = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
-        self.position = nn.Embedding(config.max_position_embeddings, size)
-        self.token_type = nn.Embedding(config.type_vocab_size, size)
+        self.word = _table(config.vocab_size, size, config.pad_token_id)
+        self.position = _table(config.max_position_embeddings, size)
+        self.token_type = _table(config.type_vocab_size, size)
         self.norm = LayerNorm(config, kernels)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
@@ -38,3 +38,8 @@ class Embeddings(nn.Module):
         """token_ids, token_type_ids, positions (T,) -> (T, D)"""
         summed = self.word(token_ids) + self.position(positions) + self.token_type(token_type_ids)
         return self.dropout(self.norm(summed))
+
+
+def _table(count: int, size: int, padding: int | None = None) -> nn.Embedding:
+    """A table that `BertModel.initialize` fills: to fill one on the meta device takes torch a second."""
+    return nn.Embedding.from_pretrained(torch.empty(count, size), freeze=False, padding_idx=padding)

@@ -81,7 +81,8 @@ class BertModel(nn.Module):
         self.encoder = Encoder(config, chosen)
         self.pooler = Pooler(config.hidden_size) if pooler else None
         self.load_report: LoadReport | None = None
-        self.initialize()
+        if not self.embeddings.word.weight.is_meta:
+            self.initialize()
 
     def initialize(self, modules: Iterable[nn.Module] | None = None) -> None:
         """Fills the parameters of `modules`, by default of all, as BERT's authors did.

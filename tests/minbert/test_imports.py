@@ -30,6 +30,17 @@ def test_nothing_heavy_is_loaded(code):
     assert "Traceback" not in done.stderr
 
 
+def test_loading_weights_loads_no_compiler(tiny_folder):
+    """Which torch does to fill a table on the meta device, and which takes longer than all else."""
+    code = f"import minbert, sys; minbert.BertModel.from_pretrained({str(tiny_folder)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch._dynamo' in sys.modules)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_every_public_name_is_there():
     for name in minbert.__all__:
         assert getattr(minbert, name) is not None
