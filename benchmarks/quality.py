@@ -58,9 +58,8 @@ def main() -> None:
     for result in results:
         plain, ours = (", ".join(f"{value:.2f}" for value in result[arm]) for arm in ("plain", "ours"))
         interval = f"{result['low']:+.2f} to {result['high']:+.2f}"
-        print(
-            f"| {result['task']} ({result['metric']} x 100) | {plain} | {ours} | {result['mean']:+.2f} | {interval} |"
-        )
+        name = f"{result['task']} ({result['metric']} x 100)"
+        print(f"| {name} | {plain} | {ours} | {result['mean']:+.2f} | {interval} |")
 
 
 def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> float:

@@ -38,6 +38,7 @@ _HOME = {
     "save_lora": "lora",
     "schedule_factor": "schedule",
     "sorted_batches": "batch",
+    "to_device": "transfer",
     "use_adapter": "adapters",
     "read_modules": "sentence_folder",
     "write_modules": "sentence_folder",

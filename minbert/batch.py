@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from minbert.errors import InputError
-from minbert.kernels import Attention
+from minbert.kernels import Attention, attention_fused
+from minbert.transfer import to_device
+from minbert.variable_length import Sequences, packed_attention
 
 
 class Run(NamedTuple):
@@ -71,6 +73,11 @@ class Layout:
         return tuple(runs)
 
     @cached_property
+    def sequences(self) -> Sequences:
+        """packed: where the sequences that are not empty begin, on the device too, copied there once."""
+        return Sequences.of([length for length in self.lengths if length], self.positions.device)
+
+    @cached_property
     def token_mask(self) -> Tensor:
         """rectangular: (B, S), True at real tokens; under a 3-D mask, at those that look or are looked at."""
         return self.mask if self.mask.ndim == 2 else self.mask.any(dim=1) | self.mask.any(dim=2)
@@ -101,7 +108,7 @@ class Layout:
     def empty(self, device: torch.device) -> Tensor:
         """(B,), True for sequences without any token."""
         if self.packed:
-            return torch.tensor([length == 0 for length in self.lengths], device=device)
+            return to_device(torch.tensor([length == 0 for length in self.lengths]), device)
         return ~self.token_mask.any(dim=1)
 
     def blocks(self, rows: Tensor) -> list[Tensor]:
@@ -131,6 +138,12 @@ class Layout:
 
         With `first_only` only column 0 asks: query (R, D), as `take_first` gives it, -> context (R, D).
         """
+        if query.is_cuda and self.runs and attention is attention_fused:
+            rows = [x.unflatten(-1, (heads, -1)) for x in (query, key, value)]
+            asking = self.first.sequences if first_only else self.sequences
+            context = packed_attention(*rows, asking, self.sequences, dropout)
+            if context is not None:
+                return context.flatten(1)
         mask = None if self.packed else self.attention_mask
         if first_only and mask is not None:
             mask = mask[:, :, :1]
@@ -230,10 +243,10 @@ class Batch:
         return cls(input_ids[order][mask], types[order][mask], layout, order)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device (pinned memory is copied without waiting)."""
+        """The same batch on another device; the way to CUDA keeps the host waiting for nothing."""
 
         def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            return None if tensor is None else to_device(tensor, device)
 
         layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
         prefix = self.prefix and self.prefix._replace(rows=move(self.prefix.rows))
@@ -279,7 +292,7 @@ class Batch:
             cells = rows.unflatten(0, (layout.count, -1))
             keep = layout.token_mask.reshape(layout.token_mask.shape + (1,) * (cells.ndim - 2))
             return torch.where(keep, cells, torch.as_tensor(fill, dtype=rows.dtype, device=rows.device))
-        lengths = torch.tensor(layout.lengths, device=rows.device)
+        lengths = to_device(torch.tensor(layout.lengths), rows.device)
         sequence = torch.repeat_interleave(self.order, lengths, output_size=rows.shape[0])  # (T,)
         padded = rows.new_full((layout.count, layout.columns, *rows.shape[1:]), fill)
         return padded.index_put((sequence, layout.positions), rows)

@@ -1,5 +1,8 @@
 """The encoder: a stack of transformer layers with the norm after each residual sum, as in the BERT paper."""
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +30,10 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """x -> norm(x + attention(x)) -> norm(x + feed_forward(x)), dropout on each addend."""
+    """x -> norm(x + attention(x)) -> norm(x + feed_forward(x)), dropout on each addend.
+
+    With `compiled`, torch.compile makes of `after_attention` as few kernels as it can.
+    """
 
     def __init__(self, config: BertConfig, kernels: Kernels):
         super().__init__()
@@ -36,6 +42,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config, kernels)
         self.feed_forward_norm = LayerNorm(config, kernels)
         self.dropout = Dropout(config.hidden_dropout_prob)
+        self.compiled = False
 
     def forward(
         self, hidden: Tensor, layout: Layout, addend: Tensor | None = None, first_only: bool = False
@@ -48,9 +55,21 @@ class EncoderLayer(nn.Module):
         if first_only:
             hidden = layout.take_first(hidden)
             addend = None if addend is None else layout.take_first(addend)
+        if self.compiled:
+            return compiled_rows()(self, hidden, attended, addend)
+        return self.after_attention(hidden, attended, addend)
+
+    def after_attention(self, hidden: Tensor, attended: Tensor, addend: Tensor | None) -> Tensor:
+        """The rest of the layer, which needs no other row of any row: (T, D) each -> (T, D)."""
         hidden = self.attention_norm(hidden + self.dropout(attended))
         hidden = hidden + self.dropout(self.feed_forward(hidden))
         return self.feed_forward_norm(hidden if addend is None else hidden + addend)
+
+
+@cache
+def compiled_rows() -> Callable[..., Tensor]:
+    """`EncoderLayer.after_attention`, compiled once for all layers alike and any number of rows."""
+    return torch.compile(EncoderLayer.after_attention, dynamic=True)
 
 
 class Encoder(nn.Module):

@@ -15,7 +15,8 @@ from minbert.dropout import apply_dropout
 from minbert.errors import InputError, did_you_mean
 from minbert.onednn import OneDNNLinear, linear_gelu, onednn_takes
 
-SENTENCE = 128  # tokens up to which plain products are the faster attention on the CPU
+# Tokens up to which plain products are the faster attention on the CPU.
+SENTENCE = {torch.float32: 128, torch.bfloat16: 256}
 
 
 class Attention(Protocol):
@@ -87,7 +88,8 @@ def attention_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 
     On the CPU that kernel is slower than two products and a softmax for sentences, and under dropout always.
     """
-    if mask is None and query.device.type == "cpu" and (dropout or key.shape[-2] <= SENTENCE):
+    short = key.shape[-2] <= SENTENCE.get(key.dtype, 0)
+    if mask is None and query.device.type == "cpu" and (dropout or short):
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
         return apply_dropout(scores.softmax(dim=-1), dropout).to(value.dtype) @ value
     if mask is None:

@@ -16,7 +16,8 @@ from torch.autograd.function import once_differentiable
 def onednn_takes(x: Tensor, weight: Tensor) -> bool:
     """Whether `OneDNNLinear` and `linear_gelu` take these: rows (T, I) on the CPU, one type, no autocast."""
     return (
-        x.ndim == 2
+        not torch.compiler.is_compiling()  # the compiler has products of its own
+        and x.ndim == 2
         and x.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.bfloat16)

@@ -127,7 +127,7 @@ def fused_update(
         first_moments,
         second_moments,
         [],
-        [torch.tensor(counted, device=parameters[0].device)] * len(parameters),
+        [torch.full((), counted, device=parameters[0].device)] * len(parameters),  # nothing to copy there
         lr=lr * kept,
         beta1=beta1,
         beta2=beta2,

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from minbert import AdamW, schedule_factor
 from multitask.config import RunConfig
-from multitask.data.collate import Chunks, TokenizedExample
+from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
 from multitask.model import MultitaskModel, adapter_of
 from multitask.preparation import Prepared
-from multitask.tasks.base import TrainingTask
+from multitask.training.cache import open_cache
 from multitask.training.distributed import Ranks
 from multitask.training.grad_cache import GradCache
 from multitask.training.gradient_check import GradientCheck
@@ -26,6 +27,7 @@ from multitask.training.separate_gradients import SeparateGradients, shared_para
 from multitask.training.surgery import find_surgery
 from multitask.training.task_rates import TaskRates
 from multitask.training.teacher import MomentumTeacher
+from multitask.training.touched_rows import TouchedRows, train_touched_rows, with_whole_table
 from multitask.training.unfreezing import Unfreezing
 
 Say = Callable[[str], None]
@@ -36,6 +38,7 @@ class Parts:
     """What the loop is handed, apart from what reports to the run's folder.
 
     `others` are further stateful parts by name; those with `after_step` hear of each step once it is done.
+    `touched` are the word embeddings, where not all of their rows are trained.
     """
 
     plan: Plan
@@ -46,16 +49,18 @@ class Parts:
     precision: Precision
     rates: TaskRates | None = None
     others: dict[str, Any] = field(default_factory=dict)
+    touched: TouchedRows | None = None
 
     def stateful(self) -> dict[str, Any]:
         """Everything whose state belongs to the training state, by name."""
-        return {
+        parts = {
             "plan": self.plan,
             "gradients": self.gradients,
             "precision": self.precision,
             "optimizer": self.optimizer,
             **self.others,
         }
+        return parts if self.touched is None else with_whole_table(parts, self.touched)
 
 
 def assemble(
@@ -69,6 +74,7 @@ def assemble(
     say = say if ranks.main else _unheard
     optim, model = config.optim, prepared.model
     ranks.share([*model.parameters(), *model.buffers()])
+    touched = train_touched_rows(model, prepared.train, say)
     unfreezing, later = start_unfreezing(config, model, say)
     entries = assignments(config, model, later)
     optimizer = AdamW(parameter_groups(entries), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
@@ -82,6 +88,8 @@ def assemble(
     precision = Precision(config.precision, device, schedule)
     model.autocast = precision.autocast
     model.gather = ranks.gather
+    for layer in model.encoder.encoder.layers:
+        layer.compiled = config.train.compile
     others: dict[str, Any] = {}
     if unfreezing:
         others["unfreezing"] = unfreezing
@@ -93,7 +101,7 @@ def assemble(
     own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
     rates = TaskRates(optimizer, optim.lr, own) if own else None
     method = make_method(config, others.get("teacher"))
-    return Parts(plan, entries, optimizer, method, gradients, precision, rates, others)
+    return Parts(plan, entries, optimizer, method, gradients, precision, rates, others, touched)
 
 
 def _unheard(line: str) -> None:
@@ -113,7 +121,7 @@ def make_plan(
         task = model.tasks[name]
         sources[name] = TaskData(
             [example.length for example in examples],
-            partial(_collate, task, examples),
+            partial(_collate, model, name, examples),
             task.config.batch_size or settings.batch_size,
             settings.batch_tokens,
             accumulation=task.config.accumulation or settings.accumulation,
@@ -127,17 +135,43 @@ def make_plan(
     return Plan(sources, sampling, settings.epochs, settings.seed, settings.max_steps, share)
 
 
-def _collate(task: TrainingTask, examples: Sequence[TokenizedExample], indices: Sequence[int]):
+def _collate(
+    model: MultitaskModel, task: str, examples: Sequence[TokenizedExample], indices: Sequence[int]
+) -> TaskBatch | Chunks:
     """One batch, in chunks where the task wants them."""
-    size = task.config.chunk_size
+    size = model.tasks[task].config.chunk_size
     if size is None:
-        return task.collate([examples[i] for i in indices])
+        return model.collate(task, [examples[i] for i in indices])
     return Chunks(
         tuple(
-            task.collate([examples[i] for i in indices[start : start + size]])
+            model.collate(task, [examples[i] for i in indices[start : start + size]])
             for start in range(0, len(indices), size)
         )
     )
+
+
+def cache_frozen_layers(
+    config: RunConfig,
+    prepared: Prepared,
+    plan: Plan,
+    folder: Path,
+    ranks: Ranks,
+    say: Say,
+    quiet: bool = True,
+) -> None:
+    """Lets the model read what its frozen layers make of the data, from a file that is computed here.
+
+    `folder` is where it lies unless the configuration names another. Does nothing where the layers are to be
+    unfrozen or get noise, and where no sequence is seen in a second epoch or a later run.
+    """
+    settings, model = config.cache, prepared.model
+    changes = config.unfreeze is not None or config.smart.weight > 0
+    once = settings.folder is None and max(map(len, plan.steps_by_task().values())) < 2
+    if settings.precision == "off" or changes or once:
+        return
+    examples = {name: [*prepared.train.get(name, ()), *prepared.dev.get(name, ())] for name in model.tasks}
+    where = Path(settings.folder or folder)
+    model.cache = open_cache(settings, model, examples, where, ranks, say if ranks.main else _unheard, quiet)
 
 
 def make_method(config: RunConfig, teacher: MomentumTeacher | None = None) -> Plain:

@@ -27,6 +27,9 @@ class TrainConfig:
     accumulation: int = option(1, "batches whose gradients make one step")
     seed: int = option(11711, "decides heads, order and dropout")
     checkpointing: bool = option(False, "compute each layer again in the backward pass, to save memory")
+    compile: bool = option(
+        False, "torch.compile what layers do row by row: for long runs on CUDA, a minute or so at the start"
+    )
 
     def __post_init__(self):
         for name in ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulation"):
@@ -118,6 +121,26 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """What frozen layers make of the data is computed once; see multitask/training/cache.py."""
+
+    precision: str = option(
+        "fp32",
+        "fp32 or fp16: numbers in which outputs of frozen layers are kept; off: computed in each epoch",
+    )
+    folder: str | None = option(
+        None, "where they are kept for later runs too; default: in the run's folder, while it trains"
+    )
+
+    def __post_init__(self):
+        one_of("precision", self.precision, ("fp32", "fp16", "off"))
+        if self.precision == "off" and self.folder is not None:
+            raise InputError(
+                f"folder is {self.folder!r}, and precision off keeps nothing; leave one of them out"
+            )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole run. `tasks` maps the name of each task to its TaskConfig, in the order of --tasks."""
 
@@ -162,6 +185,7 @@ class RunConfig:
     gradients: GradientsConfig = field(default_factory=GradientsConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     model: dict[str, Any] = field(default_factory=dict)  # BertConfig's fields that differ from the weights'
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()  # what each stage changes of the run

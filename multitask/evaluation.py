@@ -25,7 +25,7 @@ def predict_examples(
     try:
         with torch.inference_mode():
             for indices in sorted_batches([example.length for example in examples], batch_tokens):
-                batch = kind.collate([examples[i] for i in indices]).to(model.device)
+                batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
                 decoded = kind.decode(model(task, batch.inputs), batch.inputs)
                 for index, prediction in zip(indices, decoded, strict=True):
                     predictions[index] = prediction

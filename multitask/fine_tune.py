@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from minbert import InputError
-from multitask.assembly import Parts, Say, assemble, make_plan
+from multitask.assembly import Parts, Say, assemble, cache_frozen_layers, make_plan
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
 from multitask.preparation import Prepared, prepare
@@ -27,11 +27,15 @@ from multitask.selection import check_select, selectors
 from multitask.splits import SAMPLE, open_data
 from multitask.stages import stage_configs
 from multitask.tracking import MetricsLog, environment, read_metrics, write_json
+from multitask.training.cache import check_folder
 from multitask.training.checkpoint import RandomState, load_state
 from multitask.training.distributed import Ranks
 from multitask.training.loop import train_loop
+from multitask.training.memory import keep_freed_memory
 from multitask.training.plan import Plan, Step
 from multitask.training.progress import Progress
+
+CACHE_FOLDER = "cache"  # in the run's folder, while it trains
 
 
 def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -> Run:
@@ -43,7 +47,9 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
     check_sources(config)
     if config.out is None:
         raise InputError("no folder for the run; give --out RUN")
-    stage_configs(config)
+    for stage in stage_configs(config):
+        if stage.cache.folder is not None:
+            check_folder(Path(stage.cache.folder))
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
@@ -114,8 +120,8 @@ def _begin(config: RunConfig, shown: RunConfig, say: Say, quiet: bool, whole: Ru
     out = Path(config.out)
     with open_data(config.data) as folder:
         prepared = prepare(config, folder, device)
-        parts = assemble(config, prepared, device, ranks, say)
         check_select(config, prepared)
+        parts = assemble(config, prepared, device, ranks, say)
         ranks.wait()
         if ranks.main:
             make_folder(out, config, shown, whole)
@@ -153,6 +159,8 @@ def set_up(config: RunConfig) -> tuple[torch.device, Ranks]:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.train.seed)
     device = find_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     return device, Ranks.start(device.type)
 
 
@@ -182,6 +190,8 @@ def _run(
             piece.load_state_dict(state[key])
     elif ranks.rank:
         torch.manual_seed(config.train.seed + ranks.rank)  # other dropout than the other processes
+    if not (out / "scores.json").is_file():  # else nothing is left to do
+        cache_frozen_layers(config, prepared, plan, out / CACHE_FOLDER, ranks, say, quiet)
     model.train()
     hooks = [part.after_step for part in parts.others.values()] + [progress.after_step]
 
@@ -203,7 +213,11 @@ def _run(
         )
     for line in _closing_notes(model, parts.precision):
         say(line)
-    return _finish(config, out, progress, ranks)
+    best = _finish(config, out, progress, ranks)
+    model.cache = None
+    if ranks.main:
+        shutil.rmtree(out / CACHE_FOLDER, ignore_errors=True)
+    return best
 
 
 def _progress(
@@ -299,6 +313,7 @@ def _describe(parts: Parts, seed: int) -> list[str]:
     precision = parts.precision
     trained = sum(entry.parameter.numel() for entry in parts.entries if entry.learns)
     all = sum(entry.parameter.numel() for entry in parts.entries)
+    all += 0 if parts.touched is None else parts.touched.others.numel()
     return [
         *parts.plan.table(),
         f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "

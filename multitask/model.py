@@ -1,6 +1,6 @@
 """MultitaskModel: one encoder, one head a task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, pool, use_adapter
-from multitask.data.collate import TaskBatch
+from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, InputError, pool, use_adapter
+from multitask.data.collate import TaskBatch, TokenizedExample
+from multitask.training.cache import FrozenCache, kept_pooling
 from multitask.training.freezing import set_modes
+from multitask.training.touched_rows import TouchedRows
 
 DEFAULT_ADAPTER = "default"  # the one that all tasks share
 
@@ -19,6 +21,10 @@ class Task(Protocol):
     """What the model asks of a task; see multitask/tasks/base.py."""
 
     config: Any
+    random_inputs: bool
+    pooled_inputs: str | None
+
+    def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch: ...
 
     def head(self, hidden_size: int) -> nn.Module: ...
 
@@ -34,7 +40,8 @@ class Encode:
     """The encoder as a task sees it: `encode(batch)` is a BertOutput whose rows are fp32 at least.
 
     Its forward runs inside autocast, with the task's own adapters where there are some; `noise` (T, D) is
-    added to the embeddings.
+    added to the embeddings. Of a batch that holds vectors already (see TrainingTask.pooled_inputs) there are
+    no rows: InputError for these, and for vectors pooled otherwise.
     """
 
     encoder: BertModel
@@ -43,6 +50,8 @@ class Encode:
     noise: Tensor | None = None
 
     def __call__(self, batch: Batch, first_only: bool = False) -> BertOutput:
+        if batch.prefix is not None and batch.prefix.pooling is not None:
+            raise self._pooled_otherwise(batch, "token rows")
         use_adapter(self.encoder, self.task)
         with self.autocast():
             output = self.encoder(batch, embedding_noise=self.noise, first_only=first_only)
@@ -52,12 +61,31 @@ class Encode:
 
     def vectors(self, batch: Batch, pooling: str) -> Tensor:
         """One vector a sequence, (B, D), without the tokens of the last layer that the pooling leaves out."""
-        return pool(self(batch, first_only=pooling in FIRST_TOKEN_POOLINGS), pooling)
+        prefix = batch.prefix
+        if prefix is None or prefix.pooling is None:
+            return pool(self(batch, first_only=pooling in FIRST_TOKEN_POOLINGS), pooling)
+        assert self.noise is None, "a run with noise on the embeddings has no cache"
+        if kept_pooling(pooling) != prefix.pooling:
+            raise self._pooled_otherwise(batch, f"vectors pooled by {pooling!r}")
+        return pool(BertOutput(prefix.rows, batch, self.encoder.pooler), pooling)
+
+    def _pooled_otherwise(self, batch: Batch, wanted: str) -> InputError:
+        return InputError(
+            f"{self.task} reads {wanted}, and the frozen encoder's vectors were computed once, pooled by "
+            f"{batch.prefix.pooling!r}, as `pooled_inputs` in the task's class says; set it to the pooling "
+            f"that the task reads, None for rows"
+        )
 
     @property
     def word_embeddings(self) -> Tensor:
-        """(V, D), which masked language modelling reads a second time."""
-        return self.encoder.embeddings.word.weight
+        """(V, D), for tasks that say `whole_vocabulary`; InputError where not all of it is trained."""
+        word = self.encoder.embeddings.word
+        if isinstance(word, TouchedRows):
+            raise InputError(
+                f"{self.task} reads all word embeddings, and the run trains those of its texts; set "
+                f"`whole_vocabulary = True` in the task's class"
+            )
+        return word.weight
 
 
 class MultitaskModel(nn.Module):
@@ -66,6 +94,7 @@ class MultitaskModel(nn.Module):
     The encoder's forward runs inside `autocast`; its rows are raised to fp32 at least, and everything after
     it (pooling, normalisation, similarities, heads, losses) runs outside, here and nowhere else.
     `gather` collects (B, ...) over the processes of a run, for losses that compare a batch's examples.
+    `cache` holds what frozen layers make of a run's data, for the batches that `collate` makes.
     """
 
     def __init__(
@@ -87,6 +116,12 @@ class MultitaskModel(nn.Module):
         self.autocast = autocast
         self.gather = gather
         self.frozen_dropout = frozen_dropout
+        self.cache: FrozenCache | None = None
+
+    def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
+        """A task's batch, with the outputs of frozen layers as its prefix where they are known."""
+        batch = self.tasks[task].collate(examples)
+        return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
 
     def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:
         """A task's outputs, the first dimension is examples; `noise` (T, D) is added to the embeddings."""

@@ -1,4 +1,5 @@
-"""What only a CUDA device can show: the model and a run there agree with the CPU, and fp16 skips bad steps.
+"""What only a CUDA device can show: the model and a run there agree with the CPU, fp16 skips bad steps,
+attention over packed rows of many lengths takes one call, and no training step waits for the device.
 
     python -m pytest tests/test_gpu.py
 
@@ -6,12 +7,16 @@ Every test is skipped without a device.
 """
 
 from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 
-from minbert import AdamW, BertModel, Tokenizer
+from minbert import AdamW, Batch, BertModel, Tokenizer
 from minbert.optim import fused_update_works
+from minbert.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
 from multitask.training.precision import Precision, resolve_precision
 
 pytestmark = [
@@ -111,3 +116,142 @@ def test_every_kind_of_method_runs(tiny_folder, tmp_path, method, precision):
     run = train(RunConfig.from_dict(values | METHODS[method]), said.append)
     assert all(parameter.isfinite().all() for parameter in run.model.parameters())
     assert not any("no gradient" in line for line in said)
+
+
+# --- attention over many lengths ----------------------------------------------------------------------------
+
+CARD = torch.device("cuda", 0)
+HALF = [torch.bfloat16, torch.float16]
+MANY = list(range(MANY_RUNS + 10, 0, -1))  # lengths
+has_flash = pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0),
+    reason="flash attention needs compute capability 8.0",
+)
+
+
+@has_flash
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("head_size", [8, 32, 64])
+def test_kernels_for_many_lengths_give_the_written_out_attention(dtype, head_size):
+    assert works(jagged, CARD, dtype, head_size)
+    if find_spec("torch.nn.attention.varlen"):
+        assert works(varlen, CARD, dtype, head_size)
+
+
+@has_flash
+@pytest.mark.parametrize("dtype", HALF)
+def test_dropout_is_the_same_on_the_way_back(dtype):
+    """The context is linear in the values, and only the product of query and key counts: for any gradient g,
+    <context, g> = <value, its gradient> and <query, its gradient> = <key, its gradient>, under one mask."""
+    torch.manual_seed(0)
+    rows = [torch.randn(sum(MANY), 4, 32, device=CARD, dtype=dtype).requires_grad_() for _ in range(3)]
+    sequences = Sequences.of(MANY, CARD)
+    context = packed_attention(*rows, sequences, sequences, 0.3)
+    cotangent = torch.randn_like(context)
+    gradients = torch.autograd.grad(context, rows, cotangent)
+    of_query, of_key, of_value = (
+        (row.float() * gradient.float()).sum() for row, gradient in zip(rows, gradients, strict=True)
+    )
+    torch.testing.assert_close(of_value, (context.float() * cotangent.float()).sum(), rtol=0.02, atol=2.0)
+    torch.testing.assert_close(of_query, of_key, rtol=0.02, atol=2.0)
+    sums = packed_attention(rows[0], rows[1], torch.ones_like(rows[2]), sequences, sequences, 0.3).float()
+    assert abs(sums.mean() - 1) < 0.05 and sums.std() > 0.05
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+@pytest.mark.parametrize("lengths", [MANY, [9, 9, 4, 0, 1]])
+def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, lengths, first_only):
+    """In evaluation, in training without dropout, and with layers that run again for their gradients."""
+    batch = Batch.from_sequences([[5] * n for n in lengths], [[0] * n for n in lengths]).to("cuda")
+    found = []
+    for kernels, checkpointing in (("reference", False), ("fused", False), ("fused", True)):
+        model = BertModel.from_pretrained(tiny_folder, kernels).cuda()
+        model.encoder.checkpointing = checkpointing
+        with torch.autocast("cuda", torch.bfloat16):
+            with torch.inference_mode():
+                scored = model(batch, first_only=first_only).packed.float()
+            rows = model(batch, first_only=first_only).packed.float()
+        torch.manual_seed(0)
+        (rows * torch.randn_like(rows)).sum().backward()
+        weight = model.encoder.layers[0].attention.value.weight.grad
+        found.append((scored, rows.detach(), weight / weight.norm()))
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            torch.testing.assert_close(other, one, atol=0.1, rtol=0.05)
+
+
+# --- nothing waits ------------------------------------------------------------------------------------------
+
+
+def ready(folder, steps, **changes):
+    """A training on the device, up to its loop: (model, parts)."""
+    from multitask import RunConfig
+    from multitask.assembly import assemble
+    from multitask.fine_tune import set_up
+    from multitask.preparation import prepare
+    from multitask.splits import open_data
+    from multitask.values import merge
+
+    values = {
+        "weights": str(folder),
+        "data": "sample",
+        "device": "cuda",
+        "tasks": {"sst": {}, "sts": {}},
+        "train": {"epochs": 10, "max_steps": steps},
+    }
+    config = RunConfig.from_dict(merge(values, changes))
+    device, ranks = set_up(config)
+    with open_data(config.data) as data:
+        prepared = prepare(config, Path(data), device)
+        parts = assemble(config, prepared, device, ranks, say=lambda line: None)
+    prepared.model.train()
+    return prepared.model, parts
+
+
+def take(model, parts, plan) -> list[torch.Tensor]:
+    """The loss of each piece, on the device."""
+    from multitask.training.loop import train_loop
+
+    losses = []
+    train_loop(
+        model,
+        plan,
+        parts.method,
+        parts.gradients,
+        parts.precision,
+        parts.optimizer,
+        lambda step, piece, loss: losses.append(loss),
+        after_step=lambda step: None,
+    )
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
+@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_step_waits_for_nothing(tiny_folder, precision, attention_dropout):
+    model, parts = ready(
+        tiny_folder, 30, precision=precision, model={"attention_probs_dropout_prob": attention_dropout}
+    )
+    steps = iter(parts.plan)
+    take(model, parts, islice(steps, 10))  # self-tests and first looks at gradients
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = take(model, parts, steps)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(losses) == 20 and torch.stack(losses).isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of which torch.compile has many, raised and hidden by itself
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_layers_have_the_same_losses(tiny_folder, precision):
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    tasks = {"sst": {"dropout": 0.0}, "sts": {"dropout": 0.0}}
+    losses = []
+    for compiles in (False, True):
+        changes = dict(precision=precision, model=no_dropout, tasks=tasks, train={"compile": compiles})
+        model, parts = ready(tiny_folder, 12, **changes)
+        losses.append(torch.stack(take(model, parts, parts.plan)))
+    torch.testing.assert_close(*losses, rtol=1e-4 if precision == "fp32" else 2e-2, atol=1e-4)

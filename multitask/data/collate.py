@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minbert import Batch, TokenSequence, cut_by_tokens
+from minbert import Batch, TokenSequence, cut_by_tokens, to_device
 from multitask.data.readers import Example
 
 BUCKET_BATCHES = (
@@ -39,7 +39,7 @@ class TaskBatch:
     example_ids: tuple[str, ...] = field(repr=False)
 
     def to(self, device: torch.device) -> "TaskBatch":
-        return TaskBatch(self.inputs.to(device), self.targets.to(device, non_blocking=True), self.example_ids)
+        return TaskBatch(self.inputs.to(device), to_device(self.targets, device), self.example_ids)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ class TrainingTask:
     # Whether the loss compares the examples of a batch with one another: contrastive losses, ranks,
     # correlations. Processes then gather outputs and targets before they call it.
     compares_examples = False
+    # Whether training reads word embeddings of tokens that its examples do not have, or all of them.
+    whole_vocabulary = False
+    # Whether `collate` draws what the model sees: what frozen layers make of it is then not kept.
+    random_inputs = False
 
     def __init__(self, name: str, config: TaskConfig):
         self.name = name
@@ -89,6 +93,15 @@ class TrainingTask:
         """How many terms of the loss's mean each example gives, the words of a tagged sentence; None: one.
 
         Accumulated batches and several processes are weighted by them.
+        """
+        return None
+
+    @property
+    def pooled_inputs(self) -> str | None:
+        """The pooling of the vectors that are all that the task reads of the encoder; None: it reads rows.
+
+        Of an encoder that is frozen as a whole such a task gets vectors that were computed once. It asks for
+        them by `encode.vectors(inputs, pooling)`, and `inputs` has the first token of each sequence alone.
         """
         return None
 
@@ -181,6 +194,10 @@ class TextTask(ScoredTask):
     @property
     def towers(self) -> bool:
         return self.config.pairs == "bi"
+
+    @property
+    def pooled_inputs(self) -> str:
+        return self.config.pooling
 
     def parse_label(self, text: str) -> Any:
         """A label from the file; raises ValueError with the reason where it is none."""

@@ -144,6 +144,10 @@ class ContrastiveTask(TrainingTask):
         return self.config.pooling, self.config.normalize
 
     @property
+    def pooled_inputs(self) -> str:
+        return self.config.pooling
+
+    @property
     def masked_share(self) -> float:
         """Which share of the negatives that losses have seen were left out as known positives."""
         return self._masked.share

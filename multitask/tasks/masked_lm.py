@@ -49,6 +49,8 @@ class MaskedLM(TrainingTask):
     """
 
     losses = {"masked_lm": cross_entropy}
+    random_inputs = True
+    whole_vocabulary = True
     vocab_size: int | None = None  # V of the encoder, which has to be set before `head` is asked for
 
     def __init__(self, name: str, config: TaskConfig):

@@ -301,7 +301,8 @@ def test_fresh_model_is_initialised_as_the_table_says():
         elif name.endswith("bias"):
             assert not tensor.any(), name
         else:
-            assert abs(tensor.std() - 0.02) < 4e-3 and abs(tensor.mean()) < 4e-3, name
+            error = 0.02 / tensor.numel() ** 0.5  # of the mean; of the deviation it is less
+            assert abs(tensor.std() - 0.02) < 5 * error and abs(tensor.mean()) < 5 * error, name
     assert not model.embeddings.word.weight[0].any() and model.embeddings.word.weight[1].any()
 
 

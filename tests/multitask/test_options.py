@@ -64,6 +64,7 @@ CHOICES = {
     "extra_layers": "5",
     "adapter_per_task": "true",
     "gradients.surgery": "pcgrad",
+    "cache.precision": "fp16",
 }
 NEEDS = {  # what an option goes with
     "model.num_attention_heads": ["--weights", "scratch", "--model.hidden-size", "21"],

@@ -21,6 +21,7 @@ TASKS = {
     "contrastive": {
         "tasks": {"ranking": {"chunk_size": 2, "learn_temperature": True, "batch_size": 8}, "sst": {}}
     },
+    "cached": {"freeze": "backbone", "tasks": {"sst": {}, "paraphrase": {"pooling": "cls"}}},
 }
 
 

@@ -81,6 +81,7 @@ def resumed(folder: Path) -> int:
         ("proportional", {"train": {"batch_size": 4, "accumulation": 3}}),
         ("proportional", {"train": {"batch_tokens": 90}}),
         ("round-robin", {"freeze": "backbone"}),
+        ("round-robin", {"freeze": "embeddings,first:1", "cache": {"precision": "fp16"}}),
         ("proportional", {"precision": "bf16"}),
         ("proportional", {"tasks": {"sst": {"pooling": "pooler", "hidden": [7]}, "sts": {"weight": 0.5}}}),
         ("temperature:3", {"sampling_cap": 4, "train": {"checkpointing": True}}),
