@@ -51,6 +51,27 @@ def test_vector_is_its_own(model, tiny_tokenizer, texts, pooling):
                 assert_same(pool(model(batch), pooling), alone)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_are_those_of_the_sentences_one_by_one(model, tiny_tokenizer, texts, pooling):
+    """Packed, padded, and summed over calls with one text each."""
+
+    def gradients(batches):
+        model.zero_grad()
+        weights = torch.linspace(-1, 1, 24)
+        for batch in batches:
+            (pool(model(batch), pooling) * weights).sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    batch = tiny_tokenizer(texts)
+    expected = gradients([tiny_tokenizer([text]) for text in texts])
+    for other in (batch, batch.rectangular()):
+        found = gradients([other])
+        assert found.keys() == expected.keys()
+        largest = max(gradient.norm() for gradient in expected.values())
+        for name, gradient in expected.items():  # a key's bias has a gradient of 0 but for rounding
+            assert (found[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-6 * largest, name
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.int64, torch.uint8, torch.float32])
 def test_masks_of_any_type(model, tiny_tokenizer, texts, dtype):
     inputs = padded(tiny_tokenizer, texts)
