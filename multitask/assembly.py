@@ -74,7 +74,7 @@ def assemble(
     say = say if ranks.main else _unheard
     optim, model = config.optim, prepared.model
     ranks.share([*model.parameters(), *model.buffers()])
-    touched = train_touched_rows(model, prepared.train, say)
+    touched = train_touched_rows(model, prepared.train)
     unfreezing, later = start_unfreezing(config, model, say)
     entries = assignments(config, model, later)
     optimizer = AdamW(parameter_groups(entries), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)

@@ -313,8 +313,16 @@ def _describe(parts: Parts, seed: int) -> list[str]:
     precision = parts.precision
     trained = sum(entry.parameter.numel() for entry in parts.entries if entry.learns)
     all = sum(entry.parameter.numel() for entry in parts.entries)
-    all += 0 if parts.touched is None else parts.touched.others.numel()
+    notes = []
+    if parts.touched is not None:
+        others, words = parts.touched.others, parts.touched.order
+        all += others.numel()
+        notes = [
+            f"{len(others):,} of {len(words):,} word embeddings stay as they are: no training text has these "
+            f"tokens"
+        ]
     return [
+        *notes,
         *parts.plan.table(),
         f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "
         f"{precision.device}, {torch.get_num_threads()} threads, seed {seed}",

@@ -84,9 +84,7 @@ class TouchedRows(nn.Module):
 
 
 def train_touched_rows(
-    model: nn.Module,
-    data: Mapping[str, Sequence[TokenizedExample]],
-    say: Callable[[str], None] = lambda line: None,
+    model: nn.Module, data: Mapping[str, Sequence[TokenizedExample]]
 ) -> TouchedRows | None:
     """Puts TouchedRows into the place of a MultitaskModel's word embeddings, where that saves something.
 
@@ -105,10 +103,6 @@ def train_touched_rows(
         return None
     touched = TouchedRows(word, ids)
     model.encoder.embeddings.word = touched
-    say(
-        f"{len(touched.others):,} of {word.num_embeddings:,} word embeddings stay as they are: no training "
-        f"text has these tokens"
-    )
     return touched
 
 
