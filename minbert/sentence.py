@@ -20,6 +20,7 @@ from minbert.tokenizer import Tokenizer, TokenSequence, pack
 
 PRECISIONS = ("fp32", "bf16", "auto")
 BATCH_TOKENS = 4096  # larger batches gain nothing on two cores
+FILLER = 128  # tokens that a batch is filled up with at most, 3 %
 CHUNK = 4096  # texts sorted by length together; bounds the memory of a stream
 FROM_FOLDER = "from the folder"
 
@@ -114,9 +115,10 @@ class SentenceEncoder:
     def _encode_piece(self, model: BertModel, sequences: list[TokenSequence]) -> np.ndarray:  # (n, D)
         vectors = np.empty((len(sequences), self.size), dtype=np.float32)
         for indices in sorted_batches([len(sequence.ids) for sequence in sequences], BATCH_TOKENS):
-            batch = pack([sequences[i] for i in indices]).to(self.device)
+            chosen = _filled_up([sequences[i] for i in indices], self.model.config.max_position_embeddings)
+            batch = pack(chosen).to(self.device)
             output = model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS)
-            pooled = pool(output, self.pooling)
+            pooled = pool(output, self.pooling)[: len(indices)]
             if self.projection is not None:
                 pooled = self.projection(pooled)
             vectors[indices] = normalize(pooled, self.normalize).cpu().numpy()
@@ -135,6 +137,18 @@ class SentenceEncoder:
         on_cuda = self.device.type == "cuda"
         has_bf16 = torch.cuda.is_bf16_supported() if on_cuda else has_bf16_instructions()
         return "bf16" if has_bf16 else "fp32"
+
+
+def _filled_up(sequences: list[TokenSequence], longest: int) -> list[TokenSequence]:
+    """The sequences, and one more of padding tokens where a few are missing to a full batch.
+
+    Batches of one size find the memory that the last one left; of many sizes they leave gaps in the heap,
+    which then grows with their number.
+    """
+    missing = BATCH_TOKENS - sum(len(sequence.ids) for sequence in sequences)
+    if not 0 < missing <= min(FILLER, longest):
+        return sequences
+    return [*sequences, TokenSequence([0] * missing, [0] * missing)]
 
 
 def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:

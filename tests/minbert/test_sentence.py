@@ -86,6 +86,22 @@ def test_texts_over_several_pieces_keep_their_order(tiny_folder, texts):
     np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
 
 
+def test_a_batch_that_is_nearly_full_is_filled_up(tiny_folder, texts, monkeypatch):
+    """So that batches have one size; no vector changes, and no batch has more than its budget."""
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    many = [texts[i % len(texts)] for i in range(300)]
+    expected = encoder.encode(many)
+    sizes = []
+    encoder.model.embeddings.register_forward_hook(lambda module, inputs, out: sizes.append(len(out)))
+    monkeypatch.setattr(sentence, "BATCH_TOKENS", 100)
+    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
+    assert len(sizes) > 20 and set(sizes[:-1]) == {100} and sizes[-1] <= 100
+    sizes.clear()
+    monkeypatch.setattr(sentence, "FILLER", 2)
+    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
+    assert len(set(sizes)) > 2 and max(sizes) <= 100
+
+
 def test_batches_by_tokens():
     lengths = [5, 900, 3000, 2, 5000, 4000, 40, 1]
     batches = sorted_batches(lengths, BATCH_TOKENS)
