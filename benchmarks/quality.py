@@ -11,13 +11,14 @@ the interval of a paired t test. Goal: a mean drop of at most 0.5 points, an int
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-import torch
 from torch import nn
 
+from minbert import CommandParser, InputError, run_command
 from minbert.dropout import Dropout
 from multitask.assembly import assemble
 from multitask.config import RunConfig
@@ -30,8 +31,8 @@ FIRST_SEED = 11711
 METRICS = {"sst": "accuracy", "sts": "pearson"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("weights", metavar="WEIGHTS", help="a folder such as all-MiniLM-L6-v2")
     parser.add_argument("data", metavar="DATA", type=Path, help="a folder with the course's files")
     parser.add_argument("--tasks", default="sst,sts", help=f"of {','.join(METRICS)}")
@@ -41,7 +42,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="the first N examples of each split only")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    for task in options.tasks.split(","):
+        if task not in METRICS:
+            raise InputError(f"--tasks has {task!r}; choose from {', '.join(METRICS)}")
     results = []
     for task in options.tasks.split(","):
         scores: dict[str, list[float]] = {"plain": [], "ours": []}
@@ -127,5 +131,4 @@ def compare(plain: list[float], ours: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    torch.set_num_interop_threads(1)
-    main()
+    run_command(main)
