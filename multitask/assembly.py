@@ -245,3 +245,31 @@ def used_parameters(model: MultitaskModel, task: str) -> dict[str, torch.nn.Para
         if parameter.requires_grad and reads and not elsewhere:
             used[name] = parameter
     return used
+
+
+def count_parameters(parts: Parts) -> dict[str, int]:
+    """Numbers that are trained, and numbers in all."""
+    trained = sum(entry.parameter.numel() for entry in parts.entries if entry.learns)
+    all = sum(entry.parameter.numel() for entry in parts.entries)
+    if parts.touched is not None:
+        all += parts.touched.others.numel()
+    return {"trained_parameters": trained, "parameters": all}
+
+
+def describe(parts: Parts, seed: int) -> list[str]:
+    """Lines on what is trained, how, and in which order."""
+    precision = parts.precision
+    trained, all = count_parameters(parts).values()
+    notes = []
+    if parts.touched is not None:
+        others, words = parts.touched.others, parts.touched.order
+        notes = [
+            f"{len(others):,} of {len(words):,} word embeddings stay as they are: no training text has these "
+            f"tokens"
+        ]
+    return [
+        *notes,
+        *parts.plan.table(),
+        f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "
+        f"{precision.device}, {torch.get_num_threads()} threads, seed {seed}",
+    ]

@@ -10,7 +10,15 @@ from typing import Any
 import torch
 
 from minbert import InputError
-from multitask.assembly import Parts, Say, assemble, cache_frozen_layers, make_plan
+from multitask.assembly import (
+    Parts,
+    Say,
+    assemble,
+    cache_frozen_layers,
+    count_parameters,
+    describe,
+    make_plan,
+)
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
 from multitask.preparation import Prepared, prepare
@@ -31,18 +39,25 @@ from multitask.training.cache import check_folder
 from multitask.training.checkpoint import RandomState, load_state
 from multitask.training.distributed import Ranks
 from multitask.training.loop import train_loop
-from multitask.training.memory import keep_freed_memory
+from multitask.training.memory import keep_freed_memory, peak_memory
 from multitask.training.plan import Plan, Step
 from multitask.training.progress import Progress
 
 CACHE_FOLDER = "cache"  # in the run's folder, while it trains
+Log = Callable[..., None]  # (kind, step, **values), see MetricsLog.write
 
 
-def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -> Run:
+def train(
+    config: RunConfig,
+    say: Say = lambda line: None,
+    quiet: bool = True,
+    listen: Log | None = None,
+) -> Run:
     """Fine-tunes as the configuration says, into the new folder `config.out`; -> the best checkpoint's Run.
 
-    `say` hears what a user wants to read; `quiet` hides the progress bars. Raises InputError for a
-    configuration or data that cannot be used, before anything is written.
+    `say` hears what a user wants to read; `quiet` hides the progress bars; `listen(kind, step, **values)`
+    hears every record of metrics.jsonl once it is written. Raises InputError for a configuration or data
+    that cannot be used, before anything is written.
     """
     check_sources(config)
     if config.out is None:
@@ -59,16 +74,21 @@ def train(config: RunConfig, say: Say = lambda line: None, quiet: bool = True) -
         )
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
-    return _train_stages(config, say, quiet)
+    return _train_stages(config, say, quiet, listen)
 
 
-def resume(folder: str | Path, say: Say = lambda line: None, quiet: bool = True) -> Run:
+def resume(
+    folder: str | Path,
+    say: Say = lambda line: None,
+    quiet: bool = True,
+    listen: Log | None = None,
+) -> Run:
     """Continues a run from its `last/`, or from the start where it has none yet; bit-equal on the CPU.
 
     Raises InputError for a folder that is no run, and where the data are no longer those of the run.
     """
     out = Path(folder)
-    return _train_stages(replace(read_run_config(out), out=str(out)), say, quiet)
+    return _train_stages(replace(read_run_config(out), out=str(out)), say, quiet, listen)
 
 
 def check_sources(config: RunConfig) -> None:
@@ -98,7 +118,7 @@ def plan_table(config: RunConfig) -> list[str]:
     return lines
 
 
-def _train_stages(config: RunConfig, say: Say, quiet: bool) -> Run:
+def _train_stages(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> Run:
     """Each stage that is not finished: begun, or continued."""
     stages = stage_configs(config)
     for number, stage in enumerate(stages, start=1):
@@ -108,13 +128,16 @@ def _train_stages(config: RunConfig, say: Say, quiet: bool) -> Run:
         if len(stages) > 1:
             say(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
         if (out / "environment.json").is_file() or (out / "last").is_dir():
-            run = _continue(stage, say, quiet)
+            run = _continue(stage, say, quiet, listen)
         else:
-            run = _begin(stage, config if last else stage, say, quiet, config if number == 1 else None)
+            shown, whole = config if last else stage, config if number == 1 else None
+            run = _begin(stage, shown, whole, say, quiet, listen)
     return run
 
 
-def _begin(config: RunConfig, shown: RunConfig, say: Say, quiet: bool, whole: RunConfig | None) -> Run:
+def _begin(
+    config: RunConfig, shown: RunConfig, whole: RunConfig | None, say: Say, quiet: bool, listen: Log | None
+) -> Run:
     """Trains into a new folder, whose config.json is `shown`; `whole` is the run of which this is a stage."""
     device, ranks = set_up(config)
     out = Path(config.out)
@@ -129,10 +152,10 @@ def _begin(config: RunConfig, shown: RunConfig, say: Say, quiet: bool, whole: Ru
                 shutil.copytree(folder, out / SAMPLE_FOLDER, dirs_exist_ok=True)
             write_json(out / "environment.json", environment(device, prepared.hashes))
     ranks.wait()
-    return _run(config, prepared, parts, ranks, None, say, quiet)
+    return _run(config, prepared, parts, ranks, None, say, quiet, listen)
 
 
-def _continue(config: RunConfig, say: Say, quiet: bool) -> Run:
+def _continue(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> Run:
     """Goes on where a folder's run was interrupted."""
     out = Path(config.out)
     threads, hashes = read_environment(out)
@@ -150,7 +173,8 @@ def _continue(config: RunConfig, say: Say, quiet: bool) -> Run:
             f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
         )
     parts = assemble(config, prepared, device, ranks, say)
-    return _run(config, prepared, parts, ranks, load_state(last) if last else None, say, quiet)
+    state = load_state(last) if last else None
+    return _run(config, prepared, parts, ranks, state, say, quiet, listen)
 
 
 def set_up(config: RunConfig) -> tuple[torch.device, Ranks]:
@@ -172,17 +196,23 @@ def _run(
     state: Mapping[str, Any] | None,
     say: Say,
     quiet: bool,
+    listen: Log | None,
 ) -> Run:
     out, model, plan = Path(config.out), prepared.model, parts.plan
     steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
-    log = MetricsLog(out / "metrics.jsonl", *steps).write if ranks.main else _not_logged
+    logs = [MetricsLog(out / "metrics.jsonl", *steps).write, listen] if ranks.main else []
+
+    def log(kind: str, step: int, **values: Any) -> None:
+        for write in filter(None, logs):
+            write(kind, step, **values)
+
     if not ranks.main:
-        say, quiet = _not_said, True
+        say, quiet = (lambda line: None), True
     parts.gradients.log = lambda cosines: log("conflict", plan.step, cosines=cosines)
     pieces = parts.stateful()
     progress = _progress(config, prepared, parts, pieces, ranks, log, say, quiet)
     pieces |= {"progress": progress, "random": RandomState(ranks)}
-    for line in [*prepared.notes, *_describe(parts, config.train.seed)]:
+    for line in [*prepared.notes, *describe(parts, config.train.seed)]:
         say(line)
     if state:
         say(f"resumed after step {steps[0]} of {plan.total_steps}")
@@ -213,7 +243,8 @@ def _run(
         )
     for line in _closing_notes(model, parts.precision):
         say(line)
-    best = _finish(config, out, progress, ranks)
+    costs = progress.costs() | count_parameters(parts) | {"peak_memory": peak_memory(model.device)}
+    best = _finish(config, out, progress, costs, ranks)
     model.cache = None
     if ranks.main:
         shutil.rmtree(out / CACHE_FOLDER, ignore_errors=True)
@@ -226,7 +257,7 @@ def _progress(
     parts: Parts,
     pieces: Mapping[str, Any],
     ranks: Ranks,
-    log: Callable[..., None],
+    log: Log,
     say: Say,
     quiet: bool,
 ) -> Progress:
@@ -259,14 +290,6 @@ def _progress(
     )
 
 
-def _not_logged(kind: str, step: int, **values: Any) -> None:
-    """In place of the log and of what is said, in all processes but the first."""
-
-
-def _not_said(line: str) -> None:
-    """See _not_logged."""
-
-
 def _closing_notes(model: MultitaskModel, precision) -> list[str]:
     """What happened on the way that a user should know of."""
     notes = []
@@ -278,7 +301,9 @@ def _closing_notes(model: MultitaskModel, precision) -> list[str]:
     return notes
 
 
-def _finish(config: RunConfig, out: Path, progress: Progress, ranks: Ranks) -> Run:
+def _finish(
+    config: RunConfig, out: Path, progress: Progress, costs: Mapping[str, float], ranks: Ranks
+) -> Run:
     """The best checkpoint, with the scores that the log holds of it."""
     records = [record for record in read_metrics(out / "metrics.jsonl") if record["kind"] == "evaluation"]
     logged = next(record["scores"] for record in records if record["step"] == progress.best_step)
@@ -291,6 +316,7 @@ def _finish(config: RunConfig, out: Path, progress: Progress, ranks: Ranks) -> R
         "split": "dev",
         "step": progress.best_step,
         "seconds": progress.elapsed(),
+        "costs": dict(costs),
     }
     if ranks.main:
         write_json(out / "scores.json", best.scores)
@@ -307,23 +333,3 @@ def _say_scores(evaluation: Evaluation, plan: Plan, say: Say) -> dict[str, dict[
     for note in evaluation.notes:
         say(note)
     return evaluation.scores
-
-
-def _describe(parts: Parts, seed: int) -> list[str]:
-    precision = parts.precision
-    trained = sum(entry.parameter.numel() for entry in parts.entries if entry.learns)
-    all = sum(entry.parameter.numel() for entry in parts.entries)
-    notes = []
-    if parts.touched is not None:
-        others, words = parts.touched.others, parts.touched.order
-        all += others.numel()
-        notes = [
-            f"{len(others):,} of {len(words):,} word embeddings stay as they are: no training text has these "
-            f"tokens"
-        ]
-    return [
-        *notes,
-        *parts.plan.table(),
-        f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "
-        f"{precision.device}, {torch.get_num_threads()} threads, seed {seed}",
-    ]

@@ -120,7 +120,8 @@ class MultitaskModel(nn.Module):
 
     def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
         """A task's batch, with the outputs of frozen layers as its prefix where they are known."""
-        batch = self.tasks[task].collate(examples)
+        tokens = sum(example.length for example in examples)
+        batch = replace(self.tasks[task].collate(examples), tokens=tokens)
         return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
 
     def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ from minbert import (
 from multitask.config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
-from multitask.evaluation import predict_examples, score_examples
+from multitask.evaluation import predict_examples, score_examples, soft_predictions
 from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.predictions import prediction_path
@@ -103,6 +104,11 @@ class Run:
         sides = [texts] if pairs is None else [texts, pairs]
         examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
         return self._predict(task, examples) if examples else []
+
+    def soft_predictions(self, task: str, examples: Sequence[Example]) -> np.ndarray:
+        """(N, ...) probabilities or scores, see ScoredTask.soft; InputError for a task that has none."""
+        tokenized = self.task(task).tokenize(self.tokenizer, examples)
+        return soft_predictions(self.model, task, tokenized, self.config.eval.batch_tokens)
 
     def _predict(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)

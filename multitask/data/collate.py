@@ -1,7 +1,7 @@
 """From examples to batches: by length in training, by token budget in evaluation, packed without padding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -37,9 +37,10 @@ class TaskBatch:
     inputs: Batch
     targets: Tensor
     example_ids: tuple[str, ...] = field(repr=False)
+    tokens: int = 0  # of the examples, as text; counted by MultitaskModel.collate
 
     def to(self, device: torch.device) -> "TaskBatch":
-        return TaskBatch(self.inputs.to(device), to_device(self.targets, device), self.example_ids)
+        return replace(self, inputs=self.inputs.to(device), targets=to_device(self.targets, device))
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Chunks:
     @property
     def example_ids(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts for name in part.example_ids)
+
+    @property
+    def tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
 
     def to(self, device: torch.device) -> "Chunks":
         return Chunks(tuple(part.to(device) for part in self.parts))

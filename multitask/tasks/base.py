@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -136,6 +137,17 @@ class ScoredTask(TrainingTask):
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list:
         """Predictions from outputs: the only place that rounds, arg-maxes or rescales."""
+        raise NotImplementedError
+
+    def soft(self, outputs: Tensor) -> Tensor:
+        """Outputs on the scale on which several models' can be averaged, first dimension examples.
+
+        Probabilities of classes, or scores as they are predicted. Raises InputError for a kind without one.
+        """
+        raise InputError(f"{self.name}: tasks of type {self.config.type!r} give no number for each example")
+
+    def hard(self, soft: np.ndarray) -> list:
+        """Predictions from what `soft` gives, or from a mean of several; those of `decode` for one model."""
         raise NotImplementedError
 
     def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:

@@ -1,8 +1,7 @@
 """CFIMDB: a film review -> positive (1) or negative (0). Reviews are long: half have over 200 tokens."""
 
-from torch import Tensor
+from collections.abc import Sequence
 
-from minbert import Batch
 from multitask.data.readers import integer_label
 from multitask.objectives.classification import cross_entropy, focal
 from multitask.tasks.generic import ClassificationTask
@@ -15,5 +14,5 @@ class CFIMDB(ClassificationTask):
     parse_label = staticmethod(integer_label(0, 1))
     prediction_values = "class"
 
-    def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
-        return self.class_numbers(outputs)
+    def named(self, places: Sequence[int]) -> list[int]:
+        return list(places)

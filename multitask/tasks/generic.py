@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, mode
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,7 +127,29 @@ class ClassificationTask(TextTask):
         return predicted.tolist()
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list:
-        return [self.labels[i] for i in self.class_numbers(outputs)]
+        return self.named(self.class_numbers(outputs))
+
+    def named(self, places: Sequence[int]) -> list:
+        """Labels from their places in `labels`."""
+        return [self.labels[place] for place in places]
+
+    def soft(self, outputs: Tensor) -> Tensor:
+        """(B, C) probabilities that sum to 1.
+
+        With the loss "ordinal" P(level = k) = P(level > k - 1) - P(level > k), which is below 0 where the
+        model's answers contradict one another.
+        """
+        if self.config.loss != "ordinal":
+            return outputs.softmax(dim=-1)
+        above = outputs.sigmoid()
+        ends = torch.ones_like(above[:, :1])
+        return torch.cat([ends, above], dim=1) - torch.cat([above, 1 - ends], dim=1)
+
+    def hard(self, soft: np.ndarray) -> list:
+        if self.config.loss != "ordinal":
+            return self.named(soft.argmax(axis=1).tolist())
+        above = 1 - np.cumsum(soft[:, :-1], axis=1)
+        return self.named((above > 0.5).sum(axis=1).tolist())
 
     def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:
         return {"accuracy": accuracy(predictions, [example.label for example in examples])}
@@ -149,6 +172,13 @@ class PairTask(TextTask):
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
         return (outputs > 0).long().tolist()
+
+    def soft(self, outputs: Tensor) -> Tensor:
+        """(B,) probabilities of 1"""
+        return outputs.sigmoid()
+
+    def hard(self, soft: np.ndarray) -> list[int]:
+        return (soft > 0.5).astype(int).tolist()
 
     def score(self, predictions: Sequence[int], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]
@@ -209,12 +239,18 @@ class SimilarityTask(TextTask):
         return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
-        """Outputs back from the label scale; not cut to [low, high], which would tie the ends."""
+        return self.soft(outputs).tolist()
+
+    def soft(self, outputs: Tensor) -> Tensor:
+        """(B,) outputs back from the label scale; not cut to [low, high], which would tie the ends."""
         if self.config.loss == "angle":
             outputs = outputs[:, 0]
         bottom, top = self.config.label_scale
         share = (outputs.double() - bottom) / (top - bottom)
-        return (self.config.low + share * (self.config.high - self.config.low)).tolist()
+        return self.config.low + share * (self.config.high - self.config.low)
+
+    def hard(self, soft: np.ndarray) -> list[float]:
+        return soft.tolist()
 
     def score(self, predictions: Sequence[float], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from minbert import Batch
 from multitask.data.readers import Example, integer_label
 from multitask.metrics import off_by_one_accuracy
 from multitask.tasks.generic import ClassificationTask
@@ -19,8 +16,8 @@ class SST(ClassificationTask):
     parse_label = staticmethod(integer_label(0, 4))
     prediction_values = "class"
 
-    def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
-        return self.class_numbers(outputs)
+    def named(self, places: Sequence[int]) -> list[int]:
+        return list(places)
 
     def score(self, predictions: Sequence[int], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]

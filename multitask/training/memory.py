@@ -1,6 +1,11 @@
-"""Freed memory that stays with the process, so that a step finds it where the last one left it."""
+"""Memory of a process: freed memory that a step finds where the last one left it, and the peak."""
 
 import ctypes
+import resource
+import sys
+from pathlib import Path
+
+import torch
 
 # Numbers of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -18,3 +23,16 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that the process has held: of the device's memory on CUDA, else of the host's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):  # not Linux; there, what getrusage says holds for the parent's start too
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

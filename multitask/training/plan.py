@@ -154,6 +154,16 @@ class Plan:
             done -= count
         return self.epochs, True
 
+    @property
+    def epochs_done(self) -> float:
+        """Epochs that the steps so far make up, the last one in part."""
+        done = self.step
+        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
+            if done <= count:
+                return epoch - 1 + done / count
+            done -= count
+        return float(self.epochs)
+
     def _pieces(self, step: TaskBatches) -> Iterator[Piece]:
         """This process's pieces of a step."""
         for name, batches in step.items():

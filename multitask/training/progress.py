@@ -56,6 +56,8 @@ class Progress:
         self.evaluations_without_better = 0
         self.evaluated_step = 0
         self.seconds = 0.0
+        self.other_seconds = 0.0  # of these, what went into evaluations and checkpoints
+        self.tokens = 0  # that training has read, of this process
         self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not looked at yet
         self._started = time.perf_counter()
         self._between_steps = True
@@ -68,6 +70,7 @@ class Progress:
     def report(self, step: Step, piece: Piece, loss: Tensor) -> None:
         """Keeps a loss; it is read with the others every LOG_EVERY steps."""
         self._losses.append((piece.task, step.number, loss * piece.weight))
+        self.tokens += piece.batch.tokens
 
     def after_step(self, step: Step) -> None:
         self._between_steps = True
@@ -77,10 +80,7 @@ class Progress:
         if step.number % LOG_EVERY == 0 or due or saves:
             self._read_losses(step)
         self._stop_if_asked()
-        if due:
-            self._evaluate(step.number, step.epoch)
-        if saves:
-            self.save("last")
+        self._evaluate_and_save(step.number, step.epoch, due, saves)
         self._stop_if_asked()
         self._between_steps = False
 
@@ -89,10 +89,19 @@ class Progress:
         step, every = self.plan.step, self.evaluate_every
         epoch, ends_epoch = self.plan.position()
         if self.evaluated_step < step and (ends_epoch or (every and step % every == 0)):
-            self._evaluate(step, epoch)
-            self.save("last")
+            self._evaluate_and_save(step, epoch)
         self._stop_if_asked()
         self._between_steps = False
+
+    def _evaluate_and_save(self, step: int, epoch: int, due: bool = True, saves: bool = True) -> None:
+        started = time.perf_counter()
+        if due:
+            self._evaluate(step, epoch)
+        self.other_seconds += time.perf_counter() - started  # before last/ is written, which keeps the sum
+        started = time.perf_counter()
+        if saves:
+            self.save("last")
+        self.other_seconds += time.perf_counter() - started
 
     def _stop_if_asked(self) -> None:
         if self._interrupted:
@@ -155,6 +164,14 @@ class Progress:
         """Seconds of this run, those before an interruption included."""
         return self.seconds + time.perf_counter() - self._started
 
+    def costs(self) -> dict[str, float]:
+        """Epochs, seconds without evaluations and checkpoints, and tokens that training has read."""
+        return {
+            "epochs": self.plan.epochs_done,
+            "training_seconds": self.elapsed() - self.other_seconds,
+            "tokens": self.tokens,
+        }
+
     @contextmanager
     def interruption(self) -> Iterator[None]:
         """Ctrl-C waits for the step in hand, so that last/ is a state between steps, but for no evaluation.
@@ -193,6 +210,8 @@ class Progress:
             "evaluations_without_better": self.evaluations_without_better,
             "evaluated_step": self.evaluated_step,
             "seconds": self.elapsed(),
+            "other_seconds": self.other_seconds,
+            "tokens": self.tokens,
             "losses": [(task, number, float(loss)) for task, number, loss in self._losses],
         }
 
@@ -202,5 +221,7 @@ class Progress:
         self.evaluations_without_better = state["evaluations_without_better"]
         self.evaluated_step = state["evaluated_step"]
         self.seconds = state["seconds"]
+        self.other_seconds = state["other_seconds"]
+        self.tokens = state["tokens"]
         self._losses = [tuple(entry) for entry in state["losses"]]
         self._bar.n = self.plan.step

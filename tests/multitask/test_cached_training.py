@@ -225,7 +225,7 @@ def test_a_second_epoch_or_a_later_run_reads_it(changes, ready, tmp_path, monkey
 
 def scores_and_heads(folder: Path):
     scores = json.loads((folder / "scores.json").read_text())
-    return scores | {"seconds": 0}, load_file(folder / "best" / "heads.safetensors")
+    return scores | {"seconds": 0, "costs": {}}, load_file(folder / "best" / "heads.safetensors")
 
 
 def assert_same(folder: Path, other: Path):

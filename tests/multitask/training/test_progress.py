@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ class Recorder:
         self.values = iter(values)
         self.losses = losses
         self.events, self.records = [], []
-        data = TaskData([1] * 8, list, 1, accumulation=options.pop("accumulation", 1))
+        data = TaskData(
+            [1] * 8, lambda indices: SimpleNamespace(tokens=7), 1, accumulation=options.pop("accumulation", 1)
+        )
         self.plan = Plan({"a": data}, "sequential", 3, 0)
         select = {"best": lambda scores: scores["a"]["x"]} | options.pop("select", {})
         self.progress = Progress(
