@@ -26,6 +26,7 @@ _HOME = {
     "did_you_mean": "errors",
     "find_folder": "hub",
     "load_lora": "lora",
+    "make_folder": "files",
     "merge_lora": "lora",
     "base_hash": "lora",
     "remove_lora": "lora",

@@ -1,0 +1,213 @@
+"""Work that several processes and machines share: each piece is claimed by a lease, done, and recorded once.
+
+A lease has a number. Who wants a piece of work whose last lease is N, and whose holder is gone, makes lease
+N + 1; the store lets only one succeed. A holder is gone where its process has died, which is known at once
+on the same machine, or where its heartbeat has stood still for as long as `expiry` while this process
+watched: no two machines' clocks are ever compared. No torch here.
+"""
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+EXPIRY = 90.0  # seconds; attributes of network file systems may be seen late by a minute
+BEATS = 6  # within the time of expiry
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process: `machine` names host, boot and process namespace, `started` tells reused numbers apart."""
+
+    host: str
+    machine: str
+    process: int
+    started: str
+
+    @classmethod
+    def this_process(cls) -> "Holder":
+        return cls(platform.node(), _machine(), os.getpid(), _started(os.getpid()) or "")
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it is known that the process runs no longer; of another machine's nothing is."""
+        if self.machine != _machine():
+            return False
+        return _started(self.process) != self.started
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+
+class Lease(NamedTuple):
+    """Claim number `number` on a piece of work; `beat` changes with each heartbeat."""
+
+    number: int
+    holder: Holder
+    beat: int
+
+
+class Store(Protocol):
+    """Where leases and records are kept; all methods may be called by many processes at once."""
+
+    def newest(self, key: str) -> Lease | None:
+        """The lease with the highest number."""
+
+    def add(self, key: str, number: int, holder: Holder) -> bool:
+        """Adds a lease; False where one of that number is there."""
+
+    def beat(self, key: str, number: int) -> bool:
+        """Changes the lease's beat; False where a lease with a higher number is there, or none."""
+
+    def remove(self, key: str, number: int) -> None:
+        """Removes a lease whose holder gives it back."""
+
+    def record(self, key: str, text: str) -> bool:
+        """Keeps the record of finished work; False where there is one, which stays."""
+
+    def forget(self, key: str) -> None:
+        """Removes a record."""
+
+    def records(self, keys: Iterable[str]) -> dict[str, str]:
+        """The records that there are."""
+
+
+def open_store(location: str | Path) -> Store:
+    """A folder that all workers see, or a database by its URL, such as sqlite:///FILE or postgresql://..."""
+    if "://" in str(location):
+        from multitask.experiments.claims_database import DatabaseStore
+
+        return DatabaseStore(str(location))
+    from multitask.experiments.claims_folder import FolderStore
+
+    return FolderStore(Path(location))
+
+
+class Claims:
+    """What one process may do, has seen done, and sees others do."""
+
+    def __init__(self, store: Store, expiry: float = EXPIRY):
+        self.store = store
+        self.expiry = expiry
+        self._seen: dict[str, tuple[Lease, float]] = {}  # the lease, and since when it looks like that
+
+    def claim(self, key: str) -> "Claim | None":
+        """The right to do a piece of work; None where it is done, or another does it."""
+        if self.store.records([key]):
+            return None
+        lease = self.store.newest(key)
+        if lease is not None and not self._has_expired(key, lease):
+            return None
+        number = 1 if lease is None else lease.number + 1
+        if not self.store.add(key, number, Holder.this_process()):
+            return None
+        claim = Claim(self.store, key, number, lease.holder if lease else None, self.expiry)
+        if self.store.records([key]):  # the last holder finished while we looked at its lease
+            claim.release()
+            return None
+        return claim
+
+    def holder(self, key: str) -> Holder | None:
+        """Who does a piece of work at present."""
+        lease = self.store.newest(key)
+        return None if lease is None or self._has_expired(key, lease) else lease.holder
+
+    def results(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What finished work gave, by key."""
+        return {key: json.loads(text) for key, text in self.store.records(keys).items()}
+
+    def forget(self, key: str) -> None:
+        """Drops a result, so that the work can be claimed anew."""
+        self.store.forget(key)
+
+    def _has_expired(self, key: str, lease: Lease) -> bool:
+        if lease.holder.has_died:
+            return True
+        seen, since = self._seen.get(key, (None, 0.0))
+        now = time.monotonic()
+        if seen != lease:
+            self._seen[key] = lease, now
+            return False
+        return now - since > self.expiry
+
+
+class Claim:
+    """A piece of work in this process's hands: `with claim: ... claim.finish(result)`.
+
+    The heartbeat runs while the block does. `lost` is set where another process took the work over, because
+    this one was silent for too long. A block that ends without `finish` gives the work back. `before` is
+    the holder of the lease before, who did not finish; None for the first.
+    """
+
+    def __init__(self, store: Store, key: str, number: int, before: Holder | None, expiry: float = EXPIRY):
+        self.store = store
+        self.key = key
+        self.number = number
+        self.before = before
+        self.lost = threading.Event()
+        self._interval = expiry / BEATS
+        self._ended = threading.Event()
+        self._finished = False
+        self._thread: threading.Thread | None = None
+
+    def finish(self, result: dict[str, Any]) -> bool:
+        """Records the result; False where another process was first, whose result stays."""
+        self._finished = True
+        return self.store.record(self.key, json.dumps(result, allow_nan=False))
+
+    def release(self) -> None:
+        """Gives the work back undone."""
+        self.store.remove(self.key, self.number)
+
+    def __enter__(self) -> "Claim":
+        self._thread = threading.Thread(target=self._keep_beating, name=f"lease {self.key}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._ended.set()
+        self._thread.join()
+        if not self._finished:
+            self.release()
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(self._interval):
+            try:
+                if not self.store.beat(self.key, self.number):
+                    self.lost.set()
+                    return
+            except Exception:  # a network that is away for a moment; expiry decides what too long is
+                continue
+
+
+def _machine() -> str:
+    """What two processes share exactly if one can tell whether the other lives."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _started(process: int) -> str | None:
+    """When a process of this machine started, in the kernel's ticks; None where it does not run."""
+    try:
+        # "PID (NAME) STATE ...": the name may hold spaces and brackets; a zombie (Z) or dead process (X) is over.
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+    try:  # a system without /proc
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
