@@ -247,13 +247,14 @@ MODEL_KEYS = tuple(f.name for f in fields(BertConfig) if f.name not in _DECIDED)
 _SECTIONS = {f.name for f in fields(RunConfig)}
 
 
-def read_config(name: str) -> dict[str, Any]:
+def read_config(name: str, folder: str = "presets") -> dict[str, Any]:
     """Nested values of a TOML file, of a run's config.json, or of the preset of that name.
 
+    `folder` holds the presets: "presets" those of runs, "presets/tables" and "presets/searches" the others.
     Raises InputError for none of them, and for a file that is not TOML or JSON.
     """
     path = Path(name)
-    presets = resources.files("multitask") / "experiments" / "presets"
+    presets = resources.files("multitask") / "experiments" / folder
     if not path.is_file():
         known = sorted(
             entry.name.removesuffix(".toml") for entry in presets.iterdir() if entry.name.endswith(".toml")

@@ -34,12 +34,17 @@ _TASK_HINTS = typing.get_type_hints(TaskConfig)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Adds an option for every key of RunConfig, the aliases, and CONFIG, --tasks, --print-config."""
+    """Adds CONFIG, --print-config and an option for every key of RunConfig."""
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="TOML file, or the name of a preset")
-    parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
     parser.add_argument(
         "--print-config", action="store_true", help="print the configuration in force, as JSON"
     )
+    add_key_options(parser)
+
+
+def add_key_options(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for every key of RunConfig, the aliases, and --tasks."""
+    parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
     defaults = RunConfig()
     for key, hint, help in run_keys():
         value = _lookup(defaults, key)
@@ -87,10 +92,48 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
 
     Raises InputError for an unknown option, with the nearest one.
     """
-    plain, dotted = _split_task_options(parser, arguments)
-    options = parser.parse_args(plain)
-    values = read_config(options.config) if options.config else {}
-    tasks = _chosen_tasks(options.tasks, table("tasks", values.get("tasks", {})))
+    options = RunOptions(parser, arguments)
+    name = options.given.config
+    return options.configure(read_config(name) if name else {}), options.given
+
+
+class RunOptions:
+    """Options on the command line, for one configuration or for the many of a table or a search.
+
+    `given` holds those of the parser as argparse has them. Raises InputError for an unknown one.
+    """
+
+    def __init__(self, parser: CommandParser, arguments: Sequence[str]):
+        self.parser = parser
+        plain, self.dotted = _split_task_options(parser, arguments)
+        self.given = parser.parse_args(plain)
+
+    @property
+    def tasks(self) -> set[str]:
+        """The tasks that --TASK.KEY options name."""
+        return {_task_of(option) for option, _ in self.dotted}
+
+    def configure(self, values: dict[str, Any], strict: bool = True) -> RunConfig:
+        """The configuration of these values with the options on top, for the tasks that --tasks names.
+
+        Unless `strict`, an option of a task that the values do not have is left out.
+        """
+        tasks = _chosen_tasks(self.given.tasks, table("tasks", values.get("tasks", {})))
+        dotted = [entry for entry in self.dotted if strict or _task_of(entry[0]) in tasks]
+        merged = merge(values, _changes(self.parser, self.given, dotted, tasks))
+        task_file = checked("task_file", merged.get("task_file"), str | None)
+        if task_file:
+            from multitask.tasks.registry import load_task_file
+
+            load_task_file(task_file)
+        given = merged.get("tasks", {})
+        return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
+
+
+def _changes(
+    parser: CommandParser, options: argparse.Namespace, dotted: list[tuple[str, str]], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """What the options change of a configuration with these tasks, as nested values."""
     changes: dict[str, Any] = {}
     hints = {key: hint for key, hint, _ in run_keys()}
     if options.mode:
@@ -107,14 +150,11 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
             changes = merge(changes, _nested(key, parse(f"--{key.replace('_', '-')}", text, hints[key])))
     for task, key, value in _task_options(parser, dotted, tasks):
         changes = merge(changes, {"tasks": {task: {key: value}}})
-    merged = merge(values, changes)
-    task_file = checked("task_file", merged.get("task_file"), hints["task_file"])
-    if task_file:
-        from multitask.tasks.registry import load_task_file
+    return changes
 
-        load_task_file(task_file)
-    given = merged.get("tasks", {})
-    return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}}), options
+
+def _task_of(option: str) -> str:
+    return option.removeprefix("--").partition(".")[0]
 
 
 def _chosen_tasks(text: str | None, configured: dict[str, Any]) -> list[str]:

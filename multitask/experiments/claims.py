@@ -198,7 +198,7 @@ def _machine() -> str:
 def _started(process: int) -> str | None:
     """When a process of this machine started, in the kernel's ticks; None where it does not run."""
     try:
-        # "PID (NAME) STATE ...": the name may hold spaces and brackets; a zombie (Z) or dead process (X) is over.
+        # "PID (NAME) STATE ...": the name may hold spaces and brackets; Z is a zombie, X is dead.
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     except (FileNotFoundError, ProcessLookupError):
