@@ -1,4 +1,4 @@
-"""The command `multitask`: train, resume, evaluate, predict, validate, doctor, groups, tasks."""
+"""The command `multitask`: all subcommands, and those that work on a run."""
 
 import json
 import os
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from minbert import CommandParser, InputError, run_command
-from multitask.options import add_run_options, read_run_options
-
-SPLITS = ("train", "dev", "test")
-INVALID = 1  # exit status of `validate` where a file has errors
+from multitask.experiments.ablate_command import ablate_command, add_ablate_options
+from multitask.file_commands import SPLITS, add_file_commands, names
+from multitask.options import RunOptions, add_run_options, read_run_options
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -20,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int | None:
-    parser, run_parsers = build_parser()
+    parser, run_parsers, many_runs = build_parser()
+    if arguments and arguments[0] in many_runs:
+        command, sub = many_runs[arguments[0]]
+        return command(RunOptions(sub, arguments[1:]))
     if arguments and arguments[0] in run_parsers:
         command, sub = run_parsers[arguments[0]]
         config, options = read_run_options(sub, arguments[1:])
@@ -32,8 +34,11 @@ def run(arguments: Sequence[str]) -> int | None:
     return options.run(options)
 
 
-def build_parser() -> tuple[CommandParser, dict]:
-    """The parser of all commands; and name -> (command, parser) where the options are a configuration."""
+def build_parser() -> tuple[CommandParser, dict, dict]:
+    """The parser of all commands; and by name (command, parser) of those whose options make a configuration.
+
+    First of those that make one, then of those that make many.
+    """
     parser = CommandParser(prog="multitask", description="Fine-tunes one BERT on several tasks.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run_parsers = {}
@@ -70,32 +75,20 @@ def build_parser() -> tuple[CommandParser, dict]:
     sub.add_argument("--text", nargs="+", metavar="TEXT", help="a text, or the two of a pair")
     sub.set_defaults(run=predict_command, parser=sub)
 
-    _add_file_commands(commands)
-    return parser, run_parsers
+    add_file_commands(commands)
+    return parser, run_parsers, _add_experiments(commands)
 
 
-def _add_file_commands(commands) -> None:
-    """The commands that need no weights."""
-    sub = commands.add_parser("validate", help="check prediction files; status 1 where one has errors")
-    sub.add_argument("folder", metavar="FOLDER")
-    sub.add_argument("--data", required=True, help="folder with the data files")
-    sub.add_argument("--tasks", help="comma-separated; default: the course's three, and cfimdb if predicted")
-    sub.add_argument("--split", action="append", choices=("dev", "test"), help="default: dev and test")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=validate_command, parser=sub)
-
-    sub = commands.add_parser("doctor", help="say what is odd in the data files")
-    sub.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
-    sub.add_argument("--tasks", help="comma-separated; default: the course's tasks that have data")
-    sub.add_argument("--weights", help="count tokens with the tokenizer of these weights")
-    sub.add_argument("--max-length", type=int, default=512, help="tokens; what counts as cut; default 512")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=doctor_command, parser=sub)
-
-    sub = commands.add_parser("tasks", help="list the kinds of tasks")
-    sub.add_argument("--task-file", help="Python file that registers kinds of your own")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=tasks_command, parser=sub)
+def _add_experiments(commands) -> dict:
+    """The commands over many runs; -> name -> (command, parser) of those with a run's options."""
+    many_runs = {}
+    for name, command, add_options, help in (
+        ("ablate", ablate_command, add_ablate_options, "compute a table of experiments, over seeds"),
+    ):
+        sub = commands.add_parser(name, help=help)
+        add_options(sub)
+        many_runs[name] = command, sub
+    return many_runs
 
 
 def _add_data_options(parser: CommandParser) -> None:
@@ -164,7 +157,7 @@ def evaluate_command(options: Namespace) -> None:
         raise InputError(f"--limit is {options.limit}; it must be at least 1")
     run = _open(options, options.run_folder or options.weights)
     run.config = replace(run.config, limit=options.limit)
-    evaluation = run.evaluate(options.data, options.split, _names(options.tasks))
+    evaluation = run.evaluate(options.data, options.split, names(options.tasks))
     if options.json:
         from multitask.tracking import strict
 
@@ -185,7 +178,7 @@ def _open(options: Namespace, source: str):
         if options.threads < 1:
             raise InputError(f"--threads is {options.threads}; it must be at least 1")
         torch.set_num_threads(options.threads)
-    return open_source(source, _names(options.tasks), device=options.device, precision=options.precision)
+    return open_source(source, names(options.tasks), device=options.device, precision=options.precision)
 
 
 def predict_command(options: Namespace) -> None:
@@ -200,88 +193,9 @@ def predict_command(options: Namespace) -> None:
         return
     out = options.out or Path(options.run_folder) / "predictions"
     files, notes = run.write_predictions(
-        out, options.data, options.split, _names(options.tasks), options.dialect
+        out, options.data, options.split, names(options.tasks), options.dialect
     )
     print("\n".join([*(f"wrote {path}" for path in files), *notes]))
-
-
-def validate_command(options: Namespace) -> int:
-    from multitask.predictions import validate_folder
-    from multitask.splits import load_split, open_data
-    from multitask.task_config import DEFAULT_TASKS
-
-    expected, optional, formats, lines = {}, {}, {}, []
-    with open_data(options.data) as folder:
-        for task in _data_tasks(folder, options.tasks):
-            predicted = any(Path(options.folder).glob(f"{task.format.stem}-*.*"))
-            if not (predicted or options.tasks or task.name in DEFAULT_TASKS):
-                continue  # cfimdb belongs to the course's first part, which has predictions of its own
-            formats[task.name] = task.format
-            for split in options.split or ("dev", "test"):
-                examples, notes = load_split(task, folder, split)
-                if examples is None:
-                    lines += notes
-                    continue
-                expected[task.name, split] = [e.id for e in examples.in_file_order() if e.id is not None]
-                optional[task.name, split] = [e.id for e in examples.rejects if e.id is not None]
-    problems, checked = validate_folder(options.folder, expected, formats, optional)
-    errors = sum(problem.severity == "error" for problem in problems)
-    if options.json:
-        found = [{**vars(problem)} for problem in problems]
-        print(json.dumps({"checked": [str(path) for path in checked], "problems": found, "notes": lines}))
-    else:
-        lines += [str(problem) for problem in problems]
-        lines.append(f"{len(checked)} files checked, {errors} errors, {len(problems) - errors} warnings")
-        print("\n".join(lines))
-    return INVALID if errors else 0
-
-
-def _data_tasks(folder: Path, names: str | None) -> list:
-    """The named tasks, else those of the course that have a file in the folder."""
-    from multitask.task_config import task_config
-    from multitask.tasks.registry import make_task
-
-    chosen = _names(names) or ["sst", "paraphrase", "sts", "cfimdb"]
-    tasks = [make_task(name, task_config(name, {})) for name in chosen]
-    found = [task for task in tasks if names or any((folder / task.file(split)).exists() for split in SPLITS)]
-    if not found:
-        raise InputError(
-            f"{folder} holds no file of the course's tasks; expected names such as ids-sst-train.csv"
-        )
-    return found
-
-
-def doctor_command(options: Namespace) -> None:
-    from multitask.data.doctor import diagnose
-    from multitask.splits import load_split, open_data
-
-    lengths = _token_counter(options.weights) if options.weights else None
-    splits, notes = {}, []
-    with open_data(options.data) as folder:
-        for task in _data_tasks(folder, options.tasks):
-            for split in SPLITS:
-                examples, note = load_split(task, folder, split)
-                if examples is None:
-                    notes += note
-                else:
-                    splits[task.name, split] = examples
-    report = diagnose(splits, lengths, options.max_length if lengths else None)
-    if options.json:
-        print(json.dumps(report.as_dict() | {"notes": notes}))
-    else:
-        print("\n".join([*report.lines(), *notes]))
-
-
-def _token_counter(weights: str):
-    from minbert import Tokenizer
-
-    tokenizer = Tokenizer.from_pretrained(weights)
-
-    def count(rows: Sequence[tuple[str, ...]]) -> list[int]:
-        sides = [list(side) for side in zip(*rows, strict=True)]
-        return [len(sequence.ids) for sequence in tokenizer.encode(*sides, max_length=1_000_000)]
-
-    return count
 
 
 def groups_command(config, options: Namespace) -> None:
@@ -310,26 +224,3 @@ def groups_command(config, options: Namespace) -> None:
         )
     for state in dict.fromkeys(["trained", "frozen", "unused", *(row["state"] for row in rows)]):
         print(f"{state}: {sum(row['size'] for row in rows if row['state'] == state):,} parameters")
-
-
-def tasks_command(options: Namespace) -> None:
-    from multitask.task_config import TASK_DEFAULTS
-    from multitask.tasks.registry import KINDS, find_kind, load_task_file
-
-    if options.task_file:
-        load_task_file(options.task_file)
-    kinds = {}
-    for kind in KINDS:
-        task = find_kind(kind)
-        summary = (task.__doc__ or "").strip().split("\n")[0]
-        losses = list(getattr(task, "losses", {}))
-        kinds[kind] = {"about": summary, "losses": losses, "defaults": TASK_DEFAULTS[kind]}
-    if options.json:
-        print(json.dumps(kinds))
-        return
-    for kind, facts in kinds.items():
-        print(f"{kind:16} {facts['about']}\n{'':16} losses: {', '.join(facts['losses'])}")
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -161,8 +161,8 @@ class RunConfig:
     )
     freeze: str = option(
         "none",
-        "none, all, backbone, embeddings, pooler, first:K, last:K, layers:0-2+5, head:TASK, several with "
-        "commas between",
+        "none, all, backbone, embeddings, pooler, first:K, last:K, below:K, layers:0-2+5, head:TASK, several "
+        "with commas between",
     )
     frozen_dropout: bool = option(False, "dropout in frozen parts too")
     unfreeze: str | None = option(
@@ -176,6 +176,7 @@ class RunConfig:
     threads: int | None = option(None, "CPU threads; default: all cores")
     select: str | None = option(None, "which checkpoint is best: overall_2024, mean_raw or TASK.METRIC")
     patience: int | None = option(None, "stop after so many evaluations without a better one")
+    track: tuple[str, ...] = option((), "tensorboard, wandb: who hears of the run beside metrics.jsonl")
     task_file: str | None = option(None, "Python file that registers kinds of tasks of your own")
     vocab_size: int = option(8000, "scratch: size of the vocabulary that is learnt from the training texts")
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -201,6 +202,8 @@ class RunConfig:
         within("sampling_cap", self.sampling_cap, 1, float("inf"), "at least 1")
         within("r_drop", self.r_drop, 0, float("inf"), "at least 0")
         one_of("unequal", self.unequal, (None, "exhaust", "smallest", "cycle"))
+        for name in self.track:
+            one_of("track", name, ("tensorboard", "wandb"))
         for name in self.tasks:
             if name in _SECTIONS:
                 raise InputError(f"task name {name!r} is taken by the options --{name}...; choose another")

@@ -105,8 +105,14 @@ class RunOptions:
 
     def __init__(self, parser: CommandParser, arguments: Sequence[str]):
         self.parser = parser
+        self.words = list(arguments)
         plain, self.dotted = _split_task_options(parser, arguments)
         self.given = parser.parse_args(plain)
+
+    @property
+    def out(self) -> str | None:
+        """The value of --out, the folder of a run, a table or a search."""
+        return vars(self.given)["key:out"]
 
     @property
     def tasks(self) -> set[str]:

@@ -168,7 +168,7 @@ def read_splits(
             notes += note
             if examples is not None and examples.rows:
                 loaded[name] = examples
-                hashes[task.file(split)] = _sha256(Path(examples.path))
+                hashes[task.file(split)] = file_hash(Path(examples.path))
             elif split == "train":
                 file = data / (task.file("train") or "")
                 raise InputError(f"{name} has nothing to train on: {file} is missing or holds no usable row")
@@ -217,6 +217,7 @@ def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]
     return facts
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,8 +27,9 @@ from multitask.evaluation import predict_examples, score_examples, soft_predicti
 from multitask.metrics import overall_scores
 from multitask.model import MultitaskModel
 from multitask.predictions import prediction_path
+from multitask.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.saved_tasks import load_trained_heads, make_tasks, saved_labels
-from multitask.splits import NOTED, SAMPLE, load_split, open_data
+from multitask.splits import SAMPLE, load_split, open_data
 from multitask.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.registry import load_task_file
@@ -103,14 +104,14 @@ class Run:
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs; give one pair for each text")
         sides = [texts] if pairs is None else [texts, pairs]
         examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
-        return self._predict(task, examples) if examples else []
+        return self.predict_rows(task, examples) if examples else []
 
     def soft_predictions(self, task: str, examples: Sequence[Example]) -> np.ndarray:
         """(N, ...) probabilities or scores, see ScoredTask.soft; InputError for a task that has none."""
         tokenized = self.task(task).tokenize(self.tokenizer, examples)
         return soft_predictions(self.model, task, tokenized, self.config.eval.batch_tokens)
 
-    def _predict(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
+    def predict_rows(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
         return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance)
 
@@ -181,41 +182,11 @@ class Run:
         self, task: ScoredTask, entries: Sequence[Example | Reject], path: str, folder: Path
     ) -> tuple[list[Any], list[str]]:
         """A prediction for each row of a file, rejects included, and notes on those without text."""
-        sides = 1 if task.config.text2 is None else 2
-        complete = [len(entry.texts) == sides and all(entry.texts) for entry in entries]
-        with_text = [
-            Example(
-                entry.id,
-                tuple(map(_encodable, entry.texts)),
-                None,
-                entry.line,
-                getattr(entry, "words", None),  # a reject has none
-            )
-            for entry, usable in zip(entries, complete, strict=True)
-            if usable
-        ]
-        with tqdm(total=len(with_text), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
-            predicted = iter(self._predict(task.name, with_text, bar.update))
-        if all(complete):
-            return list(predicted), []
-        fallback = self._fallback(task, folder)
-        values = [next(predicted) if usable else fallback for usable in complete]
-        lines = [str(entry.line) for entry, usable in zip(entries, complete, strict=True) if not usable]
-        named = ", ".join(lines[:NOTED]) + (f" and {len(lines) - NOTED} more" if len(lines) > NOTED else "")
-        note = f"{task.name}: {path}:{named} has no text; predicted the training split's {fallback!r}"
-        return values, [note]
-
-    def _fallback(self, task: ScoredTask, folder: Path) -> Any:
-        """What the checkpoint says to predict for a row without text, else what the training split says."""
-        if self.fallbacks.get(task.name) is not None:
-            return self.fallbacks[task.name]
-        examples, _ = load_split(task, folder, "train")
-        if examples is None or not examples.labelled or not examples.rows:
-            raise InputError(
-                f"{task.name}: a row has no text, and no training split says what to predict for it; "
-                f"put {task.file('train')} into {folder}"
-            )
-        return task.fallback(examples.rows)
+        examples = examples_with_text(task, entries)
+        with tqdm(total=len(examples), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
+            predicted = self.predict_rows(task.name, examples, bar.update)
+        saved = self.fallbacks.get(task.name)
+        return fill_in(task, entries, predicted, path, lambda: find_fallback(task, saved, folder))
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
@@ -229,11 +200,6 @@ class Run:
             return
         with open_data(data) as folder:
             yield folder
-
-
-def _encodable(text: str) -> str:
-    """The text with halves of surrogate pairs, which no tokenizer takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:

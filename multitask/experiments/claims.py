@@ -97,12 +97,16 @@ class Claims:
         self.expiry = expiry
         self._seen: dict[str, tuple[Lease, float]] = {}  # the lease, and since when it looks like that
 
-    def claim(self, key: str) -> "Claim | None":
-        """The right to do a piece of work; None where it is done, or another does it."""
+    def claim(self, key: str, silent: tuple[int, int] | None = None) -> "Claim | None":
+        """The right to do a piece of work; None where it is done, or another does it.
+
+        `silent` is what `silent_lease` of another process gave, which has watched for longer than this one.
+        """
         if self.store.records([key]):
             return None
         lease = self.store.newest(key)
-        if lease is not None and not self._has_expired(key, lease):
+        watched = lease is not None and silent is not None and (lease.number, lease.beat) == tuple(silent)
+        if lease is not None and not watched and not self._has_expired(key, lease):
             return None
         number = 1 if lease is None else lease.number + 1
         if not self.store.add(key, number, Holder.this_process()):
@@ -117,6 +121,11 @@ class Claims:
         """Who does a piece of work at present."""
         lease = self.store.newest(key)
         return None if lease is None or self._has_expired(key, lease) else lease.holder
+
+    def silent_lease(self, key: str) -> tuple[int, int] | None:
+        """Number and beat of a lease whose holder has been silent for too long; None for no such lease."""
+        lease = self.store.newest(key)
+        return None if lease is None or not self._has_expired(key, lease) else (lease.number, lease.beat)
 
     def results(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What finished work gave, by key."""

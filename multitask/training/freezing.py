@@ -8,8 +8,8 @@ from torch.nn import Parameter
 
 from minbert import InputError, did_you_mean
 
-POLICIES = ("none", "all", "backbone", "embeddings", "pooler", "first", "last", "layers", "head")
-FORMS = "none, backbone, embeddings, pooler, first:K, last:K, layers:0-2+5 or head:TASK"
+POLICIES = ("none", "all", "backbone", "embeddings", "pooler", "first", "last", "below", "layers", "head")
+FORMS = "none, backbone, embeddings, pooler, first:K, last:K, below:K, layers:0-2+5 or head:TASK"
 
 
 def is_added(name: str) -> bool:
@@ -27,6 +27,7 @@ def freeze(model: nn.Module, policy: str) -> list[str]:
     | embeddings  | words, positions, token types and their norm                             |
     | first:K     | the lowest K layers, without the embeddings                              |
     | last:K      | the highest K layers, without the pooler                                 |
+    | below:K     | the embeddings and all layers but the highest K                          |
     | layers:0-2+5| layers by numbers and ranges from 0                                      |
     | pooler      | the pooler                                                               |
     | head:TASK   | a task's head                                                            |
@@ -49,7 +50,7 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
     """The tensors that one policy freezes, by name."""
     kind, colon, argument = part.partition(":")
     kind, argument = kind.strip(), argument.strip()
-    takes_argument = kind in ("first", "last", "layers", "head")
+    takes_argument = kind in ("first", "last", "below", "layers", "head")
     if kind == "all":
         raise InputError("freeze all leaves nothing to train; freeze backbone trains the heads")
     if kind not in POLICIES or takes_argument != bool(colon):
@@ -65,8 +66,13 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
             )
         prefixes = (f"heads.{argument}.",)
     elif takes_argument:
-        numbers = _layer_numbers(part, kind, argument, len(model.encoder.encoder.layers))
+        count = len(model.encoder.encoder.layers)
+        numbers = _layer_numbers(part, kind, argument, count)
+        if kind == "below":
+            numbers = range(min(numbers))
         prefixes = tuple(f"encoder.encoder.layers.{number}." for number in numbers)
+        if kind == "below":
+            prefixes = ("encoder.embeddings.", *prefixes)
     elif kind == "pooler" and model.encoder.pooler is None:
         raise InputError("freeze pooler: these weights hold no pooler; leave it out")
     else:
@@ -79,7 +85,7 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
 
 
 def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]:
-    """The layers of `count`, from 0, that first:K, last:K or layers:0-2+5 means."""
+    """The layers of `count`, from 0, that first:K, last:K or layers:0-2+5 names, or that below:K leaves."""
     numbers: list[int] = []
     if kind == "layers":
         for low, high in _ranges(argument):

@@ -1,0 +1,116 @@
+"""A cell of a table: one configuration with one seed, and the key by which its result is known again.
+
+The key is a hash of all that decides the result: the configuration without what only says where and how
+fast it runs, the data files, the weights, and the source files that training runs through.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import minbert
+from minbert import find_folder
+from multitask.config import RunConfig
+from multitask.preparation import SCRATCH, file_hash
+from multitask.splits import SAMPLE
+
+# What of a configuration does not decide the result, apart from the last bits of sums. Data, weights and the
+# task file count by what is in them.
+WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "track")
+# Source files that no training run comes through: names of modules and packages in minbert and multitask.
+NOT_TRAINING = {
+    *("__main__", "cli", "command_line", "doctor", "embedding_quality", "experiments", "model_card"),
+    *("options", "plots", "trackers"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row's configuration with one seed, and its key."""
+
+    row: str
+    seed: int
+    config: RunConfig
+    key: str
+
+    @property
+    def folder_name(self) -> str:
+        """A name for its run that people can read and no other cell has."""
+        return f"{slug(self.row)}-seed-{self.seed}-{self.key[:8]}"
+
+
+def make_cell(row: str, seed: int, config: RunConfig) -> Cell:
+    """The cell of a row and a seed. Raises InputError where data or weights are not there."""
+    config = replace(config, train=replace(config.train, seed=seed))
+    return Cell(row, seed, config, cell_key(config))
+
+
+def cell_key(config: RunConfig) -> str:
+    """The hash by which a result is known again, in hexadecimal."""
+    values = {name: value for name, value in config.to_dict().items() if name not in WHERE_AND_HOW}
+    values["cache"] = {"precision": config.cache.precision}
+    facts = {
+        "configuration": values,
+        "data": _data_hashes(config),
+        "weights": _weights_hashes(config),
+        "task_file": _hash(config.task_file) if config.task_file else None,
+        "source": source_hash(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def slug(text: str) -> str:
+    """The text as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
+
+
+def training_sources() -> list[Path]:
+    """The source files that decide what training gives, in a fixed order."""
+    packages = [Path(minbert.__file__).parent, Path(__file__).parents[1]]
+    return [path for package in packages for path in sorted(package.rglob("*.py")) if _trains(path, package)]
+
+
+@cache
+def source_hash() -> str:
+    """One hash of all training sources."""
+    return _combined((path.name, _hash(path)) for path in training_sources())
+
+
+def _trains(path: Path, package: Path) -> bool:
+    return not NOT_TRAINING & set(path.relative_to(package).with_suffix("").parts)
+
+
+def _data_hashes(config: RunConfig) -> dict[str, str]:
+    """Of the training and dev files that are there; the bundled corpus is made by sources."""
+    if config.data in (None, SAMPLE):
+        return {"data": str(config.data)}
+    names = {name for task in config.tasks.values() for name in (task.train, task.dev) if name}
+    paths = {name: Path(config.data) / name for name in sorted(names)}
+    return {name: _hash(path) for name, path in paths.items() if path.is_file()}
+
+
+def _weights_hashes(config: RunConfig) -> str:
+    if config.weights in (None, SCRATCH):
+        return str(config.weights)
+    files = sorted(path for path in find_folder(config.weights).iterdir() if path.is_file())
+    return _combined((path.name, _hash(path)) for path in files if path.suffix != ".md")
+
+
+def _combined(entries: Iterable[tuple[str, str]] | Iterator[tuple[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(list(entries)).encode()).hexdigest()
+
+
+def _hash(path: str | Path) -> str:
+    path = Path(path).resolve()
+    state = path.stat()
+    return _hash_of_version(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash_of_version(path: Path, size: int, changed: int) -> str:
+    """A large file is read once for all cells."""
+    return file_hash(path)
