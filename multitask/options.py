@@ -109,10 +109,9 @@ class RunOptions:
         plain, self.dotted = _split_task_options(parser, arguments)
         self.given = parser.parse_args(plain)
 
-    @property
-    def out(self) -> str | None:
-        """The value of --out, the folder of a run, a table or a search."""
-        return vars(self.given)["key:out"]
+    def value(self, key: str) -> str | None:
+        """What was given for a key of RunConfig, as text: `out`, `train.seed`."""
+        return vars(self.given)[f"key:{key}"]
 
     @property
     def tasks(self) -> set[str]:

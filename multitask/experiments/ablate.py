@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from minbert import InputError, make_folder
+from multitask.config import RunConfig
 from multitask.experiments.ablation import Ablation
 from multitask.experiments.cell_process import ATTEMPTS, INTERRUPTED, TAKEN, Job, failure
 from multitask.experiments.cells import Cell, make_cell
@@ -19,6 +20,7 @@ from multitask.experiments.claims import EXPIRY, Claims, open_store
 from multitask.experiments.summary import summarize_table
 from multitask.experiments.table_formats import FORMATS
 from multitask.fine_tune import check_sources
+from multitask.splits import SAMPLE, open_data
 from multitask.tracking import write_json
 
 POLL = 0.2  # seconds between looks at this process's own cells
@@ -62,14 +64,12 @@ def ablate(
     divided among them. `watch` hears of each change. Raises InputError before anything starts for data,
     weights or a storage that cannot be used.
     """
-    if jobs < 1:
-        raise InputError(f"jobs is {jobs}; it must be at least 1")
     out = Path(out)
     cells = make_cells(ablation, jobs)
-    make_folder(out)
-    write_json(out / "ablation.json", _definition(ablation, cells, command))
     store = storage or str(out / CLAIMS)
     claims = Claims(open_store(store), expiry)
+    make_folder(out)
+    write_json(out / "ablation.json", _definition(ablation, cells, command))
     if retry_failed:
         for key, record in claims.results(cell.key for cell in cells).items():
             if record["state"] == "failed":
@@ -84,12 +84,18 @@ def ablate(
 
 
 def make_cells(ablation: Ablation, jobs: int = 1) -> list[Cell]:
-    """All cells, seed after seed, so that a first whole column is there early."""
+    """All cells, seed after seed, so that a first whole column is there early.
+
+    Raises InputError where weights, data or a training file are not there, or two rows are the same.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; it must be at least 1")
     threads = max(1, available_cores() // jobs)
     cells = []
+    for row in ablation.rows:
+        check_files(row.name, row.config)
     for seed in ablation.seeds:
         for row in ablation.rows:
-            check_sources(row.config)
             cell = make_cell(row.name, seed, row.config)
             cells.append(replace(cell, config=replace(cell.config, threads=cell.config.threads or threads)))
     twins: dict[str, Cell] = {}
@@ -98,6 +104,18 @@ def make_cells(ablation: Ablation, jobs: int = 1) -> list[Cell]:
         if twin is not cell:
             raise InputError(f"rows {twin.row!r} and {cell.row!r} are the same configuration; leave one out")
     return cells
+
+
+def check_files(name: str, config: RunConfig) -> None:
+    """Raises InputError for a row without weights or data, and where a training file is not there."""
+    check_sources(config)
+    if config.data == SAMPLE:
+        return
+    with open_data(config.data) as folder:
+        for task in config.trained_tasks:
+            path = folder / config.tasks[task].train
+            if not path.is_file():
+                raise InputError(f"row {name!r}: {task} has nothing to train on; there is no file {path}")
 
 
 def available_cores() -> int:

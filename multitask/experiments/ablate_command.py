@@ -4,10 +4,14 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbert import CommandParser, InputError
 from multitask.experiments.claims_database import without_password
 from multitask.options import RunOptions, add_key_options
+
+if TYPE_CHECKING:
+    from multitask.experiments.ablation import Ablation
 
 
 def add_ablate_options(parser: CommandParser) -> None:
@@ -33,17 +37,16 @@ def add_ablate_options(parser: CommandParser) -> None:
 def ablate_command(options: RunOptions) -> int:
     """Runs the command; status 1 where a cell failed."""
     from multitask.experiments.ablate import ablate, make_cells
-    from multitask.experiments.ablation import read_ablation
     from multitask.experiments.live_table import live_table
     from multitask.experiments.summary import describe_row
     from multitask.experiments.table_formats import markdown
 
     given = options.given
-    ablation = read_ablation(given.table, options, _seeds(given.seeds))
+    ablation = read_options(options)
     if given.dry_run:
         print("\n".join(f"{row.name}: {describe_row(row)}" for row in ablation.rows))
         return 0
-    out = options.out
+    out = options.value("out")
     if out is None:
         raise InputError("no folder for the table; give --out FOLDER")
     with live_table(make_cells(ablation, given.jobs), Path(out)) as watch:
@@ -59,6 +62,13 @@ def ablate_command(options: RunOptions) -> int:
         )
     print(json.dumps(summary, allow_nan=False) if given.json else markdown(summary))
     return int(any(cell["state"] == "failed" for row in summary["rows"] for cell in row["cells"]))
+
+
+def read_options(options: RunOptions) -> "Ablation":
+    """The table that the command line asks for."""
+    from multitask.experiments.ablation import read_ablation
+
+    return read_ablation(options.given.table, options, _seeds(options.given.seeds))
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -44,7 +44,8 @@ class DatabaseStore:
             with self.engine.begin() as connection:
                 if connection.dialect.name == "postgresql":  # CREATE IF NOT EXISTS itself is not atomic there
                     connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(20240618)"))
-                tables.create_all(connection)
+                for table in (self.leases, self.kept):
+                    connection.execute(sqlalchemy.schema.CreateTable(table, if_not_exists=True))
         except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"storage {without_password(url)} cannot be opened: {reason}") from None

@@ -91,6 +91,12 @@ def published_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
     return ["published", *map(heading, columns), "printed as overall", "which is"], rows
 
 
+def tables(summary: Summary) -> list[tuple[list[str], list[list[str]]]]:
+    """All tables that have something to say: scores and costs, differences, published numbers."""
+    found = [table_rows(summary), difference_rows(summary), published_rows(summary)]
+    return [table for table in found if table[1]] if summary["columns"] else found[:1]
+
+
 def notes(summary: Summary) -> list[str]:
     """What must stand under the table."""
     seeds = ", ".join(map(str, summary["seeds"]))
@@ -104,23 +110,21 @@ def notes(summary: Summary) -> list[str]:
         "overall_2024 = (SST + Para + (STS + 1) / 2) / 3, mean_raw = (SST + Para + STS) / 3.",
         *summary["notes"],
     ]
+    failed: dict[str, list[str]] = {}
     for row in summary["rows"]:
-        lines += [
-            f"{row['name']}, seed {cell['seed']}, failed: {cell['error']}"
-            for cell in row["cells"]
-            if cell["state"] == "failed"
-        ]
+        for cell in row["cells"]:
+            if cell["state"] == "failed":
+                failed.setdefault(cell["error"], []).append(f"{row['name']}, seed {cell['seed']}")
+    lines += [f"failed: {'; '.join(names)}: {error}" for error, names in failed.items()]
     return lines
 
 
 def markdown(summary: Summary) -> str:
     """The tables for a README or an issue."""
     parts = [f"# {summary['title']}", *([summary["about"]] if summary["about"] else [])]
-    for headings, rows in (table_rows(summary), difference_rows(summary), published_rows(summary)):
-        if rows:
-            align = ["---", *["---:"] * (len(headings) - 1)]
-            lines = [headings, align, *rows]
-            parts.append("\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines))
+    for headings, rows in tables(summary):
+        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+        parts.append("\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines))
     parts.append("\n".join(f"- {line}" for line in notes(summary)))
     if summary["command"]:
         parts.append(f"    {summary['command']}")
@@ -130,23 +134,13 @@ def markdown(summary: Summary) -> str:
 def latex(summary: Summary) -> str:
     """The scores as a `tabular`, the differences as a second one; needs the package booktabs."""
     parts = []
-    for headings, rows in (table_rows(summary), difference_rows(summary), published_rows(summary)):
-        if rows:
-            lines = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in rows]
-            head = " & ".join(_tex(cell) for cell in headings) + r" \\"
-            parts.append(
-                "\n".join(
-                    [
-                        rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
-                        r"\toprule",
-                        head,
-                        r"\midrule",
-                        *lines,
-                        r"\bottomrule",
-                        r"\end{tabular}",
-                    ]
-                )
-            )
+    for headings, rows in tables(summary):
+        body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in rows]
+        head = " & ".join(_tex(cell) for cell in headings) + r" \\"
+        begin = rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}"
+        parts.append(
+            "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+        )
     return "\n\n".join([*(f"% {line}" for line in notes(summary)), *parts]) + "\n"
 
 
