@@ -83,7 +83,7 @@ def _screen(cells: Sequence[Cell], state: State, out: Path):
     done = len(state.records)
     failed = sum(record["state"] == "failed" for record in state.records.values())
     text = f"{done} of {len(cells)} cells done" + (f", {failed} failed" if failed else "")
-    return Group(table, ProgressBar(len(cells), done, width=60), Text(text))
+    return Group(table, Text(text), ProgressBar(len(cells), done, width=60))
 
 
 def _progress(path: Path) -> str:
