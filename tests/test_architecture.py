@@ -21,23 +21,27 @@ LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
 # Each layer may import itself and what stands below it.
 LAYERS = (
     ("multitask", "multitask.__main__", "multitask.cli"),
+    ("multitask.experiments", "multitask.file_commands"),
     ("multitask.options",),
-    ("multitask.experiments",),
     (
         "multitask.assembly",
         "multitask.fine_tune",
+        "multitask.model_card",
         "multitask.plots",
         "multitask.preparation",
+        "multitask.rows_to_predict",
         "multitask.run",
         "multitask.run_folder",
         "multitask.saved_tasks",
         "multitask.selection",
         "multitask.splits",
         "multitask.stages",
+        "multitask.trackers",
     ),
     ("multitask.tasks",),
     (
         "multitask.data",
+        "multitask.embedding_quality",
         "multitask.entities",
         "multitask.evaluation",
         "multitask.heads",

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
-import minbert
 from minbert import find_folder
 from multitask.config import RunConfig
 from multitask.preparation import SCRATCH, file_hash
@@ -70,7 +70,7 @@ def slug(text: str) -> str:
 
 def training_sources() -> list[Path]:
     """The source files that decide what training gives, in a fixed order."""
-    packages = [Path(minbert.__file__).parent, Path(__file__).parents[1]]
+    packages = [Path(str(resources.files(name))) for name in ("minbert", "multitask")]
     return [path for package in packages for path in sorted(package.rglob("*.py")) if _trains(path, package)]
 
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from minbert import InputError
-from multitask.experiments.claims import Holder, Lease
+from multitask.experiments.leases import Holder, Lease
 
 
 class DatabaseStore:
-    """See multitask.experiments.claims.Store. Raises InputError for a URL that cannot be used."""
+    """See multitask.experiments.leases.Store. Raises InputError for a URL that cannot be used."""
 
     def __init__(self, url: str):
         try:

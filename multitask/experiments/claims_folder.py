@@ -13,11 +13,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from minbert import make_folder
-from multitask.experiments.claims import Holder, Lease
+from multitask.experiments.leases import Holder, Lease
 
 
 class FolderStore:
-    """See multitask.experiments.claims.Store."""
+    """See multitask.experiments.leases.Store."""
 
     def __init__(self, folder: Path):
         make_folder(folder)
