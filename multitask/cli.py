@@ -10,6 +10,10 @@ from typing import NoReturn
 
 from minbert import CommandParser, InputError, run_command
 from multitask.experiments.ablate_command import ablate_command, add_ablate_options
+from multitask.experiments.augment_command import add_augment_options, augment_command
+from multitask.experiments.ensemble_command import add_ensemble_options, ensemble_command
+from multitask.experiments.report_command import add_report_options, report_command
+from multitask.experiments.search_command import add_search_options, search_command
 from multitask.file_commands import SPLITS, add_file_commands, names
 from multitask.options import RunOptions, add_run_options, read_run_options
 
@@ -84,10 +88,19 @@ def _add_experiments(commands) -> dict:
     many_runs = {}
     for name, command, add_options, help in (
         ("ablate", ablate_command, add_ablate_options, "compute a table of experiments, over seeds"),
+        ("search", search_command, add_search_options, "search for the best hyper-parameters"),
     ):
         sub = commands.add_parser(name, help=help)
         add_options(sub)
         many_runs[name] = command, sub
+    for name, command, add_options, help in (
+        ("report", report_command, add_report_options, "write one HTML page of a run, a table or a search"),
+        ("augment", augment_command, add_augment_options, "make training texts for small classes"),
+        ("ensemble", ensemble_command, add_ensemble_options, "average predictions or weights of runs"),
+    ):
+        sub = commands.add_parser(name, help=help)
+        add_options(sub)
+        sub.set_defaults(run=command, parser=sub)
     return many_runs
 
 

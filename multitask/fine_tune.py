@@ -21,6 +21,7 @@ from multitask.assembly import (
 )
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
+from multitask.model_card import write_model_card
 from multitask.preparation import Prepared, prepare
 from multitask.run import (
     SAMPLE_FOLDER,
@@ -34,6 +35,7 @@ from multitask.run_folder import clean_up, make_folder, read_environment, save_c
 from multitask.selection import check_select, selectors
 from multitask.splits import SAMPLE, open_data
 from multitask.stages import stage_configs
+from multitask.trackers import Trackers, check_trackers, tell_each
 from multitask.tracking import MetricsLog, environment, read_metrics, write_json
 from multitask.training.cache import check_folder
 from multitask.training.checkpoint import RandomState, load_state
@@ -121,6 +123,8 @@ def plan_table(config: RunConfig) -> list[str]:
 def _train_stages(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> Run:
     """Each stage that is not finished: begun, or continued."""
     stages = stage_configs(config)
+    for stage in stages:
+        check_trackers(stage.track)
     for number, stage in enumerate(stages, start=1):
         out, last = Path(stage.out), number == len(stages)
         if not last and (out / "scores.json").is_file():
@@ -200,14 +204,11 @@ def _run(
 ) -> Run:
     out, model, plan = Path(config.out), prepared.model, parts.plan
     steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
-    logs = [MetricsLog(out / "metrics.jsonl", *steps).write, listen] if ranks.main else []
-
-    def log(kind: str, step: int, **values: Any) -> None:
-        for write in filter(None, logs):
-            write(kind, step, **values)
-
     if not ranks.main:
         say, quiet = (lambda line: None), True
+    trackers = Trackers(config.track if ranks.main else (), config, say)
+    logs = [MetricsLog(out / "metrics.jsonl", *steps).write, trackers.write, listen] if ranks.main else []
+    log = tell_each(logs)
     parts.gradients.log = lambda cosines: log("conflict", plan.step, cosines=cosines)
     pieces = parts.stateful()
     progress = _progress(config, prepared, parts, pieces, ranks, log, say, quiet)
@@ -229,7 +230,7 @@ def _run(
         for hook in hooks:
             hook(step)
 
-    with progress.interruption():
+    with trackers, progress.interruption():
         progress.catch_up()
         train_loop(
             model,
@@ -244,7 +245,8 @@ def _run(
     for line in _closing_notes(model, parts.precision):
         say(line)
     costs = progress.costs() | count_parameters(parts) | {"peak_memory": peak_memory(model.device)}
-    best = _finish(config, out, progress, costs, ranks)
+    best = _finish(config, out, progress, costs, ranks, prepared)
+    trackers.close(best.scores["scores"])
     model.cache = None
     if ranks.main:
         shutil.rmtree(out / CACHE_FOLDER, ignore_errors=True)
@@ -302,7 +304,12 @@ def _closing_notes(model: MultitaskModel, precision) -> list[str]:
 
 
 def _finish(
-    config: RunConfig, out: Path, progress: Progress, costs: Mapping[str, float], ranks: Ranks
+    config: RunConfig,
+    out: Path,
+    progress: Progress,
+    costs: Mapping[str, float],
+    ranks: Ranks,
+    prepared: Prepared,
 ) -> Run:
     """The best checkpoint, with the scores that the log holds of it."""
     records = [record for record in read_metrics(out / "metrics.jsonl") if record["kind"] == "evaluation"]
@@ -319,6 +326,9 @@ def _finish(
         "costs": dict(costs),
     }
     if ranks.main:
+        splits = {"train": prepared.train, "dev": prepared.dev}
+        sizes = {split: {task: len(rows) for task, rows in data.items()} for split, data in splits.items()}
+        write_model_card(config, best.scores, sizes)
         write_json(out / "scores.json", best.scores)
     ranks.wait()
     return best

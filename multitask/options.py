@@ -48,7 +48,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
     defaults = RunConfig()
     for key, hint, help in run_keys():
         value = _lookup(defaults, key)
-        shown = "" if value in (None, {}) else f"; default {value}"
+        shown = "" if value in (None, {}, ()) else f"; default {value}"
         parser.add_argument(
             f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
         )

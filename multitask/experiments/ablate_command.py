@@ -38,6 +38,7 @@ def ablate_command(options: RunOptions) -> int:
     """Runs the command; status 1 where a cell failed."""
     from multitask.experiments.ablate import ablate, make_cells
     from multitask.experiments.live_table import live_table
+    from multitask.experiments.report import write_report
     from multitask.experiments.summary import describe_row
     from multitask.experiments.table_formats import markdown
 
@@ -60,7 +61,10 @@ def ablate_command(options: RunOptions) -> int:
             command_line(options.words),
             watch,
         )
+    page = write_report(out)
     print(json.dumps(summary, allow_nan=False) if given.json else markdown(summary))
+    if not given.json:
+        print(f"wrote {page} and the table as Markdown, CSV and LaTeX beside it")
     return int(any(cell["state"] == "failed" for row in summary["rows"] for cell in row["cells"]))
 
 

@@ -41,8 +41,8 @@ def strict_json(text: str):
 def test_the_folder_of_a_run_holds_these_files_and_no_others(tiny_config, tmp_path):
     run = train(tiny_config())
     state = {"last/training_state/state.json", "last/training_state/tensors.safetensors"}
-    top = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
-    models = {f"{name}/{file}" for name in ("best", "last") for file in MODEL_FILES}
+    top = {"README.md", "config.json", "environment.json", "metrics.jsonl", "scores.json"}
+    models = {f"{name}/{file}" for name in ("best", "last") for file in MODEL_FILES} | {"best/README.md"}
     assert all_files(tmp_path / "run") == top | models | state
     for path in (tmp_path / "run").rglob("*.json"):
         strict_json(path.read_text(encoding="utf-8"))

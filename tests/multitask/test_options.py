@@ -81,6 +81,7 @@ NEEDS = {  # what an option goes with
 def test_every_option_sets_its_key(read, tmp_path, key, hint, equals):
     if "dict" in str(hint) or "tuple" in str(hint):
         text, value = {
+            "track": ("tensorboard,wandb", ["tensorboard", "wandb"]),
             "lora.targets": ("query,output", ["query", "output"]),
             "lora.rank_pattern": ("layers.1.=4,query=2", {"layers.1.": 4, "query": 2}),
             "lora.alpha_pattern": ("layers.1.=0.5", {"layers.1.": 0.5}),

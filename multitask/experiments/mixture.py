@@ -1,0 +1,142 @@
+"""How much each member of an ensemble counts: equally, fitted, or chosen one after another.
+
+M members, N examples. Soft predictions are probabilities (N, C) of classes, (N,) of class 1, or (N,) scores.
+Weights are at least 0 and sum to 1, so that a mixture stays on the scale of its members.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from minbert import InputError
+from multitask.data.readers import Example
+from multitask.tasks.base import ScoredTask
+from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
+
+METHODS = ("plain", "weighted", "greedy")
+FOLDS = 5
+_LEAST = 1e-12  # probability; "ordinal" may give less than 0
+_ROUNDS = 10_000  # of a fit
+_ADDITIONS = 100  # to a greedy ensemble
+
+
+def mix(soft: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """The weighted mean of M soft predictions, (N, ...)."""
+    return np.einsum("m,m...->...", weights, np.stack(soft))
+
+
+def fit_weights(
+    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]
+) -> np.ndarray:
+    """(M,) weights by a method of METHODS, from M soft predictions for labelled examples.
+
+    `weighted`: a classification's have the least negative log-likelihood of the mixture, a similarity's the
+    highest Pearson correlation. `greedy`: Caruana et al. 2004, by the task's primary metric.
+    Raises InputError where `weighted` knows no aim for the kind of task.
+    """
+    if method == "plain":
+        return np.full(len(soft), 1 / len(soft))
+    if method == "greedy":
+        return greedy_weights(task, soft, examples)
+    targets = np.array([task.target(example) for example in examples]) if len(examples) else np.zeros(0)
+    if isinstance(task, SimilarityTask):
+        return correlation_weights(np.stack(soft, axis=1), targets)
+    if isinstance(task, ClassificationTask):
+        chosen = [member[np.arange(len(targets)), targets.astype(int)] for member in soft]
+    elif isinstance(task, PairTask):
+        chosen = [np.where(targets == 1, member, 1 - member) for member in soft]
+    else:
+        raise InputError(
+            f"{task.name}: weighted knows no aim for tasks of type {task.config.type!r}; take --method greedy"
+        )
+    return likelihood_weights(np.stack(chosen, axis=1))
+
+
+def likelihood_weights(chosen: np.ndarray) -> np.ndarray:
+    """(M,) weights of the mixture under which the true classes are most probable.
+
+    `chosen` (N, M) is what each member gives the true class of each example. The problem is convex; the EM
+    algorithm for mixture weights lowers the negative log-likelihood in every round, and stops where a round
+    gains less than 1e-10 an example.
+    """
+    chosen = np.maximum(chosen, _LEAST)
+    weights = np.full(chosen.shape[1], 1 / chosen.shape[1])
+    loss = math.inf
+    for _ in range(_ROUNDS):
+        mixed = chosen @ weights
+        before, loss = loss, -np.log(mixed).mean()
+        if before - loss < 1e-10:
+            break
+        weights = (chosen * weights / mixed[:, None]).mean(axis=0)
+    return weights / weights.sum()
+
+
+def correlation_weights(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M,) weights of the mean of scores (N, M) that correlates most with labels (N,).
+
+    Of all weighted sums with weights of at least 0, the one nearest to the centred labels has the smallest
+    angle to them, which is the highest correlation; non-negative least squares finds it, here by coordinate
+    descent. Equal weights where no member correlates above 0.
+    """
+    scores, labels = scores - scores.mean(axis=0), labels - labels.mean()
+    products, aims = scores.T @ scores, scores.T @ labels
+    weights = np.zeros(scores.shape[1])
+    for _ in range(_ROUNDS):
+        before = weights.copy()
+        for member, size in enumerate(np.diag(products)):
+            if size > 0:
+                step = (aims[member] - products[member] @ weights) / size
+                weights[member] = max(0.0, weights[member] + step)
+        if np.abs(weights - before).max() <= 1e-10 * weights.max():
+            break
+    return weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights))
+
+
+def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]) -> np.ndarray:
+    """(M,) shares of a bag into which members are drawn with replacement (Caruana et al. 2004).
+
+    It begins with the best member and takes in the one that raises the primary metric most, of equal ones the
+    earliest, until none raises it.
+    """
+
+    def value(weights: np.ndarray) -> float:
+        found = task.score(task.hard(mix(soft, weights)), examples)[task.primary_metric]
+        return -math.inf if math.isnan(found) else found
+
+    bag, best = np.zeros(len(soft)), -math.inf
+    for _ in range(_ADDITIONS):
+        values = [value((bag + one) / (bag.sum() + 1)) for one in np.eye(len(soft))]
+        chosen = int(np.argmax(values))
+        if bag.any() and values[chosen] <= best:
+            break
+        best = values[chosen]
+        bag[chosen] += 1
+    return bag / bag.sum()
+
+
+def cross_validated(
+    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example], folds: int = FOLDS
+) -> dict[str, float]:
+    """Scores of predictions whose weights were fitted without the examples that they are made for.
+
+    The examples are dealt into folds, always the same; for each, the weights come from the others, and the
+    predictions of all folds are scored together. Raises InputError for fewer than two examples a fold.
+    """
+    count = len(examples)
+    if count < 2 * folds:
+        raise InputError(
+            f"{task.name}: {count} labelled dev examples are too few to fit weights on and to check them in "
+            f"{folds} folds; give at least {2 * folds}, or take --method plain"
+        )
+    predictions: list = [None] * count
+    order = np.random.default_rng(0).permutation(count)
+    for fold in range(folds):
+        held_out, others = order[fold::folds], np.delete(order, np.s_[fold::folds])
+        weights = fit_weights(
+            method, task, [member[others] for member in soft], [examples[i] for i in others]
+        )
+        hard = task.hard(mix([member[held_out] for member in soft], weights))
+        for place, prediction in zip(held_out, hard, strict=True):
+            predictions[place] = prediction
+    return task.score(predictions, examples)

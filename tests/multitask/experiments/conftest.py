@@ -1,0 +1,142 @@
+"""Fixtures for the tests of experiments: a PostgreSQL server, and a task whose score is known beforehand."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PASSWORD = "not-to-be-written-down"
+
+# A task whose accuracy is 1 - dropout of its head, whatever is trained. Where HOLD names a folder with a file
+# `wait`, each evaluation says so by a file of its process's number and waits for `wait` to go.
+PLANTED = '''
+import os
+import time
+from pathlib import Path
+
+from multitask import register
+from multitask.task_config import TASK_DEFAULTS
+from multitask.tasks.sst import SST
+
+
+class Planted(SST):
+    """A score that the configuration decides."""
+
+    defaults = TASK_DEFAULTS["sst"]
+
+    def score(self, predictions, examples):
+        hold = os.environ.get("HOLD")
+        if hold and (Path(hold) / "wait").exists():
+            (Path(hold) / str(os.getpid())).touch()
+            while (Path(hold) / "wait").exists():
+                time.sleep(0.01)
+        return {"accuracy": 1 - self.config.dropout}
+
+
+register("planted", Planted)
+'''
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    """The URL, with a password, of a PostgreSQL server that lives as long as the tests."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not found:
+        pytest.skip("there is no PostgreSQL server on this machine (Debian's package postgresql)")
+    programs = found[-1].parent
+    # A server refuses to run as root. pytest's own folders could not be entered by another user.
+    user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="minbert-postgresql-"))
+    password = folder / "password"
+    password.write_text(PASSWORD, encoding="utf-8")
+    if user:
+        for path in (folder, password):
+            shutil.chown(path, "postgres", "postgres")
+
+    def call(program: str, *words: str) -> None:
+        # Into a file: a server keeps its end of a pipe open.
+        with open(folder / "output", "ab") as output:
+            subprocess.run(
+                [programs / program, "-D", folder / "data", *words],
+                check=True,
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                **user,
+            )
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    call("initdb", "-U", "minbert", "-A", "scram-sha-256", f"--pwfile={password}", "--no-sync")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    call("pg_ctl", "-w", "-o", options, "start")
+    try:
+        yield f"postgresql://minbert:{PASSWORD}@127.0.0.1:{port}/postgres"
+    finally:
+        call("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
+    """The `base` of a search over the planted task; a trial takes a fraction of a second."""
+    path = tmp_path_factory.mktemp("task") / "planted.py"
+    path.write_text(PLANTED, encoding="utf-8")
+    return {
+        "weights": str(tiny_folder),
+        "data": str(tiny_data),
+        "device": "cpu",
+        "task_file": str(path),
+        "train": {"max_steps": 2, "batch_size": 8},
+        "eval": {"every_steps": 1},
+        "freeze": "backbone",
+        "tasks": {"planted": {}},
+    }
+
+
+SEARCH = """
+from minbert import CommandParser, run_command
+from multitask.experiments.search_command import add_search_options, search_command
+from multitask.options import RunOptions
+
+
+def run(arguments):
+    parser = CommandParser(prog="multitask search")
+    add_search_options(parser)
+    return search_command(RunOptions(parser, arguments))
+
+
+run_command(run)
+"""
+
+
+@pytest.fixture
+def start_search():
+    """The function `start_search(*words, hold=None)` -> a process of `multitask search WORDS`."""
+    processes = []
+
+    def start(*words, hold: Path | None = None) -> subprocess.Popen:
+        variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | ({"HOLD": str(hold)} if hold else {})
+        process = subprocess.Popen(
+            [sys.executable, "-c", SEARCH, *map(str, words)],
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
