@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from minbert import CommandParser, InputError, run_command
-from multitask.experiments.ablate_command import ablate_command, add_ablate_options
-from multitask.experiments.augment_command import add_augment_options, augment_command
-from multitask.experiments.ensemble_command import add_ensemble_options, ensemble_command
-from multitask.experiments.report_command import add_report_options, report_command
-from multitask.experiments.search_command import add_search_options, search_command
+from multitask.experiments.ablations.command import ablate_command, add_ablate_options
+from multitask.experiments.augmentation.command import add_augment_options, augment_command
+from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
+from multitask.experiments.reports.command import add_report_options, report_command
+from multitask.experiments.searches.command import add_search_options, search_command
 from multitask.file_commands import SPLITS, add_file_commands, names
 from multitask.options import RunOptions, add_run_options, read_run_options
 

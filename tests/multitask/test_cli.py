@@ -14,7 +14,10 @@ from safetensors.torch import load_file
 
 from multitask import RunConfig, cli
 
-COMMANDS = ("train", "groups", "resume", "evaluate", "predict", "validate", "doctor", "tasks")
+COMMANDS = (
+    *("train", "groups", "resume", "evaluate", "predict", "validate", "doctor", "tasks"),
+    *("ablate", "search", "report", "augment", "ensemble"),
+)
 
 
 @pytest.fixture
@@ -85,9 +88,10 @@ def test_help_mentions_every_option(command, name):
 
     status, output, _ = command(name, "--help")
     assert status == 0
-    parser, run_parsers = build_parser()
+    parser, run_parsers, many_runs = build_parser()
     subparsers = next(action.choices for action in parser._actions if action.dest == "command")
     assert set(subparsers) == set(COMMANDS) and set(run_parsers) == {"train", "groups"}
+    assert set(many_runs) == {"ablate", "search"}
     for action in subparsers[name]._actions:
         for option in action.option_strings:
             assert option in output

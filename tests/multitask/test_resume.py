@@ -339,7 +339,7 @@ def long_run(long_arguments, tmp_path):
     from multitask.cli import build_parser
     from multitask.options import read_run_options
 
-    _, parsers = build_parser()
+    _, parsers, _ = build_parser()
     arguments = [*long_arguments, "--out", str(tmp_path / "whole")]
     train(read_run_options(parsers["train"][1], arguments)[0])
     return tmp_path / "whole"

@@ -1,0 +1,154 @@
+"""A training file with its classes, and the same file with rows added in its own format."""
+
+import csv
+import hashlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from minbert import InputError, atomic_write
+from multitask.data.readers import Example, Examples, is_json_lines, read_table, read_text
+from multitask.data.records import json_rows
+from multitask.experiments.augmentation.treebank import is_treebank
+from multitask.splits import load_split
+from multitask.task_config import TaskConfig
+from multitask.tasks.generic import ClassificationTask
+from multitask.tasks.registry import make_task
+
+
+class NewRow(NamedTuple):
+    """A new text that takes the label of the training row it was made from."""
+
+    source: Example
+    text: str
+
+
+class TrainingTable:
+    """The training rows of a classification of single texts, and the texts of its other splits.
+
+    Raises InputError for a task of another kind, and where a class has rows but the file no text column.
+    """
+
+    def __init__(self, name: str, config: TaskConfig, folder: Path):
+        task = make_task(name, config)
+        if not isinstance(task, ClassificationTask) or config.text2 is not None:
+            raise InputError(
+                f"{name} is of type {config.type!r}; augment takes classifications of single texts, such as "
+                f"sst, cfimdb, news or classification"
+            )
+        train, self.notes = load_split(task, folder, "train")
+        if train is None or not train.rows or not train.labelled:
+            raise InputError(
+                f"{name} has no labelled training rows to start from: {task.file('train')} in {folder}; "
+                f"check --data and {name}.train"
+            )
+        if config.text not in train.columns:
+            raise InputError(
+                f"{train.path} has no column {config.text!r} to write new texts to; give a file that has"
+            )
+        self.task = task
+        self.path = Path(train.path)
+        self.labels: tuple[str, ...] = task.labels
+        self.rows = train.rows
+        self.columns = train.columns
+        self.treebank = is_treebank(row.texts[0] for row in train.rows)
+        self.others = self._texts_of_other_splits(folder)
+        self.by_label: dict[str, list[Example]] = defaultdict(list)
+        for row in train.rows:
+            self.by_label[str(row.label)].append(row)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the training file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def _texts_of_other_splits(self, folder: Path) -> list[str]:
+        """All texts of dev and test, rejected rows included, since a model may be scored on them."""
+        texts = []
+        for split in ("dev", "test"):
+            if self.task.file(split) is None:
+                continue
+            examples, notes = load_split(self.task, folder, split)
+            self.notes += notes
+            if examples is not None:
+                texts += [" ".join(row.texts) for row in examples.in_file_order() if row.texts]
+        return texts
+
+    def write(self, path: Path, new: Sequence[NewRow], mark: str) -> None:
+        """Writes the training file as it is, then the new rows, with ids such as `SOURCE-MARK1`."""
+        content = read_text(self.path)
+        end = "\r\n" if content.partition("\n")[0].endswith("\r") else "\n"
+        if not content.endswith("\n"):
+            content += end
+        config = self.task.config
+        read = read_table(self.path, texts=[config.text], label=config.label, parse_label=None)
+        labels = {row.line: row.label for row in read.rows}  # as the file spells them
+        if is_json_lines(self.path):
+            records = json_rows(self.path, content)[1]
+            labels = {record.line: record.values.get(config.label) for record in records}
+        ids = _fresh_ids(read, [row.source.id for row in new], mark)
+        rows = [
+            {"id": id, config.text: row.text, config.label: labels[row.source.line]}
+            for id, row in zip(ids, new, strict=True)
+        ]
+        with atomic_write(path) as file:
+            file.write(content)
+            if is_json_lines(self.path):
+                kept = [{name: row[name] for name in row if name in self.columns} for row in rows]
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+            else:
+                self._write_rows(file, content, rows, end)
+
+    def _write_rows(self, file, content: str, rows: list[dict[str, str]], end: str) -> None:
+        """Appends rows as the csv module quotes them, with the file's own separator and line end.
+
+        A first column without a name is an index, which goes on; texts begin with a space where all do.
+        """
+        header = next(line for line in content.split("\n") if line.strip(" \r"))
+        separator = "\t" if "\t" in header or self.path.suffix.lower() == ".tsv" else ","
+        table = csv.writer(file, delimiter=separator, lineterminator=end)
+        text = self.task.config.text
+        place = self.columns.index(text)
+        old = [row for row in csv.reader(io.StringIO(content), delimiter=separator) if len(row) > place]
+        space = " " if all(row[place].startswith(" ") for row in old[1:]) else ""
+        for number, row in enumerate(rows, start=len(old) - 1):
+            values = row | {text: space + row[text], "": str(number)}
+            table.writerow([values.get(column, "") for column in self.columns])
+
+
+def _fresh_ids(read: Examples, sources: Sequence[str], mark: str) -> list[str]:
+    """An id for each new row that no other row has, old or new."""
+    taken = {row.id for row in read.in_file_order()}
+    numbers: dict[str, int] = defaultdict(int)
+    fresh = []
+    for source in sources:
+        id = source
+        while id in taken:
+            numbers[source] += 1
+            id = f"{source}-{mark}{numbers[source]}"
+        taken.add(id)
+        fresh.append(id)
+    return fresh
+
+
+def check_out(path: Path, table: TrainingTable) -> None:
+    """Raises InputError for an output that would replace data which no earlier `augment` has written."""
+    if path.resolve() == table.path.resolve():
+        raise InputError(f"{path} is the training file itself; write to another file")
+    if path.suffix.lower() != table.path.suffix.lower():
+        raise InputError(
+            f"{path} has another ending than {table.path.name}, by which its format is known; "
+            f"end its name in {table.path.suffix or 'no suffix'}"
+        )
+    if path.exists() and not summary_path(path).exists():
+        raise InputError(
+            f"{path} exists and was not written by augment; choose another name, or remove the file"
+        )
+
+
+def summary_path(out: Path) -> Path:
+    """Where the summary of an output file stands: FILE.json."""
+    return out.with_name(f"{out.name}.json")

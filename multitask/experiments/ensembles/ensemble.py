@@ -1,0 +1,276 @@
+"""An ensemble: one prediction from those of several runs, which are loaded one after another.
+
+What is averaged is soft predictions, see ScoredTask.soft: they share a scale, whatever the runs' heads,
+losses and sizes are.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minbert import InputError
+from multitask.data.readers import Example, Examples, Reject
+from multitask.experiments.ensembles.mixture import cross_validated, fit_weights, mix
+from multitask.metrics import overall_scores
+from multitask.predictions import prediction_path
+from multitask.rows_to_predict import examples_with_text, fill_in, find_fallback
+from multitask.run import SAMPLE_FOLDER, Run, open_source, read_run_config
+from multitask.splits import SAMPLE, load_split, open_data
+from multitask.tasks.base import ScoredTask
+from multitask.tracking import write_json
+
+Scores = dict[str, dict[str, float]]  # by task and metric
+# What has to be equal of a task in all runs: its examples, and the scale of its soft predictions.
+_EQUAL = ("type", "labels", "low", "high", "dev", "test", "text", "text2", "label")
+
+
+@dataclass
+class Ensemble:
+    """What became of an ensemble. All scores are on dev; `weights` has one for each source, by task.
+
+    `fitted` says that weights were fitted on dev, so that `scores` flatter them; `cross_validated` do not.
+    """
+
+    sources: list[str]
+    method: str
+    single: list[Scores]
+    scores: Scores
+    cross_validated: Scores
+    weights: dict[str, list[float]]
+    notes: list[str]
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def fitted(self) -> bool:
+        return self.method != "plain"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; each group of scores with its overall ones."""
+        single = [{"source": source, **_all(s)} for source, s in zip(self.sources, self.single, strict=True)]
+        return {
+            "method": self.method,
+            "fitted_on_dev": self.fitted,
+            "single": single,
+            "ensemble": _all(self.scores),
+            "cross_validated": _all(self.cross_validated) if self.fitted else None,
+            "weights": self.weights,
+            "files": self.files,
+            "notes": self.notes,
+        }
+
+
+def _all(scores: Scores) -> dict[str, Any]:
+    return {"scores": scores, "overall": overall_scores(scores)}
+
+
+@dataclass
+class _Split:
+    """The rows of a task's split that a prediction file lists, and each member's say on those with text."""
+
+    examples: Examples
+    rows: list[Example | Reject]
+    with_text: list[Example]
+    soft: list[np.ndarray] = field(default_factory=list)
+
+    def labelled(self) -> tuple[list[Example], list[np.ndarray]]:
+        """The rows with labels, and the members' soft predictions for them."""
+        places = {example.line: place for place, example in enumerate(self.with_text)}
+        rows = [row for row in self.examples.rows if row.label is not None]
+        chosen = [places[row.line] for row in rows]
+        return rows, [member[chosen] for member in self.soft]
+
+
+@dataclass
+class _Votes:
+    """A task, as each source has it, with what the members say of its splits."""
+
+    tasks: list[ScoredTask]
+    fallback: Any
+    splits: dict[str, _Split]
+
+    @property
+    def task(self) -> ScoredTask:
+        """Whose `hard` makes predictions of a mixture.
+
+        Tasks with the loss "ordinal" take the middle level, others the most probable class; a mixture of both
+        takes the most probable one, in whichever order the runs are given.
+        """
+        return next((task for task in self.tasks if task.config.loss != "ordinal"), self.tasks[0])
+
+
+def ensemble(
+    sources: Sequence[str],
+    data: str | Path | None = None,
+    split: str = "dev",
+    tasks: Sequence[str] | None = None,
+    method: str = "plain",
+    out: str | Path | None = None,
+    dialect: str = "code",
+    device: str = "auto",
+) -> Ensemble:
+    """Averages the predictions of runs or checkpoints; writes prediction files of `split` into `out`.
+
+    Without `tasks`, those that all sources have and that give a number for each example. Weights of `method`
+    "weighted" and "greedy" (mixture.py) are fitted on the dev split of `data`, by default the first run's.
+    Raises InputError for sources whose tasks are not the same, and where a fit has no labels.
+    """
+    check_sources(sources)
+    notes: list[str] = []
+    found = data_of(sources[0], data)
+    if found is None:
+        raise InputError(f"{sources[0]} does not say where its data lie; give --data DIR")
+    with open_data(found) as folder:
+        votes: dict[str, _Votes] | None = None
+        for source in sources:
+            votes = _collect(source, votes, folder, split, tasks, device, notes)
+        if not votes:
+            raise InputError(f"the runs have no task in common to average; {'; '.join(notes)}")
+        result = _scored(list(sources), method, votes, notes)
+        if out is not None:
+            files = [_write(votes[name], result, Path(out), split, dialect, folder) for name in votes]
+            result.files = [str(path) for path in files if path is not None]
+            write_json(Path(out) / "ensemble.json", result.as_dict())
+    return result
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Raises InputError for fewer than two sources, and for one that is given twice."""
+    if len(sources) < 2:
+        raise InputError("one run is no ensemble; give two or more folders of runs or checkpoints")
+    places = [str(Path(source).resolve()) for source in sources]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise InputError(f"{sources[number]} is given twice; name each run once")
+
+
+def data_of(source: str, data: str | Path | None) -> str | Path | None:
+    """The data as given, else those of the run, of the bundled corpus its own copy; None for neither."""
+    if data is None and (Path(source) / "environment.json").is_file():
+        data = read_run_config(Path(source)).data
+    own = Path(source) / SAMPLE_FOLDER
+    return own if str(data) == SAMPLE and own.is_dir() else data
+
+
+def _collect(
+    source: str,
+    votes: dict[str, _Votes] | None,
+    folder: Path,
+    split: str,
+    tasks: Sequence[str] | None,
+    device: str,
+    notes: list[str],
+) -> dict[str, _Votes]:
+    """The votes of the sources so far with those of one more; the first one (votes None) says which tasks."""
+    run = open_source(source, tasks, device=device)
+    found = {}
+    for name in tasks or (run.model.tasks if votes is None else votes):
+        try:
+            task = _votes_on(run, name)
+        except InputError as error:
+            if tasks is not None:
+                raise InputError(f"{source}: {error}") from None
+            notes.append(f"left out: {source}: {error}")
+            continue
+        if votes is None:
+            splits = _read_splits(task, folder, split, notes)
+            found[name] = _Votes([task], run.fallbacks.get(name), splits)
+        else:
+            found[name] = votes[name]
+            _check_equal(found[name].tasks[0], task, source)
+            found[name].tasks.append(task)
+        for part in found[name].splits.values():
+            part.soft.append(run.soft_predictions(name, part.with_text))
+    return found
+
+
+def _votes_on(run: Run, name: str) -> ScoredTask:
+    """A task of a run that gives numbers to average; InputError for one that does not."""
+    task = run.task(name)
+    if type(task).soft is ScoredTask.soft:
+        raise InputError(
+            f"{name} (type {task.config.type}) gives no number for each example, so predictions cannot be "
+            f"averaged; average the weights: --average weights"
+        )
+    return task
+
+
+def _read_splits(task: ScoredTask, folder: Path, split: str, notes: list[str]) -> dict[str, _Split]:
+    """Dev, and the split to predict."""
+    splits = {}
+    for name in dict.fromkeys(["dev", split]):
+        examples, found = load_split(task, folder, name)
+        notes += found
+        if examples is not None:
+            rows = [row for row in examples.in_file_order() if row.id is not None]
+            splits[name] = _Split(examples, rows, examples_with_text(task, rows))
+    return splits
+
+
+def _check_equal(first: ScoredTask, other: ScoredTask, source: str) -> None:
+    """Raises InputError, with the first difference, for a task that is another one in another run."""
+    for key in _EQUAL:
+        wanted, found = (
+            tuple(getattr(task, "labels", ())) if key == "labels" else getattr(task.config, key)
+            for task in (first, other)
+        )
+        if wanted != found:
+            raise InputError(
+                f"{source}: {first.name}.{key} is {found!r}, and {wanted!r} in the first run; predictions of "
+                f"different tasks cannot be averaged: leave the run out, or the task with --tasks"
+            )
+
+
+def _scored(sources: list[str], method: str, votes: dict[str, _Votes], notes: list[str]) -> Ensemble:
+    """Weights for each task, and scores on dev."""
+    result = Ensemble(sources, method, [{} for _ in sources], {}, {}, {}, notes)
+    for name, vote in votes.items():
+        task, rows, soft = vote.task, [], []
+        if "dev" in vote.splits:
+            rows, soft = vote.splits["dev"].labelled()
+        if not rows and method != "plain":
+            raise InputError(
+                f"{name}: there are no labelled dev examples to fit weights on; take --method plain, or "
+                f"leave the task out with --tasks"
+            )
+        if rows and method != "plain":
+            result.cross_validated[name] = cross_validated(method, task, soft, rows)
+        weights = fit_weights(method, task, soft or [np.zeros(0)] * len(sources), rows)
+        result.weights[name] = weights.tolist()
+        if rows:
+            for scores, own, member in zip(result.single, vote.tasks, soft, strict=True):
+                scores[name] = own.score(own.hard(member), rows)
+            result.scores[name] = task.score(task.hard(mix(soft, weights)), rows)
+    return result
+
+
+def _write(vote: _Votes, result: Ensemble, out: Path, split: str, dialect: str, folder: Path) -> Path | None:
+    """Writes a task's prediction file; None where it has no such split."""
+    part, task = vote.splits.get(split), vote.task
+    if part is None:
+        return None
+    mixed = mix(part.soft, np.array(result.weights[task.name]))
+    predicted = task.hard(mixed) if part.with_text else []
+    values, found = fill_in(
+        task, part.rows, predicted, part.examples.path, lambda: find_fallback(task, vote.fallback, folder)
+    )
+    result.notes += found
+    path = prediction_path(out, task.format, split, dialect)
+    task.write(values, part.rows, path, dialect)
+    return path
+
+
+def score_lines(columns: Iterable[tuple[str, Scores]]) -> Iterator[str]:
+    """A table of scores as lines: a row for each score, a column for each (title, scores)."""
+    columns = [(title, scores | {"all": overall_scores(scores)}) for title, scores in columns]
+    keys = dict.fromkeys((task, name) for _, scores in columns for task, s in scores.items() for name in s)
+    widths = [max(8, len(title)) for title, _ in columns]
+    titles = [f"{title:>{width}}" for (title, _), width in zip(columns, widths, strict=True)]
+    yield " ".join([f"{'task':14} {'score':12}", *titles])
+    for task, name in sorted(keys, key=lambda key: key[0] == "all"):
+        values = [scores.get(task, {}).get(name) for _, scores in columns]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        yield " ".join([f"{task:14} {name:12}", *padded])

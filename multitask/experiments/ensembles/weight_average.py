@@ -1,0 +1,242 @@
+"""Averages of checkpoints' weights, "model soups" (Wortsman et al. 2022): one model, as cheap as each is.
+
+Made for runs that began with the same weights, and for several checkpoints of one run. An average is summed
+in fp64 and written in fp32.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minbert import BertConfig, InputError, Tokenizer, atomic_folder, find_folder, read_tensors, write_tensors
+from multitask.config import RunConfig
+from multitask.experiments.ensembles.ensemble import Scores, check_sources
+from multitask.metrics import overall_scores
+from multitask.run import open_source
+from multitask.selection import selector
+from multitask.task_config import TaskConfig
+from multitask.tracking import write_json
+from multitask.training.checkpoint import read_heads, task_adapters
+from multitask.values import plain
+
+METHODS = ("plain", "greedy")
+# What only training reads; averaged checkpoints may differ in it.
+_OF_TRAINING = {
+    "encoder": ("hidden_dropout_prob", "attention_probs_dropout_prob", "extra", "initializer_range"),
+    "task": (
+        *("dropout", "label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature"),
+        *("symmetric", "hard_negative_weight", "mask_false_negatives", "chunk_size", "mask_rate", "weight"),
+        *("batch_size", "accumulation", "start_epoch", "lr", "encoder_lr"),
+        *("train", "dev", "test", "negatives", "loss"),
+    ),
+}
+# Losses whose outputs mean something else than those of the others.
+_OWN_OUTPUTS = ("ordinal", "angle")
+_NOT_COPIED = ("*.safetensors", "training_state", "adapter", "README.md", ".*")
+
+
+@dataclass
+class WeightAverage:
+    """What became of an average: the checkpoints in it, and scores on dev where there was data to score."""
+
+    sources: list[str]
+    method: str
+    kept: list[str]
+    single: list[Scores]
+    scores: Scores
+    folder: str
+
+    def as_dict(self) -> dict[str, Any]:
+        single = [
+            {"source": source, "scores": scores, "overall": overall_scores(scores)}
+            for source, scores in zip(self.sources, self.single, strict=False)
+        ]
+        return {
+            "method": self.method,
+            "kept": self.kept,
+            "single": single,
+            "average": {"scores": self.scores, "overall": overall_scores(self.scores)},
+            "folder": self.folder,
+        }
+
+
+def average_weights(
+    sources: Sequence[str],
+    out: str | Path,
+    method: str = "plain",
+    data: str | Path | None = None,
+    tasks: Sequence[str] | None = None,
+    device: str = "auto",
+) -> WeightAverage:
+    """Averages the best/ of runs, or checkpoint folders, into the new folder `out`, itself a checkpoint.
+
+    "plain" takes all; "greedy" begins with the best by dev score and goes through the others from the better
+    to the worse, keeping each with which the average scores no worse. The score is overall_2024, else the
+    mean of the tasks' primary metrics. Without `data` nothing is scored, which greedy needs.
+    Raises InputError, with the first difference, for checkpoints that are not of one form.
+    """
+    check_sources(sources)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; give --out the name of a new folder")
+    folders = [checkpoint_folder(source) for source in sources]
+    check_sources([str(folder) for folder in folders])
+    for source, folder in zip(sources[1:], folders[1:], strict=True):
+        check_same_form(folders[0], folder, source)
+
+    def score(folder: Path) -> tuple[Scores, float | None]:
+        return ({}, None) if data is None else score_on_dev(folder, data, tasks, device)
+
+    scored = [score(folder) for folder in folders]
+    kept = list(range(len(folders)))
+    if method == "greedy":
+        kept = _greedy(folders, [value for _, value in scored], score)
+    with atomic_folder(out) as partial:
+        write_average([folders[place] for place in kept], partial)
+        single, chosen = [scores for scores, _ in scored], [sources[place] for place in kept]
+        result = WeightAverage(list(sources), method, chosen, single, score(partial)[0], str(out))
+        write_json(partial / "average.json", result.as_dict())
+    return result
+
+
+def checkpoint_folder(source: str) -> Path:
+    """The best/ of a run's folder, else the folder of weights itself."""
+    if not (Path(source) / "environment.json").is_file():
+        return find_folder(source)
+    best = Path(source) / "best"
+    if not best.is_dir():
+        raise InputError(f"{source} holds no best/ yet; let the run reach its first evaluation")
+    return best
+
+
+def score_on_dev(
+    folder: Path, data: str | Path, tasks: Sequence[str] | None, device: str
+) -> tuple[Scores, float | None]:
+    """Scores of a checkpoint on dev, and the number that checkpoints are compared by; None without scores."""
+    run = open_source(folder, tasks, device=device)
+    scores = run.evaluate(data, "dev", tasks).scores
+    value = selector(RunConfig(), run.model.tasks)(scores)
+    return scores, -math.inf if value is not None and math.isnan(value) else value
+
+
+def _greedy(
+    folders: Sequence[Path],
+    values: Sequence[float | None],
+    score: Callable[[Path], tuple[Scores, float | None]],
+) -> list[int]:
+    """The places of the checkpoints to keep, the best first, of equal ones the earliest."""
+    if None in values:
+        raise InputError(
+            "greedy keeps checkpoints by their dev scores; give --data DIR with a labelled dev split"
+        )
+    order = sorted(range(len(folders)), key=lambda place: -values[place])
+    kept, best = order[:1], values[order[0]]
+    for place in order[1:]:
+        with TemporaryDirectory(prefix="minbert-average-") as folder:
+            write_average([folders[i] for i in [*kept, place]], Path(folder))
+            value = score(Path(folder))[1]
+        if value >= best:
+            kept, best = [*kept, place], value
+    return kept
+
+
+def write_average(folders: Sequence[Path], out: Path) -> None:
+    """Writes the mean of checkpoints' tensors into a folder, with what else the first one's holds."""
+    shutil.copytree(folders[0], out, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+    for name in _tensor_files(folders[0]):
+        write_tensors(mean_tensors([folder / name for folder in folders]), out / name)
+
+
+def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of each tensor over safetensors files of one form, in fp32, or fp64 where they are.
+
+    Raises InputError for tensors of whole numbers that are not equal.
+    """
+    first, *others = [read_tensors(path) for path in paths]
+    means = {}
+    for name, tensor in first.items():
+        same = [tensors[name] for tensors in others]
+        if not tensor.is_floating_point():
+            for path, other in zip(paths[1:], same, strict=True):
+                if not torch.equal(tensor, other):
+                    raise InputError(f"{name} holds whole numbers that differ in {paths[0]} and {path}")
+            means[name] = tensor
+            continue
+        total = tensor.double()
+        for other in same:
+            total = total + other.double()
+        means[name] = (total / len(paths)).to(torch.promote_types(tensor.dtype, torch.float32))
+    return means
+
+
+def _tensor_files(folder: Path) -> list[str]:
+    """A checkpoint's safetensors files, from its own folder and from those of sentence-transformers in it."""
+    found = (path.relative_to(folder) for path in folder.rglob("*.safetensors"))
+    return sorted(str(path) for path in found if path.parts[0] not in ("adapter", "training_state"))
+
+
+def check_same_form(first: Path, other: Path, source: str) -> None:
+    """Raises InputError, with the first difference, for a checkpoint whose weights cannot be averaged."""
+    for folder in (first, other):
+        if task_adapters(folder):
+            raise InputError(
+                f"{folder} holds an adapter for each task, whose factors cannot be averaged one by one; "
+                f"average predictions instead: --average predictions"
+            )
+    difference = next(_differences(first, other), None)
+    if difference:
+        raise InputError(
+            f"{source} is of another form than {first}: {difference}; only weights of one form can be "
+            f"averaged: average predictions instead, or leave it out"
+        )
+
+
+def _differences(first: Path, other: Path) -> Iterator[str]:
+    """What differs: sizes, tokenizer, tasks, heads, tensors."""
+    ours, theirs = (_without(asdict(BertConfig.from_folder(f)), "encoder") for f in (first, other))
+    yield from _unequal(ours, theirs, "")
+    ours, theirs = (json.loads(Tokenizer.from_pretrained(f).backend.to_str()) for f in (first, other))
+    yield from (f"the tokenizers differ in their {key}" for key in ours if ours[key] != theirs.get(key))
+    ours, theirs = read_heads(first), read_heads(other)
+    named = [", ".join(sorted(heads)) or "none" for heads in (ours, theirs)]
+    yield from _unequal({"the list of tasks": named[0]}, {"the list of tasks": named[1]}, "")
+    for task in ours:
+        labels = ({"labels": heads[task].get("labels")} for heads in (ours, theirs))
+        yield from _unequal(*labels, f"{task}.")
+        configs = [asdict(TaskConfig()) | heads[task]["config"] for heads in (ours, theirs)]
+        yield from _unequal(*(_without(config, "task") for config in configs), f"{task}.")
+        losses = [{"loss": config["loss"]} for config in configs]
+        if any(loss["loss"] in _OWN_OUTPUTS for loss in losses):
+            yield from _unequal(*losses, f"{task}.")
+    ours, theirs = (_shapes(folder) for folder in (first, other))
+    names = dict.fromkeys([*ours, *theirs])
+    shapes = ({f"the shape of {name}": of.get(name, "missing") for name in names} for of in (ours, theirs))
+    yield from _unequal(*shapes, "")
+
+
+def _without(values: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in _OF_TRAINING[part]}
+
+
+def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """A text for each key whose values differ; tuples and lists are alike."""
+    ours, theirs = plain(ours), plain(theirs)
+    for key, wanted in ours.items():
+        if wanted != theirs.get(key):
+            yield f"{prefix}{key} is {theirs.get(key)!r}, and {wanted!r} in the first"
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{name} in {file}": tuple(tensor.shape)
+        for file in _tensor_files(folder)
+        for name, tensor in read_tensors(folder / file).items()
+    }

@@ -1,0 +1,194 @@
+"""What a search is: its space resolved to one base configuration, how points are chosen, its turns.
+
+It lies in the search's folder as settings.json, from which every worker reads it and `multitask search
+FOLDER` continues. No Optuna here.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minbert import InputError, atomic_write, make_folder
+from multitask.config import RunConfig
+from multitask.experiments.claims.database import without_password
+from multitask.experiments.searches.space import Configure, Parameter, Point, Space, nested
+from multitask.values import merge, one_of, plain, within
+
+SAMPLERS = ("grid", "random", "tpe")
+PRUNERS = ("none", "median", "halving", "hyperband")
+DEFAULT_TRIALS = 20
+FILE = "settings.json"
+MAY_CHANGE = ("trials", "pruner", "created", "command", "about")  # when a search is continued
+# What of the base configuration says only where and how fast it runs. Weights count by the folder's name.
+WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "cache")
+
+
+class Turn(NamedTuple):
+    """The right to one trial: the work that a lease is about. Where workers die, it takes more trials."""
+
+    key: str
+    number: int
+    point: Point | None  # None: the sampler chooses
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a search chooses its points. `trials` is None for every point of a grid, or for 20."""
+
+    sampler: str = "tpe"
+    trials: int | None = None
+    pruner: str = "median"
+    sampler_seed: int = 0
+
+    def __post_init__(self):
+        one_of("--sampler", self.sampler, SAMPLERS)
+        one_of("--pruner", self.pruner, PRUNERS)
+        within("--trials", self.trials, 1, float("inf"), "at least 1")
+        within("--sampler-seed", self.sampler_seed, 0, 2**32 - 1, "from 0 to 2^32 - 1")
+        if self.sampler == "grid" and self.trials is not None:
+            raise InputError("a grid visits each of its points once; leave out --trials")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A search as its folder keeps it. `storage` is None for study.db in the folder; it has no password."""
+
+    title: str
+    about: str
+    seeds: tuple[int, ...]
+    parameters: tuple[Parameter, ...]
+    base: dict[str, Any]  # the whole configuration of one point, as nested values
+    points: tuple[Point, ...]  # of a grid; else none
+    sampler: str
+    trials: int
+    pruner: str
+    sampler_seed: int
+    storage: str | None
+    data: dict[str, str]  # hashes of the data files
+    created: str
+    command: str
+
+    @classmethod
+    def of(cls, space: Space, method: Method, configure: Configure, **facts: Any) -> "Settings":
+        """Raises InputError where the configuration of a point of the grid, or a corner, cannot be built."""
+        points = list(space.grid()) if method.sampler == "grid" else []
+        base = space.base(configure, points or space.corners())
+        if space.metric is not None:
+            base = merge(base, {"select": space.metric})
+        if base["stages"] and method.pruner != "none":
+            raise InputError("a run of stages is not compared with others half-way; give --pruner none")
+        return cls(
+            title=space.title,
+            about=space.about,
+            seeds=space.seeds,
+            parameters=space.parameters,
+            base=base,
+            points=tuple(points),
+            sampler=method.sampler,
+            trials=len(points) or method.trials or DEFAULT_TRIALS,
+            pruner=method.pruner,
+            sampler_seed=method.sampler_seed,
+            **facts,
+        )
+
+    @property
+    def study(self) -> str:
+        """The study's name in its storage: machines that search the same share it, others do not."""
+        base = {key: value for key, value in self.base.items() if key not in WHERE_AND_HOW}
+        facts = [
+            base,
+            Path(self.base["weights"] or "").name,
+            [asdict(parameter) for parameter in self.parameters],
+            *(self.seeds, self.sampler, self.sampler_seed, self.data),
+        ]
+        slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return f"{slug[:40] or 'search'}-{_hash(facts)[:12]}"
+
+    def turns(self) -> Iterator[Turn]:
+        """A turn for each point of the grid, or for each trial."""
+        if self.sampler == "grid":
+            for number, point in enumerate(self.points):
+                yield Turn(_hash([self.study, point]), number, point)
+        else:
+            for number in range(self.trials):
+                yield Turn(_hash([self.study, number]), number, None)
+
+    def config(self, point: Point | None = None, **changes: Any) -> RunConfig:
+        """The configuration of a trial's run. `changes` are keys of the run, `seed` is that of training."""
+        values = merge(self.base, nested(self.parameters, point)) if point else self.base
+        seed = changes.pop("seed", None)
+        if seed is not None:
+            values = merge(values, {"train": {"seed": seed}})
+        return build_config(values | changes)
+
+    def save(self, folder: Path) -> None:
+        """Begins the search's folder, or checks that it holds this search, whose length may have changed."""
+        if (folder / FILE).is_file():
+            self._check_same(read_settings(folder))
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} exists and is no search; choose another --out")
+        make_folder(folder)
+        with atomic_write(folder / FILE) as file:
+            file.write(json.dumps(plain(asdict(self)), indent=2, allow_nan=False) + "\n")
+
+    def _check_same(self, before: "Settings") -> None:
+        ours, theirs = (plain(asdict(settings)) for settings in (self, before))
+        differs = [key for key in ours if key not in MAY_CHANGE and ours[key] != theirs[key]]
+        differs += [f"base.{key}" for key in ours["base"] if ours["base"][key] != theirs["base"].get(key)]
+        named = [key for key in differs if key not in ("base", "base.out", "base.threads")]
+        if named:
+            raise InputError(
+                f"the search begun before has other values of {', '.join(named)}; choose another --out, or "
+                f"continue it as it is: multitask search FOLDER"
+            )
+
+
+def build_config(values: dict[str, Any]) -> RunConfig:
+    """The configuration of nested values, whose tasks may be those of their task file."""
+    if values.get("task_file"):
+        from multitask.tasks.registry import load_task_file
+
+        load_task_file(values["task_file"])
+    return RunConfig.from_dict(values)
+
+
+def read_settings(folder: str | Path) -> Settings:
+    """The search that lies in a folder. Raises InputError where there is none."""
+    path = Path(folder) / FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        parameters = tuple(
+            Parameter(**entry | {name: tuple(entry[name]) for name in ("keys", "choices", "grid")})
+            for entry in values["parameters"]
+        )
+        fixed = {"parameters": parameters, "seeds": tuple(values["seeds"]), "points": tuple(values["points"])}
+        return Settings(**values | fixed)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"there is no search in {folder}; it would hold {FILE}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; begin the search anew with another --out") from None
+
+
+def with_length(settings: Settings, trials: int | None) -> Settings:
+    """The same search with another number of trials; None leaves it."""
+    if trials is None:
+        return settings
+    Method(settings.sampler, trials)
+    return replace(settings, trials=trials)
+
+
+def command_line(words: list[str], storage: str | None) -> str:
+    """The command as search.json shows it, without a password."""
+    words = ["multitask", "search", *words]
+    shown = [word.replace(storage, without_password(storage)) if storage else word for word in words]
+    return shlex.join(shown)
+
+
+def _hash(facts: Any) -> str:
+    text = json.dumps(plain(facts) if not isinstance(facts, Mapping) else facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,335 @@
+"""Averages of weights: the mean of every tensor, in a checkpoint that all commands take; what is refused."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from minbert import CommandParser, InputError
+from multitask import RunConfig, train
+from multitask.cli import run as multitask
+from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
+from multitask.experiments.ensembles.weight_average import average_weights, mean_tensors, write_average
+from multitask.run import load_weights
+from multitask.splits import load_split
+from multitask.tracking import write_json
+
+TENSORS = ("model.safetensors", "heads.safetensors")
+
+
+@pytest.fixture(scope="module")
+def train_run(tiny_folder, tiny_data, tmp_path_factory):
+    """The function train_run(name, **changes) -> the run's folder."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def train_one(name, **changes):
+        values = {
+            "weights": str(tiny_folder),
+            "data": str(tiny_data),
+            "out": str(folder / name),
+            "device": "cpu",
+            "train": {"epochs": 2, "batch_size": 8, "seed": len(name)},
+            "optim": {"lr": 1e-3, "head_lr": 1e-2},
+            "tasks": {"sst": {}, "paraphrase": {}, "sts": {}},
+        }
+        return train(RunConfig.from_dict(values | changes)).folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield train_one
+
+
+@pytest.fixture(scope="module")
+def runs(train_run):
+    """Three runs of one form: other seeds, dropout, rates and losses."""
+    return [
+        train_run("a"),
+        train_run(
+            "bb",
+            model={"hidden_dropout_prob": 0.0},
+            tasks={"sst": {"loss": "focal"}, "paraphrase": {}, "sts": {}},
+        ),
+        train_run(
+            "ccc",
+            optim={"lr": 3e-3, "head_lr": 1e-2},
+            tasks={"sst": {"dropout": 0.0, "weight": 2.0}, "paraphrase": {}, "sts": {}},
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources(runs):
+    return [str(folder) for folder in runs]
+
+
+def mean_of(folders: list[Path], name: str) -> dict[str, np.ndarray]:
+    files = [load_file(folder / name) for folder in folders]
+    return {
+        key: np.mean([file[key].numpy().astype(np.float64) for file in files], axis=0).astype(np.float32)
+        for key in files[0]
+    }
+
+
+def assert_is_mean(out: Path, folders: list[Path]):
+    for name in TENSORS:
+        found, expected = load_file(out / name), mean_of(folders, name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert found[key].dtype == torch.float32
+            assert np.array_equal(found[key].numpy(), value), key
+
+
+def test_every_tensor_is_the_mean(sources, tmp_path):
+    result = average_weights(sources, tmp_path / "soup")
+    assert_is_mean(tmp_path / "soup", [Path(source) / "best" for source in sources])
+    first = Path(sources[0]) / "best"
+    names = {path.name for path in (tmp_path / "soup").iterdir()}
+    assert names == {path.name for path in first.iterdir()} - {"README.md"} | {"average.json"}
+    for name in ("config.json", "heads.json", "tokenizer.json"):
+        assert (tmp_path / "soup" / name).read_bytes() == (first / name).read_bytes()
+    assert result.kept == sources and result.scores == {}
+    assert json.loads((tmp_path / "soup" / "average.json").read_text()) == result.as_dict()
+
+
+def test_the_average_is_a_checkpoint_for_every_command(sources, tiny_data, tmp_path, capsys, tiny_config):
+    result = average_weights(sources, tmp_path / "soup", data=tiny_data)
+    capsys.readouterr()
+    multitask(["evaluate", "--weights", str(tmp_path / "soup"), "--data", str(tiny_data), "--json"])
+    assert json.loads(capsys.readouterr().out)["scores"] == result.scores
+    multitask(["predict", str(tmp_path / "soup"), "--data", str(tiny_data), "--out", str(tmp_path / "p")])
+    assert len(list((tmp_path / "p").iterdir())) == 3
+    assert train(tiny_config(weights=str(tmp_path / "soup"), train={"max_steps": 1})).scores
+    from transformers import AutoModel
+
+    assert AutoModel.from_pretrained(tmp_path / "soup").config.hidden_size == 24
+
+
+def test_checkpoints_of_one_run(sources, tmp_path):
+    folders = [f"{sources[0]}/best", f"{sources[1]}/last"]
+    average_weights(folders, tmp_path / "soup")
+    assert_is_mean(tmp_path / "soup", [Path(folder) for folder in folders])
+    assert not (tmp_path / "soup" / "training_state").exists()
+    average_weights([folders[1], folders[0]], tmp_path / "turned")
+    assert not (tmp_path / "turned" / "training_state").exists()
+
+
+def test_copies_average_to_themselves(sources, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(Path(sources[0]) / "best", tmp_path / name)
+    folders = [f"{sources[0]}/best", *(str(tmp_path / name) for name in ("one", "two"))]
+    average_weights(folders, tmp_path / "soup")
+    for name in TENSORS:
+        ours, theirs = load_file(tmp_path / "soup" / name), load_file(Path(folders[0]) / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_runs_with_lora_are_averaged_as_they_run(train_run, tmp_path):
+    found = [train_run(name, lora={"rank": 2}, train={"max_steps": 4}) for name in ("low", "lower")]
+    average_weights([str(folder) for folder in found], tmp_path / "soup")
+    assert_is_mean(tmp_path / "soup", [folder / "best" for folder in found])
+    assert not (tmp_path / "soup" / "adapter").exists() and (found[0] / "best" / "adapter").is_dir()
+
+
+def test_greedy_is_wortsmans(sources, tiny_data, tmp_path):
+    """In the order of dev scores, each is kept with which the average is no worse."""
+
+    def overall(folder):
+        return load_weights(folder).evaluate(tiny_data).overall["overall_2024"]
+
+    folders = [Path(source) / "best" for source in sources]
+    values = [overall(folder) for folder in folders]
+    order = sorted(range(3), key=lambda i: (-values[i], i))
+    kept, best = [order[0]], values[order[0]]
+    for number, i in enumerate(order[1:]):
+        (tmp_path / f"{number}").mkdir()
+        write_average([folders[k] for k in [*kept, i]], tmp_path / f"{number}")
+        value = overall(tmp_path / f"{number}")
+        if value >= best:
+            kept, best = [*kept, i], value
+    result = average_weights(sources, tmp_path / "soup", "greedy", tiny_data)
+    assert result.kept == [sources[i] for i in kept]
+    assert result.as_dict()["average"]["overall"]["overall_2024"] == pytest.approx(best)
+    assert best >= max(values)
+    assert_is_mean(tmp_path / "soup", [folders[i] for i in kept])
+    assert [single["overall_2024"] for single in (s["overall"] for s in result.as_dict()["single"])] == values
+
+
+def test_greedy_leaves_out_what_spoils_the_average(sources, tiny_data, tmp_path):
+    """Dev is what one run predicts; a copy whose heads answer the contrary comes second, and is not kept."""
+    shutil.copytree(tiny_data, tmp_path / "data")
+    run = load_weights(Path(sources[0]) / "best")
+    rows = load_split(run.task("sst"), tiny_data, "dev")[0].rows
+    predicted = run.predict("sst", [row.texts[0] for row in rows])
+    lines = [
+        f"{i}\t{row.id}\t{row.texts[0]}\t{label}"
+        for i, (row, label) in enumerate(zip(rows, predicted, strict=True))
+    ]
+    (tmp_path / "data" / "ids-sst-dev.csv").write_text(
+        "\n".join(["\tid\tsentence\tsentiment", *lines]) + "\n"
+    )
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(Path(sources[0]) / "best", spoilt)
+    heads = load_file(spoilt / "heads.safetensors")
+    save_file({key: -50 * value for key, value in heads.items()}, spoilt / "heads.safetensors")
+    result = average_weights(
+        [str(spoilt), sources[0]], tmp_path / "soup", "greedy", tmp_path / "data", tasks=["sst"]
+    )
+    assert result.single[0]["sst"]["accuracy"] < result.single[1]["sst"]["accuracy"] == 1
+    assert result.kept == [sources[0]] and result.scores == result.single[1]
+
+
+def test_half_precision_becomes_single_and_whole_numbers_have_to_be_equal(tmp_path):
+    for name, value in (("a", 1), ("b", 4)):
+        tensors = {"half": torch.tensor([value / 3]).half(), "places": torch.arange(3)}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    found = mean_tensors(paths)
+    halves = [float(load_file(path)["half"]) for path in paths]
+    assert found["half"].dtype == torch.float32
+    assert float(found["half"]) == np.float32(sum(halves) / 2)
+    assert found["places"].tolist() == [0, 1, 2]
+    save_file({"half": torch.zeros(1).half(), "places": torch.arange(3) + 1}, paths[1])
+    with pytest.raises(InputError, match="places holds whole numbers that differ in"):
+        mean_tensors(paths)
+
+
+# What is refused, by the first difference.
+
+
+def changed_copy(source: str, out: Path, change) -> str:
+    """A copy of a run's best/, after change(folder)."""
+    shutil.copytree(Path(source) / "best", out)
+    change(out)
+    return str(out)
+
+
+def edit(name: str, *keys, value):
+    """A change that sets one value inside a JSON file."""
+
+    def change(folder):
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        write_json(folder / name, content)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            edit("config.json", "layer_norm_eps", value=1e-5),
+            "layer_norm_eps is 1e-05, and 1e-12 in the first",
+        ),
+        (edit("config.json", "num_attention_heads", value=2), "num_attention_heads is 2, and 3"),
+        (edit("tokenizer.json", "normalizer", "lowercase", value=False), "tokenizers differ in their normal"),
+        (edit("tokenizer.json", "model", "vocab", "cat", value=9999), "tokenizers differ in their model"),
+        (edit("heads.json", "tasks", value={}), "the list of tasks is 'none', and 'paraphrase, sst, sts'"),
+        (edit("heads.json", "tasks", "sst", "labels", value=["4", "3"]), r"sst.labels is \['4', '3'\]"),
+        (
+            edit("heads.json", "tasks", "sst", "config", "pooling", value="cls"),
+            "sst.pooling is 'cls', and 'mean'",
+        ),
+        (edit("heads.json", "tasks", "sst", "config", "loss", value="ordinal"), "sst.loss is 'ordinal', and"),
+        (
+            edit("heads.json", "tasks", "sts", "config", "label_scale", value=[-1.0, 1.0]),
+            "sts.label_scale is",
+        ),
+    ],
+    ids=str,
+)
+def test_another_form_is_refused(sources, tmp_path, change, message):
+    other = changed_copy(sources[0], tmp_path / "other", change)
+    with pytest.raises(InputError, match=f"other is of another form than .*best: .*{message}"):
+        average_weights([sources[0], other], tmp_path / "soup")
+    assert not (tmp_path / "soup").exists()
+
+
+def test_other_shapes_are_refused(sources, tmp_path):
+    def widen(folder):
+        heads = load_file(folder / "heads.safetensors")
+        name = next(name for name in heads if name.startswith("sst.") and name.endswith("bias"))
+        save_file(heads | {name: torch.zeros(6)}, folder / "heads.safetensors")
+
+    def remove(folder):
+        heads = load_file(folder / "heads.safetensors")
+        heads.pop(next(iter(heads)))
+        save_file(heads, folder / "heads.safetensors")
+
+    wide = changed_copy(sources[0], tmp_path / "wide", widen)
+    with pytest.raises(InputError, match=r"the shape of sst.*bias in heads.safetensors is \[6\], and \[5\]"):
+        average_weights([sources[0], wide], tmp_path / "soup")
+    less = changed_copy(sources[0], tmp_path / "less", remove)
+    with pytest.raises(InputError, match="in heads.safetensors is 'missing', and"):
+        average_weights([sources[0], less], tmp_path / "soup")
+    with pytest.raises(InputError, match=r"is \[.*\], and 'missing' in the first"):
+        average_weights([less, sources[0]], tmp_path / "soup")
+
+
+def test_an_adapter_for_each_task_is_refused(train_run, tmp_path):
+    changes = {"lora": {"rank": 2}, "adapter_per_task": True, "train": {"max_steps": 2}}
+    found = [str(train_run(name, **changes)) for name in ("own", "owned")]
+    with pytest.raises(InputError, match="holds an adapter for each task.*--average predictions"):
+        average_weights(found, tmp_path / "soup")
+
+
+def test_a_folder_that_is_there_is_left_alone(sources, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already; give --out the name of a new folder"):
+        average_weights(sources, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_and_its_best_are_one(sources, tmp_path):
+    with pytest.raises(InputError, match="best is given twice"):
+        average_weights([sources[0], f"{sources[0]}/best"], tmp_path / "soup")
+
+
+def test_an_average_that_fails_leaves_nothing(sources, tmp_path):
+    with pytest.raises(InputError, match="data folder .* does not exist"):
+        average_weights(sources, tmp_path / "soup", data=tmp_path / "none")
+    with pytest.raises(InputError, match="greedy keeps checkpoints by their dev scores; give --data DIR"):
+        average_weights(sources, tmp_path / "soup", "greedy")
+    assert list(tmp_path.iterdir()) == []
+
+
+# The command.
+
+
+def command(*words: str):
+    parser = CommandParser(prog="multitask ensemble")
+    add_ensemble_options(parser)
+    return ensemble_command(parser.parse_args(["--average", "weights", *words]))
+
+
+def test_the_command(sources, tmp_path, capsys):
+    command(*sources, "--out", str(tmp_path / "one"), "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["kept"] == sources and found["average"]["overall"]["mean_raw"]
+    command(*sources, "--out", str(tmp_path / "two"), "--method", "greedy")
+    shown = capsys.readouterr().out
+    assert "they were chosen on these dev examples" in shown and f"wrote {tmp_path / 'two'}" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("all            overall_2024")]
+    assert len(line.split()) == 2 + len(sources) + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no folder for the averaged checkpoint; give --out FOLDER"),
+        (["--method", "weighted", "--out", "x"], "--method weighted is for predictions; .* plain, greedy"),
+        (["--split", "test", "--out", "x"], "writes no prediction files; afterwards: multitask predict x"),
+        (["--threads", "0", "--out", "x"], "--threads is 0; it must be at least 1"),
+    ],
+)
+def test_options_that_do_not_fit(words, message):
+    with pytest.raises(InputError, match=message):
+        command("a", "b", *words)
