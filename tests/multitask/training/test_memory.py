@@ -40,3 +40,15 @@ def test_what_is_freed_is_used_again():
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert memory.keep_freed_memory() is False
+
+
+def test_the_peak_is_the_most_that_this_process_held_and_not_what_its_parent_did():
+    program = (
+        "import torch; from multitask.training.memory import peak_memory; cpu = torch.device('cpu')\n"
+        "before = peak_memory(cpu); x = torch.ones(2**26); del x; print(before, peak_memory(cpu))"
+    )
+    ballast = bytearray(b"x") * 2**30  # held by the parent while the child starts
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(ballast) == 2**30
+    before, after = map(int, done.stdout.split())
+    assert 2**26 < before < 2**30 and after - before == pytest.approx(2**28, rel=0.1)

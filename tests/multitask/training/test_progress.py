@@ -281,3 +281,35 @@ def test_training_in_a_thread_needs_no_signals():
     thread.start()
     thread.join()
     assert recorder.events[-1] == ("last", 24)
+
+
+def test_costs_count_tokens_and_epochs_and_leave_evaluations_and_checkpoints_out(monkeypatch):
+    """A clock that moves by what each thing takes: a step 1, an evaluation 100, a checkpoint 1000 seconds."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("multitask.training.progress.time", clock)
+    recorder = Recorder([0.1, 0.2, 0.3])
+
+    def takes(seconds, what):
+        def timed(*arguments):
+            clock.now += seconds
+            return what(*arguments)
+
+        return timed
+
+    recorder.progress.evaluate = takes(100, recorder.progress.evaluate)
+    recorder.progress.save = takes(1000, recorder.progress.save)
+    recorder.run(lambda number: takes(1, lambda: None)())
+    assert recorder.progress.elapsed() == 24 + 3 * 100 + 6 * 1000
+    assert recorder.progress.costs() == {"epochs": 3.0, "training_seconds": 24.0, "tokens": 24 * 7}
+    state = recorder.state()
+    again = Recorder(state=state)
+    assert again.progress.costs() == recorder.progress.costs()
+
+
+def test_half_an_epoch_counts_as_half():
+    recorder = Recorder([0.1])
+    steps = iter(recorder.plan)
+    for _ in range(12):
+        step = next(steps)
+        list(step.pieces)
+    assert recorder.plan.epochs_done == 1.5
