@@ -150,3 +150,14 @@ def test_other_tasks_stand_behind_the_courses_and_have_no_overall_score(records)
 def test_what_a_row_changes():
     ablation, _ = table("base")
     assert describe_row(ablation.rows[0]) == "optim.lr = 1.0"
+
+
+def test_two_tasks_are_never_resampled_in_step(records):
+    """Two tasks with the very same flags: the spreads of their scores add up as those of independent ones."""
+    for entry in records.values():
+        entry["tasks"]["paraphrase"] = dict(entry["tasks"]["sst"])
+        entry["tasks"]["sts"] = entry["tasks"]["sts"] | {"values": [[0.0, 1.0, 2.0] * 40] * 2, "value": 1.0}
+    differences = summarize_table(*table("base", "better"), records)["rows"][1]["differences"]
+    single, both = (differences[name] for name in ("sst.accuracy", "overall_2024"))
+    widths = [entry["high"] - entry["low"] for entry in (single, both)]
+    assert widths[1] == pytest.approx(np.sqrt(2) / 3 * widths[0], rel=0.1)
