@@ -273,3 +273,14 @@ def describe(parts: Parts, seed: int) -> list[str]:
         f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {precision.name} on "
         f"{precision.device}, {torch.get_num_threads()} threads, seed {seed}",
     ]
+
+
+def closing_notes(model: MultitaskModel, precision: Precision) -> list[str]:
+    """What happened on the way that a user should know of."""
+    notes = []
+    if precision.skipped:
+        notes.append(f"{precision.skipped} steps were skipped because a gradient was not finite")
+    for name, task in model.tasks.items():
+        if getattr(task, "masked_share", None):
+            notes.append(f"{name}: {task.masked_share:.2%} of the negatives were known positives, left out")
+    return notes

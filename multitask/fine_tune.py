@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from multitask.assembly import (
     Say,
     assemble,
     cache_frozen_layers,
+    closing_notes,
     count_parameters,
     describe,
     make_plan,
 )
 from multitask.config import RunConfig
-from multitask.model import MultitaskModel
 from multitask.model_card import write_model_card
 from multitask.preparation import Prepared, prepare
 from multitask.run import (
@@ -47,6 +47,15 @@ from multitask.training.progress import Progress
 
 CACHE_FOLDER = "cache"  # in the run's folder, while it trains
 Log = Callable[..., None]  # (kind, step, **values), see MetricsLog.write
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who hears of a run: `say` what a user wants to read, `listen` every record; `quiet` hides the bars."""
+
+    say: Say = lambda line: None
+    quiet: bool = True
+    listen: Log | None = None
 
 
 def train(
@@ -76,7 +85,7 @@ def train(
         )
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
-    return _train_stages(config, say, quiet, listen)
+    return _train_stages(config, Audience(say, quiet, listen))
 
 
 def resume(
@@ -90,7 +99,7 @@ def resume(
     Raises InputError for a folder that is no run, and where the data are no longer those of the run.
     """
     out = Path(folder)
-    return _train_stages(replace(read_run_config(out), out=str(out)), say, quiet, listen)
+    return _train_stages(replace(read_run_config(out), out=str(out)), Audience(say, quiet, listen))
 
 
 def check_sources(config: RunConfig) -> None:
@@ -120,7 +129,7 @@ def plan_table(config: RunConfig) -> list[str]:
     return lines
 
 
-def _train_stages(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> Run:
+def _train_stages(config: RunConfig, audience: Audience) -> Run:
     """Each stage that is not finished: begun, or continued."""
     stages = stage_configs(config)
     for stage in stages:
@@ -130,25 +139,23 @@ def _train_stages(config: RunConfig, say: Say, quiet: bool, listen: Log | None) 
         if not last and (out / "scores.json").is_file():
             continue
         if len(stages) > 1:
-            say(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
+            audience.say(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
         if (out / "environment.json").is_file() or (out / "last").is_dir():
-            run = _continue(stage, say, quiet, listen)
+            run = _continue(stage, audience)
         else:
             shown, whole = config if last else stage, config if number == 1 else None
-            run = _begin(stage, shown, whole, say, quiet, listen)
+            run = _begin(stage, shown, whole, audience)
     return run
 
 
-def _begin(
-    config: RunConfig, shown: RunConfig, whole: RunConfig | None, say: Say, quiet: bool, listen: Log | None
-) -> Run:
+def _begin(config: RunConfig, shown: RunConfig, whole: RunConfig | None, audience: Audience) -> Run:
     """Trains into a new folder, whose config.json is `shown`; `whole` is the run of which this is a stage."""
     device, ranks = set_up(config)
     out = Path(config.out)
     with open_data(config.data) as folder:
         prepared = prepare(config, folder, device)
         check_select(config, prepared)
-        parts = assemble(config, prepared, device, ranks, say)
+        parts = assemble(config, prepared, device, ranks, audience.say)
         ranks.wait()
         if ranks.main:
             make_folder(out, config, shown, whole)
@@ -156,10 +163,10 @@ def _begin(
                 shutil.copytree(folder, out / SAMPLE_FOLDER, dirs_exist_ok=True)
             write_json(out / "environment.json", environment(device, prepared.hashes))
     ranks.wait()
-    return _run(config, prepared, parts, ranks, None, say, quiet, listen)
+    return _run(config, prepared, parts, ranks, None, audience)
 
 
-def _continue(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> Run:
+def _continue(config: RunConfig, audience: Audience) -> Run:
     """Goes on where a folder's run was interrupted."""
     out = Path(config.out)
     threads, hashes = read_environment(out)
@@ -176,9 +183,9 @@ def _continue(config: RunConfig, say: Say, quiet: bool, listen: Log | None) -> R
         raise InputError(
             f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
         )
-    parts = assemble(config, prepared, device, ranks, say)
+    parts = assemble(config, prepared, device, ranks, audience.say)
     state = load_state(last) if last else None
-    return _run(config, prepared, parts, ranks, state, say, quiet, listen)
+    return _run(config, prepared, parts, ranks, state, audience)
 
 
 def set_up(config: RunConfig) -> tuple[torch.device, Ranks]:
@@ -198,31 +205,29 @@ def _run(
     parts: Parts,
     ranks: Ranks,
     state: Mapping[str, Any] | None,
-    say: Say,
-    quiet: bool,
-    listen: Log | None,
+    audience: Audience,
 ) -> Run:
     out, model, plan = Path(config.out), prepared.model, parts.plan
     steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
     if not ranks.main:
-        say, quiet = (lambda line: None), True
-    trackers = Trackers(config.track if ranks.main else (), config, say)
-    logs = [MetricsLog(out / "metrics.jsonl", *steps).write, trackers.write, listen] if ranks.main else []
-    log = tell_each(logs)
+        audience = Audience()
+    trackers = Trackers(config.track if ranks.main else (), config, audience.say)
+    written = MetricsLog(out / "metrics.jsonl", *steps).write if ranks.main else None
+    log = tell_each([written, trackers.write, audience.listen if ranks.main else None])
     parts.gradients.log = lambda cosines: log("conflict", plan.step, cosines=cosines)
     pieces = parts.stateful()
-    progress = _progress(config, prepared, parts, pieces, ranks, log, say, quiet)
+    progress = _progress(config, prepared, parts, pieces, ranks, log, audience)
     pieces |= {"progress": progress, "random": RandomState(ranks)}
     for line in [*prepared.notes, *describe(parts, config.train.seed)]:
-        say(line)
+        audience.say(line)
     if state:
-        say(f"resumed after step {steps[0]} of {plan.total_steps}")
+        audience.say(f"resumed after step {steps[0]} of {plan.total_steps}")
         for key, piece in pieces.items():
             piece.load_state_dict(state[key])
     elif ranks.rank:
         torch.manual_seed(config.train.seed + ranks.rank)  # other dropout than the other processes
     if not (out / "scores.json").is_file():  # else nothing is left to do
-        cache_frozen_layers(config, prepared, plan, out / CACHE_FOLDER, ranks, say, quiet)
+        cache_frozen_layers(config, prepared, plan, out / CACHE_FOLDER, ranks, audience.say, audience.quiet)
     model.train()
     hooks = [part.after_step for part in parts.others.values()] + [progress.after_step]
 
@@ -242,8 +247,8 @@ def _run(
             progress.report,
             after_step,
         )
-    for line in _closing_notes(model, parts.precision):
-        say(line)
+    for line in closing_notes(model, parts.precision):
+        audience.say(line)
     costs = progress.costs() | count_parameters(parts) | {"peak_memory": peak_memory(model.device)}
     best = _finish(config, out, progress, costs, ranks, prepared)
     trackers.close(best.scores["scores"])
@@ -260,10 +265,10 @@ def _progress(
     pieces: Mapping[str, Any],
     ranks: Ranks,
     log: Log,
-    say: Say,
-    quiet: bool,
+    audience: Audience,
 ) -> Progress:
     """What happens between steps: rank 0 evaluates and writes, the others wait for what it finds."""
+    say, quiet = audience.say, audience.quiet
     model, plan, precision = prepared.model, parts.plan, parts.precision
     run = Run(model, prepared.tokenizer, {}, tuple(model.tasks), config)
 
@@ -290,17 +295,6 @@ def _progress(
         quiet=quiet,
         skipped=lambda: precision.skipped,
     )
-
-
-def _closing_notes(model: MultitaskModel, precision) -> list[str]:
-    """What happened on the way that a user should know of."""
-    notes = []
-    if precision.skipped:
-        notes.append(f"{precision.skipped} steps were skipped because a gradient was not finite")
-    for name, task in model.tasks.items():
-        if getattr(task, "masked_share", None):
-            notes.append(f"{name}: {task.masked_share:.2%} of the negatives were known positives, left out")
-    return notes
 
 
 def _finish(

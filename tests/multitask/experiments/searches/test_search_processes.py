@@ -94,7 +94,6 @@ def space_of(path: Path) -> Space:
     return read_space(str(path))
 
 
-@pytest.mark.slow
 def test_others_take_over_what_a_killed_worker_had(start_search, space_file, hold, tmp_path):
     """Two workers on SQLite, one killed: each point is visited, and by one process to its end."""
     process = start_search(space_file(), *GRID, "--jobs", 2, "--out", tmp_path / "out", "--json", hold=hold)
@@ -118,7 +117,6 @@ def test_two_searches_begun_at_once_in_one_folder(start_search, space_file, tmp_
         assert points(found, "complete") == list(DROPOUTS) and len(found["trials"]) == 6
 
 
-@pytest.mark.slow
 def test_machines_share_a_search_on_postgresql(start_search, space_file, hold, tmp_path, postgresql_url):
     """Two processes with a folder each, one killed. The password is written down nowhere."""
     words = [space_file(), *GRID, "--storage", postgresql_url, "--json", "--out"]
