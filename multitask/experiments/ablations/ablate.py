@@ -1,10 +1,7 @@
 """ablate: computes the cells of a table, several side by side, beside other processes and machines."""
 
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +16,7 @@ from multitask.experiments.ablations.definition import Ablation
 from multitask.experiments.ablations.formats import FORMATS
 from multitask.experiments.ablations.summary import summarize_table
 from multitask.experiments.claims.claims import EXPIRY, Claims, open_store
+from multitask.experiments.processes import available_cores, start_process
 from multitask.fine_tune import check_sources
 from multitask.splits import SAMPLE, open_data
 from multitask.tracking import write_json
@@ -118,14 +116,6 @@ def check_files(name: str, config: RunConfig) -> None:
                 raise InputError(f"row {name!r}: {task} has nothing to train on; there is no file {path}")
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-
-
 class Scheduler:
     """Starts a process for each cell that nobody computes, until all cells have a record."""
 
@@ -191,19 +181,9 @@ class Scheduler:
             keep_weights=self.keep_weights,
             silent_lease=self.claims.silent_lease(cell.key),
         )
-        threads = str(cell.config.threads)
         log = open(logs / f"{cell.folder_name}.txt", "a", encoding="utf-8")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "multitask.experiments.ablations.cell_process"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
-            env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        )
-        process.stdin.write(json.dumps(asdict(job)) + "\n")
-        process.stdin.flush()
+        module = "multitask.experiments.ablations.cell_process"
+        process = start_process(module, asdict(job), cell.config.threads, log, subprocess.STDOUT)
         self.workers.append(Worker(cell, process, log))
 
     def _end(self, worker: Worker) -> None:

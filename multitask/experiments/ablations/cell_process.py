@@ -1,7 +1,7 @@
 """The process that computes one cell: claims it, trains or resumes, records what came out.
 
-It is started with `python -m` and this module's name, reads its job as JSON from the first line of standard
-input, and ends when its standard input does: a scheduler that is killed takes its processes with it.
+It is started with `python -m` and this module's name, and ends with the process that started it: a
+scheduler that is killed takes its processes with it.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from multitask.experiments.claims.claims import Claim, Claims, open_store
+from multitask.experiments.processes import read_job
 
 TAKEN = 3  # exit status where another process has the cell, or has done it
 INTERRUPTED = 130
@@ -40,8 +41,7 @@ class Job:
 
 
 def main() -> int:
-    job = Job(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_scheduler, daemon=True).start()
+    job = Job(**read_job(ended=lambda: os._exit(1)))
     claim = Claims(open_store(job.store), job.expiry).claim(job.key, job.silent_lease)
     if claim is None:
         return TAKEN
@@ -130,13 +130,6 @@ def failure(job: Job | Mapping[str, Any], error: str) -> dict[str, Any]:
 def _remove_weights(folder: Path) -> None:
     for path in (folder / "best", folder / "last", *folder.glob("best-*")):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _end_with_scheduler() -> None:
-    """Waits for the end of standard input, which comes with the end of the process that started this one."""
-    while os.read(0, 1):  # not by sys.stdin, whose lock would be held while the interpreter ends
-        pass
-    os._exit(1)
 
 
 def _end_when_lost(claim: Claim) -> None:

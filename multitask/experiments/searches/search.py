@@ -1,9 +1,6 @@
 """search: hyperparameters by Optuna, by one process or many, interrupted and continued as one likes."""
 
-import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minbert import InputError
+from multitask.experiments.processes import available_cores, start_process
 from multitask.experiments.searches.results import SearchResult, collect, metric_name, show, write_results
 from multitask.experiments.searches.settings import (
     FILE,
@@ -167,9 +165,10 @@ def _run_processes(folder: Path, workers: Workers, storage: str | None, watch: "
 
     Raises InputError where one ends with an error and the others have not done its work.
     """
-    threads = max(1, _cores() // workers.jobs)
+    threads = max(1, available_cores() // workers.jobs)
     job = {"folder": str(folder), "storage": storage, "threads": threads, "timeout": workers.timeout}
-    processes = [_start(job, threads) for _ in range(workers.jobs)]
+    module = "multitask.experiments.searches.worker"
+    processes = [start_process(module, job, threads, subprocess.DEVNULL) for _ in range(workers.jobs)]
     try:
         while any(process.poll() is None for process in processes):
             watch.look()
@@ -186,27 +185,6 @@ def _run_processes(folder: Path, workers: Workers, storage: str | None, watch: "
             f"{len(failed)} of {workers.jobs} worker processes ended early (status {failed[0]}), "
             f"{watch.left()} trials are left; continue with: multitask search {folder}"
         )
-
-
-def _start(job: dict[str, Any], threads: int) -> subprocess.Popen:
-    """A worker process. Its job, which may hold a password, goes over standard input, which stays open."""
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    sources = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "multitask.experiments.searches.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | limits | {"PYTHONPATH": os.pathsep.join(sources)},
-        start_new_session=True,  # Ctrl-C in the terminal comes to this process only
-        text=True,
-    )
-    process.stdin.write(json.dumps(job) + "\n")
-    process.stdin.flush()
-    return process
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Watch:

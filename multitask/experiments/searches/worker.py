@@ -1,7 +1,7 @@
 """A worker of a search: takes turns until none is left, trains a trial in each, prunes the hopeless.
 
-`python -m multitask.experiments.searches.worker` reads its job as JSON from the first line of standard input,
-and ends when its standard input does: a search that is killed takes its workers with it.
+It is started with `python -m` and this module's name, and ends with the process that started it: a search
+that is killed takes its workers with it.
 """
 
 import json
@@ -9,8 +9,6 @@ import math
 import os
 import shutil
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from typing import Any
 from minbert import InputError, run_command
 from multitask.config import RunConfig
 from multitask.experiments.claims.claims import Claim
+from multitask.experiments.processes import read_job
 from multitask.experiments.searches.settings import Settings, Turn, read_settings
 from multitask.experiments.searches.storage import (
     Kept,
@@ -231,8 +230,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_search, daemon=True).start()
+    job = read_job(lambda: os.kill(os.getpid(), signal.SIGINT))
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -244,12 +242,6 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:  # the search itself says that it was interrupted
         return INTERRUPTED
     return 0
-
-
-def _end_with_search() -> None:
-    """Waits for the end of standard input, which comes with the end of the search's own process."""
-    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(), whose lock must not be held at exit
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":
