@@ -112,6 +112,17 @@ def test_a_process_that_dies_again_and_again_makes_its_cell_fail(tables, tmp_pat
     assert "ended 3 times, the last time with signal 11" in cells[0]["error"]
 
 
+def test_a_cell_whose_process_is_killed_is_taken_up_again(tables, tmp_path):
+    out = tmp_path / "out"
+    process = tables.start(out, "--seeds", "1")
+    tables.wait_for(lambda: sum(tables.starts(out).values()) > 0)
+    lease = next((out / CLAIMS).glob("*.1.lease"))
+    os.kill(json.loads(lease.read_text())["process"], signal.SIGKILL)
+    output, errors = process.communicate(timeout=WAIT)
+    assert process.returncode == 0, errors
+    assert sorted(tables.starts(out).values()) == [1, 2]
+
+
 def test_ctrl_c_waits_for_the_cells_and_leaves_a_table(tables, tmp_path):
     out = tmp_path / "out"
     process = tables.start(out)
