@@ -63,6 +63,8 @@ def ablate(
     weights or a storage that cannot be used.
     """
     out = Path(out)
+    if (out / "config.json").exists():
+        raise InputError(f"{out} is the folder of a run; give --out another one")
     cells = make_cells(ablation, jobs)
     store = storage or str(out / CLAIMS)
     claims = Claims(open_store(store), expiry)

@@ -23,8 +23,8 @@ from multitask.splits import SAMPLE
 WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "track")
 # Source files that no training run comes through: names of modules and packages in minbert and multitask.
 NOT_TRAINING = {
-    *("__main__", "cli", "command_line", "doctor", "embedding_quality", "experiments", "model_card"),
-    *("options", "plots", "trackers"),
+    *("__main__", "cli", "command_line", "doctor", "embedding_quality", "experiments", "file_commands"),
+    *("model_card", "options", "plots", "trackers"),
 }
 
 

@@ -145,3 +145,10 @@ def test_without_a_folder_and_with_a_dry_run(tables, capsys):
 def test_no_password_is_written_down():
     words = ["t.toml", "--storage", "postgresql://me:secret@host/db", "--out", "a b"]
     assert command_line(words) == "multitask ablate t.toml --storage postgresql://me@host/db --out 'a b'"
+
+
+def test_the_folder_of_a_run_is_left_alone(tables, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="is the folder of a run; give --out another one"):
+        run_command(tables.command("--out", str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
