@@ -63,8 +63,8 @@ def _score_section(values: Values) -> Section:
         f"An interval is a paired bootstrap over the {values.get('split', 'dev')} examples"
         + (f" with {values['resamples']:,} resamples" if values.get("resamples") else "")
         + "; a difference is called significant where its interval leaves out 0 and all seeds, two at least, "
-        "agree on its sign. What other seeds would change is not in the interval: the standard deviation says "
-        "that. With many rows some intervals leave out 0 by chance.",
+        "agree on its sign. What other seeds would change is not in the interval: the standard deviation "
+        "says that. With many rows some intervals leave out 0 by chance.",
         "soft",
     )
     if values.get("limit") is not None:
