@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from minbert import BertConfig, BertModel
 from multitask.experiments.ablations.ablate import CLAIMS, LOGS, RUNS, ablate, make_cells
 from multitask.experiments.claims.claims import Claims, Holder, open_store
 
@@ -139,7 +142,9 @@ def test_ctrl_c_waits_for_the_cells_and_leaves_a_table(tables, tmp_path):
 @pytest.mark.slow
 def test_the_papers_table_in_full_killed_twice(tables, tmp_path, tiny_folder):
     """All twelve rows on the bundled corpus, `--limit` 24: the second time it is killed twice on the way."""
-    words = ["--data", "sample", "--weights", str(tiny_folder), "--limit", "24", "--seeds", "1,2", "--json"]
+    weights = shutil.copytree(tiny_folder, tmp_path / "weights")
+    BertModel(replace(BertConfig.from_folder(weights), num_hidden_layers=5)).save_pretrained(weights)
+    words = ["--data", "sample", "--weights", str(weights), "--limit", "24", "--seeds", "1,2", "--json"]
     command = [sys.executable, "-m", "multitask", "ablate", "paper", *words, "--threads", "1", "--jobs", "2"]
     whole = subprocess.run([*command, "--out", str(tmp_path / "a")], capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
