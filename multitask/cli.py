@@ -76,7 +76,13 @@ def build_parser() -> tuple[CommandParser, dict, dict]:
     sub.add_argument("--out", help="folder for the files; default RUN/predictions")
     sub.add_argument("--dialect", choices=("code", "handout"), default="code", help="of the files")
     sub.add_argument("--task", help="with --text: the task to predict")
-    sub.add_argument("--text", nargs="+", metavar="TEXT", help="a text, or the two of a pair")
+    sub.add_argument(
+        "--text",
+        nargs="+",
+        metavar="TEXT",
+        help="a text, or the two of a pair; -: from standard input",
+    )
+    sub.add_argument("--json", action="store_true", help="with --text: print one JSON object")
     sub.set_defaults(run=predict_command, parser=sub)
 
     add_file_commands(commands)
@@ -197,18 +203,42 @@ def _open(options: Namespace, source: str):
 def predict_command(options: Namespace) -> None:
     if (options.task is None) != (options.text is None):
         raise InputError("--task and --text go together")
+    if options.json and options.text is None:
+        raise InputError("--json goes with --text; prediction files have formats of their own")
     run = _open(options, options.run_folder)
     if options.task is not None:
-        if len(options.text) > 2:
-            raise InputError(f"{len(options.text)} texts; give one, or the two of a pair, each in quotes")
-        sides = [[text] for text in options.text]
-        print(run.predict(options.task, *sides)[0])
+        _print_predictions(run, options)
         return
     out = options.out or Path(options.run_folder) / "predictions"
     files, notes = run.write_predictions(
         out, options.data, options.split, names(options.tasks), options.dialect
     )
     print("\n".join([*(f"wrote {path}" for path in files), *notes]))
+
+
+def _print_predictions(run, options: Namespace) -> None:
+    from multitask.text_prediction import (
+        LINES_AT_ONCE,
+        STANDARD_INPUT,
+        as_json,
+        as_line,
+        given_texts,
+        predict_lines,
+        texts_of,
+    )
+
+    at_once = LINES_AT_ONCE
+    if options.text == [STANDARD_INPUT]:
+        at_once = 1 if sys.stdin.isatty() else LINES_AT_ONCE
+        texts = texts_of(run, options.task, sys.stdin.buffer)
+    else:
+        texts = [given_texts(run, options.task, options.text)]
+    predicted = predict_lines(run, options.task, texts, at_once)
+    if options.json:
+        print(as_json(options.task, predicted))
+        return
+    for _, value in predicted:
+        print(as_line(value), flush=True)
 
 
 def groups_command(config, options: Namespace) -> None:

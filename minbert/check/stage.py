@@ -1,0 +1,99 @@
+"""What is checked: parts of stages, each with the outputs that a right implementation gives, and mistakes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Outputs = Mapping[str, np.ndarray]
+TOLERANCE = 2e-5  # of |given - expected| / (1 + |expected|): fp32 errs by 1e-6, the mildest mistake by 1e-3
+
+
+class NotThere(Exception):
+    """Raised by a candidate that has no such method: the stage is skipped, with this reason."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake that people make, and how it is recognised.
+
+    `predict()` gives what the stage outputs if just this is wrong; `recognise(given, expected)` takes its
+    place where a mistake shows otherwise than by numbers that can be foretold, such as dropout in evaluation.
+    """
+
+    name: str  # unique in its part: "scores without 1/sqrt(d)"
+    cause: str  # one sentence: what was done
+    remedy: str  # one sentence: what to do instead, with the formula
+    predict: Callable[[], Outputs] | None = None
+    recognise: Callable[[Outputs, Outputs], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One computation: run on given inputs, compared with the references.
+
+    `run(candidate)` calls the implementation and returns named arrays; it may run in another process.
+    `expected()` gives the same names. `builds_on` names stages whose mistakes show in this one too.
+    """
+
+    name: str  # unique in its part: "attention scores"
+    run: Callable[[Any], Outputs]
+    expected: Callable[[], Outputs]
+    mistakes: tuple[Mistake, ...] = ()
+    builds_on: tuple[str, ...] = ()
+    points: int = 1
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stages in the order of the computation, and where their implementation comes from.
+
+    `load(module)` makes a candidate from a user's module, `own()` from this project. `file` is the part's
+    file in a folder of a user's files.
+    """
+
+    name: str  # "model"
+    file: str  # "bert.py"
+    stages: tuple[Stage, ...]
+    load: Callable[[ModuleType], Any]
+    own: Callable[[], Any]
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a stage gave: outputs, or the problem that kept it from giving any."""
+
+    outputs: Outputs | None = None
+    problem: str = ""  # missing, raised, exit, time, memory, crashed, network
+    detail: str = ""  # in words, for the report
+    printed: str = ""  # what the implementation printed, cut
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a stage. `status` is same, different, failed (no output) or skipped (not there)."""
+
+    part: str
+    stage: str
+    status: str
+    points: int
+    difference: float = 0.0  # the largest |given - expected| / (1 + |expected|); inf for NaN and other shapes
+    tolerance: float = TOLERANCE
+    output: str = ""  # the first named output that differs
+    where: tuple[int, ...] = ()  # the index of its largest difference
+    given: float | None = None
+    expected: float | None = None
+    mistakes: tuple[Mistake, ...] = ()  # one, or several that cannot be told apart; empty: not recognised
+    follows: tuple[str, ...] = ()  # differing stages that this one builds on
+    detail: str = ""
+    printed: str = ""
+
+    @property
+    def earned(self) -> int:
+        return self.points if self.status == "same" else 0
