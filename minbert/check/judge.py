@@ -1,12 +1,13 @@
-"""Outputs against references: what differs first, by how much, and which known mistake gives these numbers."""
+"""Outputs against references: what differs first, by how much, and which known mistake gives that."""
 
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minbert.check.stage import Finding, Mistake, NotThere, Outcome, Outputs, Part, Stage
+from minbert.check.stage import BadAnswer, Finding, Mistake, NotThere, Outcome, Outputs, Part, Stage
 
 DIFFERENT = ("different", "failed")
 
@@ -21,12 +22,14 @@ def run_stage(stage: Stage, candidate: Any) -> Outcome:
     """Runs one stage; what it raises becomes an outcome."""
     try:
         outputs = stage.run(candidate)
+        return Outcome({name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()})
     except NotThere as reason:
         return Outcome(problem="missing", detail=str(reason))
+    except BadAnswer as reason:
+        return Outcome(problem="raised", detail=str(reason))
     except Exception as error:
         lines = traceback.format_exception(error)
         return Outcome(problem="raised", detail="".join(lines[-4:]).strip())
-    return Outcome({name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()})
 
 
 def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
@@ -40,7 +43,16 @@ def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
         if finding.status in DIFFERENT:
             differing.add(stage.name)
         findings.append(finding)
-    return findings
+    return [_narrowed(finding, findings) for finding in findings]
+
+
+def _narrowed(finding: Finding, findings: Iterable[Finding]) -> Finding:
+    """Of several mistakes that a stage cannot tell apart, those that another stage has recognised too."""
+    kept = finding.mistakes
+    for other in findings:
+        names = {mistake.name for mistake in other.mistakes}
+        kept = tuple(mistake for mistake in kept if mistake.name in names) or kept
+    return replace(finding, mistakes=kept)
 
 
 def judge(part: Part, stage: Stage, outcome: Outcome, follows: tuple[str, ...] = ()) -> Finding:

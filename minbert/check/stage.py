@@ -15,6 +15,10 @@ class NotThere(Exception):
     """Raised by a candidate that has no such method: the stage is skipped, with this reason."""
 
 
+class BadAnswer(Exception):
+    """Raised by a candidate whose answer cannot be compared: the stage failed, with this reason."""
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A mistake that people make, and how it is recognised.

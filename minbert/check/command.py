@@ -1,0 +1,207 @@
+"""The command `minbert check`: own or others' code against the references, and the options it shares."""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from minbert.check.parts import OWN_PARTS
+from minbert.errors import InputError, did_you_mean
+
+DIFFERS = 1  # exit status
+COURSE_MODEL = "minbert.check.course_files:course_model"
+COURSE_OPTIMIZER = "minbert.check.course_files:course_optimizer"
+
+
+class Check(NamedTuple):
+    """A part's place, and the file to check; None for our own code. `settings`: see process.check_file.
+
+    A file that was `found` in a folder, and not named, is left out where it has nothing of the part: the
+    course's own tokenizer.py.
+    """
+
+    place: str
+    path: str | Path | None = None
+    settings: Mapping[str, str] | None = None
+    found: bool = False
+
+
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `minbert check`."""
+    for name in OWN_PARTS:
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"a Python file with your {name}")
+    parser.add_argument("--folder", metavar="DIR", help="every part whose file is there: bert.py, ...")
+    parser.add_argument(
+        "--sanity-data", metavar="FILE", help="the course's sanity_check.data; needs --weights"
+    )
+    parser.add_argument("--weights", metavar="W", help="a folder with bert-base-uncased, for --sanity-data")
+    parser.add_argument("--optimizer-data", metavar="FILE", help="the course's optimizer_test.npy")
+    add_limit_options(parser)
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that checks files: limits, points, reports."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--junit", metavar="FILE.xml", help="write a JUnit report as well")
+    parser.add_argument(
+        "--time-limit", type=float, default=20, metavar="S", help="seconds a stage; ten times that in all"
+    )
+    parser.add_argument("--memory-limit", type=int, default=4096, metavar="MB", help="default 4096")
+    parser.add_argument(
+        "--points", metavar="FILE.toml", help='[model] "attention scores" = 3; default 1 each'
+    )
+    parser.add_argument(
+        "--mistakes", action="store_true", help="print the mistakes that are known, and leave"
+    )
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Runs `minbert check`; 1 where something differs. Raises InputError for wrong options and files."""
+    return run_checks(options, [*_chosen_parts(options), *_course_checks(options)])
+
+
+def _chosen_parts(options: argparse.Namespace) -> list[Check]:
+    """The parts whose files are given; all parts of our own code without any."""
+    given = {name: getattr(options, name) for name in OWN_PARTS if getattr(options, name)}
+    found = files_of_parts(Path(options.folder), OWN_PARTS) if options.folder else {}
+    files = found | given or dict.fromkeys(OWN_PARTS)
+    return [
+        Check(OWN_PARTS[name], files[name], found=name not in given) for name in OWN_PARTS if name in files
+    ]
+
+
+def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
+    """Name -> file of the parts that have theirs in a folder. Raises InputError where none has."""
+    from minbert.check.parts import find_part
+
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give the one with your Python files")
+    files = {name: folder / find_part(place).file for name, place in places.items()}
+    found = {name: path for name, path in files.items() if path.is_file()}
+    if not found:
+        names = ", ".join(path.name for path in files.values())
+        raise InputError(f"{folder} holds no file to check; these are looked for: {names}")
+    return found
+
+
+def _course_checks(options: argparse.Namespace) -> list[Check]:
+    """The checks with the course's own files, of the user's files or of our own code."""
+    from minbert.hub import find_folder
+
+    if bool(options.sanity_data) != bool(options.weights):
+        raise InputError("--sanity-data and --weights belong together; give both or neither")
+    any_file = options.folder or any(getattr(options, name) for name in OWN_PARTS)
+    checks = []
+    for data, part, place in (
+        ("sanity_data", "model", COURSE_MODEL),
+        ("optimizer_data", "optimizer", COURSE_OPTIMIZER),
+    ):
+        settings = {"data": getattr(options, data)}
+        if not settings["data"]:
+            continue
+        path = {check.place: check.path for check in _chosen_parts(options)}.get(OWN_PARTS[part])
+        if any_file and path is None:
+            raise InputError(
+                f"--{data.replace('_', '-')} goes with --{part}; give its FILE, or no file at all"
+            )
+        settings["data"] = str(Path(settings["data"]).absolute())
+        if place == COURSE_MODEL:
+            settings["weights"] = str(find_folder(options.weights).absolute())
+        checks.append(Check(place, path, settings))
+    return checks
+
+
+def run_checks(options: argparse.Namespace, checks: Iterable[Check | tuple]) -> int:
+    """Checks parts (place, path or None for our own code), prints a report; 1 where something differs.
+
+    `options` are those of `add_limit_options`. Raises InputError for limits and points that make no sense.
+    """
+    from minbert.check.parts import find_part
+    from minbert.check.report import as_json, catalogue, catalogue_text, junit_xml, text_report
+    from minbert.files import atomic_write
+
+    checks = [Check(*check) for check in checks]
+    parts = [find_part(check.place, check.settings) for check in checks]
+    if options.mistakes:
+        print(json.dumps({"mistakes": catalogue(parts)}) if options.json else catalogue_text(parts))
+        return 0
+    limits, points = limits_of(options.time_limit, options.memory_limit), read_points(options.points, parts)
+    reports = [_report(check, limits, points) for check in checks]
+    reports = [r for r, check in zip(reports, checks, strict=True) if not (check.found and r.is_empty)]
+    if not reports:
+        names = ", ".join(str(check.path) for check in checks)
+        raise InputError(f"there is nothing to check in {names}; docs/checking.md has the names to use")
+    if options.junit:
+        with atomic_write(options.junit) as file:
+            file.write(junit_xml(reports))
+    if options.json:
+        print(json.dumps(as_json(reports)))
+    else:
+        print(text_report(reports, colour=sys.stdout.isatty()))
+    return 0 if all(report.is_good for report in reports) else DIFFERS
+
+
+def _report(check: Check, limits, points):
+    from minbert.check.judge import check_candidate
+    from minbert.check.parts import find_part
+    from minbert.check.process import check_file
+    from minbert.check.report import PartReport
+
+    part = find_part(check.place, check.settings)
+    if check.path is None:
+        findings, source = check_candidate(part, part.own()), "our own code"
+    else:
+        findings, source = check_file(check.place, check.path, limits, check.settings), str(check.path)
+    return PartReport(part.name, source, tuple(with_points(findings, points)))
+
+
+def limits_of(seconds: float, megabytes: int):
+    """The limits of a stage's seconds, ten times that in all, and a process's memory."""
+    from minbert.check.process import Limits
+
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"the time limit is {seconds:g}; give seconds above 0")
+    if megabytes < 1:
+        raise InputError(f"the memory limit is {megabytes}; give megabytes, 4096 for 4 GB")
+    return Limits(stage_seconds=seconds, total_seconds=10 * seconds, memory_bytes=megabytes << 20)
+
+
+def read_points(path: str | Path | None, parts: Iterable) -> dict[str, dict[str, int]]:
+    """Part -> stage -> points from a TOML file; none for None.
+
+    Parts of the file that are not checked now are left out. Raises InputError for other stages than a
+    part's own, and for other points than whole numbers from 0.
+    """
+    if path is None:
+        return {}
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f'{path} is not TOML ({error}); write [model] and lines such as "attention scores" = 3'
+        ) from None
+    stages: dict[str, set[str]] = {}
+    for part in parts:
+        stages.setdefault(part.name, set()).update(stage.name for stage in part.stages)
+    for name, values in table.items():
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: {name} stands outside of a part; write [model] above the stages")
+        for stage, points in values.items():
+            if name in stages and stage not in stages[name]:
+                hint = did_you_mean(stage, stages[name])
+                raise InputError(f"{path}: part {name!r} has no stage {stage!r}{hint}")
+            if type(points) is not int or points < 0:
+                raise InputError(f"{path}: {stage!r} has {points!r} points; give a whole number from 0")
+    return table
+
+
+def with_points(findings: Iterable, points: Mapping[str, Mapping[str, int]]) -> list:
+    """The findings with the points of a table; stages that it does not have keep theirs."""
+    return [
+        replace(finding, points=points.get(finding.part, {}).get(finding.stage, finding.points))
+        for finding in findings
+    ]

@@ -1,0 +1,207 @@
+"""LoRA checked: a new layer, what it trains, its output, its gradients, the merged layer."""
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minbert.check.fixtures import model_fixture
+from minbert.check.mistakes.lora import NEW_LAYER, RANDOM_MISTAKES, TRAINED, Adapted, mistakes
+from minbert.check.mistakes.lora_output import FORWARD, GRADIENTS, MERGE
+from minbert.check.stage import BadAnswer, NotThere, Outputs, Part, Stage
+
+Make = Callable[[nn.Linear, int, float], nn.Module]
+NEW_LAYER_OUTPUTS = ("shape of lora_A", "shape of lora_B", "lora_A has values", "lora_B")
+TRAINED_OUTPUTS = ("values to train",)
+FORWARD_OUTPUTS = ("output",)
+GRADIENT_OUTPUTS = ("gradient of lora_A", "gradient of lora_B", "gradient of the input")
+MERGE_OUTPUTS = ("merged weight", "merged bias")
+
+
+def load(module: ModuleType) -> Make | None:
+    """The class LoRALinear of a file, or None where there is none."""
+    return getattr(module, "LoRALinear", None)
+
+
+def own() -> Make:
+    return OwnLayer
+
+
+class OwnLayer(nn.Module):
+    """The interface of the check around this project's adapters: one linear layer of a small BERT."""
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float):
+        from minbert.config import BertConfig
+        from minbert.lora import add_lora
+        from minbert.lora_config import LoRAConfig
+        from minbert.model import BertModel
+
+        super().__init__()
+        config = BertConfig(
+            vocab_size=8,
+            hidden_size=linear.in_features,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            intermediate_size=linear.out_features,
+            max_position_embeddings=8,
+        )
+        self.model = BertModel(config)
+        self._layer().load_state_dict(linear.state_dict())
+        add_lora(self.model, LoRAConfig(rank=rank, alpha=alpha, targets=("intermediate",)))
+        [adapter] = self._layer().adapters.values()
+        self.lora_A, self.lora_B = adapter.A, adapter.B
+
+    def _layer(self) -> nn.Linear:
+        return self.model.encoder.layers[0].feed_forward.intermediate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._layer()(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def merge(self) -> nn.Linear:
+        from minbert.lora import merge_lora
+
+        merge_lora(self.model)
+        return self._layer()
+
+
+def tensor(layer: str, name: str) -> Tensor:
+    return torch.tensor(model_fixture("lora")[0][f"{layer}/{name}"])
+
+
+def make(candidate: Make | None, layer: str) -> nn.Module:
+    """A new layer with adapters around the fixture's linear layer, fp32."""
+    if candidate is None:
+        raise NotThere("the file has no class LoRALinear")
+    weight, settings = tensor(layer, "weight"), model_fixture("lora")[1][layer]
+    linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    linear.load_state_dict({"weight": weight, "bias": tensor(layer, "bias")})
+    return candidate(linear, settings["rank"], settings["alpha"])
+
+
+def adapter(layer: nn.Module, name: str) -> Tensor:
+    """lora_A or lora_B, be it a parameter or a linear layer without a bias."""
+    value = getattr(layer, name)
+    return getattr(value, "weight", value)
+
+
+def make_filled(candidate: Make | None, layer: str) -> nn.Module:
+    """The layer with the fixture's adapters."""
+    made = make(candidate, layer).eval()
+    for name in ("lora_A", "lora_B"):
+        values, parameter = tensor(layer, name), adapter(made, name)
+        if parameter.shape != values.shape:
+            raise BadAnswer(
+                f"{name} has the shape {tuple(parameter.shape)}; it has to be {tuple(values.shape)}"
+            )
+        with torch.no_grad():
+            parameter.copy_(values)
+    return made
+
+
+def array(values: Tensor) -> np.ndarray:
+    return values.detach().double().numpy().copy()
+
+
+def run_new(candidate: Make | None) -> Outputs:
+    made = make(candidate, "wide")
+    A, B = adapter(made, "lora_A"), adapter(made, "lora_B")
+    return {
+        "shape of lora_A": np.array(A.shape),
+        "shape of lora_B": np.array(B.shape),
+        "lora_A has values": np.array([float(bool((A != 0).any()))]),
+        "lora_B": array(B),
+    }
+
+
+def run_trained(candidate: Make | None) -> Outputs:
+    made = make(candidate, "wide")
+    return {"values to train": np.array([sum(p.numel() for p in made.parameters() if p.requires_grad)])}
+
+
+def run_forward(layer: str, candidate: Make | None) -> Outputs:
+    with torch.no_grad():
+        return {"output": array(make_filled(candidate, layer)(tensor(layer, "x")))}
+
+
+def run_gradients(candidate: Make | None) -> Outputs:
+    """Of the sum of outputs times the fixture's direction; zero where there is none."""
+    made = make_filled(candidate, "square")
+    x = tensor("square", "x").requires_grad_()
+    total = (made(x) * tensor("square", "direction")).sum()
+    if total.requires_grad:
+        total.backward()
+    tensors = (adapter(made, "lora_A"), adapter(made, "lora_B"), x)
+    return {
+        name: array(torch.zeros_like(values) if values.grad is None else values.grad)
+        for name, values in zip(GRADIENT_OUTPUTS, tensors, strict=True)
+    }
+
+
+def run_merge(candidate: Make | None) -> Outputs:
+    made = make_filled(candidate, "square")
+    if not hasattr(made, "merge"):
+        raise NotThere("LoRALinear has no method merge")
+    merged = made.merge()
+    if not isinstance(merged, nn.Linear):
+        raise BadAnswer(f"merge() returned a {type(merged).__name__}; it has to return an nn.Linear")
+    bias = torch.zeros(merged.out_features) if merged.bias is None else merged.bias
+    return {"merged weight": array(merged.weight), "merged bias": array(bias)}
+
+
+def expected(layer: str, outputs: tuple[str, ...]) -> Outputs:
+    """From the fixture; what is no number of it, such as a shape, by the rules of Adapted."""
+    tensors, right = model_fixture("lora")[0], Adapted(layer).outputs()
+    return {name: tensors.get(f"{layer}/expected/{name}", right[name]) for name in outputs}
+
+
+def stage(
+    name: str,
+    run: Callable[[Any], Outputs],
+    layer: str,
+    outputs: tuple[str, ...],
+    kinds: tuple[type[Adapted], ...],
+    builds_on: tuple[str, ...] = (),
+) -> Stage:
+    return Stage(
+        name=name,
+        run=run,
+        expected=partial(expected, layer, outputs),
+        mistakes=mistakes(layer, kinds, outputs),
+        builds_on=builds_on,
+    )
+
+
+new_layer = Stage(
+    name="new layer",
+    run=run_new,
+    expected=partial(expected, "wide", NEW_LAYER_OUTPUTS),
+    mistakes=(*mistakes("wide", NEW_LAYER, NEW_LAYER_OUTPUTS), *RANDOM_MISTAKES),
+)
+
+LORA = Part(
+    name="lora",
+    file="lora.py",
+    stages=(
+        new_layer,
+        stage("trained parameters", run_trained, "wide", TRAINED_OUTPUTS, TRAINED),
+        stage("output", partial(run_forward, "square"), "square", FORWARD_OUTPUTS, FORWARD),
+        stage(
+            "output of another size", partial(run_forward, "wide"), "wide", FORWARD_OUTPUTS, (), ("output",)
+        ),
+        stage(
+            "gradients",
+            run_gradients,
+            "square",
+            GRADIENT_OUTPUTS,
+            GRADIENTS,
+            ("trained parameters", "output"),
+        ),
+        stage("merged layer", run_merge, "square", MERGE_OUTPUTS, MERGE, ("output",)),
+    ),
+    load=load,
+    own=own,
+)

@@ -1,0 +1,49 @@
+"""The parts that can be checked, by name, and how a part is found: a string "package.module:NAME"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from minbert.errors import InputError
+
+if TYPE_CHECKING:
+    from minbert.check.stage import Part  # with numpy, which no command's --help needs
+
+ENTRY_POINTS = "minbert.check"
+OWN_PARTS = {
+    "model": "minbert.check.model:MODEL",
+    "optimizer": "minbert.check.optimizer:OPTIMIZER",
+    "lora": "minbert.check.lora:LORA",
+    "pooling": "minbert.check.pooling:POOLING",
+    "tokenizer": "minbert.check.tokenizer:TOKENIZER",
+}
+
+
+def part_places() -> dict[str, str]:
+    """Name -> place of all installed parts: minbert's own, and those of the entry points "minbert.check"."""
+    from importlib.metadata import entry_points
+
+    return OWN_PARTS | {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+@cache
+def _attribute(place: str):
+    module, _, name = place.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"there is no part {place} ({error}); give package.module:NAME") from None
+
+
+def find_part(place: str, settings: Mapping[str, str] | None = None) -> Part:
+    """The part at a place, or what a function there makes of `settings`. Raises InputError for none."""
+    from minbert.check.stage import Part
+
+    found = _attribute(place)
+    part = found if settings is None else found(**settings)
+    if not isinstance(part, Part):
+        raise InputError(f"{place} is a {type(part).__name__}; it must be a minbert.check.stage.Part")
+    return part

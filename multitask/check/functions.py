@@ -1,0 +1,33 @@
+"""The functions of a user's file, by name, and what they return as arrays."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minbert.check import BadAnswer, NotThere
+
+
+class Functions:
+    """Functions by name: a module's own, or ours under the names of the kit."""
+
+    def __init__(self, functions: Mapping[str, Any]):
+        self.functions = functions
+
+    def __getitem__(self, name: str) -> Callable:
+        """Raises NotThere for a name that is no function here."""
+        function = self.functions.get(name)
+        if not callable(function):
+            raise NotThere(f"there is no function {name}")
+        return function
+
+    def call(self, name: str, *arguments: Any) -> np.ndarray:
+        """What a function returns, a number or a tensor, in fp64. Raises BadAnswer for anything else."""
+        result = self[name](*arguments)
+        if hasattr(result, "detach"):
+            result = result.detach().double().numpy()
+        try:
+            return np.asarray(result).astype(np.float64, casting="same_kind")
+        except (TypeError, ValueError):
+            kind = "None" if result is None else f"a {type(result).__name__}"
+            raise BadAnswer(f"{name} returned {kind}; it has to be one number") from None

@@ -1,0 +1,204 @@
+"""The part "losses": each loss against its reference, its gradients, and numbers that overflow.
+
+A candidate is `LossFunctions`, a file's functions by name. torch is imported where one is called, so that a
+process that only judges does without.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from minbert.check import Outputs, Part, Stage, read_fixture
+from multitask.check.functions import Functions
+from multitask.check.mistakes import classification, contrastive, cosent, divergence, squared_errors
+from multitask.check.mistakes.formula import Formula, Slip, mistakes
+from multitask.check.mistakes.gradients import gradient_mistakes
+from multitask.check.mistakes.large_logits import large_logits_mistakes
+
+
+class Loss(NamedTuple):
+    """A function that a file has to hold, and what is known of it."""
+
+    inputs: tuple[str, ...]  # the names of its tensors
+    number: str  # the name of its last argument, empty for none
+    formula: type[Formula]
+    slips: tuple[type[Slip], ...]
+
+
+FUNCTIONS = {
+    "cross_entropy": Loss(
+        ("logits", "labels"), "", classification.CrossEntropy, classification.CROSS_ENTROPY
+    ),
+    "binary_cross_entropy": Loss(
+        ("logits", "labels"), "", classification.BinaryCrossEntropy, classification.BINARY_CROSS_ENTROPY
+    ),
+    "focal": Loss(("logits", "labels"), "gamma", classification.Focal, classification.FOCAL),
+    "mean_squared_error": Loss(
+        ("predictions", "labels"), "", squared_errors.MeanSquaredError, squared_errors.MEAN_SQUARED_ERROR
+    ),
+    "cosine_similarity_loss": Loss(
+        ("u", "v", "labels"), "", squared_errors.CosineSimilarity, squared_errors.COSINE_SIMILARITY
+    ),
+    "simcse": Loss(("first", "second"), "temperature", contrastive.SimCSE, contrastive.SIMCSE),
+    "mnrl": Loss(("anchors", "positives"), "scale", contrastive.MNRL, contrastive.MNRL_SLIPS),
+    "mnrl_with_negatives": Loss(
+        ("anchors", "positives", "negatives"),
+        "scale",
+        contrastive.WithNegatives,
+        contrastive.MNRL_WITH_NEGATIVES,
+    ),
+    "cosent": Loss(("cosines", "labels"), "scale", cosent.CoSENT, cosent.COSENT),
+    "symmetric_kl": Loss(("p_logits", "q_logits"), "", divergence.SymmetricKL, divergence.SYMMETRIC_KL),
+}
+LARGE = ("cross_entropy", "binary_cross_entropy")
+
+
+class LossFunctions(Functions):
+    """Loss functions, called with arrays; floating ones become fp32 tensors."""
+
+    def loss(self, name: str, inputs: Mapping[str, np.ndarray], numbers: list[float]) -> np.ndarray:
+        import torch
+
+        return self.call(name, *(torch.tensor(value) for value in inputs.values()), *numbers)
+
+    def gradients(
+        self, name: str, inputs: Mapping[str, np.ndarray], numbers: list[float]
+    ) -> dict[str, np.ndarray]:
+        """Of all inputs but the labels; zero where none flows."""
+        import torch
+
+        leaves = {key: torch.tensor(value, requires_grad=key != "labels") for key, value in inputs.items()}
+        # Copies, so that a function that changes its inputs in place does not fail at a leaf.
+        result = self[name](*(leaf.clone() for leaf in leaves.values()), *numbers)
+        wanted = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
+        if not isinstance(result, torch.Tensor) or not result.requires_grad:
+            return {key: np.zeros(leaf.shape) for key, leaf in wanted.items()}
+        found = torch.autograd.grad(result.sum(), wanted.values(), materialize_grads=True)
+        return {key: value.double().numpy() for key, value in zip(wanted, found, strict=True)}
+
+
+def own_losses() -> LossFunctions:
+    """Multitask's objectives, under the names and with the arguments of the kit."""
+    import torch
+
+    from multitask.objectives import classification, contrastive, divergence, regression
+
+    def cosine_similarity_loss(u, v, labels):
+        return regression.mean_squared_error(torch.cosine_similarity(u, v), labels)
+
+    def simcse(first, second, temperature):
+        return contrastive.info_nce(torch.stack([first, second], dim=1), temperature=temperature)
+
+    def mnrl(anchors, positives, scale):
+        return simcse(anchors, positives, 1 / scale)
+
+    def mnrl_with_negatives(anchors, positives, negatives, scale):
+        vectors = torch.stack([anchors, positives, negatives], dim=1)
+        return contrastive.info_nce(vectors, temperature=1 / scale)
+
+    return LossFunctions(
+        {
+            "cross_entropy": classification.cross_entropy,
+            "binary_cross_entropy": classification.binary_cross_entropy,
+            "focal": classification.focal,
+            "mean_squared_error": regression.mean_squared_error,
+            "cosine_similarity_loss": cosine_similarity_loss,
+            "simcse": simcse,
+            "mnrl": mnrl,
+            "mnrl_with_negatives": mnrl_with_negatives,
+            "cosent": lambda cosines, labels, scale: regression.cosent(cosines, labels, 1 / scale),
+            "symmetric_kl": lambda p, q: divergence.symmetric_kl(p, q) / 2,  # R-Drop's half
+        }
+    )
+
+
+def load_losses(module: ModuleType) -> LossFunctions:
+    return LossFunctions(vars(module))
+
+
+def fixture() -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    """Arrays by "function.name", and the numbers that a function is called with."""
+    arrays, settings = read_fixture(Path(__file__).with_name("fixtures") / "losses.safetensors")
+    return arrays, settings["numbers"]
+
+
+def inputs_of(function: str, case: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a function, in the order of its arguments; `case` is "large_" for large logits."""
+    arrays, _ = fixture()
+    return {name: arrays[f"{case}{function}.{name}"] for name in FUNCTIONS[function].inputs}
+
+
+def calls_of(function: str) -> dict[str, list[float]]:
+    """The last arguments that a function is called with, by the output: "loss", or "loss for gamma 2"."""
+    numbers = fixture()[1].get(function)
+    if numbers is None:
+        return {"loss": []}
+    return {f"loss for {FUNCTIONS[function].number} {number:g}": [number] for number in numbers}
+
+
+def value_stage(function: str) -> Stage:
+    def run(candidate: LossFunctions) -> Outputs:
+        calls, inputs = calls_of(function), inputs_of(function)
+        return {name: candidate.loss(function, inputs, numbers) for name, numbers in calls.items()}
+
+    def expected() -> Outputs:
+        losses = fixture()[0][f"{function}.loss"]
+        return dict(zip(calls_of(function), losses, strict=True))
+
+    def predicted(mistaken: type) -> Outputs:
+        inputs = [
+            value.astype(np.float64) if value.dtype.kind == "f" else value
+            for value in inputs_of(function).values()
+        ]
+        return {name: mistaken(*numbers).loss(*inputs) for name, numbers in calls_of(function).items()}
+
+    loss = FUNCTIONS[function]
+    return Stage(function, run, expected, mistakes(function, loss.formula, loss.slips, predicted))
+
+
+def gradient_stage(function: str) -> Stage:
+    numbers = fixture()[1].get(function, [])[:1]
+
+    def run(candidate: LossFunctions) -> Outputs:
+        return _named(candidate.gradients(function, inputs_of(function), numbers))
+
+    def expected() -> Outputs:
+        arrays, _ = fixture()
+        names = [name for name in FUNCTIONS[function].inputs if name != "labels"]
+        return _named({name: arrays[f"{function}.gradient.{name}"] for name in names})
+
+    known = gradient_mistakes(function, expected, inputs_of(function), numbers)
+    return Stage(f"{function} gradient", run, expected, known, builds_on=(function,))
+
+
+def _named(gradients: Mapping[str, np.ndarray]) -> Outputs:
+    return {f"gradient of {name}": value for name, value in gradients.items()}
+
+
+def large_stage(function: str) -> Stage:
+    """Logits whose naive powers overflow, or whose probabilities round to 0 or 1."""
+
+    def run(candidate: LossFunctions) -> Outputs:
+        return {"loss": candidate.loss(function, inputs_of(function, "large_"), [])}
+
+    def expected() -> Outputs:
+        return {"loss": fixture()[0][f"large_{function}.loss"][0]}
+
+    known = large_logits_mistakes(function, partial(inputs_of, function, "large_"))
+    return Stage(f"{function} of large logits", run, expected, known, builds_on=(function,))
+
+
+def _stages() -> tuple[Stage, ...]:
+    stages = []
+    for function in FUNCTIONS:
+        stages += [value_stage(function), gradient_stage(function)]
+        if function in LARGE:
+            stages.append(large_stage(function))
+    return tuple(stages)
+
+
+LOSSES = Part("losses", "losses.py", _stages(), load_losses, own_losses)

@@ -1,0 +1,57 @@
+"""What both of the starter's programs do: train, or go on where the same command stopped; predict."""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from minbert import InputError, atomic_write
+from multitask.config import RunConfig
+
+if TYPE_CHECKING:
+    from multitask.run import Run
+
+
+def say(line: str) -> None:
+    """Prints a line beside a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
+def begun_before(config: RunConfig) -> bool:
+    """Whether the run's folder holds this very run. Raises InputError where it holds anything else."""
+    from multitask.run import read_run_config
+
+    out = Path(config.out)
+    if out.is_file():
+        raise InputError(f"{out} is a file; give --out the name of a new folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    if not (out / "config.json").is_file() or read_run_config(out) != config:
+        raise InputError(
+            f"{out} holds something else than a run with these settings; give another --out, or remove it"
+        )
+    return True
+
+
+def train_or_continue(config: RunConfig) -> "Run":
+    """Trains; continues, where an earlier command with the same settings was interrupted or is finished."""
+    from multitask.fine_tune import resume, train
+
+    if begun_before(config):
+        say(f"{config.out} holds this run already; going on with it")
+        return resume(config.out, say, quiet=False)
+    return train(config, say, quiet=False)
+
+
+def write_split(run: "Run", task: str, split: str, path: Path, dialect: str) -> None:
+    """Writes the predictions for one split to `path`; says so where the split has no file."""
+    with TemporaryDirectory(prefix="minbert-predictions-") as folder:
+        files, notes = run.write_predictions(folder, split=split, tasks=[task], dialect=dialect)
+        for note in notes:
+            say(note)
+        for file in files:
+            with atomic_write(path, "wb") as target:
+                target.write(file.read_bytes())
+            print(f"wrote {path}")

@@ -1,0 +1,272 @@
+"""The course's own reference files: stand-ins of the same layout, made here by transformers and by torch.
+
+Run: pytest tests/minbert/check/test_course_files.py
+"""
+
+import os
+import types
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from minbert import InputError
+from minbert.check.course_files import (
+    IDS,
+    course_model,
+    course_optimizer,
+    fitted_weight,
+    read_optimizer_data,
+    read_sanity_data,
+)
+from minbert.check.judge import check_candidate, first_difference
+from minbert.check.process import check_file
+from minbert.check.stage import BadAnswer, NotThere
+
+# A student's file, here with torch's own attention and layer norms.
+BERT = """
+import torch
+from torch import nn
+
+class BertSelfAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.heads = config.num_attention_heads
+        for name in ("query", "key", "value"):
+            setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size))
+
+    def forward(self, hidden, mask):
+        split = lambda layer: layer(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        context = nn.functional.scaled_dot_product_attention(
+            split(self.query), split(self.key), split(self.value), attn_mask=mask
+        )
+        return context.transpose(1, 2).flatten(2)
+
+class BertLayer(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        size, epsilon = config.hidden_size, config.layer_norm_eps
+        self.self_attention = BertSelfAttention(config)
+        self.attention_dense = nn.Linear(size, size)
+        self.attention_layer_norm = nn.LayerNorm(size, eps=epsilon)
+        self.interm_dense = nn.Linear(size, config.intermediate_size)
+        self.out_dense = nn.Linear(config.intermediate_size, size)
+        self.out_layer_norm = nn.LayerNorm(size, eps=epsilon)
+
+    def forward(self, hidden, mask):
+        attended = self.attention_dense(self.self_attention(hidden, mask))
+        hidden = self.attention_layer_norm(hidden + attended)
+        fed = self.out_dense(nn.functional.gelu(self.interm_dense(hidden)))
+        return self.out_layer_norm(hidden + fed)
+
+class BertModel(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        size = config.hidden_size
+        self.word_embedding = nn.Embedding(config.vocab_size, size)
+        self.pos_embedding = nn.Embedding(config.max_position_embeddings, size)
+        self.tk_type_embedding = nn.Embedding(config.type_vocab_size, size)
+        self.embed_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None])
+        self.bert_layers = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
+        self.pooler_dense = nn.Linear(size, size)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, input_ids, attention_mask):
+        positions = self.position_ids[:, : input_ids.shape[1]]
+        hidden = self.word_embedding(input_ids) + self.pos_embedding(positions)
+        hidden = self.dropout(self.embed_layer_norm(hidden + self.tk_type_embedding.weight[0]))
+        for layer in self.bert_layers:
+            hidden = layer(hidden, (1.0 - attention_mask[:, None, None, :]) * -10000.0)
+        pooled = torch.tanh(self.pooler_dense(hidden[:, 0]))
+        return {"last_hidden_state": hidden, "pooler_output": pooled}
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The folder of a transformers model that is small but knows all ids of the two sentences."""
+    folder = tmp_path_factory.mktemp("weights") / "small"
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=18000, hidden_size=24, num_hidden_layers=3, num_attention_heads=3, intermediate_size=40,
+        max_position_embeddings=16, initializer_range=0.4,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sanity_data(weights, tmp_path_factory):
+    """A file like the course's sanity_check.data: what transformers computes."""
+    model = transformers.BertModel.from_pretrained(weights, attn_implementation="eager").eval()
+    ids = torch.tensor(IDS)
+    with torch.no_grad():
+        found = model(ids, attention_mask=(ids != 0).long())
+    path = tmp_path_factory.mktemp("data") / "sanity_check.data"
+    torch.save({name: found[name] for name in ("last_hidden_state", "pooler_output")}, path)
+    return path
+
+
+def test_our_own_model_gives_transformers_numbers(sanity_data, weights):
+    part = course_model(str(sanity_data), str(weights))
+    findings = check_candidate(part, part.own())
+    assert [finding.status for finding in findings] == ["same", "same"]
+    assert {finding.part for finding in findings} == {"course files"}
+    assert max(finding.difference for finding in findings) < 1e-5
+
+
+def test_a_students_model_runs_on_the_same_weights(sanity_data, weights, tmp_path):
+    file = tmp_path / "bert.py"
+    settings = {"data": str(sanity_data), "weights": str(weights)}
+
+    place = "minbert.check.course_files:course_model"
+    file.write_text(BERT)
+    found = check_file(place, file, settings=settings)
+    assert [finding.status for finding in found] == ["same", "same"], "in evaluation, dropout is off"
+
+    part = course_model(**settings)
+
+    def check(old: str, new: str):
+        assert old in BERT
+        module = types.ModuleType("bert")
+        exec(BERT.replace(old, new), module.__dict__)
+        return check_candidate(part, part.load(module))
+
+    hidden, pooled = check("torch.tanh(", "torch.sigmoid(")
+    assert (hidden.status, pooled.status) == ("same", "different")
+    hidden, pooled = check("hidden + fed", "fed")
+    assert (hidden.status, pooled.status) == ("different", "different")
+    assert pooled.follows == (hidden.stage,) and first_difference([hidden, pooled]) is hidden
+    with pytest.raises(BadAnswer, match="in these parameters: pooler_dense.*, pooling.bias"):
+        check("self.pooler_dense", "self.pooling")
+    with pytest.raises(NotThere, match="the file has no class BertModel"):
+        check("class BertModel", "class BERT")
+
+
+def test_another_size_is_refused(sanity_data, weights, tmp_path):
+    small = tmp_path / "small.data"
+    tensors = torch.load(sanity_data, weights_only=True)
+    torch.save({name: value[..., :16] for name, value in tensors.items()}, small)
+    with pytest.raises(InputError, match="states of size 16, the model in .* has 24"):
+        course_model(str(small), str(weights))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"last_hidden_state": torch.zeros(2, 8, 4)}, r"no sanity_check\.data \('pooler_output'\)"),
+        ({"last_hidden_state": torch.zeros(2, 7, 4), "pooler_output": torch.zeros(2, 4)}, r"\(2, 7, 4\)"),
+        ({"last_hidden_state": torch.zeros(2, 8, 4), "pooler_output": torch.zeros(2, 5)}, r"\(2, 5\)"),
+        ([1, 2], r"no sanity_check\.data"),
+        ({"last_hidden_state": "x", "pooler_output": "y"}, r"no sanity_check\.data"),
+    ],
+)
+def test_other_layouts_of_sanity_data_are_refused(tmp_path, values, said):
+    path = tmp_path / "sanity_check.data"
+    torch.save(values, path)
+    with pytest.raises(InputError, match=said):
+        read_sanity_data(path)
+
+
+class Planted:
+    """Unpickled without care, this runs a command."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def test_nothing_in_sanity_data_is_run(tmp_path):
+    path = tmp_path / "sanity_check.data"
+    torch.save({"last_hidden_state": Planted(tmp_path / "planted")}, path)
+    with pytest.raises(InputError, match="no sanity_check.data"):
+        read_sanity_data(path)
+    assert not (tmp_path / "planted").exists()
+    path.write_bytes(b"not a file of torch")
+    with pytest.raises(InputError, match="no sanity_check.data"):
+        read_sanity_data(path)
+    with pytest.raises(InputError, match="there is no file"):
+        read_sanity_data(tmp_path / "none")
+
+
+class Written(torch.optim.Optimizer):
+    """The handout's AdamW in fp64, written out once more."""
+
+    decoupled = True
+
+    def __init__(self, params, lr, weight_decay, correct_bias):
+        super().__init__(params, {"lr": lr, "decay": weight_decay})
+        self.number = 0
+
+    @torch.no_grad()
+    def step(self):
+        self.number += 1
+        (p,), lr, decay = self.param_groups[0]["params"], *list(self.param_groups[0].values())[1:3]
+        state = self.state[p] or {"m": 0.0, "v": 0.0, "p": p.double()}
+        g = p.grad.double() + (0 if self.decoupled else decay * state["p"])
+        m, v = 0.9 * state["m"] + 0.1 * g, 0.999 * state["v"] + 0.001 * g * g
+        rate = lr * (1 - 0.999**self.number) ** 0.5 / (1 - 0.9**self.number)
+        new = state["p"] - rate * m / (v.sqrt() + 1e-6)
+        new -= lr * decay * new if self.decoupled else 0
+        self.state[p] = {"m": m, "v": v, "p": new}
+        p.copy_(new)
+
+
+class Coupled(Written):
+    decoupled = False
+
+
+def test_the_optimizers_inputs_are_drawn_one_after_the_other():
+    """The course draws three numbers a step; the layer starts from torch's seed 0."""
+    random = np.random.default_rng(0)
+    layer = {}
+
+    class Watching(torch.optim.SGD):
+        def __init__(self, params, lr, weight_decay, correct_bias):
+            params = list(params)
+            super().__init__(params, lr=0.0)
+            layer["start"] = params[0].detach().clone()
+
+        def step(self):
+            (weight,) = self.param_groups[0]["params"]
+            x = torch.tensor(random.uniform(size=3), dtype=torch.float32)
+            error = weight.detach() @ x - torch.tensor([x[0] + x[1], -x[2]])
+            torch.testing.assert_close(weight.grad, 2 * error[:, None] * x)
+
+    before = torch.get_rng_state()
+    weight = fitted_weight(Watching)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(0)
+    start = torch.nn.Linear(3, 2, bias=False).weight.detach()
+    torch.testing.assert_close(layer["start"], start)
+    torch.testing.assert_close(torch.tensor(weight), start)
+
+
+def test_optimizer_data(tmp_path):
+    path = tmp_path / "optimizer_test.npy"
+    np.save(path, fitted_weight(Written))
+    part = course_optimizer(str(path))
+    (own,) = check_candidate(part, part.own())
+    assert (own.status, own.points) == ("same", 1) and own.difference < 1e-5
+    (coupled,) = check_candidate(part, Coupled)
+    assert coupled.status == "different"
+    (written,) = check_candidate(part, part.load(SimpleNamespace(AdamW=Written)))
+    assert written.difference == 0
+    with pytest.raises(NotThere, match="the file has no class AdamW"):
+        part.load(SimpleNamespace(Adam=Written))
+
+
+@pytest.mark.parametrize("values", [np.zeros((3, 2)), np.array([["a"] * 3] * 2, dtype=object)])
+def test_other_layouts_of_optimizer_data_are_refused(tmp_path, values):
+    path = tmp_path / "optimizer_test.npy"
+    np.save(path, values)
+    with pytest.raises(InputError, match=r"\(2, 3\)|is no \.npy file of numbers"):
+        read_optimizer_data(path)
+    path.write_text("text")
+    with pytest.raises(InputError, match=r"is no \.npy file of numbers"):
+        read_optimizer_data(path)

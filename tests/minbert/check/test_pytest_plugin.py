@@ -1,0 +1,154 @@
+"""`pytest --minbert-check=DIR` as a teacher runs it, in processes of its own.
+
+Run: pytest tests/minbert/check/test_pytest_plugin.py
+"""
+
+import json
+import os
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+PARTS = """
+from types import SimpleNamespace
+import numpy as np
+from minbert.check.stage import Mistake, NotThere, Part, Stage
+
+def stage(name, mistakes=()):
+    def run(module):
+        if not hasattr(module, name):
+            raise NotThere(f"the file has no function {name}")
+        return {"out": getattr(module, name)()}
+    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
+
+DOUBLED = Mistake("doubled", "It was doubled.", "Halve it.", lambda: {"out": np.array([2.0, 4.0])})
+STAGES = (stage("first"), stage("second", (DOUBLED,)), stage("third"), stage("fourth"))
+TOY = Part("toy", "toy.py", STAGES, lambda module: module, lambda: None)
+"""
+STUDENT = """
+with open(__file__ + ".runs", "a") as runs:
+    runs.write("x")
+
+def first():
+    return [1, 2]
+
+def second():
+    print("one & two")
+    return [2, 4]
+
+def fourth():
+    return [1, 2]
+"""
+COURSES_TEST = "raise SystemExit('the course\\'s own test runs at import')\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with student/toy.py, and the part as an installed package would bring it."""
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "toy.py").write_text(STUDENT)
+    (tmp_path / "student" / "optimizer_test.py").write_text(COURSES_TEST)
+    (tmp_path / "installed" / "toy-1.dist-info").mkdir(parents=True)
+    (tmp_path / "installed" / "plugin_test_parts.py").write_text(PARTS)
+    entry_points = "[minbert.check]\ntoy = plugin_test_parts:TOY\n"
+    (tmp_path / "installed" / "toy-1.dist-info" / "entry_points.txt").write_text(entry_points)
+    (tmp_path / "installed" / "toy-1.dist-info" / "METADATA").write_text("Name: toy\nVersion: 1\n")
+    (tmp_path / "points.toml").write_text("[toy]\nfirst = 5\nsecond = 2\nthird = 1\nfourth = 1\n")
+    return tmp_path
+
+
+def run_pytest(folder, *words):
+    """Runs pytest in `folder` with this plugin alone; the lines that it printed, and its status."""
+    environment = os.environ | {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": os.pathsep.join([str(folder / "installed"), *sys.path]),
+    }
+    plugin = ["-p", "minbert.check.pytest_plugin", "-p", "no:cacheprovider", "--rootdir=."]
+    command = [sys.executable, "-m", "pytest", *plugin, *map(str, words)]
+    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert found.stderr == "" or found.returncode == 4, found.stderr
+    return (found.stdout + found.stderr).splitlines(), found.returncode
+
+
+def runs(folder) -> int:
+    return len((folder / "student" / "toy.py.runs").read_text())
+
+
+def test_one_test_for_each_stage_with_points(folder):
+    reports = ("--junitxml=junit.xml", "--minbert-check-json=points/check.json")
+    lines, status = run_pytest(
+        folder, "--minbert-check=student/", "--minbert-check-points=points.toml", *reports, "-v"
+    )
+    text = "\n".join(lines)
+    assert status == 1 and "collected 4 items" in text
+    assert runs(folder) == 1, "the process runs once"
+    for stage, outcome in {
+        "first": "PASSED",
+        "second": "FAILED",
+        "third": "SKIPPED",
+        "fourth": "PASSED",
+    }.items():
+        assert any(line.startswith(f"student/toy.py::{stage} {outcome}") for line in lines), text
+    assert "Likely mistake: doubled. It was doubled." in text and "Instead: Halve it." in text
+    assert "the file has no function third" in text and "one & two" in text
+    assert "points 6 / 9" in lines
+
+    cases = {case.attrib["name"]: case for case in ElementTree.parse(folder / "junit.xml").iter("testcase")}
+    assert list(cases) == ["first", "second", "third", "fourth"]
+    assert {case.attrib["classname"] for case in cases.values()} == {"student.toy"}
+    points = {
+        name: {entry.attrib["name"]: entry.attrib["value"] for entry in case.iter("property")}
+        for name, case in cases.items()
+    }
+    assert points["first"] == {"points": "5", "points_possible": "5"}
+    assert points["second"] == {"points": "0", "points_possible": "2"}
+    assert points["third"] == {"points": "0", "points_possible": "1"}
+    assert "doubled" in cases["second"].find("failure").text
+
+    report = json.loads((folder / "points" / "check.json").read_text())
+    assert report["points"] == {"earned": 6, "possible": 9}
+    assert [stage["status"] for stage in report["stages"]] == ["same", "different", "skipped", "same"]
+    assert report["stages"][1]["mistakes"][0]["name"] == "doubled"
+
+
+def test_a_file_without_anything_to_check_has_no_points(folder):
+    (folder / "student" / "toy.py").write_text("")
+    lines, status = run_pytest(folder, "--minbert-check=student")
+    assert status == 0 and "points 0 / 0" in lines and any("4 skipped" in line for line in lines)
+
+
+def test_with_tests_of_ones_own(folder):
+    (folder / "test_own.py").write_text("def test_first():\n    pass\n")
+    (folder / "student" / "test_inside.py").write_text("raise ValueError\n")
+    lines, status = run_pytest(folder, "--minbert-check=student", "-k", "first or second", "-q", "-x")
+    assert status == 1 and "points 1 / 2" in lines
+    assert any("1 failed, 2 passed, 2 deselected" in line for line in lines), lines
+    lines, status = run_pytest(folder, "--minbert-check=student", "student/test_inside.py", "-q")
+    assert status == pytest.ExitCode.INTERRUPTED and "ERROR student/test_inside.py - ValueError" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minbert-check=nowhere"], "there is no folder"),
+        (["--minbert-check=installed"], "holds no file to check; these are looked for: bert.py"),
+        (["--minbert-check=student", "--minbert-check-points=none.toml"], "No such file"),
+        (["--minbert-check=student", "--minbert-check-time-limit=0"], "the time limit is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(folder, words, said):
+    lines, status = run_pytest(folder, *words)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert any(line.startswith("ERROR: ") and said in line for line in lines), lines
+
+
+def test_without_the_option_nothing_is_imported(folder):
+    (folder / "test_own.py").write_text(
+        "import sys\ndef test_own():\n"
+        "    assert not {'torch', 'numpy', 'minbert.check.process'} & set(sys.modules)\n"
+    )
+    lines, status = run_pytest(folder, "test_own.py")
+    assert status == 0, lines
+    assert not any("points" in line for line in lines)
