@@ -1,6 +1,6 @@
 """minBERT: a BERT written by hand that loads pretrained weights. The public surface, loaded on first use."""
 
-from importlib import import_module
+from minbert.first_use import names_on_first_use
 
 _HOME = {
     "AdamW": "optim",
@@ -31,6 +31,7 @@ _HOME = {
     "base_hash": "lora",
     "remove_lora": "lora",
     "adapter_names": "lora",
+    "nearest": "neighbours",
     "normalize": "pooling",
     "pool": "pooling",
     "read_tensors": "weights",
@@ -49,10 +50,7 @@ __all__ = list(_HOME)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'minbert' has no attribute {name!r}")
-    return getattr(import_module(f"minbert.{_HOME[name]}"), name)
+__getattr__ = names_on_first_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

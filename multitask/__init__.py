@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _HOME = {
+    "MultitaskBERT": "course.multitask_bert",
     "Run": "run",
     "RunConfig": "config",
     "ScoredTask": "tasks.base",

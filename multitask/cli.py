@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from minbert import CommandParser, InputError, run_command
+from multitask.check.command import add_check_options, check_command
+from multitask.course.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
+from multitask.download_command import add_download_options, download_command
 from multitask.experiments.ablations.command import ablate_command, add_ablate_options
 from multitask.experiments.augmentation.command import add_augment_options, augment_command
 from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
 from multitask.experiments.reports.command import add_report_options, report_command
 from multitask.experiments.searches.command import add_search_options, search_command
+from multitask.export.command import add_export_options, export_command
 from multitask.file_commands import SPLITS, add_file_commands, names
 from multitask.options import RunOptions, add_run_options, read_run_options
+from multitask.submit import add_submit_options, submit_command
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -86,7 +91,30 @@ def build_parser() -> tuple[CommandParser, dict, dict]:
     sub.set_defaults(run=predict_command, parser=sub)
 
     add_file_commands(commands)
+    _add_course_and_exports(commands)
     return parser, run_parsers, _add_experiments(commands)
+
+
+def _add_course_and_exports(commands) -> None:
+    for name, command, add_options, help in (
+        ("submit", submit_command, add_submit_options, "check the predictions, and make the zip to hand in"),
+        ("download", download_command, add_download_options, "fetch the course's data files, and check them"),
+        (
+            "import-checkpoint",
+            import_checkpoint_command,
+            add_import_checkpoint_options,
+            "make a folder of weights from a .pt file of the course's starter code",
+        ),
+        ("export", export_command, add_export_options, "write a task, or the encoder, for other software"),
+        ("check", check_command, add_check_options, "compare losses and metrics with references"),
+    ):
+        _add_command(commands, name, command, add_options, help)
+
+
+def _add_command(commands, name: str, command, add_options, help: str) -> None:
+    sub = commands.add_parser(name, help=help)
+    add_options(sub)
+    sub.set_defaults(run=command, parser=sub)
 
 
 def _add_experiments(commands) -> dict:
@@ -104,9 +132,7 @@ def _add_experiments(commands) -> dict:
         ("augment", augment_command, add_augment_options, "make training texts for small classes"),
         ("ensemble", ensemble_command, add_ensemble_options, "average predictions or weights of runs"),
     ):
-        sub = commands.add_parser(name, help=help)
-        add_options(sub)
-        sub.set_defaults(run=command, parser=sub)
+        _add_command(commands, name, command, add_options, help)
     return many_runs
 
 

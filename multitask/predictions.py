@@ -16,6 +16,8 @@ from minbert import InputError, atomic_write, did_you_mean
 from multitask.data.readers import read_text
 from multitask.tag_files import read_tags
 
+# What `--option` of the course's first part may be, in its two versions; files bear it in their names.
+COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
 DIALECTS = ("code", "handout")
 LISTED = 5  # problems of one sort that are named one by one
 
@@ -88,9 +90,9 @@ def prediction_path(
     format: PredictionFormat,
     split: str,
     dialect: str = "code",
-    option: Literal["pretrain", "finetune"] | None = None,
+    option: str | None = None,
 ) -> Path:
-    """Where a split's predictions go; `option` gives the names of the course's first part."""
+    """Where a split's predictions go; `option`, one of COURSE_OPTIONS, gives the names of the first part."""
     ending = "output" if _checked(dialect) == "code" and option is None else "out"
     prefix = "" if option is None else f"{option}-"
     if format.values == "tags":
@@ -171,7 +173,7 @@ def validate_folder(
     for (task, split), ids in expected.items():
         format = formats.get(task) or generic_format(task)
         candidates = [prediction_path(folder, format, split, dialect) for dialect in DIALECTS]
-        candidates += [prediction_path(folder, format, split, option=o) for o in ("pretrain", "finetune")]
+        candidates += [prediction_path(folder, format, split, option=o) for o in COURSE_OPTIONS]
         present = [path for path in dict.fromkeys(candidates) if path.is_file()]
         if not present:
             wanted = candidates[0]

@@ -6,6 +6,7 @@ import numpy
 import pytest
 
 from minbert import InputError
+from multitask.options import COURSE_MODES
 from multitask.predictions import (
     FORMATS,
     generic_format,
@@ -253,6 +254,13 @@ def test_folder_with_all_files_in_mixed_dialects(tmp_path):
     write_predictions(paths[1], [C], [1.0], FORMATS["paraphrase"])
     write_predictions(paths[2], ["n"], ["World"], generic_format("news"))
     assert validate_folder(tmp_path, expected) == ([], [str(path) for path in paths])
+
+
+@pytest.mark.parametrize("option", COURSE_MODES)
+def test_folder_checks_part_one_files_of_every_option(tmp_path, option):
+    path = prediction_path(tmp_path, FORMATS["sst"], "dev", option=option)
+    write_predictions(path, [A], [4], FORMATS["sst"])
+    assert validate_folder(tmp_path, {("sst", "dev"): [A]}) == ([], [str(path)])
 
 
 def test_folder_checks_part_one_files_and_formats_of_instances(tmp_path):

@@ -1,0 +1,47 @@
+"""The options that say which sentence encoder a command uses, and how it runs."""
+
+import argparse
+import sys
+
+from minbert.errors import InputError
+
+
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", required=True, metavar="W", help="a folder of weights, or a name on the hub"
+    )
+    parser.add_argument(
+        "--pooling", choices=("cls", "pooler", "mean", "max"), help="default: as the folder says"
+    )
+    parser.add_argument("--normalize", choices=("l1", "l2", "none"), help="default: as the folder says")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "auto"),
+        default="fp32",
+        help="auto: bf16 where the hardware has it; default fp32",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps; default cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
+
+
+def load_encoder(options: argparse.Namespace):
+    """The SentenceEncoder that the options ask for, on their device; says which precision `auto` means."""
+    import torch
+
+    from minbert.sentence import FROM_FOLDER, SentenceEncoder
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise InputError(f"--threads is {options.threads}; give at least 1")
+        torch.set_num_threads(options.threads)
+    normalize = {None: FROM_FOLDER, "none": None}.get(options.normalize, options.normalize)
+    encoder = SentenceEncoder.from_pretrained(options.weights, options.pooling, normalize)
+    try:
+        encoder.model.to(options.device)
+        if encoder.projection is not None:
+            encoder.projection.to(options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {options.device!r} cannot be used: {error}") from None
+    if options.precision == "auto":
+        print(f"precision auto: {encoder.resolve('auto')}", file=sys.stderr)
+    return encoder
