@@ -21,6 +21,7 @@ from minbert.linear import Linear
 from minbert.lora_config import TARGETS, LoRAConfig
 from minbert.model import BertModel
 from minbert.peft_folder import AdapterReport, AdapterValues, SavedAdapter, read_adapter, write_adapter
+from minbert.weights import our_name
 
 
 class Adapter(nn.Module):
@@ -253,9 +254,9 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
 
     It may have been made for BertModel or a BertForSequenceClassification. A model that had no LoRA is frozen
     but for the adapter. The report lists the tensors that are no adapter's, such as a classifier's.
-    Raises InputError for a folder that `save_lora` wrote for other weights, and with everything that is
-    wrong for missing, unexpected and mis-shaped tensors and settings that are not supported; the model
-    stays as it was then.
+    Raises InputError for a folder that `save_lora` wrote for other weights, for one that holds parts of the
+    encoder other than this model's (peft's `modules_to_save`), and with everything that is wrong for missing,
+    unexpected and mis-shaped tensors and settings that are not supported; the model stays as it was then.
     """
     _check_name(name)
     folder = Path(folder)
@@ -265,6 +266,7 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
         for target in TARGETS.values()
     }
     saved, sha256, report = read_adapter(folder, shapes)
+    _refuse_trained_parts(model, folder, report)
     if sha256 is not None and sha256 != base_hash(model):
         raise InputError(
             f"the adapter in {folder} was made for other weights than this model's; load the weights that it "
@@ -288,3 +290,18 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
         linear.adapters[name] = adapter.train(linear.training)
         linear.active = name
     return report
+
+
+def _refuse_trained_parts(model: BertModel, folder: Path, report: AdapterReport) -> None:
+    own, others = model.state_dict(), {our_name(name): tensor for name, tensor in report.others.items()}
+    changed = [name for name in others if name in own and not _equal(others[name], own[name])]
+    if changed:
+        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise InputError(
+            f"{folder} holds {named}, which are no adapter (peft's modules_to_save) and not those of this "
+            f"model; merge the adapter with peft and load the whole model"
+        )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool((a == b.cpu()).all())

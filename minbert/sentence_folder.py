@@ -9,9 +9,11 @@ from pathlib import Path
 from minbert.errors import InputError
 from minbert.files import atomic_write
 from minbert.pooling import Projection
-from minbert.weights import read_tensors
+from minbert.weights import read_tensors, write_tensors
 
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+# The classes of a Dense module's activations, by the names of Projection.ACTIVATIONS.
+_ACTIVATIONS = {"tanh": "torch.nn.modules.activation.Tanh", "identity": "torch.nn.modules.linear.Identity"}
 _FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
 
 
@@ -96,32 +98,51 @@ def _read_json(path: Path):
 
 
 def write_modules(
-    folder: Path, size: int, pooling: str, normalize: str | None = None, max_length: int | None = None
+    folder: Path,
+    size: int,
+    pooling: str,
+    normalize: str | None = None,
+    max_length: int | None = None,
+    projection: Projection | None = None,
 ) -> None:
     """Says in a folder of weights of hidden size `size` how its sentences are pooled.
 
+    The projection is written as a Dense module, between pooling and normalisation.
     Raises InputError for poolings and lengths that sentence-transformers has no module for.
     """
     if pooling not in _FLAGS:
         raise InputError(f"pooling {pooling!r} has no module; choose from {', '.join(_FLAGS)}")
     if normalize not in (None, "l2"):
         raise InputError(f"normalization {normalize!r} has no module; choose l2 or none")
-    chosen = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    if normalize:
-        chosen.append(("2_Normalize", "Normalize"))
+    kinds = ["Pooling", *(["Dense"] if projection else []), *(["Normalize"] if normalize else [])]
+    paths = [f"{i}_{kind}" for i, kind in enumerate(kinds, start=1)]
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(chosen)
+        for i, (path, kind) in enumerate(zip(["", *paths], ["Transformer", *kinds], strict=True))
     ]
     flags = {f"pooling_mode_{flag}": name == pooling for name, flag in _FLAGS.items()}
     settings = {"word_embedding_dimension": size, **flags, "pooling_mode_mean_sqrt_len_tokens": False}
-    for path, _ in chosen[1:]:
+    for path in paths:
         (folder / path).mkdir(parents=True, exist_ok=True)
     _write_json(folder / "1_Pooling" / "config.json", settings)
+    if projection is not None:
+        _write_projection(folder / "2_Dense", projection)
     if max_length is not None:
         length = {"max_seq_length": max_length, "do_lower_case": False}
         _write_json(folder / "sentence_bert_config.json", length)
     _write_json(folder / "modules.json", modules)
+
+
+def _write_projection(folder: Path, projection: Projection) -> None:
+    linear = projection.linear
+    settings = {
+        "in_features": linear.in_features,
+        "out_features": linear.out_features,
+        "bias": linear.bias is not None,
+        "activation_function": _ACTIVATIONS[projection.activation],
+    }
+    _write_json(folder / "config.json", settings)
+    write_tensors(projection.state_dict(), folder / "model.safetensors")
 
 
 def _write_json(path: Path, value) -> None:

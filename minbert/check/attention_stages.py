@@ -10,6 +10,7 @@ from minbert.check.candidate import Candidate
 from minbert.check.model_references import additive_mask, at_tokens, first_of, no_mask, reference
 from minbert.check.stage import NotThere, Outputs
 
+LARGE = 30  # times the queries: scores up to 200, whose exponentials fp32 cannot hold
 PADDING_ASKS = "where padding asks"  # not compared; by it some mistakes are told apart
 
 
@@ -32,7 +33,9 @@ class Probabilities:
 
     def refuse_unreadable_scores(self) -> None:
         if not reading.are_probabilities(self.plain):
-            raise NotThere("the scores cannot be read from rows that are no probabilities; see the stage softmax")
+            raise NotThere(
+                "the scores cannot be read from rows that are no probabilities; see the stage softmax"
+            )
         real = np.broadcast_to(reference("attention_mask")[:, None, None, :], self.masked.shape)
         even = at_tokens(real / real.sum(axis=-1, keepdims=True))
         multiplied = reading.are_equal(self.plain) and not np.allclose(at_tokens(self.masked), even)
@@ -100,6 +103,19 @@ def run_softmax(candidate: Candidate) -> Outputs:
 def expect_softmax() -> Outputs:
     powers = np.exp(reference("layer.0.scores"))
     return _softmax_outputs(powers / powers.sum(axis=-1, keepdims=True), reference("layer.0.probabilities"))
+
+
+def run_large_scores(candidate: Candidate) -> Outputs:
+    key, query = first_of("key"), first_of("query")
+    layout = reading.find_layout(candidate, key, query)
+    probabilities = reading.read_probabilities(candidate, key, LARGE * query, no_mask(), layout)
+    return {"probabilities": probabilities}
+
+
+def expect_large_scores() -> Outputs:
+    scores = LARGE * reference("layer.0.scores")
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return {"probabilities": powers / powers.sum(axis=-1, keepdims=True)}
 
 
 def _attend(candidate: Candidate) -> np.ndarray:

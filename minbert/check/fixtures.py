@@ -11,10 +11,10 @@ from safetensors import safe_open
 
 @cache
 def read_fixture(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a fixture, read-only, and its settings (the metadata's values are JSON)."""
+    """The arrays of a fixture, read-only, and its settings, which are JSON in the metadata."""
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        settings = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+        settings = json.loads(file.metadata()["settings"])
     for tensor in tensors.values():
         tensor.setflags(write=False)
     return tensors, settings

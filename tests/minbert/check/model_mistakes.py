@@ -177,6 +177,7 @@ MASK = {
     "mask added after softmax": [(MASKED, "pass"), (SOFTMAX, SOFTMAX + " + attention_mask")],
     "scores of padding set to zero": [(MASKED, "scores = scores.masked_fill(attention_mask < 0, 0.0)")],
     "mask made too weak": [(MASKED, "scores = scores - (attention_mask < 0).float()")],
+    "the first sentence's mask for all sentences": [(MASKED, "scores = scores + attention_mask[0]")],
     "the last sentence's mask for all sentences": [(MASKED, "scores = scores + attention_mask[-1]")],
     "causal mask": [
         (
@@ -200,6 +201,9 @@ WEIGHTS = {
     "exponentials not divided by their sum": [(SOFTMAX, "probs = scores.exp()")],
     "exponentials less the maximum not divided by their sum": [
         (SOFTMAX, "probs = (scores - scores.amax(-1, keepdim=True)).exp()")
+    ],
+    "softmax without subtracting the maximum": [
+        (SOFTMAX, "probs = scores.exp() / scores.exp().sum(-1, keepdim=True)")
     ],
     "scores divided by their sum": [(SOFTMAX, "probs = scores / scores.sum(-1, keepdim=True)")],
     "mask after softmax": [

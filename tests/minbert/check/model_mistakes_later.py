@@ -116,6 +116,12 @@ LAYER = {
     "no attention in the layer": [
         (FIRST_HALF, "        middle = self.attention_layer_norm(hidden_states)\n")
     ],
+    "attention_dense applied twice": [
+        (
+            FIRST_HALF,
+            FIRST_HALF.replace("hidden_states, attended", "hidden_states, self.attention_dense(attended)"),
+        )
+    ],
     "the layer's input in place of attention's output": [
         (FIRST_HALF, FIRST_HALF.replace("hidden_states, attended", "hidden_states, hidden_states"))
     ],

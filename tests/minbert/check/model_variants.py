@@ -84,7 +84,8 @@ CHOICES = {
         "probs = torch.exp(scores - scores.max(-1, keepdim=True).values)\n"
         "        probs = probs / probs.sum(-1, keepdim=True)",
         "probs = F.log_softmax(scores, dim=-1).exp()",
-        "scores = scores - 1.0; scores -= 2.0; probs = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)",
+        "scores = scores - scores.amax(dim=3, keepdim=True); scores -= 2.0\n"
+        "        probs = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)",
         "probs = scores.double().softmax(-1).to(query.dtype)",
         "probs = scores.softmax(-1) * (attention_mask == 0)\n"
         "        probs = probs / probs.sum(-1, keepdim=True)",

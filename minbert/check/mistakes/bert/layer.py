@@ -272,7 +272,7 @@ class PreNormLayer(Mistaken):
         return hidden + self.linear(self.intermediate(normal, number), f"{name}.output.dense")
 
 
-class OnlyAttention(Mistaken):
+class FeedForwardAlone(Mistaken):
     stages = FEED_FORWARD
     name = "feed-forward output not added to anything"
     cause = "The layer returns the second dense layer's output without residual and norm."
@@ -290,6 +290,17 @@ class NoAttention(Mistaken):
 
     def after_attention(self, x, attended, number):
         return self.layer_norm(x, f"encoder.layer.{number}.attention.output.LayerNorm")
+
+
+class DenseTwice(Mistaken):
+    stages = ONE_LAYER
+    name = "attention_dense applied twice"
+    cause = "The layer applies attention_dense to attention's output, and add_norm does it again."
+    remedy = "Leave it to add_norm: norm(x + dropout(dense(attention)))."
+
+    def after_attention(self, x, attended, number):
+        projected = self.linear(attended, f"encoder.layer.{number}.attention.output.dense")
+        return super().after_attention(x, projected, number)
 
 
 class DenseOfTheLayersInput(Mistaken):

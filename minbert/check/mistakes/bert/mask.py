@@ -70,7 +70,7 @@ class MaskedByZero(Mistaken):
         return np.where(mask < 0, 0.0, scores)
 
 
-class MaskHalved(Mistaken):
+class MaskTooWeak(Mistaken):
     stages = MASK
     name = "mask made too weak"
     cause = "The mask is divided by 10000 or counts as a flag: padding's scores are only 1 lower."
@@ -81,6 +81,16 @@ class MaskHalved(Mistaken):
 
 
 class FirstMaskForAll(Mistaken):
+    stages = MASK
+    name = "the first sentence's mask for all sentences"
+    cause = "One sentence's mask is added to the scores of every sentence."
+    remedy = "Add mask (B, 1, 1, S) by broadcasting, sentence by sentence."
+
+    def masked(self, scores, mask):
+        return scores + mask[:1]
+
+
+class LastMaskForAll(Mistaken):
     stages = MASK
     name = "the last sentence's mask for all sentences"
     cause = "One sentence's mask is added to the scores of every sentence."

@@ -150,7 +150,7 @@ class MaskNotHandedOn(Mistaken):
         return super().self_attention(hidden, np.zeros_like(mask), number)
 
 
-class DenseInSelfAttention(Mistaken):
+class ResidualInSelfAttention(Mistaken):
     stages = CALL
     name = "residual sum inside self-attention"
     cause = "self-attention adds its input to the merged heads; add_norm does so again."

@@ -66,6 +66,10 @@ def is_dropped_before(given: Outputs, _: Outputs) -> bool:
     return SHARE in given and float(given[SHARE]) == 0.0 and float(given[RANGE]) > FEW_DIGITS
 
 
+def overflows(given: Outputs, _: Outputs) -> bool:
+    return any(not np.isfinite(values).all() for values in given.values())
+
+
 EVALUATION = "The numbers change from run to run although the model is in eval(): dropout is active."
 SIGNS: dict[str, tuple[Mistake, ...]] = {
     stage: (
@@ -90,6 +94,14 @@ SIGNS: dict[str, tuple[Mistake, ...]] = {
             "Scores are overwritten where the mask is 0, but 0 means a real token and -10000 padding.",
             "Add the mask as it is, or overwrite where it is below 0.",
             recognise=is_masked_inversely,
+        ),
+    ),
+    "large scores": (
+        Mistake(
+            "softmax without subtracting the maximum",
+            "In fp32 exp(score) is infinite for scores above 88, and infinity over infinity is NaN.",
+            "Use torch.softmax, or subtract each row's maximum before exp.",
+            recognise=overflows,
         ),
     ),
     "embedding dropout": (

@@ -114,7 +114,7 @@ class LayersWithResidual(Mistaken):
         return hidden
 
 
-class SumOfLayers(Mistaken):
+class MeanOfLayers(Mistaken):
     stages = ALL_LAYERS
     name = "mean of the layers' outputs"
     cause = "The layers' outputs are averaged."

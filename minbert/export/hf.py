@@ -1,0 +1,73 @@
+"""A folder that transformers' BertModel and AutoTokenizer load."""
+
+import copy
+import json
+from pathlib import Path
+
+from minbert.errors import InputError
+from minbert.files import atomic_write, read_json_object
+from minbert.lora import adapter_names, merge_lora, remove_lora
+from minbert.model import BertModel
+from minbert.tokenizer import Tokenizer
+
+
+def merged_encoder(model: BertModel, adapter: str | None = None) -> BertModel:
+    """The encoder without LoRA: a copy with the adapter of that name written into its weights.
+
+    A model without LoRA is returned as it is; of one that has no adapter of that name the copy is the base.
+    """
+    present = adapter_names(model)
+    if not present:
+        return model
+    copied = copy.deepcopy(model).eval()
+    if adapter in present:
+        merge_lora(copied, adapter)
+    else:
+        remove_lora(copied)
+    return copied
+
+
+def check_plain(model: BertModel) -> None:
+    """Raises InputError for a variant, which transformers would run without its additional parts."""
+    if model.config.is_variant:
+        part = "projected attention" if model.config.has_projected_attention else "layers on attention heads"
+        raise InputError(
+            f"the encoder has {part}, which transformers' BertModel has not; take --format onnx, which holds "
+            f"them, or train without"
+        )
+
+
+def write_encoder(folder: Path, model: BertModel, tokenizer: Tokenizer, max_length: int) -> list[str]:
+    """Writes weights, config.json and the tokenizer's files; -> notes for the user.
+
+    `max_length` is what `AutoTokenizer` cuts to when it is asked to cut. Raises InputError for a variant, and
+    for LoRA that is not merged.
+    """
+    check_plain(model)
+    model.save_pretrained(folder)
+    write_tokenizer(folder, tokenizer, max_length)
+    if model.pooler is not None:
+        return []
+    return [
+        "the weights hold no pooler; load them with BertModel.from_pretrained(..., add_pooling_layer=False)"
+    ]
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int) -> None:
+    """Writes tokenizer.json, vocab.txt and tokenizer_config.json, with no truncation or padding baked in.
+
+    transformers builds the tokenizer anew from the vocabulary, so what tokenizer.json says of letters has to
+    stand in tokenizer_config.json too.
+    """
+    tokenizer.save(folder)
+    path = folder / "tokenizer_config.json"
+    settings = read_json_object(path) | {"model_max_length": max_length}
+    letters = json.loads(tokenizer.backend.to_str())["normalizer"]
+    if letters is not None and letters["type"] == "BertNormalizer":
+        settings |= {
+            "do_lower_case": letters["lowercase"],
+            "strip_accents": letters["strip_accents"],
+            "tokenize_chinese_chars": letters["handle_chinese_chars"],
+        }
+    with atomic_write(path) as file:
+        file.write(json.dumps(settings, indent=2) + "\n")

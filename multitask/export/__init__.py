@@ -1,0 +1,1 @@
+"""Tasks with their heads for other software: transformers, sentence-transformers, ONNX, peft."""

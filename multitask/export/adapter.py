@@ -1,0 +1,49 @@
+"""A task's LoRA adapter and its head as a folder that peft loads onto a model of transformers."""
+
+import json
+import shutil
+from pathlib import Path
+
+from minbert import InputError, atomic_write, read_tensors, write_tensors
+from minbert.export import check_plain
+from multitask.export.task_model import SEQUENCE, TOKEN, find_task_model
+from multitask.run import Run
+from multitask.tasks.base import TrainingTask
+from multitask.training.checkpoint import ADAPTER_FOLDER
+
+WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "base.json"
+_OURS, _THEIRS = "base_model.model.", "base_model.model.bert."
+_TASK_TYPES = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS"}
+
+
+def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: Path) -> list[str]:
+    """Writes the adapter of the task, or the one of all tasks, with head and pooler; -> notes for the user.
+
+    They are for the run's base, as a BertForSequenceClassification or BertForTokenClassification of as many
+    labels. Raises InputError for a checkpoint without LoRA, and for a head that transformers has not.
+    """
+    adapters = checkpoint / ADAPTER_FOLDER
+    source = next((path for path in (adapters / task.name, adapters) if (path / CONFIG).is_file()), None)
+    if source is None:
+        raise InputError(f"{checkpoint} holds no LoRA adapter for {task.name}; take --format hf")
+    check_plain(run.model.encoder)
+    found = find_task_model(run, task)
+    tensors = {
+        name.replace(_OURS, _THEIRS, 1): tensor for name, tensor in read_tensors(source / WEIGHTS).items()
+    }
+    saved = {"classifier": found.classifier}
+    if found.architecture == SEQUENCE:
+        saved["bert.pooler"] = run.model.encoder.pooler
+    for module, layer in saved.items():
+        tensors |= {f"{_OURS}{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
+    config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+    config |= {
+        "task_type": _TASK_TYPES[found.architecture],
+        "modules_to_save": [name.removeprefix("bert.") for name in saved],
+    }
+    write_tensors(tensors, folder / WEIGHTS)
+    with atomic_write(folder / CONFIG) as file:
+        file.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    shutil.copyfile(source / BASE, folder / BASE)
+    labels = len(found.classifier.bias)
+    return [f"load it onto {found.architecture}.from_pretrained(BASE, num_labels={labels})", found.about]

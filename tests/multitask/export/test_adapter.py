@@ -1,0 +1,109 @@
+"""A task's LoRA adapter with its head for peft: on transformers' classes, our outputs; and read back by us.
+
+Run: pytest tests/multitask/export/test_adapter.py
+"""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minbert import BertModel, InputError, LoRAConfig, load_lora, use_adapter
+from multitask.run import open_source
+
+transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft's own
+
+LORA = LoRAConfig(
+    rank=3, alpha=5, rslora=True, targets=("query", "output"), rank_pattern={"layers.1": 2}, dropout=0.2
+)
+TASKS = {
+    "sst": {"type": "sst", "pooling": "pooler"},
+    "ner": {"type": "ner", "labels": ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]},
+}
+KINDS = {"sst": "BertForSequenceClassification", "ner": "BertForTokenClassification"}
+TEXTS = ["the cat reads", "what a great movie , not dull !", "a b c d e f g h i j"]
+
+
+@pytest.fixture(params=[False, True], ids=["one adapter", "one a task"])
+def source(checkpoint, request):
+    return checkpoint(LORA, request.param, **TASKS)
+
+
+def our_logits(run, name: str, inputs: dict) -> torch.Tensor:
+    """(B, C), or (B, S, C) zeros at padding, of every token."""
+    if name == "sst":
+        return run.model("sst", run.tokenizer(TEXTS))
+    use_adapter(run.model.encoder, name)
+    mask = inputs["attention_mask"][..., None]
+    return run.model.heads[name](run.model.encoder(**inputs).last_hidden_state) * mask
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_peft_gives_our_outputs(export, source, tiny_folder, tmp_path, name):
+    report = export(source, tmp_path / "out", "--format", "peft", "--task", name)
+    assert report["files"] == ["adapter_config.json", "adapter_model.safetensors", "base.json"]
+    assert report["notes"][0] == f"load it onto {KINDS[name]}.from_pretrained(BASE, num_labels=5)"
+    base = getattr(transformers, KINDS[name]).from_pretrained(tiny_folder, num_labels=5)
+    model = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    run = open_source(source)
+    inputs = run.tokenizer(TEXTS).padded()
+    with torch.no_grad():
+        found, expected = model(**inputs).logits, our_logits(run, name, inputs)
+    mask = True if name == "sst" else inputs["attention_mask"][..., None]
+    torch.testing.assert_close(found * mask, expected, rtol=0, atol=1e-5)
+    config = model.peft_config["default"]
+    assert config.task_type == ("SEQ_CLS" if name == "sst" else "TOKEN_CLS")
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.use_rslora) == (3, 5, 0.2, True)
+    assert config.base_model_name_or_path == str(tiny_folder)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_we_read_back_is_bit_equal(export, source, tiny_folder, tmp_path, name):
+    export(source, tmp_path / "out", "--format", "peft", "--task", name)
+    adapters = source / "adapter"
+    own = adapters / name if (adapters / name).is_dir() else adapters
+    first, second = (BertModel.from_pretrained(tiny_folder) for _ in range(2))
+    load_lora(first, own)
+    report = load_lora(second, tmp_path / "out")
+    before, after = first.state_dict(), second.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert any(".adapters." in key for key in after)
+    head = open_source(source).model.heads[name][1]
+    assert torch.equal(report.others["classifier.weight"], head.weight)
+    assert torch.equal(report.others["classifier.bias"], head.bias)
+    pooler = {key for key in report.others if key.startswith("bert.pooler.dense.")}
+    assert len(pooler) == (2 if name == "sst" else 0)
+
+
+def test_nothing_but_names_is_new_in_the_file(export, source, tmp_path):
+    export(source, tmp_path / "out", "--format", "peft", "--task", "ner")
+    adapters = source / "adapter"
+    own = adapters / "ner" if (adapters / "ner").is_dir() else adapters
+    found, before = (load_file(path / "adapter_model.safetensors") for path in (tmp_path / "out", own))
+    assert {name.replace(".bert.", ".", 1) for name in found if ".lora_" in name} == before.keys()
+    assert all(
+        torch.equal(found[name.replace(".model.", ".model.bert.", 1)], before[name]) for name in before
+    )
+    settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert settings["modules_to_save"] == ["classifier"]
+    assert (tmp_path / "out" / "base.json").read_bytes() == (own / "base.json").read_bytes()
+
+
+def test_what_is_refused(export, checkpoint, tmp_path):
+    source = checkpoint(None, sst=TASKS["sst"], mean={"type": "sst"})
+    with pytest.raises(InputError, match="holds no LoRA adapter for sst; take --format hf"):
+        export(source, tmp_path / "out", "--format", "peft", "--task", "sst")
+    with pytest.raises(
+        InputError, match="--format peft is an adapter with a task's head; give --task, or take"
+    ):
+        export(source, tmp_path / "out", "--format", "peft")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_transformers_has_not(export, checkpoint, tmp_path):
+    source = checkpoint(LORA, mean={"type": "sst"})
+    with pytest.raises(InputError, match="transformers has no class for mean: it pools by 'mean'"):
+        export(source, tmp_path / "out", "--format", "peft", "--task", "mean")
+    assert not (tmp_path / "out").exists()
