@@ -73,7 +73,7 @@ LAYERS = (
 # May be imported at the top of a file; all other packages inside the function that needs them.
 CORE = {"numpy", "safetensors", "tokenizers", "torch", "tqdm"}
 # Bears the name of the starter's file that it stands in for.
-STAND_IN = ROOT / "minbert" / "check" / "starter" / "utils.py"
+STAND_IN = ROOT / "minbert" / "check" / "isolation" / "starter" / "utils.py"
 PYTEST_PLUGIN = ROOT / "minbert" / "check" / "pytest_plugin.py"  # loaded by pytest alone
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc", "handler", "handlers"}
 

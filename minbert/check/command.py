@@ -146,9 +146,9 @@ def run_checks(options: argparse.Namespace, checks: Iterable[Check | tuple]) -> 
 
 
 def _report(check: Check, limits, points):
+    from minbert.check.isolation.process import check_file
     from minbert.check.judge import check_candidate
     from minbert.check.parts import find_part
-    from minbert.check.process import check_file
     from minbert.check.report import PartReport
 
     part = find_part(check.place, check.settings)
@@ -161,7 +161,7 @@ def _report(check: Check, limits, points):
 
 def limits_of(seconds: float, megabytes: int):
     """The limits of a stage's seconds, ten times that in all, and a process's memory."""
-    from minbert.check.process import Limits
+    from minbert.check.isolation.process import Limits
 
     if not 0 < seconds < float("inf"):
         raise InputError(f"the time limit is {seconds:g}; give seconds above 0")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "minbert.check"
 OWN_PARTS = {
-    "model": "minbert.check.model:MODEL",
+    "model": "minbert.check.bert.model:MODEL",
     "optimizer": "minbert.check.optimizer:OPTIMIZER",
     "lora": "minbert.check.lora:LORA",
     "pooling": "minbert.check.pooling:POOLING",

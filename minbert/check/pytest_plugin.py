@@ -114,7 +114,7 @@ class CheckedFile(pytest.File):
         """Stage -> finding."""
         if not self.found:
             from minbert.check.command import with_points
-            from minbert.check.process import check_file
+            from minbert.check.isolation.process import check_file
 
             found = check_file(self.plugin.places[self.part], self.path, self.plugin.limits)
             found = with_points(found, self.plugin.points)

@@ -21,8 +21,8 @@ from minbert.check.course_files import (
     read_optimizer_data,
     read_sanity_data,
 )
+from minbert.check.isolation.process import check_file
 from minbert.check.judge import check_candidate, first_difference
-from minbert.check.process import check_file
 from minbert.check.stage import BadAnswer, NotThere
 
 # A student's file, here with torch's own attention and layer norms.

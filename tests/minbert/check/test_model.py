@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from minbert.check.bert.formulas import Formulas, model_config
+from minbert.check.bert.model import MODEL
+from minbert.check.bert.own_model import OwnModel
 from minbert.check.fixtures import model_fixture
-from minbert.check.formulas import Formulas, model_config
 from minbert.check.judge import check_candidate, distance, first_difference
 from minbert.check.mistakes.bert import CATALOGUE
-from minbert.check.model import MODEL
-from minbert.check.own_model import OwnModel
 from tests.minbert.check.judging import (
     MARGIN,
     assert_not_diagnosed,

@@ -5,8 +5,9 @@ Run: pytest tests/minbert/check/test_model_conduct.py
 
 import pytest
 
+from minbert.check.bert.model import MODEL
+from minbert.check.isolation.worker import STARTER
 from minbert.check.judge import first_difference
-from minbert.check.model import MODEL
 from tests.minbert.check.judging import changed, judged, names
 from tests.minbert.check.model_files import PLAIN
 from tests.minbert.check.model_mistakes import (
@@ -238,9 +239,7 @@ def test_attention_with_its_arguments_in_another_order_is_called_by_name(tmp_pat
 
 
 def test_the_starters_base_class_and_mask_can_be_imported(tmp_path, monkeypatch):
-    from minbert.check import model
-
-    monkeypatch.syspath_prepend(model.__file__.replace("model.py", "starter"))
+    monkeypatch.syspath_prepend(STARTER)
     source = changed(
         PLAIN,
         ("from torch import nn\n", "from torch import nn\nfrom base_bert import *\nfrom utils import *\n"),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from minbert import InputError
-from minbert.check.process import Limits, check_file
-from minbert.check.process_tree import _from_proc, _from_ps, living_processes
+from minbert.check.isolation.process import Limits, check_file
+from minbert.check.isolation.process_tree import _from_proc, _from_ps, living_processes
 
 # A part whose stages are the functions of a user's file that are called so; each has to return [1, 2].
 PARTS = """
@@ -358,7 +358,7 @@ def test_the_process_ends_with_the_one_that_started_it(check, tmp_path):
     file = tmp_path / "student" / "toy.py"
     file.write_text(f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
     code = f"""
-from minbert.check.process import Limits, check_file
+from minbert.check.isolation.process import Limits, check_file
 check_file("process_test_parts:part", {str(file)!r}, Limits(stage_seconds=600), {{"names": "right"}})
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

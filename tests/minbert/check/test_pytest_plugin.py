@@ -147,7 +147,7 @@ def test_what_makes_no_sense_is_refused(folder, words, said):
 def test_without_the_option_nothing_is_imported(folder):
     (folder / "test_own.py").write_text(
         "import sys\ndef test_own():\n"
-        "    assert not {'torch', 'numpy', 'minbert.check.process'} & set(sys.modules)\n"
+        "    assert not {'torch', 'numpy', 'minbert.check.isolation.process'} & set(sys.modules)\n"
     )
     lines, status = run_pytest(folder, "test_own.py")
     assert status == 0, lines

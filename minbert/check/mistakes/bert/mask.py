@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minbert.check.attention_stages import PADDING_ASKS
+from minbert.check.bert.attention_stages import PADDING_ASKS
 from minbert.check.mistakes.bert.mistaken import FEW_DIGITS, Mistaken
 
 MASK = ("mask",)

@@ -5,7 +5,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from minbert.check.formulas import Formulas
+from minbert.check.bert.formulas import Formulas
 from minbert.check.judge import distance
 from minbert.check.stage import Mistake, Outputs
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minbert.check.formulas import erf
+from minbert.check.bert.formulas import erf
 from minbert.check.mistakes.bert.mistaken import Mistaken
 
 POOLER = ("pooler",)

@@ -1,0 +1,1 @@
+"""The part "model": a BERT, stage by stage."""

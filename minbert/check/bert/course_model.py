@@ -1,0 +1,268 @@
+"""A user's module with the course's classes (CS224N default project) as a candidate for the part "model"."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from inspect import signature
+from itertools import count
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minbert.check.bert.formulas import model_config, model_weights
+from minbert.check.stage import BadAnswer, NotThere
+from minbert.weights import MODULE_NAMES
+
+Arrays = dict[str, np.ndarray]
+SEEDS = count()  # another for each call, so that dropout shows, and the same in every check
+
+
+class CourseModel:
+    """BertSelfAttention, BertLayer and BertModel of a module, each built on its own, with our weights.
+
+    See minbert.check.bert.candidate for the methods.
+    """
+
+    def __init__(self, module: ModuleType):
+        self._module = module
+
+    @cached_property
+    def _attention(self) -> nn.Module:
+        return self._build("BertSelfAttention", "bert_layers.0.self_attention.")
+
+    @cached_property
+    def _layers(self) -> list[nn.Module]:
+        numbers = range(model_config()["num_hidden_layers"])
+        return [self._build("BertLayer", f"bert_layers.{number}.") for number in numbers]
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return self._build("BertModel", "")
+
+    def _build(self, name: str, prefix: str) -> nn.Module:
+        """A module of a user's class, in evaluation mode; `prefix` is where it stands in a BertModel."""
+        if not hasattr(self._module, name):
+            raise NotThere(f"there is no class {name}")
+        with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
+            torch.default_generator.manual_seed(next(SEEDS))
+            made = getattr(self._module, name)(SimpleNamespace(**model_config(), name_or_path=""))
+        set_weights(made, name, prefix)
+        return made.eval()
+
+    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+        return call(self._model, "embed", ids, training=training)
+
+    def split(self, hidden: np.ndarray) -> Arrays:
+        attention = self._attention
+        return {
+            name: call(attention, "transform", hidden, fixed=(getattr(attention, name),))
+            for name in ("key", "query", "value")
+        }
+
+    def attention(
+        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
+    ) -> np.ndarray:
+        return call(self._attention, "attention", key, query, value, mask, training=training)
+
+    def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return call(self._attention, "forward", hidden, mask)
+
+    def add_norm(
+        self,
+        x: np.ndarray,
+        output: np.ndarray,
+        dense: tuple[np.ndarray, np.ndarray] | None = None,
+        training: bool = False,
+    ) -> np.ndarray:
+        layer = self._layers[0]
+        linear = layer.attention_dense if dense is None else _linear(*dense).to(_type_of(layer))
+        modules = (linear, layer.attention_dropout, layer.attention_layer_norm)
+        return call(layer, "add_norm", x, output, fixed=modules, training=training)
+
+    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+        layer = self._build("BertLayer", "bert_layers.0.")
+        with torch.no_grad():
+            for parameter in layer.attention_dense.parameters():
+                parameter.zero_()
+        mask = np.zeros((len(hidden), 1, 1, hidden.shape[1]), dtype=np.float32)
+        return call(layer, "forward", hidden, mask)
+
+    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return call(self._layers[number], "forward", hidden, mask)
+
+    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        with replaced(self._model, embed=embeddings):
+            return self.forward(ids, mask)["last_hidden_state"]
+
+    def pool(
+        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
+    ) -> np.ndarray:
+        with replaced(self._model, embed=embeddings, encode=hidden):
+            return self.forward(ids, mask)["pooler_output"]
+
+    def forward(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+        with torch.no_grad():
+            outputs = self._outputs(self._model, ids, mask)
+        return {name: to_array(value, f"BertModel's {name}") for name, value in outputs.items()}
+
+    def gradients(self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray) -> Arrays:
+        model = self._build("BertModel", "")
+        with torch.enable_grad():
+            outputs = self._outputs(model, ids, mask)
+            total = (outputs["last_hidden_state"] * torch.from_numpy(hidden)).sum()
+            total = total + (outputs["pooler_output"] * torch.from_numpy(pooler)).sum()
+            if not total.requires_grad:
+                raise BadAnswer("BertModel's outputs have no gradient: look for torch.no_grad() and detach()")
+            total.backward()
+        held = dict(model.named_parameters(remove_duplicate=False))
+        found = {}
+        for name, theirs in weight_names("").items():
+            gradient = held[name].grad if name in held else None
+            shape = model_weights()[theirs].shape
+            found[theirs] = np.zeros(shape) if gradient is None else to_array(gradient, f"gradient of {name}")
+        return found
+
+    @staticmethod
+    def _outputs(model: nn.Module, ids: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
+        inputs = (torch.from_numpy(ids.copy()), torch.from_numpy(mask.copy()))
+        name = "BertModel.forward"
+        with torch.random.fork_rng(devices=[]), unchanged(inputs, name), written(name):
+            torch.default_generator.manual_seed(next(SEEDS))
+            outputs = model(*inputs)
+        for name in ("last_hidden_state", "pooler_output"):
+            try:
+                value = outputs[name]
+            except (KeyError, TypeError, IndexError):
+                raise BadAnswer(f'BertModel.forward has to return a dict with "{name}"') from None
+            if not isinstance(value, Tensor):
+                raise BadAnswer(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
+        return {name: outputs[name] for name in ("last_hidden_state", "pooler_output")}
+
+
+@cache
+def weight_names(prefix: str) -> dict[str, str]:
+    """The course's names of the weights below `prefix`, without it -> transformers' names."""
+    names = {}
+    for number in range(model_config()["num_hidden_layers"]):
+        for _, hugging_face, course in MODULE_NAMES:
+            for kind in ("weight", "bias"):
+                theirs = f"{hugging_face.format(number)}.{kind}"
+                if theirs in model_weights():
+                    names[f"{course.format(number)}.{kind}"] = theirs
+    return {name.removeprefix(prefix): theirs for name, theirs in names.items() if name.startswith(prefix)}
+
+
+def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
+    """Fills a user's module. A layer without a bias stays without; NotThere for other missing weights."""
+    held = dict(module.named_parameters(remove_duplicate=False))
+    weights = model_weights()
+    with torch.no_grad():
+        for name, theirs in weight_names(prefix).items():
+            parameter, value = held.get(name), torch.from_numpy(weights[theirs].copy())
+            if parameter is None:
+                if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in held:
+                    continue
+                raise NotThere(f"{class_name} has no parameter {name}")
+            if parameter.shape != value.shape:
+                shapes = f"{tuple(parameter.shape)}; it has to be {tuple(value.shape)}"
+                raise BadAnswer(f"{class_name}'s {name} has shape {shapes}")
+            parameter.copy_(value)
+
+
+def call(
+    owner: nn.Module, method: str, *arrays: np.ndarray, fixed: tuple[Any, ...] = (), training: bool = False
+) -> np.ndarray:
+    """What a user's method returns for copies of arrays, and then `fixed`, without gradients.
+
+    Raises NotThere for a method that is missing or not written yet, BadAnswer where it returns no tensor or
+    changes its inputs.
+    """
+    name = f"{type(owner).__name__}.{method}"
+    function = getattr(owner, method, None)
+    if function is None:
+        raise NotThere(f"there is no method {name}")
+    inputs = tuple(_to_tensor(array, owner) for array in arrays)
+    arguments = _by_name(function, inputs)
+    if training:
+        owner.train()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), unchanged(inputs, name), written(name):
+            torch.default_generator.manual_seed(next(SEEDS))
+            result = function(**arguments) if arguments else function(*inputs, *fixed)
+    finally:
+        if training:
+            owner.eval()
+    return to_array(result, name)
+
+
+def _by_name(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """attention's arguments by name, where it has these names in another order; else nothing."""
+    names = ("key", "query", "value", "attention_mask")
+    if getattr(function, "__name__", "") == "attention" and set(names) == set(signature(function).parameters):
+        return dict(zip(names, inputs, strict=True))
+    return {}
+
+
+@contextmanager
+def written(name: str) -> Iterator[None]:
+    """What is not written yet is not there."""
+    try:
+        yield
+    except NotImplementedError:
+        raise NotThere(f"{name} is not written yet (NotImplementedError)") from None
+
+
+@contextmanager
+def unchanged(inputs: tuple[Tensor, ...], name: str) -> Iterator[None]:
+    """Raises BadAnswer where the inputs are others afterwards."""
+    before = [value.clone() for value in inputs]
+    yield
+    for number, (value, old) in enumerate(zip(inputs, before, strict=True), start=1):
+        if value.shape != old.shape or not torch.equal(value, old):
+            raise BadAnswer(
+                f"{name} changes its inputs (argument {number}); let operations in place, such as +=, "
+                f"work on a copy"
+            )
+
+
+@contextmanager
+def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
+    """Methods of a model that return what is given, so that the rest is seen alone."""
+    for name, result in results.items():
+        value = torch.from_numpy(result).to(_type_of(model))
+        setattr(model, name, lambda *_, value=value, **__: value.clone())
+    try:
+        yield
+    finally:
+        for name in results:
+            delattr(model, name)
+
+
+def to_array(value: Any, name: str) -> np.ndarray:
+    if not isinstance(value, Tensor):
+        raise BadAnswer(f"{name} returned {_described(value)}; it has to return a tensor")
+    return value.detach().to("cpu", torch.float64).numpy().copy()
+
+
+def _described(value: Any) -> str:
+    return "nothing (no return statement?)" if value is None else f"a {type(value).__name__}"
+
+
+def _to_tensor(array: np.ndarray, owner: nn.Module) -> Tensor:
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.to(_type_of(owner)) if tensor.is_floating_point() else tensor
+
+
+def _type_of(module: nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype
+
+
+def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
+    return linear

@@ -1,0 +1,154 @@
+"""The stages around attention: what is asked of a candidate, and what the references say.
+
+Every stage is fed with the references of the one before. What stands at padding is not compared.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from minbert.check.bert.candidate import Candidate
+from minbert.check.bert.formulas import Formulas
+from minbert.check.bert.references import additive_mask, at_tokens, first_of, given, reference
+from minbert.check.fixtures import model_fixture
+from minbert.check.judge import distance
+from minbert.check.stage import TOLERANCE, NotThere, Outputs
+
+SMALL = 0.02  # brings the variance of a sum near the norm's epsilon
+
+
+def run_embeddings(candidate: Candidate) -> Outputs:
+    return {"embeddings": candidate.embed(given("input_ids"))}
+
+
+def expect_embeddings() -> Outputs:
+    return {"embeddings": reference("embeddings.output")}
+
+
+def _diagonal(value: float) -> tuple[np.ndarray, np.ndarray]:
+    """A dense layer, weight and bias, that multiplies by one number."""
+    size = reference("layer.0.input").shape[-1]
+    return np.eye(size, dtype=np.float32) * np.float32(value), np.zeros(size, dtype=np.float32)
+
+
+def run_output_projection(candidate: Candidate) -> Outputs:
+    """What the dense layer does, where all else in norm(x + dense(output)) is right."""
+    x, output = first_of("input"), first_of("attention_output")
+    for arguments in ((x, np.zeros_like(x), _diagonal(0)), (x, output, _diagonal(1))):
+        found, right = (other.add_norm(*arguments) for other in (candidate, Formulas()))
+        if distance(found, right) > TOLERANCE:
+            raise NotThere("norm(x + output) is not right; see the stage add and norm")
+    return {"norm(x + dense(output))": candidate.add_norm(x, first_of("merged"))}
+
+
+def expect_output_projection() -> Outputs:
+    return {"norm(x + dense(output))": reference("layer.0.attention_norm")}
+
+
+def run_add_norm(candidate: Candidate) -> Outputs:
+    """With a dense layer that changes nothing, then with values near epsilon, then with the layer's own."""
+    x, output = first_of("input"), first_of("attention_output")
+    identity = _diagonal(1)
+    return {
+        "norm(x + output)": candidate.add_norm(x, output, identity),
+        "norm of a small sum": candidate.add_norm(x * SMALL, output * SMALL, identity),
+        "norm(x + dense(output))": candidate.add_norm(x, first_of("merged")),
+    }
+
+
+@cache
+def expect_add_norm() -> Outputs:
+    right = reference("layer.0.attention_norm")
+    small = run_add_norm(Formulas())["norm of a small sum"]  # the references hold none
+    return {"norm(x + output)": right, "norm of a small sum": small, "norm(x + dense(output))": right}
+
+
+def run_feed_forward(candidate: Candidate) -> Outputs:
+    """The layer without what attention adds: an input whose norm is what the feed-forward layers are fed."""
+    x = (reference("layer.0.input") + reference("layer.0.attention_output")).astype(np.float32)
+    return {"layer without attention": candidate.feed_forward(x)}
+
+
+def expect_feed_forward() -> Outputs:
+    return {"layer without attention": reference("layer.0.output")}
+
+
+def run_one_layer(candidate: Candidate) -> Outputs:
+    outputs = (candidate.layer(number, given(f"layer.{number}.input"), additive_mask()) for number in (0, 1))
+    return {f"layer {number}": at_tokens(output) for number, output in enumerate(outputs, start=1)}
+
+
+def expect_one_layer() -> Outputs:
+    return {f"layer {number + 1}": at_tokens(reference(f"layer.{number}.output")) for number in (0, 1)}
+
+
+def run_all_layers(candidate: Candidate) -> Outputs:
+    hidden = candidate.all_layers(given("embeddings.output"), given("input_ids"), given("attention_mask"))
+    return {"last_hidden_state": at_tokens(hidden)}
+
+
+def expect_all_layers() -> Outputs:
+    return {"last_hidden_state": at_tokens(reference("last_hidden_state"))}
+
+
+def run_pooler(candidate: Candidate) -> Outputs:
+    names = ("last_hidden_state", "embeddings.output", "input_ids", "attention_mask")
+    return {"pooler_output": candidate.pool(*map(given, names))}
+
+
+def expect_pooler() -> Outputs:
+    return {"pooler_output": reference("pooler_output")}
+
+
+def _forward(candidate: Candidate, ids: np.ndarray, mask: np.ndarray) -> Outputs:
+    outputs = candidate.forward(ids, mask)
+    hidden = outputs["last_hidden_state"][:, : reference("input_ids").shape[1]]
+    return {"last_hidden_state": at_tokens(hidden), "pooler_output": outputs["pooler_output"]}
+
+
+def run_forward(candidate: Candidate) -> Outputs:
+    return _forward(candidate, given("input_ids"), given("attention_mask"))
+
+
+def expect_forward() -> Outputs:
+    return {**expect_all_layers(), **expect_pooler()}
+
+
+def run_padding(candidate: Candidate) -> Outputs:
+    """Other tokens where padding is, more padding, and a sentence without its padding."""
+    ids, mask = given("input_ids"), given("attention_mask")
+    others = np.where(mask == 1, ids, 7 + np.arange(ids.shape[1]))
+    wider = (np.pad(array, ((0, 0), (0, 3))) for array in (ids, mask))
+    length = int(mask[-1].sum())
+    alone = candidate.forward(ids[-1:, :length], mask[-1:, :length])
+    return {
+        **{f"other padding: {name}": value for name, value in _forward(candidate, others, mask).items()},
+        **{f"more padding: {name}": value for name, value in _forward(candidate, *wider).items()},
+        "no padding: last_hidden_state": alone["last_hidden_state"],
+    }
+
+
+def expect_padding() -> Outputs:
+    both = {f"{case} padding: {k}": v for case in ("other", "more") for k, v in expect_forward().items()}
+    length = int(reference("attention_mask")[-1].sum())
+    return both | {"no padding: last_hidden_state": reference("last_hidden_state")[-1:, :length]}
+
+
+def run_evaluation(candidate: Candidate) -> Outputs:
+    first, second = (run_forward(candidate) for _ in range(2))
+    return {f"second {name} less the first": second[name] - first[name] for name in first}
+
+
+def expect_evaluation() -> Outputs:
+    return {f"second {name} less the first": np.zeros_like(v) for name, v in expect_forward().items()}
+
+
+def run_gradients(candidate: Candidate) -> Outputs:
+    names = ("input_ids", "attention_mask", "direction.hidden", "direction.pooler")
+    return candidate.gradients(*map(given, names))
+
+
+def expect_gradients() -> Outputs:
+    tensors, _ = model_fixture("model")
+    start = "gradient."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

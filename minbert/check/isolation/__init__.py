@@ -1,0 +1,1 @@
+"""Others' code in a process of its own, within limits."""

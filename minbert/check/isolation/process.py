@@ -1,0 +1,204 @@
+"""A user's file checked in a process of its own, within limits. These are limits, not a security sandbox.
+
+The process writes one file of outputs a stage (worker.py); we watch its time, its memory and what it prints,
+start it again after a crash, and judge the outputs here.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from minbert.check.isolation.outcome_file import read_outcome
+from minbert.check.isolation.process_tree import family, kill_family, living_processes
+from minbert.check.isolation.worker import FIRST_STAGE, LOAD, START, read_start
+from minbert.check.judge import judge_all
+from minbert.check.parts import find_part
+from minbert.check.stage import Finding, Outcome, Part
+from minbert.errors import InputError
+
+PAUSE = 0.02  # seconds between two looks at the process
+MARK = "MINBERT_CHECK_RUN"
+OVERHEAD = 1_000_000  # bytes of an outcome's file beside its arrays
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a checked file may use. `stage_seconds` holds for loading the file, too."""
+
+    stage_seconds: float = 20
+    total_seconds: float = 200  # of the file and all of its stages, without the start of Python and torch
+    memory_bytes: int = 4 << 30  # resident, with the processes that it starts
+    start_seconds: float = 180
+    output_bytes: int = 64 << 20  # of a stage's arrays
+    printed_bytes: int = 1 << 20  # what is printed beyond this is dropped
+    file_bytes: int = 1 << 30  # of any file that it writes
+    restarts: int = 5  # after that the remaining stages are not run
+
+
+def check_file(
+    part_place: str,
+    path: str | Path,
+    limits: Limits | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """The findings of a part for a user's file, run by a fresh interpreter.
+
+    `part_place` is "package.module:NAME" of a Part, or of a function that makes one of `settings`.
+    Raises InputError where there is no such part or file, and where the process does not start.
+    """
+    part = find_part(part_place, settings)
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; give the Python file to check")
+    order = {"part": part_place, "settings": settings and dict(settings), "file": str(path)}
+    with TemporaryDirectory(prefix="minbert-check-", ignore_cleanup_errors=True) as folder:
+        outcomes = _Supervisor(part, order, limits or Limits(), Path(folder)).run()
+    return judge_all(part, outcomes)
+
+
+class _Supervisor:
+    def __init__(self, part: Part, order: dict, limits: Limits, folder: Path):
+        self.part = part
+        self.limits = limits
+        self.folder = folder
+        self.results = folder / "results"
+        self.printed = folder / "printed"
+        self.order = order | {
+            "results": str(self.results),
+            "printed": str(self.printed),
+            "output_bytes": limits.output_bytes,
+            "file_bytes": limits.file_bytes,
+        }
+        self.mark = uuid.uuid4().hex
+        self.used = 0.0  # seconds of all steps after the start
+        self.outcomes: dict[str, Outcome] = {}  # by stage, in order
+
+    def run(self) -> dict[str, Outcome]:
+        starts = 0
+        while len(self.outcomes) < len(self.part.stages):
+            if starts > self.limits.restarts:
+                self._give_up("crashed", f"not run: its process was ended {starts} times before")
+            elif self.used >= self.limits.total_seconds:
+                total = self.limits.total_seconds
+                self._give_up("time", f"not run: the {total:g} s for the whole file were used up")
+            else:
+                self._run_process()
+                starts += 1
+        return self.outcomes
+
+    def _give_up(self, problem: str, detail: str, printed: str = "") -> None:
+        """The same problem for all stages that have no outcome."""
+        for stage in self.part.stages:
+            self.outcomes.setdefault(stage.name, Outcome(problem=problem, detail=detail, printed=printed))
+
+    def _run_process(self) -> None:
+        """Runs the stages that have no outcome, up to the end of the process."""
+        process = self._start()
+        try:
+            for step in (START, LOAD, *range(FIRST_STAGE + len(self.outcomes), self._end)):
+                outcome, goes_on = self._watch(process, step)
+                self._note(step, outcome)
+                if not goes_on or (step < FIRST_STAGE and outcome.problem):
+                    return
+        finally:
+            kill_family(process.pid, f"{MARK}={self.mark}")
+            process.wait()
+
+    @property
+    def _end(self) -> int:
+        return FIRST_STAGE + len(self.part.stages)
+
+    def _note(self, step: int, outcome: Outcome) -> None:
+        """Keeps a stage's outcome; what kept the file from being loaded is that of all stages."""
+        if step >= FIRST_STAGE:
+            self.outcomes[self.part.stages[step - FIRST_STAGE].name] = outcome
+        elif outcome.problem and step == START:
+            last = outcome.printed.strip().rpartition("\n")[2]
+            raise InputError(f"the process that checks did not start: {outcome.detail}; {last}")
+        elif outcome.problem == "missing":
+            self._give_up("missing", outcome.detail)
+        elif outcome.problem:
+            detail = f"the file cannot be loaded: {outcome.detail}"
+            self._give_up(outcome.problem, detail, outcome.printed)
+
+    def _start(self) -> subprocess.Popen:
+        for folder in (self.results, self.folder / "temporary"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for old in self.results.iterdir():
+            old.unlink()
+        order = self.folder / "order.json"
+        stages = list(range(len(self.outcomes), len(self.part.stages)))
+        order.write_text(json.dumps(self.order | {"stages": stages}))
+        environment = os.environ | {
+            MARK: self.mark,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            "PYTHONDONTWRITEBYTECODE": "1",  # the user's folder stays as it is
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(self.folder / "temporary"),
+        }
+        with open(self.printed, "ab") as printed:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-u", "-m", "minbert.check.isolation.worker", str(order)],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def _watch(self, process: subprocess.Popen, step: int) -> tuple[Outcome, bool]:
+        """Waits for a step's outcome, or for the limit that it goes over; and whether the process goes on."""
+        began, used = time.monotonic(), self.used
+        result = self.results / f"{step}.safetensors"
+        while True:
+            ended = process.poll() is not None  # before the look: what it wrote before its end is seen
+            outcome = read_outcome(result, self.limits.output_bytes + OVERHEAD)
+            if outcome is not None:
+                return outcome, True
+            seconds = time.monotonic() - began
+            if step != START:
+                self.used = used + seconds
+            stopped = _end_of(process.returncode) if ended else self._over_limit(process, step, seconds)
+            if stopped is not None:
+                return replace(stopped, printed=read_start(self.printed)), False
+            self._drop_flood()
+            time.sleep(PAUSE)
+
+    def _over_limit(self, process: subprocess.Popen, step: int, seconds: float) -> Outcome | None:
+        limits = self.limits
+        allowed = limits.start_seconds if step == START else limits.stage_seconds
+        if seconds > allowed:
+            return Outcome(problem="time", detail=f"it did not end within {allowed:g} s")
+        if step != START and self.used > limits.total_seconds:
+            return Outcome(problem="time", detail=f"all stages took more than {limits.total_seconds:g} s")
+        members = family(process.pid, living_processes())
+        resident = sum(member.resident for member in members)
+        if resident > limits.memory_bytes:
+            others = f" in {len(members)} processes" if len(members) > 1 else ""
+            detail = f"it held {resident >> 20:,} MB of memory{others}; the limit is"
+            return Outcome(problem="memory", detail=f"{detail} {limits.memory_bytes >> 20:,} MB")
+        return None
+
+    def _drop_flood(self) -> None:
+        with suppress(OSError):
+            if self.printed.stat().st_size > self.limits.printed_bytes:
+                os.truncate(self.printed, self.limits.printed_bytes)
+
+
+def _end_of(status: int) -> Outcome:
+    """What is said of a process that ended in the middle of a step."""
+    if status >= 0:
+        return Outcome(problem="exit", detail=f"it ended the interpreter with exit status {status}")
+    name = signal.Signals(-status).name
+    killed = ": killed from outside, often for want of memory" if status == -signal.SIGKILL else ""
+    return Outcome(problem="crashed", detail=f"the interpreter crashed ({name}{killed})")

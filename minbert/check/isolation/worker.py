@@ -1,0 +1,155 @@
+"""The checked process: loads a user's file, runs the stages, writes what each gives. Started by process.py.
+
+Run: python -m minbert.check.isolation.worker ORDER.json
+"""
+
+import faulthandler
+import importlib.util
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from minbert.check.isolation.network import NetworkRefusal
+from minbert.check.isolation.outcome_file import write_outcome
+from minbert.check.judge import run_stage
+from minbert.check.parts import find_part
+from minbert.check.stage import BadAnswer, NotThere, Outcome
+
+START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follow
+PRINTED = 2000  # characters kept of what a step printed
+STARTER = Path(__file__).with_name("starter")  # after the user's folder
+STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is installed
+
+
+class Worker:
+    """Runs steps one after the other; each leaves a file NUMBER.safetensors, and the next begins.
+
+    `order` has: part, settings, file, stages (their numbers in the part), results (a folder), printed (the
+    file that standard output goes to), output_bytes, file_bytes.
+    """
+
+    def __init__(self, order: dict[str, Any]):
+        self.order = order
+        self.file = Path(order["file"])
+        self.process = os.getpid()
+        self.network = NetworkRefusal()
+        self.candidate = None
+
+    def run(self) -> None:
+        import torch  # noqa: F401  its time is not the user's
+
+        part = find_part(self.order["part"], self.order["settings"])
+        limit_files(self.order["file_bytes"])
+        Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        sys.addaudithook(self.network)
+        sys.path[:] = [str(self.file.parent), str(STARTER), *sys.path, str(STARTER_PACKAGES)]
+        self.step(START, lambda: Outcome({}))
+        if self.step(LOAD, lambda: self._load(part)):
+            for number in self.order["stages"]:
+                stage = part.stages[number]
+                self.step(FIRST_STAGE + number, lambda stage=stage: run_stage(stage, self.candidate))
+
+    def _load(self, part) -> Outcome:
+        self.candidate = part.load(load_module(self.file))
+        return Outcome({})
+
+    def step(self, number: int, action: Callable[[], Outcome]) -> bool:
+        """Writes what `action` gives or raises; says whether it went without a problem."""
+        with suppress(OSError):
+            os.chdir(self.file.parent)  # the user's code may have gone elsewhere
+        with suppress(OSError):
+            os.truncate(self.order["printed"], 0)
+        self.network.tried.clear()
+        try:
+            outcome = self._explain(action())
+        except NotThere as reason:
+            outcome = Outcome(problem="missing", detail=str(reason))
+        except BadAnswer as reason:
+            outcome = Outcome(problem="raised", detail=str(reason))
+        except SystemExit as exit:
+            outcome = Outcome(problem="exit", detail=f"it called sys.exit({exit.code!r})")
+        except BaseException as error:
+            outcome = self._explain(Outcome(problem="raised", detail=describe(error)))
+        if os.getpid() != self.process:  # a fork made by the user's code came here too
+            os._exit(0)
+        outcome = replace(outcome, printed=self._printed() + outcome.printed)
+        write_outcome(Path(self.order["results"]) / f"{number}.safetensors", outcome)
+        return not outcome.problem
+
+    def _explain(self, outcome: Outcome) -> Outcome:
+        if self.network.tried:
+            note = f"it tried to reach {self.network.tried[0]}; a checked file has no network"
+            if outcome.problem:
+                return replace(outcome, problem="network", detail=note)
+            return replace(outcome, printed=f"[{note}]")
+        if outcome.problem and "EOFError" in outcome.detail:
+            return replace(outcome, detail=f"{outcome.detail}\n(standard input is empty here)")
+        size = sum(value.nbytes for value in (outcome.outputs or {}).values())
+        if size > self.order["output_bytes"]:
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in outcome.outputs.items())
+            return Outcome(problem="memory", detail=f"its outputs are too large: {shapes}"[:500])
+        return outcome
+
+    def _printed(self) -> str:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the user's code may have put anything there
+                stream.flush()
+        return read_start(Path(self.order["printed"]))
+
+
+def read_start(path: Path) -> str:
+    """The first characters of a file; an empty text where there is none."""
+    with suppress(OSError), open(path, "rb") as file:
+        text = file.read(PRINTED).decode("utf-8", "replace")
+        rest = os.fstat(file.fileno()).st_size - PRINTED
+        return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
+    return ""
+
+
+def load_module(file: Path):
+    """A user's file as a module under its own name, so that files beside it find it by import."""
+    name = file.stem if file.stem not in sys.modules else f"checked_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def describe(error: BaseException) -> str:
+    """The error with the last places it came through."""
+    return "".join(traceback.format_exception(error)[-4:]).strip()
+
+
+def limit_files(size: int) -> None:
+    """No file that is written grows beyond `size` bytes, and a crash leaves no core file."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    size = size if allowed == resource.RLIM_INFINITY else min(size, allowed)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with(parent: int) -> None:
+    """Ends this session when the process that started it has ended without a word."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    faulthandler.enable()  # a crash of the interpreter shows where
+    Worker(json.loads(Path(sys.argv[1]).read_text())).run()
+
+
+if __name__ == "__main__":
+    main()
