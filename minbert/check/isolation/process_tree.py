@@ -6,13 +6,15 @@ Linux tells by /proc, other systems by the command `ps`. Nothing outside the sta
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-ROUNDS_OF_KILLING = 20  # a process may start another while we look
+ROUNDS_OF_KILLING = 200  # a process may start another while we look, and takes a while to end
+PAUSE = 0.01  # seconds between two rounds
 
 
 class Process(NamedTuple):
@@ -78,6 +80,7 @@ def kill_family(leader: int, mark: str) -> None:
         for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(PAUSE)
 
 
 def _is_marked(pid: int, mark: str) -> bool:

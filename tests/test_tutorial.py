@@ -1,0 +1,58 @@
+"""docs/tutorial.md as it stands: its files are written, its commands run in a shell, in their order.
+
+A file's name is in the first line of its block. A command that is to end with another status than 0 says so in a
+comment: `# status 1`. MINBERT_TUTORIAL_TIMES=1 prints how long each command took.
+Run: pytest -s tests/test_tutorial.py
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
+COMMAND_LIMIT = 300  # seconds
+BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def run_command(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Runs a line in bash, with the programs of this environment first on the path."""
+    programs = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT,
+    )
+
+
+@pytest.mark.slow
+def test_the_tutorial(tmp_path):
+    printed, total = {}, 0.0
+    for language, block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        if language != "sh":
+            path = tmp_path / block.split("\n")[0].removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(block, encoding="utf-8")
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            command, _, status = line.partition("  # status ")
+            began = time.monotonic()
+            done = run_command(command, tmp_path)
+            seconds = time.monotonic() - began
+            total += seconds
+            assert done.returncode == int(status or 0), f"{command}\n{done.stdout}\n{done.stderr}"
+            printed[command] = done.stdout
+            if os.environ.get("MINBERT_TUTORIAL_TIMES"):
+                print(f"{seconds:6.1f} s  {command}")
+    if os.environ.get("MINBERT_TUTORIAL_TIMES"):
+        print(f"{total:6.1f} s  in all")
+    assert "Likely mistake: mask added after softmax" in printed["minbert check --model student/bert.py"]
+    assert len(printed) >= 18
