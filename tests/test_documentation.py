@@ -52,7 +52,13 @@ def test_the_tree_has_a_line_for_each_file():
         for path in (ROOT / package).rglob("*.py")
         if path.name not in UNLISTED
     }
-    assert files - tree().keys() == set(), "add a line to the README's tree"
+    shown = tree()
+    # A folder without lines of its own stands for its files.
+    closed = tuple(
+        name for name in shown if name.endswith("/") and sum(other.startswith(name) for other in shown) == 1
+    )
+    left = {file for file in files - shown.keys() if not file.startswith(closed)}
+    assert left == set(), "add a line to the README's tree"
 
 
 def test_the_tree_shows_nothing_that_is_not_there():
@@ -66,11 +72,11 @@ def test_the_tree_shows_nothing_that_is_not_there():
 @pytest.mark.parametrize("program", ["minbert", "multitask"])
 def test_every_command_is_in_the_readme(program):
     shown = subprocess.run([sys.executable, "-m", program, "--help"], capture_output=True, text=True)
-    commands = re.findall(r"^    (\w+)(?:  |$)", shown.stdout, re.MULTILINE)
+    commands = re.findall(r"^    ([\w-]+)(?:  |$)", shown.stdout, re.MULTILINE)
     assert len(commands) >= 3, shown.stdout + shown.stderr
     missing = [command for command in commands if f"{program} {command}" not in README]
     assert missing == []
-    mentioned = set(re.findall(rf"`{program} (\w+)", README))
+    mentioned = set(re.findall(rf"`{program} ([\w-]+)", README))
     assert mentioned <= {*commands}, "the README mentions a command that is not there"
 
 

@@ -1,7 +1,8 @@
 """docs/tutorial.md as it stands: its files are written, its commands run in a shell, in their order.
 
-A file's name is in the first line of its block. A command that is to end with another status than 0 says so in a
-comment: `# status 1`. MINBERT_TUTORIAL_TIMES=1 prints how long each command took.
+A file's name is in the first line of its block. A command that is to end with another status than 0 says so
+in a comment: `# status 1`. MINBERT_TUTORIAL_TIMES=1 prints how long each command took.
+
 Run: pytest -s tests/test_tutorial.py
 """
 

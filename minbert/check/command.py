@@ -178,6 +178,8 @@ def read_points(path: str | Path | None, parts: Iterable) -> dict[str, dict[str,
     """
     if path is None:
         return {}
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}; give a TOML file with the points of the stages")
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

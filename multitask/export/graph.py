@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from minbert import Batch, BertModel, InputError
 from minbert.export import GraphExport, merged_encoder, rectangle, traceable, write_graph
-from multitask.heads import pair_features
 from multitask.model import Encode
 from multitask.run import Run
 from multitask.tasks.base import ScoredTask, TextTask, TrainingTask
@@ -41,21 +40,10 @@ class TaskGraph(nn.Module):
             return logits, logits.softmax(dim=-1)
         if isinstance(inputs, tuple):
             u, v = (task.sentence_vectors(encode, head, side) for side in inputs)  # each (B, D or P)
-            logits = _compare(task, head, u, v)
+            logits = task.compare(head, u, v)  # apart, since chunk(2) would fix the number of examples
         else:
             logits = task.forward(encode, head, inputs)
         return (logits, task.soft(logits).float()) if _has_soft(task) else (logits,)
-
-
-def _compare(task: TextTask, head: nn.Module, u: Tensor, v: Tensor) -> Tensor:
-    """What TextTask.forward makes of the vectors of two sides, which it cuts out of one batch.
-
-    That cut ties a traced graph to the number of examples that it was traced with.
-    """
-    if task.config.head == "cosine":
-        return head(u, v)
-    outputs = head(pair_features(u, v, task.config.features))
-    return outputs.squeeze(-1) if task.outputs == 1 else outputs
 
 
 def write_task_graph(folder: Path, run: Run, task: TrainingTask, opset: int | None = None) -> float:

@@ -278,9 +278,10 @@ class TextTask(ScoredTask):
     def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
         """-> (B, C), or (B,) where C is 1"""
         vectors = self.sentence_vectors(encode, head, inputs)
-        if not self.towers:
-            return self._squeeze(head(vectors))
-        u, v = vectors.chunk(2)  # each (B, D or P)
+        return self.compare(head, *vectors.chunk(2)) if self.towers else self._squeeze(head(vectors))
+
+    def compare(self, head: nn.Module, u: Tensor, v: Tensor) -> Tensor:
+        """The head's outputs for the vectors of two towers, each (B, D or P) -> (B, C), or (B,)."""
         if self.config.head == "cosine":
             return head(u, v)
         return self._squeeze(head(pair_features(u, v, self.config.features)))
