@@ -1,5 +1,6 @@
 """Fixtures for the tests of ablate: a table in a file, computed once, and how often its cells were begun."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,8 @@ class Tables:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # a job in the background has Ctrl-C ignored, and hands that on
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     @staticmethod
