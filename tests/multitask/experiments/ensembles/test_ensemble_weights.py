@@ -244,7 +244,7 @@ def edit(name: str, *keys, value):
             "sts.label_scale is",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "edit",
 )
 def test_another_form_is_refused(sources, tmp_path, change, message):
     other = changed_copy(sources[0], tmp_path / "other", change)
