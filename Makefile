@@ -15,7 +15,8 @@ train: $(VENV)/.installed
 	$(BIN)/python benchmarks/bag_of_words.py $(RUN)/sample --run $(RUN)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	# Two processes, each with whole files; tests of few threads and small tensors leave the second core idle.
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: lint
 	$(BIN)/python -m pytest

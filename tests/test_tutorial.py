@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 COMMAND_LIMIT = 300  # seconds
 BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -34,7 +32,6 @@ def run_command(command: str, folder: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.slow
 def test_the_tutorial(tmp_path):
     printed, total = {}, 0.0
     for language, block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
