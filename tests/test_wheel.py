@@ -45,6 +45,10 @@ def test_runs_alone(wheel, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "overall_2024" in result.stdout
+    submission = ROOT / "tests" / "submissions" / "correct" / "bert.py"  # needs fixtures and stand-ins
+    check = [sys.executable, "-m", "minbert", "check", "--model", submission]
+    checked = subprocess.run(check, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
     where = [sys.executable, "-c", "import multitask; print(multitask.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()).is_relative_to(installed)
