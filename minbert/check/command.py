@@ -52,7 +52,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory-limit", type=int, default=4096, metavar="MB", help="default 4096")
     parser.add_argument(
-        "--points", metavar="FILE.toml", help='[model] "attention scores" = 3; default 1 each'
+        "--points", metavar="FILE.toml", help='[model] "scaled scores" = 3; default 1 each'
     )
     parser.add_argument(
         "--mistakes", action="store_true", help="print the mistakes that are known, and leave"
@@ -184,7 +184,7 @@ def read_points(path: str | Path | None, parts: Iterable) -> dict[str, dict[str,
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
-            f'{path} is not TOML ({error}); write [model] and lines such as "attention scores" = 3'
+            f'{path} is not TOML ({error}); write [model] and lines such as "scaled scores" = 3'
         ) from None
     stages: dict[str, set[str]] = {}
     for part in parts:

@@ -42,7 +42,7 @@ class Stage:
     `expected()` gives the same names. `builds_on` names stages whose mistakes show in this one too.
     """
 
-    name: str  # unique in its part: "attention scores"
+    name: str  # unique in its part: "scaled scores"
     run: Callable[[Any], Outputs]
     expected: Callable[[], Outputs]
     mistakes: tuple[Mistake, ...] = ()
