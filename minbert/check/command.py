@@ -51,9 +51,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, default=20, metavar="S", help="seconds a stage; ten times that in all"
     )
     parser.add_argument("--memory-limit", type=int, default=4096, metavar="MB", help="default 4096")
-    parser.add_argument(
-        "--points", metavar="FILE.toml", help='[model] "scaled scores" = 3; default 1 each'
-    )
+    parser.add_argument("--points", metavar="FILE.toml", help='[model] "scaled scores" = 3; default 1 each')
     parser.add_argument(
         "--mistakes", action="store_true", help="print the mistakes that are known, and leave"
     )
