@@ -38,6 +38,7 @@ _HOME = {
     "restore_folder": "files",
     "run_command": "command_line",
     "save_lora": "lora",
+    "say": "command_line",
     "schedule_factor": "schedule",
     "sorted_batches": "batch",
     "to_device": "transfer",

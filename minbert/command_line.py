@@ -79,3 +79,10 @@ def run_command(
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+def say(line: str) -> None:
+    """Prints a line on standard error, beside a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from minbert import CommandParser, InputError, run_command
+from minbert import CommandParser, InputError, run_command, say
 from multitask.check.command import add_check_options, check_command
 from multitask.course.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
 from multitask.download_command import add_download_options, download_command
@@ -146,13 +146,6 @@ def _add_data_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--task-file", help="Python file that registers kinds of your own; a RUN knows its own"
     )
-
-
-def say(line: str) -> None:
-    """Prints a line beside a progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)
 
 
 def train_command(config, options: Namespace) -> None:

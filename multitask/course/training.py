@@ -1,22 +1,14 @@
 """What both of the starter's programs do: train, or go on where the same command stopped; predict."""
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from minbert import InputError, atomic_write
+from minbert import InputError, atomic_write, say
 from multitask.config import RunConfig
 
 if TYPE_CHECKING:
     from multitask.run import Run
-
-
-def say(line: str) -> None:
-    """Prints a line beside a progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)
 
 
 def begun_before(config: RunConfig) -> bool:
