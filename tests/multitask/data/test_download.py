@@ -1,25 +1,18 @@
-"""The course's files from a local server that does what servers do: ranges, errors, drops, wrong content.
+"""The course's files from a local server: whole or not there, whatever the server does.
 
 Run: pytest tests/multitask/data/test_download.py
 """
 
-import hashlib
-import json
-import random
 import socket
 import subprocess
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from minbert import CommandParser, InputError
+from minbert import InputError
 from multitask.data import download as module
 from multitask.data.download import (
     COURSE_FILES,
     SOURCE,
-    Blob,
     Patience,
     Unreachable,
     blob_id,
@@ -27,92 +20,19 @@ from multitask.data.download import (
     file_url,
     is_right,
 )
-from multitask.download_command import add_download_options, download_command
-
-NAME = "sts-dev.csv"
-CONTENT = random.Random(0).randbytes(300_000)
-QUICK = Patience(attempts=3, timeout=5, pause=0.001)
-
-
-def git_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-BLOB = Blob(git_id(CONTENT), len(CONTENT))
-UNSIZED = Blob(BLOB.id)
-
-
-class Server(ThreadingHTTPServer):
-    """Answers by a list of answers, one a request, the last one again and again; notes what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers = [{}]
-        self.ranges = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.silent = threading.Event()
-
-    def answer(self, *answers):
-        self.answers = list(answers)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """An answer's keys: status, content, ranges, cut, length, silent, headers, chunked."""
-
-    def do_GET(self):
-        answers = self.server.answers
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
-        if answer.get("silent"):
-            self.server.silent.wait(20)
-            return
-        status, content = answer.get("status", 200), answer.get("content", CONTENT)
-        headers = dict(answer.get("headers", {}))
-        if status == 200 and asked and answer.get("ranges", True):
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(content):
-                status, content = 416, b""
-            else:
-                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-                status, content = 206, content[start:]
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if answer.get("length", True):
-            self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: answer.get("cut", len(content))])
-        self.close_connection = True
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.silent.set()
-        server.shutdown()
-        thread.join()
+from tests.multitask.data.course_server import (
+    BLOB,
+    CONTENT,
+    NAME,
+    QUICK,
+    UNSIZED,
+    free_port,
+    names_in,
+)
 
 
 def fetch(server, folder, blob=BLOB, patience=QUICK):
     return download(NAME, folder, blob, server.url, patience, quiet=True)
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def test_ids_are_those_of_git(tmp_path):
@@ -321,12 +241,6 @@ def test_what_another_download_finishes_meanwhile_is_left_alone(server, tmp_path
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def test_no_server(tmp_path):
     nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable, match="cannot be reached .*refused"):
@@ -355,101 +269,6 @@ def test_what_is_no_address(base):
 def test_addresses():
     assert file_url(NAME) == f"{SOURCE}/{NAME}"
     assert file_url("a b.csv", "https://example.org/däta/") == "https://example.org/d%C3%A4ta/a%20b.csv"
-
-
-FILES = {"sts-dev.csv": CONTENT, "sts-train.csv": CONTENT[:5000], "quora-train.csv": CONTENT[:777]}
-
-
-@pytest.fixture
-def course(monkeypatch):
-    """The table of the course's files with three small ones in it."""
-    table = {name: Blob(git_id(content), len(content)) for name, content in FILES.items()}
-    table["quora-train.csv"] = Blob(table["quora-train.csv"].id)
-    monkeypatch.setattr(module, "COURSE_FILES", table)
-    monkeypatch.setattr(download, "__defaults__", (SOURCE, QUICK, True))
-
-
-@contextmanager
-def serving(server, files):
-    answers = {f"/{name}": {"content": content} for name, content in files.items()}
-
-    class ByName(Handler):
-        def do_GET(self):
-            self.server.answers = [answers.get(self.path, {"status": 404})]
-            super().do_GET()
-
-    server.RequestHandlerClass = ByName
-    yield server.url
-
-
-def command(*words):
-    parser = CommandParser(prog="multitask download")
-    add_download_options(parser)
-    return download_command(parser.parse_args([str(word) for word in words]))
-
-
-def test_the_command_fetches_what_is_missing(server, course, tmp_path, capsys):
-    with serving(server, FILES) as url:
-        assert command("--data", tmp_path, "--mirror", url) == 0
-        assert {name: (tmp_path / name).read_bytes() for name in FILES} == FILES
-        assert capsys.readouterr().out.splitlines() == [f"{name}: fetched" for name in FILES]
-        (tmp_path / "sts-dev.csv").unlink()
-        asked = len(server.ranges)
-        assert command("--data", tmp_path, "--mirror", url) == 0
-        assert len(server.ranges) == asked + 1
-        assert capsys.readouterr().out.splitlines() == [
-            "sts-dev.csv: fetched",
-            "sts-train.csv: there already",
-            "quora-train.csv: there already",
-        ]
-
-
-def test_a_file_that_differs_is_kept_without_force(server, course, tmp_path, capsys):
-    own = tmp_path / "quora-train.csv"
-    own.write_bytes(b"a part of the rows")
-    with serving(server, FILES) as url:
-        assert command("--data", tmp_path, "--mirror", url) == 1
-        assert own.read_bytes() == b"a part of the rows"
-        assert "quora-train.csv: differs: " in capsys.readouterr().out
-        assert command("quora-train.csv", "--data", tmp_path, "--mirror", url, "--force", "--json") == 0
-        assert own.read_bytes() == FILES["quora-train.csv"]
-        shown = json.loads(capsys.readouterr().out)
-        assert shown == {"files": {own.name: {"status": "fetched", "path": str(own), "message": ""}}}
-
-
-def test_a_file_that_differs_stays_where_its_download_fails(server, course, tmp_path):
-    own = tmp_path / "quora-train.csv"
-    own.write_bytes(b"a part of the rows")
-    with serving(server, {}) as url:
-        assert command(own.name, "--data", tmp_path, "--mirror", url, "--force") == 1
-    assert own.read_bytes() == b"a part of the rows"
-
-
-def test_a_missing_file_does_not_keep_the_others(server, course, tmp_path, capsys):
-    with serving(server, {"sts-train.csv": FILES["sts-train.csv"]}) as url:
-        assert command("sts-dev.csv", "sts-train.csv", "--data", tmp_path, "--mirror", url) == 1
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("sts-dev.csv: failed: http") and "no such file (404)" in first
-    assert second == "sts-train.csv: fetched"
-
-
-def test_offline_says_what_to_fetch_elsewhere(course, tmp_path, capsys):
-    (tmp_path / "sts-dev.csv").write_bytes(CONTENT)
-    url = f"http://127.0.0.1:{free_port()}/data"
-    with pytest.raises(InputError, match="^offline: ") as raised:
-        command("--data", tmp_path, "--mirror", url)
-    message = str(raised.value)
-    assert message.endswith(f"put them into {tmp_path}: {url}/sts-train.csv {url}/quora-train.csv")
-    assert capsys.readouterr().out == "sts-dev.csv: there already\n"
-
-
-def test_names_that_are_no_files_of_the_course(tmp_path):
-    for name in ("../sts-dev.csv", "sts_dev.csv", "/etc/passwd"):
-        with pytest.raises(InputError, match="is no file of the course.*choose from ids-sst-train.csv"):
-            command(name, "--data", tmp_path)
-    with pytest.raises(InputError, match="is no address"):
-        command("--data", tmp_path, "--mirror", "here")
-    assert names_in(tmp_path) == []
 
 
 def test_a_folder_in_the_files_place(server, tmp_path):
