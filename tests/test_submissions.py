@@ -1,7 +1,8 @@
-"""Wrong submissions by an author who knew the interface of docs/checking.md and not the catalogue.
+"""Wrong submissions by two authors who knew the interface of docs/checking.md and not the catalogue.
 
-Each file in submissions/ has one mistake, which submissions.json describes in that author's words; the kit
+Each file in submissions/ has one mistake, which submissions.json describes in its author's words; the kit
 has to name it at the stage given there. `at_first_sight` is false where it did not when the file came in.
+The second author, from number 65 on, was asked for odd mistakes.
 
 Run: pytest tests/test_submissions.py
 """
@@ -20,6 +21,7 @@ from minbert.check.parts import find_part, part_places
 
 FOLDER = Path(__file__).with_name("submissions")
 SUBMISSIONS = json.loads((FOLDER / "submissions.json").read_text(encoding="utf-8"))
+UNKNOWN = {"73/bert.py"}  # softmax in half precision: found, by numbers that cannot be foretold
 CORRECT = sorted((FOLDER / "correct").glob("*.py"))
 PART_OF = {find_part(place).file: name for name, place in part_places().items()}
 
@@ -53,7 +55,7 @@ def test_a_submissions_mistake_is_named(submission, load):
     assert first is not None, submission["mistake"]
     assert first.stage == submission["stage"]
     assert [mistake.name for mistake in first.mistakes] == submission["named"]
-    assert first.mistakes or "changes its inputs" in first.detail
+    assert first.mistakes or "changes its input" in first.detail or submission["file"] in UNKNOWN
 
 
 @pytest.mark.parametrize("path", CORRECT, ids=lambda path: path.name)
@@ -63,5 +65,6 @@ def test_the_authors_right_files_are_right(path, load):
 
 
 def test_how_many_were_named_at_first_sight():
-    assert len(SUBMISSIONS) == 64
-    assert sum(submission["at_first_sight"] for submission in SUBMISSIONS) == 61
+    usual, odd = SUBMISSIONS[:64], SUBMISSIONS[64:]
+    assert sum(submission["at_first_sight"] for submission in usual) == 61
+    assert len(odd) == 29 and sum(submission["at_first_sight"] for submission in odd) == 20

@@ -53,6 +53,9 @@ def run(function: str, inputs: tuple[str, ...], candidate: Any) -> Outputs:
     tensors, _ = model_fixture("pooling")
     given = [torch.tensor(tensors[name]) for name in inputs]
     vectors = getattr(candidate, function)(*given)
+    for name, value in zip(inputs, given, strict=True):
+        if not torch.equal(value, torch.tensor(tensors[name])):
+            raise BadAnswer(f"{function} changes its input {name}; let operations in place work on a copy")
     if not isinstance(vectors, Tensor):
         raise BadAnswer(f"{function} returned a {type(vectors).__name__}; it has to return a tensor")
     return {"vectors": vectors.detach().double().numpy()}

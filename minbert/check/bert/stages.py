@@ -115,23 +115,31 @@ def expect_forward() -> Outputs:
 
 
 def run_padding(candidate: Candidate) -> Outputs:
-    """Other tokens where padding is, more padding, and a sentence without its padding."""
+    """Other tokens where padding is, more padding, a sentence without its padding, another order."""
     ids, mask = given("input_ids"), given("attention_mask")
     others = np.where(mask == 1, ids, 7 + np.arange(ids.shape[1]))
     wider = (np.pad(array, ((0, 0), (0, 3))) for array in (ids, mask))
     length = int(mask[-1].sum())
+    other = _forward(candidate, others, mask)
+    turned = candidate.forward(ids[::-1].copy(), mask[::-1].copy())  # a batch of the same shape
+    more = _forward(candidate, *wider)
     alone = candidate.forward(ids[-1:, :length], mask[-1:, :length])
     return {
-        **{f"other padding: {name}": value for name, value in _forward(candidate, others, mask).items()},
-        **{f"more padding: {name}": value for name, value in _forward(candidate, *wider).items()},
+        **{f"other padding: {name}": value for name, value in other.items()},
+        **{f"more padding: {name}": value for name, value in more.items()},
         "no padding: last_hidden_state": alone["last_hidden_state"],
+        "other order: last_hidden_state": at_tokens(turned["last_hidden_state"][::-1]),
     }
 
 
 def expect_padding() -> Outputs:
     both = {f"{case} padding: {k}": v for case in ("other", "more") for k, v in expect_forward().items()}
     length = int(reference("attention_mask")[-1].sum())
-    return both | {"no padding: last_hidden_state": reference("last_hidden_state")[-1:, :length]}
+    hidden = reference("last_hidden_state")
+    return both | {
+        "no padding: last_hidden_state": hidden[-1:, :length],
+        "other order: last_hidden_state": at_tokens(hidden),
+    }
 
 
 def run_evaluation(candidate: Candidate) -> Outputs:

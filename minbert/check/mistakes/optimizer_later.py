@@ -80,6 +80,17 @@ class CorrectedRateKept(Steps):
         return self.factor
 
 
+class RootKept(Steps):
+    name = "root kept as the second moment"
+    cause = "sqrt_() and add_() work in place, so that the state holds sqrt(v) + eps at the next step."
+    remedy = "Take the root into a tensor of its own: v.sqrt() + eps."
+
+    def update(self, name, gradient, settings):
+        super().update(name, gradient, settings)
+        state = self.state(name)
+        state.second = np.sqrt(state.second) + settings.eps
+
+
 class FirstMomentSummed(Steps):
     name = "old first moment not multiplied by beta1"
     cause = "The first moment was computed as m + (1 - beta1) * g."
@@ -108,6 +119,7 @@ class LargestSecondMoment(Steps):
 
 
 SEVERAL_STEPS = (
+    RootKept,
     FixedBetas,
     SwappedBetas,
     StateNotKept,
@@ -243,6 +255,19 @@ class FirstRateKept(Steps):
         return super().settings(number, 1)
 
 
+class UpdateByFirstRate(Steps):
+    name = "update by the rate of the first step"
+    cause = "The update took the rate that the optimizer was made with; the decay that of the group."
+    remedy = 'Read the rate at each step: alpha = group["lr"].'
+
+    def update(self, name, gradient, settings):
+        self.share = self.scenario.rates[0][0] / settings.lr
+        super().update(name, gradient, settings)
+
+    def moved(self, value, rate, direction, root):
+        return super().moved(value, rate * self.share, direction, root)
+
+
 class DecayByFirstRate(Steps):
     name = "decay by the rate of the first step"
     cause = "The decay took the rate that the optimizer was made with."
@@ -253,4 +278,4 @@ class DecayByFirstRate(Steps):
         return super().decayed(before, after, rate, kept)
 
 
-CHANGING_RATE = (FirstRateKept, DecayByFirstRate)
+CHANGING_RATE = (FirstRateKept, UpdateByFirstRate, DecayByFirstRate)

@@ -84,6 +84,15 @@ class NormalizedOverRows(Slip):
     axis = 0
 
 
+class CandidatesNormalizedOverRows(Slip):
+    title = "candidates normalized along the wrong axis"
+    cause = "They were transposed first, so that F.normalize divides by the lengths of the columns."
+    remedy = "Normalize before transposing: F.normalize(candidates, dim=-1).T."
+
+    def unit_of_candidates(self, candidates):
+        return candidates / np.sqrt((candidates**2).sum(axis=0, keepdims=True))
+
+
 class Distances(Slip):
     title = "distance instead of cosine"
     cause = "The scores are negative Euclidean distances."
@@ -211,6 +220,7 @@ BOTH = (
     DotProducts,
     OneSideNormalized,
     NormalizedOverRows,
+    CandidatesNormalizedOverRows,
     Distances,
     NotScaled,
     NumberIgnored,

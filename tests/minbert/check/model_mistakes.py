@@ -142,6 +142,10 @@ DROPPED = "probs = self.dropout(probs)"
 CONTEXT = "context = probs @ value"
 SCORES = {
     "scores without 1/sqrt(d)": [(SCALED, "pass")],
+    "scores divided by the whole part of sqrt(d)": [(SCALED, "scores = scores / int(math.sqrt(self.size))")],
+    "key reshaped instead of transposed": [
+        (PRODUCTS, "scores = query @ key.reshape(*key.shape[:2], self.size, -1)")
+    ],
     "scores divided by d": [(SCALED, "scores = scores / self.size")],
     "scores divided by the root of the hidden size": [(SCALED, "scores = scores / math.sqrt(24)")],
     "scores multiplied by sqrt(d)": [(SCALED, "scores = scores * math.sqrt(self.size)")],

@@ -71,6 +71,9 @@ LAYER = {
     ],
     "second residual from the layer's input": [(SECOND, SECOND.replace("middle", "hidden_states"))],
     "feed-forward layers fed with the layer's input": [(WIDE, "wide = self.interm_dense(hidden_states)")],
+    "feed-forward layers fed with attention's output before add_norm": [
+        (WIDE, "wide = self.interm_dense(attended)")
+    ],
     "no residual around the feed-forward layers": [
         (SECOND, "return self.out_layer_norm(self.out_dropout(self.out_dense(wide)))")
     ],
@@ -176,6 +179,14 @@ WHOLE = {
     ],
     "the model's mask not handed to the layers": [(EXTENDED, EXTENDED.replace("-10000.0", "0.0"))],
     "mask for the first layer alone": [(LOOP, LOOP + "            extended = extended * 0\n")],
+    "mask kept from an earlier call": [
+        (
+            ENCODED,
+            "self.masks = getattr(self, 'masks', {})\n"
+            "        kept = self.masks.setdefault(attention_mask.shape, attention_mask)\n"
+            "        encoded = self.encode(embedded, kept)",
+        )
+    ],
     "mask made from the token ids": [(ENCODED, "encoded = self.encode(embedded, (input_ids != 0).long())")],
 }
 

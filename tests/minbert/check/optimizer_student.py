@@ -195,6 +195,7 @@ MISTAKES = {
         ("            for p in group", '            alpha = group["lr"]\n            for p in group'),
         (f"alpha_t = {_RATE}", f"alpha_t = alpha = {_RATE}"),
     ],
+    "root kept as the second moment": [(_ROOT, "v.sqrt_().add_(eps)")],
     "old first moment not multiplied by beta1": [(_FIRST, 'state["m"] + (1 - beta1) * grad')],
     "old second moment not multiplied by beta2": [(_SECOND, 'state["v"] + (1 - beta2) * grad**2')],
     "largest second moment kept (AMSGrad)": [(f"v = {_SECOND}", f'v = torch.maximum(state["v"], {_SECOND})')],
@@ -234,6 +235,9 @@ MISTAKES = {
     "rate of the first step kept": [
         ("super().__init__(params, defaults)", "super().__init__(params, defaults)\n        self.lr = lr"),
         ('alpha = group["lr"]', 'alpha = self.lr if len(self.param_groups) == 1 else group["lr"]'),
+    ],
+    "update by the rate of the first step": [
+        (f"alpha_t = {_RATE}", "alpha_t = " + _RATE.replace("alpha", 'state.setdefault("lr", alpha)'))
     ],
     "decay by the rate of the first step": [
         (_DECAY, 'p.data = p.data - state.setdefault("lr", alpha) * decay * p.data')

@@ -68,6 +68,12 @@ def test_functions_that_are_not_there_are_skipped(tmp_path):
     assert "no function max_pooling" in findings[2].detail
 
 
+def test_a_changed_input_is_said(tmp_path):
+    mean = "def mean_pooling(hidden, mask):\n"
+    findings = judged(POOLING, changed(PLAIN, (mean, mean + "    hidden[mask == 0] = 0\n")), tmp_path)
+    assert findings[1].status == "failed" and "mean_pooling changes its input hidden" in findings[1].detail
+
+
 def test_what_is_no_tensor_fails_with_the_reason(tmp_path):
     first, *others = judged(POOLING, changed(PLAIN, ("return hidden[:, 0]", "return [0.0]")), tmp_path)
     assert first.status == "failed" and "cls_pooling returned a list" in first.detail

@@ -203,6 +203,7 @@ MISTAKES: dict[str, dict[str, list[tuple[str, str]]]] = {
                 (unit_a, unit_a.replace("-1", "0")),
                 (unit_b, unit_b.replace("-1", "0")),
             ],
+            "candidates normalized along the wrong axis": [(unit_b, unit_b.replace("-1", "0"))],
             "distance instead of cosine": [
                 (unit_a, unit_a[12:].split(",")[0]),
                 (unit_b, unit_b[12:].split(",")[0]),

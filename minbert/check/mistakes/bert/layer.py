@@ -157,6 +157,18 @@ class FeedForwardOfTheInput(Mistaken):
         return self.after_feed_forward(middle, self.intermediate(hidden, number), number)
 
 
+class FeedForwardOfAttention(Mistaken):
+    stages = FEED_FORWARD
+    name = "feed-forward layers fed with attention's output before add_norm"
+    cause = "The feed-forward layers read the merged heads; only the residual is that of add_norm."
+    remedy = f"Feed them with add_norm's output: {FORMULA}."
+
+    def layer(self, number, hidden, mask):
+        attended = self.self_attention(hidden, mask, number)
+        middle = self.after_attention(hidden, attended, number)
+        return self.after_feed_forward(middle, self.intermediate(attended, number), number)
+
+
 class NoSecondResidual(Mistaken):
     stages = FEED_FORWARD
     name = "no residual around the feed-forward layers"

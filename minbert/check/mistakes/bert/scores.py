@@ -40,6 +40,27 @@ class HiddenSizeRoot(Mistaken):
         return products / math.sqrt(self.config["hidden_size"])
 
 
+class WholeRoot(Mistaken):
+    stages = SCORES
+    name = "scores divided by the whole part of sqrt(d)"
+    cause = "The root is cut by int() or //, which is right only for head sizes such as 64."
+    remedy = f"Divide by the root itself: {FORMULA}."
+
+    def scaled(self, products, size):
+        return products / int(math.sqrt(size))
+
+
+class KeyReshaped(Mistaken):
+    stages = SCORES
+    name = "key reshaped instead of transposed"
+    cause = "The numbers keep their order in a view of (B, H, d, S), which scrambles the columns."
+    remedy = "Swap the last two dimensions: key.transpose(-1, -2)."
+
+    def products(self, query, key):
+        count, heads, columns, size = key.shape
+        return query @ key.reshape(count, heads, size, columns)
+
+
 class MultipliedByRoot(Mistaken):
     stages = SCORES
     name = "scores multiplied by sqrt(d)"

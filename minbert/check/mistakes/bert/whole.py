@@ -37,7 +37,7 @@ class LastLayersWeights(Mistaken):
 class LastLayerSkipped(Mistaken):
     stages = ALL_LAYERS
     name = "last layer skipped"
-    cause = "The loop over the layers ends one too early, or the last output is not the one returned."
+    cause = "The loop over the layers ends too early, or the last output is not the one returned."
     remedy = "Run all layers of self.bert_layers."
 
     def encode(self, hidden, extended):
@@ -179,6 +179,17 @@ class MaskForTheFirstLayer(Mistaken):
         for number in range(self.config["num_hidden_layers"]):
             hidden = self.layer(number, hidden, extended if number == 0 else np.zeros_like(extended))
         return hidden
+
+
+class MaskKept(Mistaken):
+    stages = ("padding",)
+    name = "mask kept from an earlier call"
+    cause = "The extended mask of a batch is used for the next one of the same shape."
+    remedy = f"Make it anew in every call: {EXTENDED}."
+
+    def attention_mask(self, ids, mask):
+        kept = self.__dict__.setdefault("kept", {})
+        return kept.setdefault(mask.shape, mask)
 
 
 class MaskFromIds(Mistaken):
