@@ -80,6 +80,19 @@ def test_every_command_is_in_the_readme(program):
     assert mentioned <= {*commands}, "the README mentions a command that is not there"
 
 
+def test_the_numbers_of_mistakes_are_those_of_the_catalogue():
+    from minbert.check.parts import find_part, part_places
+
+    counts = {
+        name: len({known.name for stage in find_part(place).stages for known in stage.mistakes})
+        for name, place in part_places().items()
+    }
+    page = " ".join((ROOT / "docs" / "checking.md").read_text(encoding="utf-8").split())
+    assert f"{counts['optimizer']} mistakes are known by name." in page
+    assert f"{counts['losses']} mistakes in losses and {counts['metrics']} in metrics" in page
+    assert "Over 700 mistakes" in README and 700 < sum(counts.values()) < 800
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):

@@ -28,8 +28,12 @@ def run_stage(stage: Stage, candidate: Any) -> Outcome:
     except BadAnswer as reason:
         return Outcome(problem="raised", detail=str(reason))
     except Exception as error:
-        lines = traceback.format_exception(error)
-        return Outcome(problem="raised", detail="".join(lines[-4:]).strip())
+        return Outcome(problem="raised", detail=describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """The error with the last places it came through."""
+    return "".join(traceback.format_exception(error)[-4:]).strip()
 
 
 def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:

@@ -66,8 +66,10 @@ def family(leader: int, processes: Iterable[Process]) -> list[Process]:
 def kill_family(leader: int, mark: str) -> None:
     """Kills a session, its descendants, and on Linux every process that has `mark` in its environment.
 
-    The mark (NAME=value) finds those that left the session and whose parent has ended.
+    The mark (NAME=value) finds those that left the session and whose parent has ended. Waits until all are
+    gone: one that is ending has no environment any more, and is still there.
     """
+    killed: set[int] = set()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
     for _ in range(ROUNDS_OF_KILLING):
@@ -75,8 +77,9 @@ def kill_family(leader: int, mark: str) -> None:
         pids = {process.pid for process in family(leader, processes)}
         pids |= {process.pid for process in processes if _is_marked(process.pid, mark)}
         pids.discard(os.getpid())
-        if not pids:
+        if not pids and killed.isdisjoint(process.pid for process in processes):
             return
+        killed |= pids
         for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

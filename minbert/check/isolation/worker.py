@@ -11,7 +11,6 @@ import resource
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +20,7 @@ from typing import Any
 
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
-from minbert.check.judge import run_stage
+from minbert.check.judge import describe, run_stage
 from minbert.check.parts import find_part
 from minbert.check.stage import BadAnswer, NotThere, Outcome
 
@@ -124,11 +123,6 @@ def load_module(file: Path):
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def describe(error: BaseException) -> str:
-    """The error with the last places it came through."""
-    return "".join(traceback.format_exception(error)[-4:]).strip()
 
 
 def limit_files(size: int) -> None:

@@ -1,7 +1,6 @@
 """AdamW step by step in fp64, the inputs it is checked on, and how a wrong part of it becomes a Mistake.
 
-A mistake is a subclass of Steps in which one part is wrong: optimizer_update.py, optimizer_decay.py and
-optimizer_parameters.py.
+A mistake is a subclass of Steps in which one part is wrong; they stand in the files optimizer_*.py.
 """
 
 from collections.abc import Iterable, Mapping
