@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/sample
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: train test test-all lint clean
 
@@ -27,10 +28,9 @@ lint: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	# seqeval, an oracle of the tests, has no wheel, and its build asks for a setuptools_scm beside it.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools_scm wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt seqeval
+	# seqeval, an oracle of the tests, has no wheel; its build asks for a setuptools_scm beside it.
+	$(PIP) setuptools setuptools_scm wheel
+	$(PIP) --no-build-isolation -e ".[dev]" seqeval
 	touch $@
 
 clean:

@@ -23,13 +23,12 @@ def add_nearest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vectors", metavar="V.npy", help="keeps the corpus' vectors, and takes them the next time"
     )
-    parser.add_argument("--index", choices=("faiss",), help="search by faiss, with all vectors in memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def nearest_command(options: argparse.Namespace) -> None:
     """Prints the nearest lines for each query with their cosines, best first, equal ones in file order."""
-    from minbert.neighbours import nearest, nearest_by_faiss
+    from minbert.neighbours import nearest
 
     queries = [*options.query, *(read_lines(options.queries) if options.queries else ())]
     if not queries:
@@ -43,8 +42,7 @@ def nearest_command(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(options.vectors or Path(folder) / "vectors.npy")
         vectors = corpus_vectors(encoder, options.corpus, count, path, options.precision)
-        search = nearest_by_faiss if options.index == "faiss" else nearest
-        scores, rows = search(vectors, encoder.encode(queries, options.precision), options.top)
+        scores, rows = nearest(vectors, encoder.encode(queries, options.precision), options.top)
     texts = _lines_of(options.corpus, set(rows.flatten().tolist()))
     found = [
         {

@@ -79,26 +79,3 @@ def _check(vectors: np.ndarray, queries: np.ndarray, top: int) -> None:
             f"the vectors have {vectors.shape[1]} features and the queries {queries.shape[1]}; "
             f"encode both with the same weights"
         )
-
-
-def nearest_by_faiss(vectors: np.ndarray, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest` by faiss' IndexFlatIP, which is exact to fp32 and holds all vectors in memory.
-
-    Where rows at the end of the best have the same cosine to within fp32, it may take others of them.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise InputError("--index faiss needs faiss; pip install 'minbert[search]'") from None
-    _check(vectors, queries, top)
-    exact, units = _unit(queries, "queries", 0)
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        index.add(_unit(vectors[start : start + BLOCK_ROWS], "vectors", start)[1])
-    _, rows = index.search(units, min(top, len(vectors)))
-    scores = np.empty(rows.shape)
-    for query, found in enumerate(rows):
-        cosines = (_unit(vectors[found], "vectors", 0)[0] * exact[query]).sum(axis=1)
-        order = np.lexsort((found, -cosines))
-        scores[query], rows[query] = cosines[order], found[order]
-    return scores, rows

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
-COMMAND_LIMIT = 300  # seconds
+COMMAND_LIMIT = 1800  # seconds; turns a hang into a failure
 BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
