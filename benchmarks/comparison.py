@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from minbert import InputError
-from minbert.onednn import OneDNNLinear, onednn_takes
+from minbert.kernels.onednn import OneDNNLinear, onednn_takes
 from multitask.data.readers import read_table
-from multitask.splits import SAMPLE, open_data
+from multitask.tasks.splits import SAMPLE, open_data
 
 RESAMPLES = 2000  # of the bootstrap
 MATRIX = 2048  # side of the matrices whose product measures the machine's peak

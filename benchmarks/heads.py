@@ -46,7 +46,7 @@ from training_rows import (
 )
 
 from minbert import run_command
-from multitask.splits import open_data
+from multitask.tasks.splits import open_data
 
 RATE = 1e-3  # of the steps whose losses are compared
 FEW = 2 * BATCH  # sentences of these steps, which reach the third epoch

@@ -45,7 +45,7 @@ from training_rows import (
 )
 
 from minbert import BertConfig, BertModel, Tokenizer, find_folder, run_command
-from multitask.splits import open_data
+from multitask.tasks.splits import open_data
 
 RATE = 1e-3  # of the steps whose losses are compared
 FEW = 2 * BATCH  # sentences of these steps where epochs are compared: the steps reach the third epoch

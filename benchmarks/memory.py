@@ -21,7 +21,7 @@ from comparison import Process, add_options, need, real_texts, run_process, set_
 
 from minbert import CommandParser, find_folder, run_command
 from multitask.data.readers import integer_label, read_table
-from multitask.splits import SAMPLE, open_data
+from multitask.tasks.splits import SAMPLE, open_data
 
 PEER = "transformers"
 TIMES = 10

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from multitask import RunConfig, train
-from multitask.values import merge
+from multitask.config.option_types import merge
 
 TASKS = ("sst", "paraphrase", "sts")
 METHODS = {

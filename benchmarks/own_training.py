@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from minbert import BertConfig
-from multitask.assembly import assemble, cache_frozen_layers
-from multitask.config import RunConfig
-from multitask.fine_tune import set_up
-from multitask.preparation import prepare
+from multitask.config.run_config import RunConfig
+from multitask.training.assembly import assemble, cache_frozen_layers
 from multitask.training.loop import train_loop
 from multitask.training.plan import Piece, Step
+from multitask.training.preparation import prepare
+from multitask.training.trainer import set_up
 
 TASK = "sst"
 MANY = 10**6  # epochs: max_steps decides how many steps there are

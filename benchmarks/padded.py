@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from own_training import TASK, OwnTraining
 from torch import Tensor, nn
 
-from multitask.assembly import make_plan
 from multitask.data.collate import TaskBatch
+from multitask.training.assembly import make_plan
 
 BATCH, CLASSES, CLIP, RATE, SEED = 32, 5, 1.0, 5e-5, 11711
 

@@ -19,13 +19,13 @@ from statistics import fmean, stdev
 from torch import nn
 
 from minbert import CommandParser, InputError, run_command
-from minbert.dropout import Dropout
-from multitask.assembly import assemble
-from multitask.config import RunConfig
-from multitask.evaluation import score_examples
-from multitask.fine_tune import set_up
-from multitask.preparation import Prepared, prepare
+from minbert.kernels.dropout import Dropout
+from multitask.config.run_config import RunConfig
+from multitask.inference.evaluation import score_examples
+from multitask.training.assembly import assemble
 from multitask.training.loop import train_loop
+from multitask.training.preparation import Prepared, prepare
+from multitask.training.trainer import set_up
 
 FIRST_SEED = 11711
 METRICS = {"sst": "accuracy", "sts": "pearson"}

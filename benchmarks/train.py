@@ -32,7 +32,7 @@ from training_rows import (
 )
 
 from minbert import run_command
-from multitask.splits import open_data
+from multitask.tasks.splits import open_data
 
 RATE = 1e-4  # of the steps whose losses are compared
 PASSES = 3.0  # forward, and backward twice as much

@@ -18,7 +18,7 @@ from padded import padded_steps
 from same_losses import STEPS, differences, exact
 
 from minbert import BertConfig, CommandParser, InputError
-from multitask.splits import SAMPLE
+from multitask.tasks.splits import SAMPLE
 
 WARMUP = 1  # rounds
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from minbert import BertModel, InputError, Tokenizer, write_modules
-from minbert.embeddings import LayerNorm
+from minbert.model import LayerNorm
 
 
 def weaken(model: BertModel, layers: int, seed: int) -> None:

@@ -1,5 +1,5 @@
 """`python -m minbert` is the command `minbert`."""
 
-from minbert.cli import main
+from minbert.cli.main import main
 
 main()

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from minbert.errors import InputError
-from minbert.kernels import Attention, attention_fused
-from minbert.transfer import to_device
-from minbert.variable_length import Sequences, packed_attention
+from minbert.kernels.device import to_device
+from minbert.kernels.fused import Attention, attention_fused
+from minbert.kernels.variable_length import Sequences, packed_attention
 
 
 class Run(NamedTuple):

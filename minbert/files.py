@@ -103,3 +103,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
     return values
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, without their ends. Raises InputError that names a line in another code."""
+    if not Path(path).exists():
+        raise InputError(f"there is no file {path}; give a text file with one sentence a line")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; give a text file with one sentence a line")
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}:{number} is not UTF-8 ({error.reason}); save the file as UTF-8"
+                ) from None

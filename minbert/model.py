@@ -1,25 +1,279 @@
-"""BertModel: embeddings, encoder and pooler in one, loaded from and saved to Hugging Face folders."""
+"""The transformer of BERT from top to bottom: embeddings, self-attention, layers, pooler, BertModel.
 
-from collections.abc import Iterable
+Letters: B sequences, S columns, T token rows, D hidden size, H heads, K = D / H head size, L layers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from minbert.adapters import use_adapter
-from minbert.attention_head_layers import AttentionHeadLayer
-from minbert.batch import Batch
+from minbert.adapters.attention_head_layers import AttentionHeadLayer
+from minbert.adapters.registry import adapted_modules, use_adapter
+from minbert.batch import Batch, Layout
 from minbert.config import BertConfig
-from minbert.embeddings import Embeddings, LayerNorm
-from minbert.encoder import Encoder
 from minbert.errors import InputError, did_you_mean
 from minbert.hub import find_folder
-from minbert.kernels import find_kernels
-from minbert.pooling import Pooler
-from minbert.projected_attention import TaskProjectedAttention
-from minbert.weights import LoadReport, load_weights, remove_other_weights, save_weights
+from minbert.kernels.dropout import Dropout
+from minbert.kernels.fused import Kernels, attention_probabilities, find_kernels
+from minbert.pooling import first_rows
+from minbert.weights.load import LoadReport, load_weights, remove_other_weights, save_weights
+
+
+class Linear(nn.Linear):
+    """x W^T + b over token rows, and GELU of it where that is asked for."""
+
+    def __init__(self, size_in: int, size_out: int, kernels: Kernels):
+        super().__init__(size_in, size_out)
+        self.kernels = kernels
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:  # (T, in) -> (T, out)
+        return self.kernels.linear(x, self.weight, self.bias, gelu)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) over the last dimension, by the model's kernels."""
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
+        self.eps = config.layer_norm_eps
+        self.kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:  # (T, D) -> (T, D)
+        return self.kernels.layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class Embeddings(nn.Module):
+    """Token ids -> rows that the encoder starts from (Devlin et al. 2018, section 3 and figure 2)."""
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        super().__init__()
+        size = config.hidden_size
+        self.word = _table(config.vocab_size, size, config.pad_token_id)
+        self.position = _table(config.max_position_embeddings, size)
+        self.token_type = _table(config.type_vocab_size, size)
+        self.norm = LayerNorm(config, kernels)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, token_ids: Tensor, token_type_ids: Tensor, positions: Tensor) -> Tensor:
+        """token_ids, token_type_ids, positions (T,) -> (T, D)"""
+        summed = self.word(token_ids) + self.position(positions) + self.token_type(token_type_ids)
+        return self.dropout(self.norm(summed))
+
+
+def _table(count: int, size: int, padding: int | None = None) -> nn.Embedding:
+    """A table that `BertModel.initialize` fills: to fill one on the meta device takes torch a second."""
+    return nn.Embedding.from_pretrained(torch.empty(count, size), freeze=False, padding_idx=padding)
+
+
+class MultiHeadAttention(nn.Module):
+    """The heads' contexts side by side (Vaswani et al. 2017, section 3.2.2), without an output matrix.
+
+    T token rows, D size of a row, H heads, K = D / H head size.
+    """
+
+    def __init__(self, size: int, heads: int, dropout: float, kernels: Kernels):
+        super().__init__()
+        self.query = Linear(size, size, kernels)
+        self.key = Linear(size, size, kernels)
+        self.value = Linear(size, size, kernels)
+        self.heads = heads
+        self.dropout = dropout
+        self.kernels = kernels
+
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """(T, D) -> (T, D), or (R, D) where only the first token of each sequence asks."""
+        query = self.query(layout.take_first(hidden) if first_only else hidden)
+        key, value = self.key(hidden), self.value(hidden)
+        dropout = self.dropout if self.training else 0.0
+        return layout.attend(query, key, value, self.heads, self.kernels.attention, dropout, first_only)
+
+    def maps(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """Where each token looks in a rectangular layout: probabilities without dropout, (B, H, S, S)."""
+        [query], [key] = (layout.split(linear(hidden), self.heads) for linear in (self.query, self.key))
+        return attention_probabilities(query, key, layout.attention_mask)
+
+
+class SelfAttention(MultiHeadAttention):
+    """BERT's attention of each sequence over itself: the heads' contexts, then the output matrix.
+
+    Between the two stand `config.attention_head_layers` hidden layers on each head; BERT itself has none.
+    """
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        size, heads = config.hidden_size, config.num_attention_heads
+        super().__init__(size, heads, config.attention_probs_dropout_prob, kernels)
+        self.head_layers = nn.ModuleList(
+            AttentionHeadLayer(heads, config.head_size, kernels) for _ in range(config.attention_head_layers)
+        )
+        self.output = Linear(size, size, kernels)
+
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """As above."""
+        context = super().forward(hidden, layout, first_only)
+        for layer in self.head_layers:
+            context = layer(context)
+        return self.output(context)
+
+
+def checkpointed(model: nn.Module, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function`, a part of `model`, that keeps its inputs only and runs again for its gradients.
+
+    The second run has the random state of the first, so dropout falls on the same elements, and the adapters
+    that are in use now: by the time of the backward pass another task's may be.
+    """
+    modules = adapted_modules(model)
+    names = [module.active for module in modules]
+
+    @contextmanager
+    def same_adapters() -> Iterator[None]:
+        later = [module.active for module in modules]
+        _put_to_use(modules, names)
+        try:
+            yield
+        finally:
+            _put_to_use(modules, later)
+
+    # Not the reentrant kind: it computes no gradients at all where the input needs none, as under LoRA.
+    return lambda *inputs: checkpoint(
+        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), same_adapters())
+    )
+
+
+def _put_to_use(modules: list[nn.Module], names: list[str | None]) -> None:
+    for module, name in zip(modules, names, strict=True):
+        module.active = name
+
+
+class FeedForward(nn.Module):
+    """Each token on its own: widen, GELU, narrow (Vaswani et al. 2017, section 3.3)."""
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        super().__init__()
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size, kernels)
+        self.output = Linear(config.intermediate_size, config.hidden_size, kernels)
+
+    def forward(self, hidden: Tensor) -> Tensor:  # (T, D) -> (T, D)
+        return self.output(self.intermediate(hidden, gelu=True))
+
+
+class EncoderLayer(nn.Module):
+    """x -> norm(x + attention(x)) -> norm(x + feed_forward(x)), dropout on each addend.
+
+    With `compiled`, torch.compile makes of `after_attention` as few kernels as it can.
+    """
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        super().__init__()
+        self.attention = SelfAttention(config, kernels)
+        self.attention_norm = LayerNorm(config, kernels)
+        self.feed_forward = FeedForward(config, kernels)
+        self.feed_forward_norm = LayerNorm(config, kernels)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.compiled = False
+
+    def forward(
+        self, hidden: Tensor, layout: Layout, addend: Tensor | None = None, first_only: bool = False
+    ) -> Tensor:
+        """(T, D) -> (T, D); `addend` (T, D) is one more term of the last residual sum.
+
+        With `first_only` -> (R, D): the outputs of the first tokens, which look at all of their sequence.
+        """
+        attended = self.attention(hidden, layout, first_only)
+        if first_only:
+            hidden = layout.take_first(hidden)
+            addend = None if addend is None else layout.take_first(addend)
+        if self.compiled:
+            return compiled_rows()(self, hidden, attended, addend)
+        return self.after_attention(hidden, attended, addend)
+
+    def after_attention(self, hidden: Tensor, attended: Tensor, addend: Tensor | None) -> Tensor:
+        """The rest of the layer, which needs no other row of any row: (T, D) each -> (T, D)."""
+        hidden = self.attention_norm(hidden + self.dropout(attended))
+        hidden = hidden + self.dropout(self.feed_forward(hidden))
+        return self.feed_forward_norm(hidden if addend is None else hidden + addend)
+
+
+@cache
+def compiled_rows() -> Callable[..., Tensor]:
+    """`EncoderLayer.after_attention`, compiled once for all layers alike and any number of rows."""
+    return torch.compile(EncoderLayer.after_attention, dynamic=True)
+
+
+class Encoder(nn.Module):
+    """The transformer layers, and the one way through them.
+
+    With `checkpointing`, where gradients are recorded, a layer keeps its input only and runs again for them.
+    """
+
+    def __init__(self, config: BertConfig, kernels: Kernels):
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config, kernels) for _ in range(config.num_hidden_layers))
+        from minbert.adapters.projected_attention import ProjectedAttention  # built on this module
+
+        self.projected_attention = (
+            ProjectedAttention(config, kernels) if config.has_projected_attention else None
+        )
+        self.checkpointing = False
+
+    def run(
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        layers: slice = slice(None),
+        states: list[Tensor] | None = None,
+        maps: list[Tensor] | None = None,
+        first_only: bool = False,
+    ) -> Tensor:
+        """Takes rows (T, D) through the chosen layers -> (T, D).
+
+        With `first_only` -> (R, D), laid out as `layout.first`: the last of these layers computes nothing but
+        the first token of each sequence, which is all that a head on [CLS] reads.
+        `states` collects the rows that enter the first layer and leave each one; `maps` (rectangular layouts
+        only) the attention probabilities of each layer, (B, H, S, S).
+        """
+        run_layer = self._run_layer
+        if self.checkpointing and torch.is_grad_enabled():
+            run_layer = checkpointed(self, run_layer)
+        if states is not None:
+            states.append(hidden)
+        numbers = range(len(self.layers))[layers]
+        for number in numbers:
+            if maps is not None:
+                maps.append(self.layers[number].attention.maps(hidden, layout))
+            hidden = run_layer(number, hidden, layout, first_only and number == numbers[-1])
+            if states is not None:
+                states.append(hidden)
+        return hidden if numbers or not first_only else layout.take_first(hidden)
+
+    def _run_layer(self, number: int, hidden: Tensor, layout: Layout, first_only: bool) -> Tensor:
+        projected = self.projected_attention
+        addend = None if projected is None else projected(number, hidden, layout)
+        return self.layers[number](hidden, layout, addend, first_only)
+
+
+class Pooler(nn.Module):
+    """tanh of a linear layer over the first token: what BERT's next-sentence task was trained on."""
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
+        """(T, D) -> (B, D) in layout order; zeros for an empty sequence."""
+        first = first_rows(rows, layout)
+        pooled = torch.tanh(self.dense(first))
+        return (
+            pooled.masked_fill(layout.empty(pooled.device).unsqueeze(-1), 0.0) if layout.has_empty else pooled
+        )
+
 
 NO_ADAPTER = "none"
 
@@ -96,6 +350,8 @@ class BertModel(nn.Module):
         | layers of attention heads, the `up`  | 0, so that they change nothing                   |
         | of projected attention               |                                                  |
         """
+        from minbert.adapters.projected_attention import TaskProjectedAttention  # built on this module
+
         projected = [module for module in self.modules() if isinstance(module, TaskProjectedAttention)]
         ups = {module.up for module in projected}
         for module in self.modules() if modules is None else modules:

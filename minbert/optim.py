@@ -1,5 +1,6 @@
-"""AdamW from scratch: the written-out update is the definition, one fused call is how it usually runs."""
+"""AdamW written by hand, with a fused call that is taken where it gives the same; learning-rate schedules."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from minbert.errors import InputError
+from minbert.errors import InputError, did_you_mean
 
 
 class AdamW(Optimizer):
@@ -165,3 +166,33 @@ def _check(group: dict) -> None:
     ):
         if not good:
             raise InputError(f"AdamW: {name} is {value}; it must be {accepted}")
+
+
+def constant(progress: float) -> float:
+    return 1.0
+
+
+def linear(progress: float) -> float:
+    return 1.0 - progress
+
+
+def cosine(progress: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine}
+
+
+def schedule_factor(name: str, step: int, total: int, warmup: int = 0) -> float:
+    """The factor for step `step` (from 0) of `total`: (step + 1) / warmup at first, then down to 0 by shape.
+
+    Raises InputError for a name that is not in SCHEDULES.
+    """
+    if name not in SCHEDULES:
+        raise InputError(
+            f"schedule {name!r} does not exist; choose from {', '.join(SCHEDULES)}"
+            f"{did_you_mean(name, SCHEDULES)}"
+        )
+    if step < warmup:
+        return (step + 1) / warmup
+    return SCHEDULES[name](min(1.0, (step - warmup) / max(1, total - warmup)))

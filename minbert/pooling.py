@@ -48,22 +48,6 @@ def _reduce(rows: Tensor, layout: Layout, reduce) -> Tensor:
     return torch.cat([*vectors, empty])
 
 
-class Pooler(nn.Module):
-    """tanh of a linear layer over the first token: what BERT's next-sentence task was trained on."""
-
-    def __init__(self, hidden_size: int):
-        super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
-
-    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
-        """(T, D) -> (B, D) in layout order; zeros for an empty sequence."""
-        first = first_rows(rows, layout)
-        pooled = torch.tanh(self.dense(first))
-        return (
-            pooled.masked_fill(layout.empty(pooled.device).unsqueeze(-1), 0.0) if layout.has_empty else pooled
-        )
-
-
 def pool(output, pooling: str) -> Tensor:
     """One vector a sequence from a BertOutput -> (B, D), fp32 at least, in the caller's order.
 

@@ -1,5 +1,6 @@
 """SentenceEncoder: texts -> vectors, in batches cut by tokens, equal to encoding each text alone."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -9,14 +10,44 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from minbert.adapters.registry import adapted_modules
 from minbert.batch import sorted_batches
 from minbert.errors import InputError
-from minbert.half_precision import HalfPrecisionCopy, has_bf16_instructions
 from minbert.hub import find_folder
 from minbert.model import BertModel
 from minbert.pooling import FIRST_TOKEN_POOLINGS, NORMALIZATIONS, POOLINGS, Projection, normalize, pool
-from minbert.sentence_folder import read_modules
 from minbert.tokenizer import Tokenizer, TokenSequence, pack
+from minbert.weights.sentence_transformers import read_modules
+
+
+class HalfPrecisionCopy:
+    """The copy of a model whose embeddings and layers compute in bf16; the pooler stays fp32.
+
+    It is made when it is first asked for, and anew when the model's weights or adapters in use have changed
+    since. Changes through `parameter.data`, which torch does not count, are not seen.
+    """
+
+    def __init__(self, model: BertModel):
+        self.model = model
+        self._copy: BertModel | None = None
+        self._made_from: list | None = None
+
+    def current(self) -> BertModel:
+        state = [(parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()]
+        state += [module.active for module in adapted_modules(self.model)]
+        if state != self._made_from:
+            self._copy = copy.deepcopy(self.model).requires_grad_(False).eval()
+            self._copy.embeddings.to(torch.bfloat16)
+            self._copy.encoder.to(torch.bfloat16)
+            self._made_from = state
+        return self._copy
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX); without that bf16 is slower."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: an older torch may lack them
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+
 
 PRECISIONS = ("fp32", "bf16", "auto")
 BATCH_TOKENS = 4096  # larger batches gain nothing on two cores

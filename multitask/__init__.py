@@ -1,29 +1,43 @@
-"""Multi-task fine-tuning on top of minbert. The public surface, loaded on first use."""
+"""Multi-task fine-tuning on top of minbert. The public names, loaded on first use."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "MultitaskBERT": "course.multitask_bert",
-    "Run": "run",
-    "RunConfig": "config",
-    "ScoredTask": "tasks.base",
-    "TaskConfig": "task_config",
-    "TextTask": "tasks.base",
-    "TrainingTask": "tasks.base",
-    "evaluate": "run",
-    "load_run": "run",
-    "register": "tasks.registry",
-    "resume": "fine_tune",
-    "train": "fine_tune",
-}
-__all__ = list(_HOME)
+from minbert import attach_names
 
+if TYPE_CHECKING:
+    from multitask.config.run_config import RunConfig as RunConfig
+    from multitask.config.task_config import TaskConfig as TaskConfig
+    from multitask.course.multitask_bert import MultitaskBERT as MultitaskBERT
+    from multitask.inference.run import Run as Run
+    from multitask.inference.run import evaluate as evaluate
+    from multitask.inference.run import load_run as load_run
+    from multitask.tasks.base import ScoredTask as ScoredTask
+    from multitask.tasks.base import TextTask as TextTask
+    from multitask.tasks.base import TrainingTask as TrainingTask
+    from multitask.tasks.registry import register as register
+    from multitask.training.trainer import resume as resume
+    from multitask.training.trainer import train as train
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'multitask' has no attribute {name!r}")
-    return getattr(import_module(f"multitask.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = attach_names(
+    __name__,
+    {
+        "config.run_config": ("RunConfig",),
+        "config.task_config": ("TaskConfig",),
+        "course.multitask_bert": ("MultitaskBERT",),
+        "inference.run": (
+            "Run",
+            "evaluate",
+            "load_run",
+        ),
+        "tasks.base": (
+            "ScoredTask",
+            "TextTask",
+            "TrainingTask",
+        ),
+        "tasks.registry": ("register",),
+        "training.trainer": (
+            "resume",
+            "train",
+        ),
+    },
+)

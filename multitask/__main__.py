@@ -1,5 +1,5 @@
 """`python -m multitask` is the command `multitask`."""
 
-from multitask.cli import main
+from multitask.cli.main import main
 
 main()

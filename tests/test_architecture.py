@@ -1,9 +1,10 @@
-"""The rules of docs/architecture.md, held by parsing the sources: who imports what, how long things are.
+"""The rules of docs/architecture.md, held by parsing the sources: who imports what, what a folder holds.
 
 Run: pytest tests/test_architecture.py
 """
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -11,71 +12,28 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 import minbert.check
 import minbert.export
+import multitask
 
 ROOT = Path(__file__).parents[1]
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
-
-# Each layer may import itself and what stands below it.
+# The packages of multitask; each may import itself and what stands below it.
 LAYERS = (
     ("multitask", "multitask.__main__", "multitask.cli"),
-    (
-        "multitask.check",
-        "multitask.course",
-        "multitask.download_command",
-        "multitask.experiments",
-        "multitask.export",
-        "multitask.file_commands",
-        "multitask.submit",
-    ),
-    ("multitask.options",),
-    (
-        "multitask.assembly",
-        "multitask.fine_tune",
-        "multitask.model_card",
-        "multitask.plots",
-        "multitask.preparation",
-        "multitask.rows_to_predict",
-        "multitask.run",
-        "multitask.run_folder",
-        "multitask.saved_tasks",
-        "multitask.selection",
-        "multitask.splits",
-        "multitask.stages",
-        "multitask.text_prediction",
-        "multitask.trackers",
-    ),
+    ("multitask.course", "multitask.experiments"),
+    ("multitask.export", "multitask.training"),
+    ("multitask.inference",),
     ("multitask.tasks",),
-    (
-        "multitask.data",
-        "multitask.embedding_quality",
-        "multitask.entities",
-        "multitask.evaluation",
-        "multitask.heads",
-        "multitask.metrics",
-        "multitask.model",
-        "multitask.predictions",
-        "multitask.tag_files",
-        "multitask.tracking",
-        "multitask.training",
-    ),
-    (
-        "multitask.combinations",
-        "multitask.config",
-        "multitask.objectives",
-        "multitask.task_config",
-        "multitask.values",
-    ),
+    ("multitask.model",),
+    ("multitask.check", "multitask.data", "multitask.runtime"),
+    ("multitask.config", "multitask.losses", "multitask.metrics"),
 )
 # May be imported at the top of a file; all other packages inside the function that needs them.
-CORE = {"numpy", "safetensors", "tokenizers", "torch", "tqdm"}
-# Bears the name of the starter's file that it stands in for.
-STAND_IN = ROOT / "minbert" / "check" / "isolation" / "starter" / "utils.py"
+CORE = {"filelock", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "tqdm"}
 PYTEST_PLUGIN = ROOT / "minbert" / "check" / "pytest_plugin.py"  # loaded by pytest alone
+STAND_INS = ROOT / "minbert" / "check" / "isolation" / "starter"  # bear the names of the starter's files
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc", "handler", "handlers"}
+ENTRIES_OF_A_FOLDER = 16  # without __init__ and __main__
 
 
 class Import(NamedTuple):
@@ -87,21 +45,15 @@ class Import(NamedTuple):
     inside: bool
 
 
-def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-ALL = [*sources("minbert"), *sources("multitask")]
-each_file = pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(ROOT)))
-
-
 def name_of(path: Path) -> str:
     """multitask/tasks/sst.py -> multitask.tasks.sst"""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path) for path in ALL}
+FILES = {
+    name_of(path): path for package in ("minbert", "multitask") for path in (ROOT / package).rglob("*.py")
+}
 
 
 @cache
@@ -109,12 +61,15 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def imports_of(path: Path) -> list[Import]:
     return list(_imports(tree_of(path), False))
 
 
 def _imports(node: ast.AST, inside: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue  # the public names once more, for type checkers
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, None, child.lineno, inside) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
@@ -125,17 +80,13 @@ def _imports(node: ast.AST, inside: bool) -> Iterator[Import]:
             yield from _imports(child, inside or function)
 
 
-def imported_modules(path: Path) -> set[str]:
-    """The modules of this repository that a file imports, names of a package that are modules too."""
+def imported_modules(module: str) -> set[str]:
+    """The modules of this repository that a module imports, names of a package that are modules too."""
     found = set()
-    for entry in imports_of(path):
+    for entry in imports_of(FILES[module]):
         whole = f"{entry.module}.{entry.name}"
-        found.add(whole if whole in MODULES else entry.module)
-    return found & MODULES
-
-
-def package_of(module: str) -> str:
-    return module.partition(".")[0]
+        found.add(whole if whole in FILES else entry.module)
+    return found & FILES.keys()
 
 
 def layer_of(module: str) -> int:
@@ -147,97 +98,129 @@ def layer_of(module: str) -> int:
     return layer_of(module.rpartition(".")[0])
 
 
-def test_what_is_checked_is_there():
-    assert len(ALL) > 50 and {"minbert.model", "multitask.training.loop", "multitask"} <= MODULES
-    assert all(module in MODULES for layer in LAYERS for module in layer)
+def of_package(package: str) -> list[str]:
+    return [module for module in FILES if module.partition(".")[0] == package]
 
 
-@pytest.mark.parametrize("path", sources("minbert"), ids=lambda path: path.name)
-def test_the_model_knows_nothing_of_tasks(path):
-    assert {package_of(entry.module) for entry in imports_of(path)} & {"multitask"} == set()
-
-
-@pytest.mark.parametrize("path", sources("multitask"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_models_public_names_are_used(path):
-    ours = [entry for entry in imports_of(path) if package_of(entry.module) == "minbert"]
-    public = {"minbert", "minbert.check", "minbert.export"}
-    assert {entry.module for entry in ours} <= public, "import from these packages, not from their modules"
-    for package in (minbert.check, minbert.export):
-        used = {entry.name for entry in ours if entry.module == package.__name__}
-        assert used <= {*package.__all__}
-    used = {entry.name for entry in ours if entry.module == "minbert" and entry.name}
-    if any(entry.name is None for entry in ours):
-        used |= {
-            node.attr
-            for node in ast.walk(tree_of(path))
-            if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "minbert"
-        }
-    assert used <= {*minbert.__all__, "__version__"}
-
-
-@pytest.mark.parametrize("path", sources("multitask"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_downwards(path):
-    own = layer_of(name_of(path))
-    for module in imported_modules(path):
-        if package_of(module) == "multitask":
-            assert layer_of(module) >= own, f"{name_of(path)} imports {module}, which stands above it"
-
-
-@pytest.mark.parametrize("package", ["minbert", "multitask"])
-def test_no_cycles(package):
-    graph = {name_of(path): imported_modules(path) for path in sources(package)}
-    graph[package] = set()  # what it exports is loaded on first use
-    TopologicalSorter(graph).prepare()  # raises CycleError
-
-
-@pytest.mark.parametrize("path", sources("multitask/tasks"), ids=lambda path: path.name)
-def test_a_task_imports_another_only_to_extend_it(path):
-    bases = {
-        base.id
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.ClassDef)
-        for base in node.bases
-        if isinstance(base, ast.Name)
+def test_the_model_knows_nothing_of_tasks():
+    wrong = {
+        module: entry
+        for module in of_package("minbert")
+        for entry in imports_of(FILES[module])
+        if entry.module.partition(".")[0] == "multitask"
     }
-    for entry in imports_of(path):
-        if entry.module.startswith("multitask.tasks.") and entry.module != "multitask.tasks.base":
-            assert entry.name in bases, f"line {entry.line}: {entry.name} is used, not extended"
+    assert len(of_package("minbert")) > 50 and wrong == {}
+
+
+def test_multitask_uses_only_public_names_of_minbert():
+    public = {package.__name__: {*package.__all__} for package in (minbert, minbert.check, minbert.export)}
+    wrong = {
+        module: entry
+        for module in of_package("multitask")
+        for entry in imports_of(FILES[module])
+        if entry.module.partition(".")[0] == "minbert"
+        and entry.name not in public.get(entry.module, ()) | {"__version__"}
+    }
+    assert wrong == {}, "import public names from minbert, minbert.check and minbert.export"
+
+
+def test_imports_go_downwards():
+    wrong = [
+        f"{module} imports {other}, which stands above it"
+        for module in of_package("multitask")
+        for other in imported_modules(module)
+        if other.startswith("multitask") and layer_of(other) < layer_of(module)
+    ]
+    assert wrong == []
+
+
+def test_no_cycles():
+    """Not between modules, and in multitask not between folders."""
+    public = {"minbert", "multitask", "minbert.check", "minbert.export"}  # load their names on first use
+    graph = {module: set() if module in public else imported_modules(module) - public for module in FILES}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+    folders: dict[str, set[str]] = {}
+    for module in of_package("multitask"):
+        folder = ".".join(module.split(".")[:2])
+        others = {".".join(other.split(".")[:2]) for other in graph[module] if other.startswith("multitask.")}
+        folders.setdefault(folder, set()).update(others - {folder})
+    TopologicalSorter(folders).prepare()
+
+
+def test_a_task_imports_another_only_to_extend_it():
+    kinds = {
+        module
+        for module in of_package("multitask")
+        if module.startswith("multitask.tasks.") and module != "multitask.tasks.base"
+        if any(isinstance(node, ast.ClassDef) and _is_task(node) for node in tree_of(FILES[module]).body)
+    }
+    assert len(kinds) > 5
+    for module in kinds:
+        bases = {
+            base.id
+            for node in ast.walk(tree_of(FILES[module]))
+            if isinstance(node, ast.ClassDef)
+            for base in node.bases
+            if isinstance(base, ast.Name)
+        }
+        for entry in imports_of(FILES[module]):
+            assert entry.module not in kinds or entry.name in bases, f"{module} uses {entry.name}"
+
+
+def _is_task(node: ast.ClassDef) -> bool:
+    return any(isinstance(base, ast.Name) and base.id.endswith("Task") for base in node.bases)
 
 
 def test_the_loop_is_handed_what_it_uses():
-    path = ROOT / "multitask" / "training" / "loop.py"
-    used = {module for module in imported_modules(path) if package_of(module) == "multitask"}
-    assert all(module.startswith("multitask.training.") for module in used)
-    assert not any(entry.module == "minbert" for entry in imports_of(path))
-    for module in used:  # what these need is no task and no model either
-        needed = imported_modules(ROOT / f"{module.replace('.', '/')}.py")
-        assert not {m for m in needed if m.startswith(("multitask.tasks", "multitask.model"))}
+    used = {m for m in imported_modules("multitask.training.loop") if m.startswith("multitask.")}
+    needed = used.union(*(imported_modules(module) for module in used))
+    assert used and not any(
+        entry.module == "minbert" for entry in imports_of(FILES["multitask.training.loop"])
+    )
+    assert not {m for m in needed if m.startswith(("multitask.tasks", "multitask.model"))}
 
 
-@each_file
-def test_optional_packages_are_imported_where_they_are_needed(path):
-    for entry in imports_of(path):
-        package = package_of(entry.module)
-        ours = package in sys.stdlib_module_names or package in {"minbert", "multitask"}
-        ours = ours or (package == "pytest" and path == PYTEST_PLUGIN)
-        assert ours or package in CORE or entry.inside, f"line {entry.line}: {package} at the top of the file"
+def test_optional_packages_are_imported_where_they_are_needed():
+    wrong = []
+    for module, path in FILES.items():
+        for entry in imports_of(path):
+            package = entry.module.partition(".")[0]
+            ours = package in sys.stdlib_module_names or package in {"minbert", "multitask"}
+            ours = ours or (package == "pytest" and path == PYTEST_PLUGIN)
+            if not (ours or package in CORE or entry.inside):
+                wrong.append(f"{module}, line {entry.line}: {package} at the top of the file")
+    assert wrong == []
 
 
-@each_file
-def test_nothing_is_long(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_OF_A_FILE
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length <= LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
+def test_public_names_are_there_and_known_to_type_checkers():
+    for package in (minbert, minbert.check, minbert.export, multitask):
+        for name in package.__all__:
+            assert getattr(importlib.import_module(package.__name__), name) is not None
+        [block] = [
+            node
+            for node in tree_of(FILES[package.__name__]).body
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ]
+        for line in block.body:
+            assert isinstance(line, ast.ImportFrom) and all(
+                alias.name == alias.asname for alias in line.names
+            )
+            for alias in line.names:
+                value = getattr(importlib.import_module(line.module), alias.name)
+                assert getattr(package, alias.name) is value
+        assert sorted(alias.name for line in block.body for alias in line.names) == sorted(package.__all__)
 
 
-@each_file
-def test_names_say_what_is_inside(path):
-    words = {word for part in path.relative_to(ROOT).with_suffix("").parts for word in part.split("_")}
-    assert not words & VAGUE or path == STAND_IN
-
-
-@each_file
-def test_every_file_says_what_it_is(path):
-    assert not path.read_text(encoding="utf-8").strip() or ast.get_docstring(tree_of(path))
+def test_files_and_folders_say_what_they_are():
+    """A docstring each, names that mean something, folders that can be seen at a glance."""
+    for module, path in FILES.items():
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(tree_of(path)) or not text.strip(), f"{module} has no docstring"
+        assert not VAGUE & set(path.stem.split("_")) or STAND_INS in path.parents, module
+    for folder in {path.parent for path in FILES.values()}:
+        entries = [
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(("_", ".")) and entry.name != "py.typed"
+        ]
+        assert len(entries) <= ENTRIES_OF_A_FOLDER, f"{folder.relative_to(ROOT)} has {len(entries)} entries"

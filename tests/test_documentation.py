@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from multitask.task_config import TASK_DEFAULTS
+from multitask.config.task_config import TASK_DEFAULTS
 from multitask.tasks.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,7 @@ def reader(tmp_path, tiny_folder, monkeypatch):
 
 def test_adding_a_task_step_by_step(reader, capsys):
     """Its files are written under the name in their first line; its commands are run as they stand."""
-    from multitask.cli import run
+    from multitask.cli.main import run
 
     document = (ROOT / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
     for block in [*blocks(document, "toml"), *blocks(document, "python")]:
@@ -159,8 +159,8 @@ def test_adding_a_task_step_by_step(reader, capsys):
 
 def test_the_documents_own_kind_keeps_its_contract(reader):
     from multitask import TaskConfig, TextTask
+    from multitask.config.task_config import task_config
     from multitask.data.readers import Example
-    from multitask.task_config import task_config
     from multitask.tasks.registry import load_task_file, make_task
 
     document = (ROOT / "docs" / "adding-a-task.md").read_text(encoding="utf-8")

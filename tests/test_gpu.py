@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from minbert import AdamW, Batch, BertModel, Tokenizer
+from minbert.kernels.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
 from minbert.optim import fused_update_works
-from minbert.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
-from multitask.training.precision import Precision, resolve_precision
+from multitask.runtime.precision import Precision, resolve_precision
 
 pytestmark = [
     pytest.mark.gpu,
@@ -186,11 +186,11 @@ def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, le
 def ready(folder, steps, **changes):
     """A training on the device, up to its loop: (model, parts)."""
     from multitask import RunConfig
-    from multitask.assembly import assemble
-    from multitask.fine_tune import set_up
-    from multitask.preparation import prepare
-    from multitask.splits import open_data
-    from multitask.values import merge
+    from multitask.config.option_types import merge
+    from multitask.tasks.splits import open_data
+    from multitask.training.assembly import assemble
+    from multitask.training.preparation import prepare
+    from multitask.training.trainer import set_up
 
     values = {
         "weights": str(folder),

@@ -3,20 +3,34 @@
 The names that make further parts are public, see multitask/check/.
 """
 
-from minbert.first_use import names_on_first_use
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "BadAnswer": "stage",
-    "Mistake": "stage",
-    "NotThere": "stage",
-    "Outputs": "stage",
-    "Part": "stage",
-    "Stage": "stage",
-    "TOLERANCE": "stage",
-    "add_limit_options": "command",
-    "distance": "judge",
-    "read_fixture": "fixtures",
-    "run_checks": "command",
-}
-__all__ = list(_HOME)
-__getattr__ = names_on_first_use(__name__, _HOME)
+from minbert.first_use import attach_names
+
+if TYPE_CHECKING:
+    from minbert.check.fixtures import read_fixture as read_fixture
+    from minbert.check.judge import distance as distance
+    from minbert.check.stage import TOLERANCE as TOLERANCE
+    from minbert.check.stage import BadAnswer as BadAnswer
+    from minbert.check.stage import Mistake as Mistake
+    from minbert.check.stage import NotThere as NotThere
+    from minbert.check.stage import Outputs as Outputs
+    from minbert.check.stage import Part as Part
+    from minbert.check.stage import Stage as Stage
+
+__getattr__, __dir__, __all__ = attach_names(
+    __name__,
+    {
+        "fixtures": ("read_fixture",),
+        "judge": ("distance",),
+        "stage": (
+            "BadAnswer",
+            "Mistake",
+            "NotThere",
+            "Outputs",
+            "Part",
+            "Stage",
+            "TOLERANCE",
+        ),
+    },
+)

@@ -91,7 +91,7 @@ def _students_model(module: ModuleType, folder: Path):
     """The file's BertModel in evaluation mode, with the folder's tensors under the course's names."""
     if not hasattr(module, "BertModel"):
         raise NotThere("the file has no class BertModel")
-    from minbert.weights import MODULE_NAMES
+    from minbert.weights.load import MODULE_NAMES
 
     own = _own_model(folder)
     names = {

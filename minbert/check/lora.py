@@ -35,9 +35,9 @@ class OwnLayer(nn.Module):
     """The interface of the check around this project's adapters: one linear layer of a small BERT."""
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float):
+        from minbert.adapters.lora import add_lora
+        from minbert.adapters.lora_config import LoRAConfig
         from minbert.config import BertConfig
-        from minbert.lora import add_lora
-        from minbert.lora_config import LoRAConfig
         from minbert.model import BertModel
 
         super().__init__()
@@ -62,7 +62,7 @@ class OwnLayer(nn.Module):
         return self._layer()(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
     def merge(self) -> nn.Linear:
-        from minbert.lora import merge_lora
+        from minbert.adapters.lora import merge_lora
 
         merge_lora(self.model)
         return self._layer()

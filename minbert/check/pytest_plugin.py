@@ -34,8 +34,8 @@ class CheckedFolder:
     """What a session does when it has a folder to check."""
 
     def __init__(self, config: pytest.Config):
-        from minbert.check.command import files_of_parts, limits_of, read_points
         from minbert.check.parts import find_part, part_places
+        from minbert.cli.check import files_of_parts, limits_of, read_points
         from minbert.errors import InputError
 
         self.config = config
@@ -113,8 +113,8 @@ class CheckedFile(pytest.File):
     def findings(self) -> dict:
         """Stage -> finding."""
         if not self.found:
-            from minbert.check.command import with_points
             from minbert.check.isolation.process import check_file
+            from minbert.cli.check import with_points
 
             found = check_file(self.plugin.places[self.part], self.path, self.plugin.limits)
             found = with_points(found, self.plugin.points)

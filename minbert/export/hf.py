@@ -4,9 +4,9 @@ import copy
 import json
 from pathlib import Path
 
+from minbert.adapters.lora import adapter_names, merge_lora, remove_lora
 from minbert.errors import InputError
 from minbert.files import atomic_write, read_json_object
-from minbert.lora import adapter_names, merge_lora, remove_lora
 from minbert.model import BertModel
 from minbert.tokenizer import Tokenizer
 

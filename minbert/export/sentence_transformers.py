@@ -7,7 +7,7 @@ from minbert.errors import InputError
 from minbert.export.hf import check_plain, merged_encoder, write_encoder
 from minbert.files import atomic_write
 from minbert.sentence import SentenceEncoder
-from minbert.sentence_folder import write_modules
+from minbert.weights.sentence_transformers import write_modules
 
 # The oldest version of the dialect: a newer one than the reader's makes it warn.
 _VERSIONS = {"sentence_transformers": "2.0.0", "transformers": "4.6.1", "pytorch": "1.8.1"}

@@ -85,7 +85,7 @@ def own_losses() -> LossFunctions:
     """Multitask's objectives, under the names and with the arguments of the kit."""
     import torch
 
-    from multitask.objectives import classification, contrastive, divergence, regression
+    from multitask.losses import classification, contrastive, divergence, regression
 
     def cosine_similarity_loss(u, v, labels):
         return regression.mean_squared_error(torch.cosine_similarity(u, v), labels)

@@ -17,8 +17,8 @@ from multitask.check.mistakes.formula import Slip, mistakes
 
 def own_metrics() -> Functions:
     """Multitask's metrics, under the names and with the arguments of the kit; it has no macro F1."""
-    from multitask import metrics
-    from multitask.entities import entity_scores
+    from multitask.metrics import scores as metrics
+    from multitask.metrics.entities import entity_scores
 
     def overall(name: str, sst: float, paraphrase: float, sts: float) -> float:
         scores = {"sst": {"accuracy": sst}, "paraphrase": {"accuracy": paraphrase}, "sts": {"pearson": sts}}

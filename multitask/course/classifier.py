@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbert import InputError, run_command
-from multitask.config import RunConfig
+from multitask.config.options import RunOptions
+from multitask.config.run_config import RunConfig
 from multitask.course.flags import (
     add_flag,
     check_training_files,
@@ -19,8 +20,7 @@ from multitask.course.flags import (
     make_parser,
     read_flags,
 )
-from multitask.options import RunOptions
-from multitask.predictions import FORMATS, prediction_path
+from multitask.tasks.predictions import FORMATS, prediction_path
 
 TASKS = {"sst": "SST", "cfimdb": "CFIMDB"}
 CFIMDB_BATCH_SIZE = 8

@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from minbert import BertConfig, BertModel, InputError, Tokenizer, atomic_folder, find_folder, write_tensors
+from multitask.config.task_config import task_config
 from multitask.course.starter_checkpoint import StarterCheckpoint, read_starter_checkpoint
-from multitask.model import MultitaskModel
-from multitask.task_config import task_config
+from multitask.inference.checkpoint import save_model
+from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.registry import make_task
-from multitask.training.checkpoint import save_model
 
 ENCODER = "bert."
 CLASSES = 5

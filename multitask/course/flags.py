@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
-from multitask.config import RunConfig
-from multitask.options import COURSE_MODES, RunOptions, add_key_options
-from multitask.predictions import DIALECTS
+from multitask.config.options import COURSE_MODES, RunOptions, add_key_options
+from multitask.config.run_config import RunConfig
+from multitask.tasks.predictions import DIALECTS
 
 RATES = {"backbone": 1e-3, "none": 1e-5}  # by what is frozen
 SAMPLE = "sample"

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from minbert import Batch, InputError
-from multitask.run import Run, load_run
+from multitask.inference.run import Run, load_run
 
 SENTIMENTS = 5
 

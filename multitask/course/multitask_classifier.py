@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbert import run_command
-from multitask.config import RunConfig
+from multitask.config.options import RunOptions
+from multitask.config.run_config import RunConfig
+from multitask.config.task_config import TASK_DEFAULTS
 from multitask.course.flags import (
     SPLITS,
     add_flag,
@@ -20,9 +22,7 @@ from multitask.course.flags import (
     make_parser,
     read_flags,
 )
-from multitask.options import RunOptions
-from multitask.predictions import FORMATS, prediction_path
-from multitask.task_config import TASK_DEFAULTS
+from multitask.tasks.predictions import FORMATS, prediction_path
 
 FLAGS = {"sst": "sst", "paraphrase": "para", "sts": "sts"}  # task -> how its flags begin
 SHOWN = {  # task -> what the starter calls its score, and which it is

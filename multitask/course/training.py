@@ -5,15 +5,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from minbert import InputError, atomic_write, say
-from multitask.config import RunConfig
+from multitask.config.run_config import RunConfig
 
 if TYPE_CHECKING:
-    from multitask.run import Run
+    from multitask.inference.run import Run
 
 
 def begun_before(config: RunConfig) -> bool:
     """Whether the run's folder holds this very run. Raises InputError where it holds anything else."""
-    from multitask.run import read_run_config
+    from multitask.inference.run import read_run_config
 
     out = Path(config.out)
     if out.is_file():
@@ -29,7 +29,7 @@ def begun_before(config: RunConfig) -> bool:
 
 def train_or_continue(config: RunConfig) -> "Run":
     """Trains; continues, where an earlier command with the same settings was interrupted or is finished."""
-    from multitask.fine_tune import resume, train
+    from multitask.training.trainer import resume, train
 
     if begun_before(config):
         say(f"{config.out} holds this run already; going on with it")

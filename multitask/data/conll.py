@@ -16,7 +16,7 @@ from typing import Any
 from minbert import InputError, did_you_mean
 from multitask.data.readers import Example, Examples, Reject, is_json_lines, read_text
 from multitask.data.records import Record, json_rows
-from multitask.entities import is_entity_tag, to_iob2
+from multitask.metrics.entities import is_entity_tag, to_iob2
 
 _BETWEEN = re.compile("[ \t]+")
 _NO_WORD = re.compile("[ \t\r\n\0\ud800-\udfff]")

@@ -7,9 +7,9 @@ from pathlib import Path
 from minbert import InputError, atomic_write, read_tensors, write_tensors
 from minbert.export import check_plain
 from multitask.export.task_model import SEQUENCE, TOKEN, find_task_model
-from multitask.run import Run
+from multitask.inference.checkpoint import ADAPTER_FOLDER
+from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
-from multitask.training.checkpoint import ADAPTER_FOLDER
 
 WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "base.json"
 _OURS, _THEIRS = "base_model.model.", "base_model.model.bert."

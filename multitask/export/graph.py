@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from minbert import Batch, BertModel, InputError
 from minbert.export import GraphExport, merged_encoder, rectangle, traceable, write_graph
-from multitask.model import Encode
-from multitask.run import Run
+from multitask.inference.run import Run
+from multitask.model.multitask_model import Encode
 from multitask.tasks.base import ScoredTask, TextTask, TrainingTask
 from multitask.tasks.contrastive import ContrastiveTask
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask

@@ -9,8 +9,8 @@ from torch import nn
 
 from minbert import InputError, atomic_write, read_tensors, write_tensors
 from minbert.export import check_plain, merged_encoder, write_encoder
-from multitask.heads import MLPHead
-from multitask.run import Run
+from multitask.inference.run import Run
+from multitask.model.heads import MLPHead
 from multitask.tasks.base import TextTask, TrainingTask
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 from multitask.tasks.tokens import TokensTask

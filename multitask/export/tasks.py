@@ -15,9 +15,9 @@ from multitask.export.adapter import write_task_adapter
 from multitask.export.graph import write_task_graph
 from multitask.export.task_model import write_task_model
 from multitask.export.vectors import sentence_encoder
-from multitask.run import Run, open_source
+from multitask.inference.checkpoint import task_adapters
+from multitask.inference.run import Run, open_source
 from multitask.tasks.base import ScoredTask, TrainingTask
-from multitask.training.checkpoint import task_adapters
 
 
 def export_run(

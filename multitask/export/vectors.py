@@ -1,8 +1,8 @@
 """The sentence vectors of a task, as sentence-transformers can compute them."""
 
 from minbert import InputError, SentenceEncoder
-from multitask.heads import ProjectedHead
-from multitask.run import Run
+from multitask.inference.run import Run
+from multitask.model.heads import ProjectedHead
 from multitask.tasks.base import TextTask, TrainingTask
 from multitask.tasks.contrastive import ContrastiveTask
 

@@ -13,12 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError, Tokenizer, normalize
+from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, Reject, read_table
-from multitask.heads import CosineHead, MLPHead, ProjectedHead, pair_feature_size, pair_features, project
-from multitask.model import Encode
-from multitask.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
-from multitask.task_config import TaskConfig
+from multitask.model.heads import (
+    CosineHead,
+    MLPHead,
+    ProjectedHead,
+    pair_feature_size,
+    pair_features,
+    project,
+)
+from multitask.model.multitask_model import Encode
+from multitask.tasks.predictions import FORMATS, PredictionFormat, generic_format, write_predictions
 
 # The losses that read an option of TaskConfig, for losses of this package; a user's own read what they like.
 LOSS_OPTIONS = {

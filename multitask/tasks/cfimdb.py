@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from multitask.data.readers import integer_label
-from multitask.objectives.classification import cross_entropy, focal
+from multitask.losses.classification import cross_entropy, focal
 from multitask.tasks.generic import ClassificationTask
 
 

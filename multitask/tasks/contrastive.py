@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError, Tokenizer, normalize
+from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.positives import find_groups
 from multitask.data.readers import Example, Examples, read_table
-from multitask.model import Encode
-from multitask.objectives.contrastive import count_masked, info_nce
-from multitask.objectives.shapes import check_shapes
-from multitask.task_config import TaskConfig
+from multitask.losses.contrastive import count_masked, info_nce
+from multitask.losses.shapes import check_shapes
+from multitask.model.multitask_model import Encode
 from multitask.tasks.base import TrainingTask, check_loss_options
 
 LOWEST_TEMPERATURE = (

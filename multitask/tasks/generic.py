@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError
+from multitask.config.task_config import TASK_DEFAULTS
 from multitask.data.readers import Example, Examples, integer_label, number_label
-from multitask.heads import AngleHead
-from multitask.metrics import accuracy, f1, pearson, spearman
-from multitask.objectives.classification import binary_cross_entropy, cross_entropy, focal
-from multitask.objectives.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
-from multitask.objectives.ordinal import ordinal, ordinal_levels
-from multitask.objectives.regression import cosent, pearson_loss, scaled_mean_squared_error
-from multitask.task_config import TASK_DEFAULTS
+from multitask.losses.classification import binary_cross_entropy, cross_entropy, focal
+from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
+from multitask.losses.ordinal import ordinal, ordinal_levels
+from multitask.losses.regression import cosent, pearson_loss, scaled_mean_squared_error
+from multitask.metrics.scores import accuracy, f1, pearson, spearman
+from multitask.model.heads import AngleHead
 from multitask.tasks.base import TextTask
 
 

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert import Batch, InputError, Tokenizer
+from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_lines
-from multitask.model import Encode
-from multitask.objectives.classification import cross_entropy
-from multitask.objectives.divergence import symmetric_kl
-from multitask.task_config import TaskConfig
+from multitask.losses.classification import cross_entropy
+from multitask.losses.divergence import symmetric_kl
+from multitask.model.multitask_model import Encode
 from multitask.tasks.base import TrainingTask, check_loss_options
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from minbert import InputError, did_you_mean
-from multitask.task_config import TASK_DEFAULTS, TaskConfig
+from multitask.config.task_config import TASK_DEFAULTS, TaskConfig
 from multitask.tasks.base import TrainingTask
 
 KINDS: dict[str, str | type[TrainingTask]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from multitask.data.readers import Example, integer_label
-from multitask.metrics import off_by_one_accuracy
+from multitask.metrics.scores import off_by_one_accuracy
 from multitask.tasks.generic import ClassificationTask
 
 

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError, Tokenizer, TokenSequence
+from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample
 from multitask.data.conll import read_tagged
 from multitask.data.readers import Example, Examples, Reject
-from multitask.entities import entity_scores, is_entity_tag, to_iob2
-from multitask.heads import MLPHead
-from multitask.metrics import accuracy
-from multitask.model import Encode
-from multitask.objectives.classification import cross_entropy, focal
-from multitask.objectives.divergence import symmetric_kl
-from multitask.predictions import PredictionFormat, tag_format
-from multitask.tag_files import write_tags
-from multitask.task_config import TaskConfig
+from multitask.losses.classification import cross_entropy, focal
+from multitask.losses.divergence import symmetric_kl
+from multitask.metrics.entities import entity_scores, is_entity_tag, to_iob2
+from multitask.metrics.scores import accuracy
+from multitask.model.heads import MLPHead
+from multitask.model.multitask_model import Encode
 from multitask.tasks.base import ScoredTask, check_loss_options
+from multitask.tasks.predictions import PredictionFormat, tag_format
+from multitask.tasks.tag_files import write_tags
 
 OUTSIDE = "O"
 NO_TARGET = -100  # a tag that training never saw; it can only stand in a split to be scored

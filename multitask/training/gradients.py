@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multitask.training.gradient_check import GradientCheck
-from multitask.training.precision import Precision, has_gradients
+from multitask.runtime.precision import Precision, has_gradients
+from multitask.training.methods.gradient_check import GradientCheck
 
 
 class Gradients:

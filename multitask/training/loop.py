@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 from torch.optim import Optimizer
 
+from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
-from multitask.training.methods import Plain, TrainableModel
+from multitask.training.methods.standard import Plain, TrainableModel
 from multitask.training.plan import Piece, Step
-from multitask.training.precision import Precision
 
 
 def train_loop(

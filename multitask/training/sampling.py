@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from minbert import InputError
-from multitask.combinations import SAMPLINGS
-from multitask.values import one_of, parse, within
+from multitask.config.compatibility import SAMPLINGS
+from multitask.config.option_types import one_of, parse, within
 
 UNEQUAL = ("exhaust", "smallest", "cycle")
 DRAWN = ("uniform", "proportional", "square-root", "temperature", "annealed")

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import ttest_rel
 from torch import nn
 
-from minbert.dropout import Dropout
+from minbert.kernels.dropout import Dropout
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "quality.py"
 SPEC = spec_from_file_location("quality", FILE)

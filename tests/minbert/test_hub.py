@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from minbert import BertConfig, BertModel, InputError, SentenceEncoder, find_folder
-from minbert.cli import main
+from minbert.cli.main import main
 from minbert.hub_download import download
 from minbert.hub_requests import HubModel
 

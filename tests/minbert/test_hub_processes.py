@@ -117,7 +117,7 @@ def test_help_loads_nothing_heavy(command):
     heavy = ("torch", "numpy", "tokenizers", "huggingface_hub", "tqdm", "faiss")
     code = (
         f"import sys, atexit; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules])); "
-        f"from minbert.cli import main; main([{command!r}, '--help'])"
+        f"from minbert.cli.main import main; main([{command!r}, '--help'])"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

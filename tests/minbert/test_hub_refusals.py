@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from minbert import InputError, find_folder
-from minbert.cli import main
+from minbert.cli.main import main
 from minbert.hub_download import download
 from minbert.hub_requests import HubModel
 

@@ -18,9 +18,9 @@ HEAVY = ("torch", "numpy", "tokenizers", "safetensors", "transformers", "tqdm")
     "code",
     [
         "import minbert; minbert.BertConfig(); minbert.InputError",
-        "import sys; sys.argv = ['minbert', '--help']; from minbert.cli import main; main()",
-        "import sys; sys.argv = ['minbert', 'encode', '--help']; from minbert.cli import main; main()",
-        "import sys; sys.argv = ['minbert', 'encod']; from minbert.cli import main; main()",
+        "import sys; sys.argv = ['minbert', '--help']; from minbert.cli.main import main; main()",
+        "import sys; sys.argv = ['minbert', 'encode', '--help']; from minbert.cli.main import main; main()",
+        "import sys; sys.argv = ['minbert', 'encod']; from minbert.cli.main import main; main()",
     ],
 )
 def test_nothing_heavy_is_loaded(code):

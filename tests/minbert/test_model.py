@@ -23,7 +23,7 @@ from minbert import (
     save_lora,
     use_adapter,
 )
-from minbert.weights import our_name
+from minbert.weights.load import our_name
 
 PROJECTED = dict(
     projected_attention_size=10, projected_attention_heads=2, projected_attention_names=("sst", "sts")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from minbert import Batch, BertConfig, BertModel
-from minbert.weights import our_name
+from minbert.weights.load import our_name
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from multitask.config import RunConfig
+from multitask.config.run_config import RunConfig
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {
@@ -66,7 +66,7 @@ def tiny_values(tiny_folder, tiny_data, tmp_path):
 @pytest.fixture
 def tiny_config(tiny_values):
     """The function `tiny_config(**changes)` -> RunConfig, as `tiny_config(train={"epochs": 1})`."""
-    from multitask.values import merge
+    from multitask.config.option_types import merge
 
     return lambda **changes: RunConfig.from_dict(merge(tiny_values, changes))
 

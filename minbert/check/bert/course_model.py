@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minbert.check.bert.formulas import model_config, model_weights
 from minbert.check.stage import BadAnswer, NotThere
-from minbert.weights import MODULE_NAMES
+from minbert.weights.load import MODULE_NAMES
 
 Arrays = dict[str, np.ndarray]
 SEEDS = count()  # another for each call, so that dropout shows, and the same in every check

@@ -4,14 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert.attention import MultiHeadAttention
 from minbert.batch import Layout
 from minbert.check.bert.formulas import model_config, model_weights
 from minbert.check.stage import BadAnswer
 from minbert.config import BertConfig
-from minbert.encoder import EncoderLayer
-from minbert.model import BertModel
-from minbert.weights import hugging_face_name, our_name
+from minbert.model import BertModel, EncoderLayer, MultiHeadAttention
+from minbert.weights.load import hugging_face_name, our_name
 
 Arrays = dict[str, np.ndarray]
 

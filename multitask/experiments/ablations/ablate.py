@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from minbert import InputError, make_folder
-from multitask.config import RunConfig
+from multitask.config.run_config import RunConfig
 from multitask.experiments.ablations.cell_process import ATTEMPTS, INTERRUPTED, TAKEN, Job, failure
 from multitask.experiments.ablations.cells import Cell, make_cell
 from multitask.experiments.ablations.definition import Ablation
@@ -17,9 +17,9 @@ from multitask.experiments.ablations.formats import FORMATS
 from multitask.experiments.ablations.summary import summarize_table
 from multitask.experiments.claims.claims import EXPIRY, Claims, open_store
 from multitask.experiments.processes import available_cores, start_process
-from multitask.fine_tune import check_sources
-from multitask.splits import SAMPLE, open_data
-from multitask.tracking import write_json
+from multitask.runtime.tracking import write_json
+from multitask.tasks.splits import SAMPLE, open_data
+from multitask.training.trainer import check_sources
 
 POLL = 0.2  # seconds between looks at this process's own cells
 POLL_OTHERS = 2.0  # and at those that others compute

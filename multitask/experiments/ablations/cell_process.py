@@ -63,9 +63,9 @@ def main() -> int:
 
 def compute(job: Job, claim: Claim) -> dict[str, Any]:
     """Trains the cell, from where a dead process left it, and measures it on the dev split."""
-    from multitask.config import RunConfig
-    from multitask.fine_tune import resume, train
+    from multitask.config.run_config import RunConfig
     from multitask.tasks.registry import load_task_file
+    from multitask.training.trainer import resume, train
 
     if job.config.get("task_file"):
         load_task_file(job.config["task_file"])
@@ -91,9 +91,9 @@ def run_folder(job: Job, claim: Claim) -> Path:
 def measure(job: Job, run: Any) -> dict[str, Any]:
     """The cell's record: each task's primary metric with its evidence on dev, other scores, costs."""
     from multitask.experiments.ablations.evidence import evidence
-    from multitask.splits import load_split
+    from multitask.runtime.tracking import strict
     from multitask.tasks.base import ScoredTask
-    from multitask.tracking import strict
+    from multitask.tasks.splits import load_split
 
     found: dict[str, Any] = {}
     with run.data_folder(None) as folder:

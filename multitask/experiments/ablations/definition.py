@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minbert import InputError, did_you_mean
-from multitask.config import RunConfig, read_config
-from multitask.metrics import overall_scores
-from multitask.options import RunOptions
-from multitask.values import checked, listed, merge, table
+from multitask.config.option_types import checked, listed, merge, table
+from multitask.config.options import RunOptions
+from multitask.config.run_config import RunConfig, read_config
+from multitask.metrics.scores import overall_scores
 
 KEYS = ("title", "about", "baseline", "seeds", "preset", "base", "rows")
 ROW_KEYS = ("name", "about", "set", "published")

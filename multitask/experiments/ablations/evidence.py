@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from multitask.data.readers import Example
-from multitask.entities import entity_spans
 from multitask.experiments.ablations.statistics import statistic
+from multitask.metrics.entities import entity_spans
 from multitask.tasks.base import ScoredTask
 
 TOLERANCE = 1e-9

@@ -11,7 +11,7 @@ import numpy as np
 from multitask.experiments.ablations.cells import Cell
 from multitask.experiments.ablations.definition import Ablation, Row, flat
 from multitask.experiments.ablations.statistics import LEVEL, RESAMPLES, bootstrap, difference, summarize
-from multitask.metrics import overall_scores
+from multitask.metrics.scores import overall_scores
 
 COURSE = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "sts.pearson"}
 OVERALL = ("overall_2024", "mean_raw")

@@ -18,16 +18,16 @@ import numpy as np
 from tqdm import tqdm
 
 from minbert import InputError
+from multitask.config.option_types import within
+from multitask.config.task_config import TaskConfig, task_config
 from multitask.data.readers import Example
 from multitask.experiments.augmentation.filter import NEAR, NearTexts
 from multitask.experiments.augmentation.reply import Rejection
 from multitask.experiments.augmentation.table import NewRow, TrainingTable, check_out, summary_path
 from multitask.experiments.augmentation.writers import Method, Slot, Writer
-from multitask.run import Run, load_run
-from multitask.splits import open_data
-from multitask.task_config import TaskConfig, task_config
-from multitask.tracking import write_json
-from multitask.values import within
+from multitask.inference.run import Run, load_run
+from multitask.runtime.tracking import write_json
+from multitask.tasks.splits import open_data
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from minbert import InputError
+from multitask.config.option_types import within
 from multitask.experiments.augmentation.attempt import AttemptError, bound_on_tokens, send
 from multitask.experiments.augmentation.cache import Journal, Reply, request_key
-from multitask.values import within
 
 FAILURES_IN_A_ROW = 3  # requests, each with all its retries, after which the endpoint counts as dead
 LONGEST_WAIT = 60.0  # seconds between two attempts, unless the endpoint asks for more

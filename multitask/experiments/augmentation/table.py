@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minbert import InputError, atomic_write
+from multitask.config.task_config import TaskConfig
 from multitask.data.readers import Example, Examples, is_json_lines, read_table, read_text
 from multitask.data.records import json_rows
 from multitask.experiments.augmentation.treebank import is_treebank
-from multitask.splits import load_split
-from multitask.task_config import TaskConfig
 from multitask.tasks.generic import ClassificationTask
 from multitask.tasks.registry import make_task
+from multitask.tasks.splits import load_split
 
 
 class NewRow(NamedTuple):

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from minbert import InputError
+from multitask.config.option_types import within
 from multitask.data.readers import Example, read_text
 from multitask.experiments.augmentation.attempt import bound_on_tokens
 from multitask.experiments.augmentation.cache import Journal, request_key
@@ -19,7 +20,6 @@ from multitask.experiments.augmentation.reply import Rejection, read_reply
 from multitask.experiments.augmentation.table import TrainingTable
 from multitask.experiments.augmentation.treebank import treebank_spacing
 from multitask.experiments.augmentation.words import Synonyms, edit_words, read_synonyms
-from multitask.values import within
 
 Advance = Callable[[], object]
 

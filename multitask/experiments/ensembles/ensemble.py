@@ -14,13 +14,13 @@ import numpy as np
 from minbert import InputError
 from multitask.data.readers import Example, Examples, Reject
 from multitask.experiments.ensembles.mixture import cross_validated, fit_weights, mix
-from multitask.metrics import overall_scores
-from multitask.predictions import prediction_path
-from multitask.rows_to_predict import examples_with_text, fill_in, find_fallback
-from multitask.run import SAMPLE_FOLDER, Run, open_source, read_run_config
-from multitask.splits import SAMPLE, load_split, open_data
+from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
+from multitask.inference.run import SAMPLE_FOLDER, Run, open_source, read_run_config
+from multitask.metrics.scores import overall_scores
+from multitask.runtime.tracking import write_json
 from multitask.tasks.base import ScoredTask
-from multitask.tracking import write_json
+from multitask.tasks.predictions import prediction_path
+from multitask.tasks.splits import SAMPLE, load_split, open_data
 
 Scores = dict[str, dict[str, float]]  # by task and metric
 # What has to be equal of a task in all runs: its examples, and the scale of its soft predictions.

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from minbert import BertConfig, InputError, Tokenizer, atomic_folder, find_folder, read_tensors, write_tensors
-from multitask.config import RunConfig
+from multitask.config.option_types import plain
+from multitask.config.run_config import RunConfig
+from multitask.config.task_config import TaskConfig
 from multitask.experiments.ensembles.ensemble import Scores, check_sources
-from multitask.metrics import overall_scores
-from multitask.run import open_source
-from multitask.selection import selector
-from multitask.task_config import TaskConfig
-from multitask.tracking import write_json
-from multitask.training.checkpoint import read_heads, task_adapters
-from multitask.values import plain
+from multitask.inference.checkpoint import read_heads, task_adapters
+from multitask.inference.run import open_source
+from multitask.metrics.scores import overall_scores
+from multitask.runtime.tracking import write_json
+from multitask.training.selection import selector
 
 METHODS = ("plain", "greedy")
 # What only training reads; averaged checkpoints may differ in it.

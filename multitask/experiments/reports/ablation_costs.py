@@ -5,7 +5,7 @@ from typing import Any
 
 from multitask.experiments.reports.charts import MARKERS, PALETTE, chart, legend_below, short
 from multitask.experiments.reports.page import Cell, Column, Section, figure, figures, rounded, table
-from multitask.plots import logarithmic
+from multitask.inference.plots import logarithmic
 
 Values = Mapping[str, Any]
 MEBIBYTE = 2**20

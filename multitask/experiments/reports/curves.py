@@ -8,8 +8,8 @@ import numpy as np
 
 from multitask.experiments.reports.charts import PALETTE, chart, legend_below
 from multitask.experiments.reports.page import Column, Section, figure, figures, paragraph, table
-from multitask.plots import draw_losses
-from multitask.run import Run
+from multitask.inference.plots import draw_losses
+from multitask.inference.run import Run
 
 Records = Sequence[Mapping[str, Any]]
 LINES = ("-", "--", ":", "-.")

@@ -10,7 +10,7 @@ import numpy as np
 from minbert import InputError
 from multitask.experiments.reports.charts import chart, short
 from multitask.experiments.reports.page import Column, Section, beside, figure, figures, table
-from multitask.run import Run, load_split
+from multitask.inference.run import Run, load_split
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 SPLITS = ("train", "dev")  # the course's test files have no labels

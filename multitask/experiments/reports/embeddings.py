@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from minbert import Batch, sorted_batches
-from multitask.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity
 from multitask.experiments.reports.charts import GREY, chart, legend_below
 from multitask.experiments.reports.page import Column, Section, figure, figures, paragraph, table
 from multitask.experiments.reports.predictions import Predicted
-from multitask.model import Encode
-from multitask.run import Run
+from multitask.inference.run import Run
+from multitask.metrics.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity
+from multitask.model.multitask_model import Encode
 from multitask.tasks.generic import SimilarityTask
 
 POSITIVE = 0.8  # of the range of scores: 4 of 5, about what SimCSE takes as a pair that means the same

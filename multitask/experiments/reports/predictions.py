@@ -11,9 +11,9 @@ from minbert import InputError
 from multitask.data.readers import Example
 from multitask.experiments.reports.charts import chart, legend_below
 from multitask.experiments.reports.page import Column, Section, figure, figures, paragraph, table
-from multitask.metrics import confusion_matrix
-from multitask.plots import draw_confusion
-from multitask.run import Run, load_split
+from multitask.inference.plots import draw_confusion
+from multitask.inference.run import Run, load_split
+from multitask.metrics.scores import confusion_matrix
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 

@@ -22,9 +22,9 @@ from multitask.experiments.reports.page import (
     table,
 )
 from multitask.experiments.reports.predictions import Predicted, predict_split, prediction_section
-from multitask.metrics import overall_scores
-from multitask.run import Run, load_run
-from multitask.tracking import read_metrics
+from multitask.inference.run import Run, load_run
+from multitask.metrics.scores import overall_scores
+from multitask.runtime.tracking import read_metrics
 
 MEBIBYTE = 2**20
 

@@ -24,7 +24,7 @@ from multitask.experiments.reports.page import (
     paragraph,
     table,
 )
-from multitask.plots import compact, logarithmic
+from multitask.inference.plots import compact, logarithmic
 
 Values = Mapping[str, Any]
 AXIS = 1.35  # inches between two axes of the parallel coordinates

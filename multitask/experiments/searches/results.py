@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert import InputError, atomic_write
-from multitask.config import RunConfig
+from multitask.config.run_config import RunConfig
 from multitask.experiments.searches.settings import Settings
 from multitask.experiments.searches.space import Point
 from multitask.experiments.searches.storage import Kept, import_optuna, quiet_optuna, to_point
@@ -99,8 +99,8 @@ def collect(kept: Kept, settings: Settings, folder: Path) -> SearchResult:
 
 def metric_name(settings: Settings) -> str:
     """The number that is searched for, by name."""
-    from multitask.metrics import overall_scores
-    from multitask.stages import stage_configs
+    from multitask.config.stages import stage_configs
+    from multitask.metrics.scores import overall_scores
     from multitask.tasks.base import ScoredTask
     from multitask.tasks.registry import make_task
 
@@ -121,7 +121,7 @@ def write_results(result: SearchResult) -> None:
     import torch
 
     from multitask.experiments.reports.report import write_report
-    from multitask.tracking import environment, write_json
+    from multitask.runtime.tracking import environment, write_json
 
     facts = {"environment": environment(torch.device("cpu"), result.settings.data)}
     write_json(result.folder / "search.json", result.as_dict() | facts)

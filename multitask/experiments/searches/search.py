@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minbert import InputError
+from multitask.config.option_types import within
 from multitask.experiments.processes import available_cores, start_process
 from multitask.experiments.searches.results import SearchResult, collect, metric_name, show, write_results
 from multitask.experiments.searches.settings import (
@@ -32,7 +33,6 @@ from multitask.experiments.searches.storage import (
     shown_storage,
 )
 from multitask.experiments.searches.worker import Worker, is_decided
-from multitask.values import within
 
 POLL_SECONDS = 0.5  # between looks at what the workers have done
 Say = Callable[[str], None]
@@ -116,11 +116,11 @@ def _with_sources(settings: Settings) -> Settings:
 
     Raises InputError where the first trial could not begin: no weights, no data, nothing to score.
     """
-    from multitask.fine_tune import check_sources, set_up
-    from multitask.preparation import prepare
-    from multitask.selection import check_select
-    from multitask.splits import open_data
-    from multitask.stages import stage_configs
+    from multitask.config.stages import stage_configs
+    from multitask.tasks.splits import open_data
+    from multitask.training.preparation import prepare
+    from multitask.training.selection import check_select
+    from multitask.training.trainer import check_sources, set_up
 
     base = dict(settings.base)
     for key in ("weights", "data", "task_file"):

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minbert import InputError, atomic_write, make_folder
-from multitask.config import RunConfig
+from multitask.config.option_types import merge, one_of, plain, within
+from multitask.config.run_config import RunConfig
 from multitask.experiments.claims.database import without_password
 from multitask.experiments.searches.space import Configure, Parameter, Point, Space, nested
-from multitask.values import merge, one_of, plain, within
 
 SAMPLERS = ("grid", "random", "tpe")
 PRUNERS = ("none", "median", "halving", "hyperband")

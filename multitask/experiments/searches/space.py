@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from minbert import BertConfig, InputError, did_you_mean
-from multitask.config import MODEL_KEYS, RunConfig, read_config
-from multitask.task_config import DEFAULT_TASKS, TaskConfig
-from multitask.values import checked, listed, merge, plain, table
+from multitask.config.option_types import checked, listed, merge, plain, table
+from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 
 FOLDER = "presets/searches"
 KEYS = ("title", "about", "metric", "seeds", "preset", "base", "space")

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from minbert import InputError, run_command
-from multitask.config import RunConfig
+from multitask.config.run_config import RunConfig
 from multitask.experiments.claims.claims import Claim
 from multitask.experiments.processes import read_job
 from multitask.experiments.searches.settings import Settings, Turn, read_settings
@@ -112,7 +112,7 @@ class Worker:
 
     def _train(self, trial: Any, claim: Claim) -> float:
         """The mean over the seeds of what the best checkpoint of a run has."""
-        from multitask.fine_tune import train
+        from multitask.training.trainer import train
 
         point = to_point(self.settings, trial.params)
         values, scores = [], []
@@ -179,9 +179,9 @@ class Listener:
 
 def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
     """Scores -> the number that is searched for, which is the one that chooses a run's best checkpoint."""
-    from multitask.selection import selector
-    from multitask.stages import stage_configs
+    from multitask.config.stages import stage_configs
     from multitask.tasks.registry import make_task
+    from multitask.training.selection import selector
 
     last = stage_configs(config)[-1]
     return selector(last, {name: make_task(name, task) for name, task in last.tasks.items()})

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from minbert import BertModel, CommandParser, LoRAConfig, add_lora, save_lora
-from minbert.export.command import add_export_options, export_command
+from minbert.cli.export import add_export_options, export_command
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from minbert import (
     adapter_names,
     merge_lora,
 )
-from minbert.export.command import add_export_options, export_command
+from minbert.cli.export import add_export_options, export_command
 from minbert.export.hf import merged_encoder
 
 transformers = pytest.importorskip("transformers")

@@ -180,7 +180,7 @@ def test_opsets(export, tiny_folder, tmp_path):
 PROGRAM = """
 import sys
 from minbert import CommandParser
-from minbert.export.command import add_export_options, export_command
+from minbert.cli.export import add_export_options, export_command
 
 parser = CommandParser()
 add_export_options(parser)

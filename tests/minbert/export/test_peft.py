@@ -1,6 +1,6 @@
 """LoRA folders between peft and us: saved and loaded bit by bit; what is no adapter is not passed over.
 
-Settings of peft, and outputs in both directions: tests/minbert/test_peft_folder.py.
+Settings of peft, and outputs in both directions: tests/minbert/adapters/test_peft_folder.py.
 Run: pytest tests/minbert/export/test_peft.py
 """
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minbert import BertModel, InputError, LoRAConfig, add_lora, load_lora, save_lora
-from minbert.lora import lora_layers
+from minbert.adapters.lora import lora_layers
 
 transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
 # What peft asks transformers on the way is about to be renamed there.

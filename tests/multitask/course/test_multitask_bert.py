@@ -11,7 +11,7 @@ import torch
 from minbert import InputError
 from multitask import RunConfig, train
 from multitask.course.multitask_bert import MultitaskBERT, _join
-from multitask.run import load_run
+from multitask.inference.run import load_run
 
 FIRST = ["the cat reads a book", "good", "what a great movie , not dull !", "blue river under the house"]
 SECOND = [

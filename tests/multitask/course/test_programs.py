@@ -15,13 +15,13 @@ import pytest
 
 from minbert import InputError
 from multitask import load_run
+from multitask.cli.files import validate_command
 from multitask.course import classifier, multitask_classifier
 from multitask.course.flags import read_flags
-from multitask.file_commands import validate_command
-from multitask.metrics import accuracy, pearson
-from multitask.predictions import FORMATS, read_predictions
-from multitask.run import read_run_config
-from multitask.splits import load_split
+from multitask.inference.run import read_run_config
+from multitask.metrics.scores import accuracy, pearson
+from multitask.tasks.predictions import FORMATS, read_predictions
+from multitask.tasks.splits import load_split
 
 ROOT = Path(__file__).parents[3]
 QUICK = ("--threads", "1", "--epochs", "1", "--lr", "1e-3")

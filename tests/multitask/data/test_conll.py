@@ -9,7 +9,7 @@ import pytest
 from minbert import InputError
 from multitask.data.conll import read_tagged
 from multitask.data.readers import Example
-from multitask.entities import entity_spans
+from multitask.metrics.entities import entity_spans
 
 SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 CONLL = """-DOCSTART- -X- O O

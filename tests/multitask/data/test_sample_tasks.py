@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from multitask.config.task_config import task_config
 from multitask.data import sample_entities as names
 from multitask.data.conll import read_tagged
 from multitask.data.readers import read_lines
@@ -19,8 +20,7 @@ from multitask.data.sample import NEWS, TEXTS, TRIPLETS, write_sample
 from multitask.data.sample_held_out import is_held_out
 from multitask.data.sample_inferences import draw_triplet
 from multitask.data.sample_news import TOPICS
-from multitask.entities import entity_spans
-from multitask.task_config import task_config
+from multitask.metrics.entities import entity_spans
 from multitask.tasks.registry import make_task
 
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from multitask import register
-from multitask.task_config import TASK_DEFAULTS
+from multitask.config.task_config import TASK_DEFAULTS
 from multitask.tasks.sst import SST
 
 
@@ -103,8 +103,8 @@ def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
 
 SEARCH = """
 from minbert import CommandParser, run_command
-from multitask.experiments.searches.command import add_search_options, search_command
-from multitask.options import RunOptions
+from multitask.cli.search import add_search_options, search_command
+from multitask.config.options import RunOptions
 
 
 def run(arguments):

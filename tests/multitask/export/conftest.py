@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from minbert import CommandParser, add_lora
-from multitask.export.command import add_export_options, export_command
-from multitask.model import DEFAULT_ADAPTER, MultitaskModel
-from multitask.saved_tasks import make_tasks
-from multitask.task_config import task_config
-from multitask.training.checkpoint import save_model
+from multitask.cli.export import add_export_options, export_command
+from multitask.config.task_config import task_config
+from multitask.inference.checkpoint import save_model
+from multitask.inference.saved_tasks import make_tasks
+from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from minbert import BertModel, InputError, LoRAConfig, load_lora, use_adapter
-from multitask.run import open_source
+from multitask.inference.run import open_source
 
 transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft's own

@@ -14,9 +14,9 @@ import torch
 
 from minbert import BertModel, InputError, LoRAConfig
 from multitask import train
+from multitask.config.task_config import TASK_DEFAULTS
 from multitask.data.readers import Example
-from multitask.run import open_source
-from multitask.task_config import TASK_DEFAULTS
+from multitask.inference.run import open_source
 from multitask.tasks.base import TextTask
 from multitask.tasks.generic import SimilarityTask
 from multitask.tasks.registry import KINDS, register

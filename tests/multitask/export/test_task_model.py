@@ -11,7 +11,7 @@ import torch
 
 from minbert import BertModel, InputError, LoRAConfig
 from multitask import train
-from multitask.run import open_source
+from multitask.inference.run import open_source
 
 transformers = pytest.importorskip("transformers")
 

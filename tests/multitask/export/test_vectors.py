@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from minbert import InputError, LoRAConfig, SentenceEncoder
-from multitask.model import Encode
-from multitask.run import open_source
+from multitask.inference.run import open_source
+from multitask.model.multitask_model import Encode
 from multitask.tasks.contrastive import ContrastiveTask
 
 sentence_transformers = pytest.importorskip("sentence_transformers")

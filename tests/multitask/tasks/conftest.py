@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
-from multitask.model import MultitaskModel
-from multitask.task_config import TASK_DEFAULTS, task_config
+from multitask.config.task_config import TASK_DEFAULTS, task_config
+from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.contrastive import ContrastiveTask
 from multitask.tasks.generic import PairTask, SimilarityTask
 from multitask.tasks.masked_lm import MaskedLM

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from minbert import InputError
-from multitask.predictions import prediction_path, validate_file
 from multitask.tasks.base import ScoredTask, TextTask
+from multitask.tasks.predictions import prediction_path, validate_file
 from multitask.tasks.registry import KINDS, find_kind
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

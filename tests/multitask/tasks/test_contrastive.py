@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from minbert import InputError, SentenceEncoder, Tokenizer, read_modules
-from multitask.model import Encode
-from multitask.objectives.contrastive import info_nce
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
+from multitask.inference.checkpoint import load_head, save_model
+from multitask.losses.contrastive import info_nce
+from multitask.model.multitask_model import Encode
 from multitask.tasks.contrastive import ContrastiveHead
 from multitask.tasks.registry import make_task
-from multitask.training.checkpoint import load_head, save_model
 
 TRIPLETS = [
     ("the cat reads a book", "a cat is reading", "the dog is running"),

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from minbert import InputError, pool
-from multitask.heads import AngleHead, MLPHead, ProjectedHead
-from multitask.objectives.classification import cross_entropy, focal
-from multitask.objectives.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
-from multitask.objectives.ordinal import ordinal
-from multitask.objectives.regression import angle_similarity, cosent, pearson_loss
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
+from multitask.losses.classification import cross_entropy, focal
+from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
+from multitask.losses.ordinal import ordinal
+from multitask.losses.regression import angle_similarity, cosent, pearson_loss
+from multitask.model.heads import AngleHead, MLPHead, ProjectedHead
 from multitask.tasks.base import LOSS_OPTIONS, LOSSES, TextTask, TrainingTask
 from multitask.tasks.registry import KINDS, find_kind, make_task
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from minbert import InputError, Tokenizer
-from multitask.model import MultitaskModel
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
+from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.registry import make_task
 
 SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "is the river blue ?", "!"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbert import InputError
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
 from multitask.tasks.registry import make_task
 
 SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"

@@ -4,8 +4,8 @@ import pytest
 
 import multitask
 from minbert import InputError
-from multitask.config import RunConfig
-from multitask.task_config import task_config
+from multitask.config.run_config import RunConfig
+from multitask.config.task_config import task_config
 from multitask.tasks.base import TextTask
 from multitask.tasks.generic import PairTask
 from multitask.tasks.registry import KINDS, find_kind, load_task_file, make_task, register

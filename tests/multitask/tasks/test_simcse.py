@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from minbert import InputError
-from multitask.objectives.contrastive import info_nce
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
+from multitask.losses.contrastive import info_nce
 from multitask.tasks.registry import make_task
 
 SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "good", "is the river blue"]

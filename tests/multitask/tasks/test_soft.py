@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minbert import InputError
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
 from multitask.tasks.registry import make_task
 
 KINDS = {

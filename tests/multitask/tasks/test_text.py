@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from minbert import InputError, normalize, pool
-from multitask.heads import CosineHead, MLPHead, pair_features
-from multitask.task_config import task_config
+from multitask.config.task_config import task_config
+from multitask.model.heads import CosineHead, MLPHead, pair_features
 from multitask.tasks.registry import make_task
 
 

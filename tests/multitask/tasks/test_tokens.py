@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from minbert import InputError, Tokenizer
+from multitask.config.task_config import task_config
 from multitask.data.readers import Example
-from multitask.model import MultitaskModel
-from multitask.predictions import prediction_path, validate_file
-from multitask.task_config import task_config
+from multitask.model.multitask_model import MultitaskModel
+from multitask.tasks.predictions import prediction_path, validate_file
 from multitask.tasks.registry import make_task
 from multitask.tasks.tokens import first_subwords, words_of
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from minbert import BertModel, Tokenizer
+from multitask.config.task_config import task_config
 from multitask.data.readers import Example
-from multitask.model import MultitaskModel
-from multitask.task_config import task_config
+from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.registry import make_task
 
 WORDS = "cat dog house river book film good bad great dull".split()

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from minbert import AdamW
-from multitask.training.gradient_check import GradientCheck
+from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
-from multitask.training.methods import Plain
+from multitask.training.methods.gradient_check import GradientCheck
+from multitask.training.methods.standard import Plain
 from multitask.training.plan import Plan, TaskData
-from multitask.training.precision import Precision
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from multitask.training import loop
-from multitask.training.methods import Plain
+from multitask.training.methods.standard import Plain
 from multitask.training.plan import Piece, Step
 
 STATEMENTS = 9  # the function with its docstring; what more a training needs is handed in, not written here
@@ -35,7 +35,7 @@ def test_the_package_has_one_training_loop():
     assert [path.name for path, text in sources.items() if "scaler.step(" in text] == ["precision.py"]
     assert [
         path.name for path, text in sources.items() if "train_loop(" in text and path.name != "loop.py"
-    ] == ["fine_tune.py"]
+    ] == ["trainer.py"]
 
 
 def test_the_order_of_what_the_loop_calls():

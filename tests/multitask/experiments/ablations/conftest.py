@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from minbert import CommandParser
+from multitask.cli.ablate import add_ablate_options, read_options
+from multitask.config.options import RunOptions
 from multitask.experiments.ablations.ablate import LOGS, ablate
-from multitask.experiments.ablations.command import add_ablate_options, read_options
 from multitask.experiments.ablations.definition import Ablation
-from multitask.options import RunOptions
 
 TABLE = """
 title = "Two rates"

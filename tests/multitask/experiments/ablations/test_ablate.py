@@ -8,12 +8,12 @@ import pytest
 
 from minbert import InputError
 from multitask import RunConfig, train
-from multitask.cli import run as run_command
+from multitask.cli.ablate import command_line
+from multitask.cli.main import run as run_command
 from multitask.experiments.ablations.ablate import CLAIMS, LOGS, RUNS, ablate
-from multitask.experiments.ablations.command import command_line
 from multitask.experiments.ablations.statistics import interval
-from multitask.run import load_run
-from multitask.splits import load_split
+from multitask.inference.run import load_run
+from multitask.tasks.splits import load_split
 
 
 def test_scores_are_those_of_plain_runs(finished, tables, tmp_path):

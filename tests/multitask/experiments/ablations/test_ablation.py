@@ -5,8 +5,8 @@ from importlib import resources
 import pytest
 
 from minbert import CommandParser, InputError
+from multitask.config.options import RunOptions, add_key_options
 from multitask.experiments.ablations.definition import flat, published_scores, read_ablation
-from multitask.options import RunOptions, add_key_options
 
 TABLE = """
 title = "Rates"
@@ -138,7 +138,7 @@ def test_published_numbers_are_put_on_one_footing():
 
 TABLES = sorted(
     entry.name.removesuffix(".toml")
-    for entry in (resources.files("multitask") / "experiments" / "presets" / "tables").iterdir()
+    for entry in (resources.files("multitask") / "config" / "presets" / "tables").iterdir()
 )
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from multitask.config.task_config import task_config
 from multitask.data.readers import Example
 from multitask.experiments.ablations.evidence import evidence
 from multitask.experiments.ablations.statistics import statistic
-from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
 
 

@@ -13,12 +13,12 @@ from collections import Counter
 import pytest
 
 from minbert import InputError
+from multitask.config.task_config import task_config
 from multitask.data.readers import read_table
 from multitask.experiments.augmentation.augment import augment
 from multitask.experiments.augmentation.client import Endpoint, Limits
 from multitask.experiments.augmentation.filter import NEAR, word_pairs
 from multitask.experiments.augmentation.writers import Copies, Paraphrases, WordEdits
-from multitask.task_config import task_config
 
 SST = {"texts": ["sentence"], "label": "sentiment", "parse_label": int}
 TRAIN, DEV = "ids-sst-train.csv", "ids-sst-dev.csv"

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from minbert import CommandParser, InputError
+from multitask.cli.augment import add_augment_options, augment_command
 from multitask.experiments.augmentation.cache import Journal
-from multitask.experiments.augmentation.command import add_augment_options, augment_command
 
 ROOT = Path(__file__).parents[4]
 COMMAND = """
 from minbert import CommandParser, run_command
-from multitask.experiments.augmentation.command import add_augment_options, augment_command
+from multitask.cli.augment import add_augment_options, augment_command
 
 def run(arguments):
     parser = CommandParser(prog="multitask augment")
@@ -230,7 +230,7 @@ def test_wrong_options_are_refused(tiny_data, tmp_path, arguments, message):
 def test_the_options_load_no_torch():
     code = (
         "import sys; from minbert import CommandParser; "
-        "from multitask.experiments.augmentation.command import add_augment_options; "
+        "from multitask.cli.augment import add_augment_options; "
         "parser = CommandParser(prog='x'); add_augment_options(parser); parser.format_help(); "
         "assert not {'torch', 'openai', 'numpy'} & set(sys.modules)"
     )

@@ -11,13 +11,13 @@ import pytest
 
 from minbert import CommandParser, InputError
 from multitask import RunConfig, load_run, train
-from multitask.cli import run as multitask
+from multitask.cli.ensemble import add_ensemble_options, ensemble_command
+from multitask.cli.main import run as multitask
 from multitask.experiments.ensembles import ensemble as ensemble_module
-from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
 from multitask.experiments.ensembles.ensemble import ensemble
-from multitask.metrics import overall_scores
-from multitask.predictions import FORMATS, read_predictions
-from multitask.splits import load_split
+from multitask.metrics.scores import overall_scores
+from multitask.tasks.predictions import FORMATS, read_predictions
+from multitask.tasks.splits import load_split
 
 TASKS = ("sst", "paraphrase", "sts")
 FILES = ["sst-{}-output.csv", "para-{}-output.csv", "sts-{}-output.csv"]

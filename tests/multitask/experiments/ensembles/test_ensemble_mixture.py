@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize, nnls
 
 from minbert import InputError
+from multitask.config.task_config import task_config
 from multitask.data.readers import Example
 from multitask.experiments.ensembles.mixture import (
     correlation_weights,
@@ -14,7 +15,6 @@ from multitask.experiments.ensembles.mixture import (
     likelihood_weights,
     mix,
 )
-from multitask.task_config import task_config
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.registry import make_task
 

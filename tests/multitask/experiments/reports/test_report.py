@@ -7,8 +7,8 @@ from argparse import Namespace
 import pytest
 
 from minbert import CommandParser, InputError
+from multitask.cli.report import add_report_options, report_command
 from multitask.experiments.reports.charts import chart, short
-from multitask.experiments.reports.command import add_report_options, report_command
 from multitask.experiments.reports.page import Cell, Column, Section, facts, figure, page, table
 from multitask.experiments.reports.report import write_report
 

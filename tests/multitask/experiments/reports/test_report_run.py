@@ -20,8 +20,8 @@ from multitask.experiments.reports.embeddings import sentence_vectors
 from multitask.experiments.reports.errors import margins
 from multitask.experiments.reports.predictions import Predicted, predict_split, threshold_scores
 from multitask.experiments.reports.report import write_report
-from multitask.metrics import accuracy, f1
-from multitask.tracking import read_metrics
+from multitask.metrics.scores import accuracy, f1
+from multitask.runtime.tracking import read_metrics
 
 pytest.importorskip("matplotlib")
 

@@ -6,10 +6,10 @@ import pytest
 
 from minbert import CommandParser, InputError
 from multitask import RunConfig
-from multitask.experiments.searches.command import add_search_options
+from multitask.cli.search import add_search_options
+from multitask.config.options import RunOptions
 from multitask.experiments.searches.settings import Method
 from multitask.experiments.searches.space import Space, read_space
-from multitask.options import RunOptions
 
 RATE = {"low": 1e-5, "high": 1e-3, "log": True}
 

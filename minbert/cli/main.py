@@ -1,0 +1,127 @@
+"""The command `minbert`: encode and search texts, fetch, export and inspect weights, check your own BERT."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from minbert.cli.check import add_check_options, check_command
+from minbert.cli.command_line import CommandParser, run_command
+from minbert.cli.download import add_download_options, download_command
+from minbert.cli.encoder_options import add_encoder_options, load_encoder
+from minbert.cli.export import add_export_options, export_command
+from minbert.cli.nearest import add_nearest_options, nearest_command
+from minbert.errors import InputError
+from minbert.files import read_lines
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    run_command(run, arguments)
+
+
+def run(arguments: Sequence[str]) -> int | None:
+    options = build_parser().parse_args(arguments)
+    return options.command(options)
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser(prog="minbert", description="A BERT written by hand, with pretrained weights.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    encode = commands.add_parser(
+        "encode", help="write one vector for each line of a text file to a .npy file"
+    )
+    add_encoder_options(encode)
+    encode.add_argument("input", metavar="INPUT.txt", help="UTF-8 text, one sentence a line")
+    encode.add_argument("output", metavar="OUTPUT.npy", help="float32 array (lines, features)")
+    encode.set_defaults(command=encode_file, parser=encode)
+
+    similarity = commands.add_parser("similarity", help="print the cosine similarity of two texts")
+    add_encoder_options(similarity)
+    similarity.add_argument("texts", metavar="TEXT", nargs=2)
+    similarity.add_argument("--json", action="store_true", help="print one JSON object")
+    similarity.set_defaults(command=print_similarity, parser=similarity)
+
+    nearest = commands.add_parser(
+        "nearest", help="print the lines of a text file that are nearest to a query"
+    )
+    add_nearest_options(nearest)
+    nearest.set_defaults(command=nearest_command, parser=nearest)
+
+    download = commands.add_parser("download", help="fetch a BERT from the Hugging Face hub, and check it")
+    add_download_options(download)
+    download.set_defaults(command=download_command, parser=download)
+
+    export = commands.add_parser("export", help="write an encoder for other software")
+    add_export_options(export)
+    export.set_defaults(command=export_command, parser=export)
+
+    check = commands.add_parser("check", help="compare a BERT, an optimizer, ... with reference outputs")
+    add_check_options(check)
+    check.set_defaults(command=check_command, parser=check)
+
+    inspect = commands.add_parser("inspect", help="print the sizes and tensors of a folder of weights")
+    inspect.add_argument("weights", metavar="WEIGHTS", help="a folder of weights, or a name on the hub")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.set_defaults(command=print_inspection, parser=inspect)
+    return parser
+
+
+def encode_file(options: argparse.Namespace) -> None:
+    """Streams INPUT.txt into OUTPUT.npy: memory does not grow with the number of lines."""
+    from minbert.files import atomic_write
+    from minbert.search import write_vectors
+
+    count = sum(1 for _ in read_lines(options.input))
+    if not count:
+        raise InputError(f"{options.input} is empty; give a file with one sentence a line")
+    output = Path(options.output)
+    if output.exists() and not output.is_file():
+        raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
+    encoder = load_encoder(options)
+    with atomic_write(output, "wb") as file:
+        write_vectors(encoder, read_lines(options.input), count, file, options.precision)
+
+
+def print_similarity(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    encoder = load_encoder(options)
+    vectors = encoder.encode(options.texts, options.precision).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1)
+    cosine = float(vectors[0] @ vectors[1] / max(lengths.prod(), 1e-12))
+    print(json.dumps({"cosine": cosine}) if options.json else f"{cosine:.4f}")
+
+
+def print_inspection(options: argparse.Namespace) -> None:
+    from minbert.hub import find_folder
+    from minbert.model import BertModel
+    from minbert.weights.sentence_transformers import read_modules
+
+    folder = find_folder(options.weights)
+    model = BertModel.from_pretrained(folder)
+    report = model.load_report
+    sizes = {name: value for name, value in model.config.to_dict().items() if name not in model.config.extra}
+    tensors = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    modules = read_modules(folder)
+    modules["projection"] = modules["projection"] and modules["projection"].linear.out_features
+    facts = {
+        "config": sizes,
+        "sentence": modules,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tensors": tensors,
+        "renamed": report.renamed,
+        "ignored": report.ignored,
+        "missing": report.missing,
+    }
+    if options.json:
+        print(json.dumps(facts))
+        return
+    for name, value in sizes.items():
+        print(f"{name:32} {value}")
+    for name in ("sentence", "parameters", "renamed", "ignored", "missing"):
+        value = facts[name]
+        print(f"{name:32} {f'{value:,}' if name == 'parameters' else value or 'none'}")
+    for name, shape in tensors.items():
+        print(f"  {name:52} {' x '.join(map(str, shape))}")

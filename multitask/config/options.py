@@ -1,0 +1,229 @@
+"""The command line's options for a RunConfig, derived from its dataclasses. No torch here.
+
+Every key of the configuration is an option: `train.batch_size` is `--train.batch-size`, the `pooling` of
+the task sst is `--sst.pooling`. The course's own flags work as aliases.
+"""
+
+import argparse
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from minbert import BertConfig, CommandParser, InputError, did_you_mean
+from multitask.config.option_types import checked, merge, parse, table
+from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
+
+COURSE_ALIASES = {
+    "--lr": "optim.lr",
+    "--batch_size": "train.batch_size",
+    "--batch-size": "train.batch_size",
+    "--epochs": "train.epochs",
+    "--seed": "train.seed",
+}
+COURSE_MODES = {
+    "pretrain": "backbone",
+    "last-linear-layer": "backbone",
+    "finetune": "none",
+    "full-model": "none",
+}
+
+
+_TASK_HINTS = typing.get_type_hints(TaskConfig)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Adds CONFIG, --print-config and an option for every key of RunConfig."""
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="TOML file, or the name of a preset")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the configuration in force, as JSON"
+    )
+    add_key_options(parser)
+
+
+def add_key_options(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for every key of RunConfig, the aliases, and --tasks."""
+    parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
+    defaults = RunConfig()
+    for key, hint, help in run_keys():
+        value = _lookup(defaults, key)
+        shown = "" if value in (None, {}, ()) else f"; default {value}"
+        parser.add_argument(
+            f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
+        )
+    course = parser.add_argument_group("aliases for the flags of the course's starter code")
+    for flag, key in COURSE_ALIASES.items():
+        course.add_argument(flag, dest=f"key:{key}", metavar="X", help=f"--{key.replace('_', '-')}")
+    course.add_argument("--hidden_dropout_prob", metavar="RATE", help="dropout of encoder and heads")
+    course.add_argument("--use_gpu", action="store_true", help="--device cuda")
+    for flag in ("--option", "--fine-tune-mode"):
+        course.add_argument(
+            flag, dest="mode", choices=sorted(COURSE_MODES), help="pretrain: --freeze backbone"
+        )
+    each = parser.add_argument_group("options of each task, as in --sst.pooling cls")
+    for f in fields(TaskConfig):
+        key = f.name.replace("_", "-")
+        each.add_argument(
+            f"--TASK.{key}",
+            dest=f"task:{f.name}",
+            metavar=_metavar(_TASK_HINTS[f.name]),
+            help=f.metadata["help"],
+        )
+
+
+def run_keys() -> Iterator[tuple[str, Any, str]]:
+    """Each key of RunConfig apart from the tasks': dotted name, type, help."""
+    for f in fields(RunConfig):
+        hint = typing.get_type_hints(RunConfig)[f.name]
+        if is_dataclass(hint):
+            hints = typing.get_type_hints(hint)
+            yield from (
+                (f"{f.name}.{part.name}", hints[part.name], part.metadata["help"]) for part in fields(hint)
+            )
+        elif f.metadata:
+            yield f.name, hint, f.metadata["help"]
+    hints = typing.get_type_hints(BertConfig)
+    yield from ((f"model.{name}", hints[name], "as in config.json") for name in MODEL_KEYS)
+
+
+def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
+    """The configuration that the arguments ask for: preset or file first, then the options on top.
+
+    Raises InputError for an unknown option, with the nearest one.
+    """
+    options = RunOptions(parser, arguments)
+    name = options.given.config
+    return options.configure(read_config(name) if name else {}), options.given
+
+
+class RunOptions:
+    """Options on the command line, for one configuration or for the many of a table or a search.
+
+    `given` holds those of the parser as argparse has them. Raises InputError for an unknown one.
+    """
+
+    def __init__(self, parser: CommandParser, arguments: Sequence[str]):
+        self.parser = parser
+        self.words = list(arguments)
+        plain, self.dotted = _split_task_options(parser, arguments)
+        self.given = parser.parse_args(plain)
+
+    def value(self, key: str) -> str | None:
+        """What was given for a key of RunConfig, as text: `out`, `train.seed`."""
+        return vars(self.given)[f"key:{key}"]
+
+    @property
+    def tasks(self) -> set[str]:
+        """The tasks that --TASK.KEY options name."""
+        return {_task_of(option) for option, _ in self.dotted}
+
+    def configure(self, values: dict[str, Any], strict: bool = True) -> RunConfig:
+        """The configuration of these values with the options on top, for the tasks that --tasks names.
+
+        Unless `strict`, an option of a task that the values do not have is left out.
+        """
+        tasks = _chosen_tasks(self.given.tasks, table("tasks", values.get("tasks", {})))
+        dotted = [entry for entry in self.dotted if strict or _task_of(entry[0]) in tasks]
+        merged = merge(values, _changes(self.parser, self.given, dotted, tasks))
+        task_file = checked("task_file", merged.get("task_file"), str | None)
+        if task_file:
+            from multitask.tasks.registry import load_task_file
+
+            load_task_file(task_file)
+        given = merged.get("tasks", {})
+        return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
+
+
+def _changes(
+    parser: CommandParser, options: argparse.Namespace, dotted: list[tuple[str, str]], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """What the options change of a configuration with these tasks, as nested values."""
+    changes: dict[str, Any] = {}
+    hints = {key: hint for key, hint, _ in run_keys()}
+    if options.mode:
+        changes["freeze"] = COURSE_MODES[options.mode]
+    if options.use_gpu:
+        changes["device"] = "cuda"
+    if options.hidden_dropout_prob is not None:
+        rate = parse("--hidden_dropout_prob", options.hidden_dropout_prob, float)
+        changes["model"] = {"hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
+        changes["tasks"] = {name: {"dropout": rate} for name in tasks}
+    for name, text in vars(options).items():
+        if name.startswith("key:") and text is not None:
+            key = name.removeprefix("key:")
+            changes = merge(changes, _nested(key, parse(f"--{key.replace('_', '-')}", text, hints[key])))
+    for task, key, value in _task_options(parser, dotted, tasks):
+        changes = merge(changes, {"tasks": {task: {key: value}}})
+    return changes
+
+
+def _task_of(option: str) -> str:
+    return option.removeprefix("--").partition(".")[0]
+
+
+def _chosen_tasks(text: str | None, configured: dict[str, Any]) -> list[str]:
+    if text is None:
+        return list(configured) or list(DEFAULT_TASKS)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--tasks is {text!r}; name each task once, as in --tasks sst,paraphrase,sts")
+    return names
+
+
+def _split_task_options(
+    parser: CommandParser, arguments: Sequence[str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Takes --TASK.KEY VALUE and --TASK.KEY=VALUE out of the arguments: -> (the rest, [(option, value)])."""
+    options = {option for action in parser._actions for option in action.option_strings}
+    known = {option for option in options if not option.startswith("--TASK.")}
+    plain, dotted = [], []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not option.startswith("--") or "." not in option or option in known:
+            plain.append(word)
+            continue
+        value = value if equals else next(words, None)
+        if value is None:
+            raise InputError(f"{option} needs a value")
+        dotted.append((option, value))
+    return plain, dotted
+
+
+def _task_options(
+    parser: CommandParser, dotted: list[tuple[str, str]], tasks: Sequence[str]
+) -> Iterator[tuple[str, str, Any]]:
+    """Each task option as (task, key, parsed value)."""
+    hints = _TASK_HINTS
+    known = [option for action in parser._actions for option in action.option_strings]
+    known += [f"--{task}.{key.replace('_', '-')}" for task in tasks for key in hints]
+    for option, text in dotted:
+        task, _, key = option.removeprefix("--").partition(".")
+        key = key.replace("-", "_")
+        if task not in tasks or key not in hints:
+            raise InputError(
+                f"there is no option {option}{did_you_mean(option, known)}; see {parser.prog} --help"
+            )
+        yield task, key, parse(option, text, hints[key])
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _lookup(config: Any, key: str) -> Any:
+    first, _, rest = key.partition(".")
+    if first == "model":
+        return None
+    value = getattr(config, first)
+    return _lookup(value, rest) if rest else value
+
+
+def _metavar(hint: Any) -> str:
+    several = {dict: "KEY=VALUE,...", tuple: "A,B,..."}.get(typing.get_origin(hint))
+    if several:
+        return several
+    names = [kind.__name__ for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    return {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}[names[0]]

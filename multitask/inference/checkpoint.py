@@ -1,0 +1,188 @@
+"""Checkpoints: a folder whose root runs in transformers, the heads beside it, and the state of training.
+
+safetensors and JSON only; nothing in a checkpoint can run code.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minbert import (
+    InputError,
+    Tokenizer,
+    adapter_names,
+    atomic_write,
+    merge_lora,
+    read_tensors,
+    remove_lora,
+    save_lora,
+    write_modules,
+    write_tensors,
+)
+from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
+from multitask.runtime.distributed import Ranks
+
+STATE_FOLDER = "training_state"
+ADAPTER_FOLDER = "adapter"
+
+
+def save_model(
+    folder: Path,
+    model: MultitaskModel,
+    tokenizer: Tokenizer,
+    tasks: Mapping[str, Mapping[str, Any]],
+    base: str | None = None,
+) -> float | None:
+    """Writes encoder, tokenizer and heads; `tasks` is what heads.json says of each task.
+
+    The root is what runs: with one LoRA adapter it is merged into the encoder, and `adapter/` holds it too;
+    with one for each task the root is the base, and the adapters are `adapter/TASK/`. `base` names the
+    weights that they adapt. -> the largest change of an output by the merge; None where nothing was merged.
+    """
+    names = adapter_names(model.encoder)
+    encoder, change = model.encoder, None
+    if names:
+        encoder = copy.deepcopy(encoder).eval()
+        for name in names:
+            path = folder / ADAPTER_FOLDER if names == (DEFAULT_ADAPTER,) else folder / ADAPTER_FOLDER / name
+            save_lora(encoder, path, name, base)
+        if names == (DEFAULT_ADAPTER,):
+            change = merge_lora(encoder)
+        else:
+            remove_lora(encoder)
+    encoder.save_pretrained(folder)
+    tokenizer.save(folder)
+    write_tensors(model.heads.state_dict(), folder / "heads.safetensors")
+    with atomic_write(folder / "heads.json") as file:
+        file.write(json.dumps({"tasks": tasks}, indent=2) + "\n")
+    _write_sentence_pooling(folder, model)
+    return change
+
+
+def _write_sentence_pooling(folder: Path, model: MultitaskModel) -> None:
+    """Says how sentences are pooled, where a task of the run trains sentence vectors as such."""
+    for task in model.tasks.values():
+        pooling = getattr(task, "sentence_pooling", None)
+        if pooling is not None:
+            write_modules(folder, model.encoder.config.hidden_size, *pooling)
+            return
+
+
+def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
+    """What heads.json says of each task; empty for a folder without heads, such as pretrained weights."""
+    path = folder / "heads.json"
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["tasks"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+        raise InputError(f"{path} is damaged; take another checkpoint of the run") from None
+
+
+def task_adapters(folder: Path) -> tuple[str, ...]:
+    """The tasks for which a checkpoint holds an adapter each; none where its one adapter is merged."""
+    return tuple(sorted(path.parent.name for path in (folder / ADAPTER_FOLDER).glob("*/adapter_config.json")))
+
+
+def load_head(folder: Path, name: str, head: nn.Module) -> None:
+    """Puts one task's tensors from heads.safetensors into a head.
+
+    Raises InputError that lists all missing, unexpected and mis-shaped tensors.
+    """
+    prefix = f"{name}."
+    path = folder / "heads.safetensors"
+    found = {
+        key.removeprefix(prefix): value for key, value in read_tensors(path).items() if key.startswith(prefix)
+    }
+    expected = head.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in found]
+    problems += [f"unexpected {key}" for key in found if key not in expected]
+    problems += [
+        f"{key} has shape {tuple(found[key].shape)}, the head {tuple(expected[key].shape)}"
+        for key in expected
+        if key in found and found[key].shape != expected[key].shape
+    ]
+    if problems:
+        raise InputError(
+            f"the head of {name} in {path} is another one: {'; '.join(problems)}; "
+            f"configure the task as it was trained, or start from weights without heads"
+        )
+    head.load_state_dict(found)
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes a nested state of tensors and plain values: safetensors for the tensors, JSON for the rest."""
+    tensors: dict[str, Tensor] = {}
+    plain = _without_tensors(state, tensors, "")
+    write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
+    with atomic_write(folder / STATE_FOLDER / "state.json") as file:
+        file.write(json.dumps(plain, allow_nan=False) + "\n")
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """The state that `save_state` wrote. Raises InputError where there is none."""
+    path = folder / STATE_FOLDER / "state.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no training state; only a run's last/ can be resumed")
+    tensors = read_tensors(folder / STATE_FOLDER / "tensors.safetensors")
+    try:
+        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors).items())
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not what save_state wrote
+        raise InputError(f"{path} is damaged; train anew, or from best/ with --weights") from None
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        # Pairs, since JSON would turn the optimizer's whole-number keys into texts.
+        return {
+            "items": [
+                [key, _without_tensors(entry, tensors, f"{path}/{key}")] for key, entry in value.items()
+            ]
+        }
+    if isinstance(value, list | tuple):
+        return [_without_tensors(entry, tensors, f"{path}/{i}") for i, entry in enumerate(value)]
+    return value
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict) and "tensor" in value:
+        return tensors[value["tensor"]].clone()
+    if isinstance(value, dict):
+        return {key: _with_tensors(entry, tensors) for key, entry in value["items"]}
+    return [_with_tensors(entry, tensors) for entry in value] if isinstance(value, list) else value
+
+
+class RandomState:
+    """The generators of torch as a part of the training state: dropout goes on where it stopped.
+
+    Each process of a run has its own.
+    """
+
+    def __init__(self, ranks: Ranks | None = None):
+        self.ranks = ranks or Ranks()
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
+        return {"ranks": self.ranks.collect(own)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        states = state["ranks"]
+        if len(states) != self.ranks.count:
+            raise InputError(
+                f"the run was trained by {len(states)} processes, this is {self.ranks.count}; resume it with "
+                f"as many"
+            )
+        torch.set_rng_state(states[self.ranks.rank]["cpu"])
+        for index, generator in states[self.ranks.rank]["cuda"].items():
+            torch.cuda.set_rng_state(generator, index)
+
+    def _cuda(self) -> Iterator[Tensor]:
+        yield from torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()

@@ -1,0 +1,69 @@
+"""A prediction for each row of a file: rejects are predicted too, rows without text get a fallback."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minbert import InputError
+from multitask.data.readers import Example, Reject
+from multitask.tasks.base import ScoredTask
+from multitask.tasks.splits import NOTED, load_split
+
+
+def has_text(task: ScoredTask, row: Example | Reject) -> bool:
+    """Whether a row has all the texts that the task reads."""
+    return len(row.texts) == (1 if task.config.text2 is None else 2) and all(row.texts)
+
+
+def examples_with_text(task: ScoredTask, rows: Sequence[Example | Reject]) -> list[Example]:
+    """The rows that have text, rejects included, as examples without labels."""
+    return [
+        Example(
+            row.id,
+            tuple(map(_encodable, row.texts)),
+            None,
+            row.line,
+            getattr(row, "words", None),  # a reject has none
+        )
+        for row in rows
+        if has_text(task, row)
+    ]
+
+
+def fill_in(
+    task: ScoredTask,
+    rows: Sequence[Example | Reject],
+    predicted: Sequence[Any],
+    path: str,
+    fallback: Callable[[], Any],
+) -> tuple[list[Any], list[str]]:
+    """A prediction for each row of the file `path`: of `predicted`, which are those of the rows with text.
+
+    The others get what `fallback()` says, and a note names them; it is not asked where there is none.
+    """
+    complete = [has_text(task, row) for row in rows]
+    if all(complete):
+        return list(predicted), []
+    value, following = fallback(), iter(predicted)
+    values = [next(following) if usable else value for usable in complete]
+    lines = [str(row.line) for row, usable in zip(rows, complete, strict=True) if not usable]
+    named = ", ".join(lines[:NOTED]) + (f" and {len(lines) - NOTED} more" if len(lines) > NOTED else "")
+    return values, [f"{task.name}: {path}:{named} has no text; predicted the training split's {value!r}"]
+
+
+def find_fallback(task: ScoredTask, saved: Any, folder: Path) -> Any:
+    """What to predict for a row without text: what the checkpoint says, else what the training split says."""
+    if saved is not None:
+        return saved
+    examples, _ = load_split(task, folder, "train")
+    if examples is None or not examples.labelled or not examples.rows:
+        raise InputError(
+            f"{task.name}: a row has no text, and no training split says what to predict for it; "
+            f"put {task.file('train')} into {folder}"
+        )
+    return task.fallback(examples.rows)
+
+
+def _encodable(text: str) -> str:
+    """The text with halves of surrogate pairs, which no tokenizer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

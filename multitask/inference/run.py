@@ -1,0 +1,305 @@
+"""A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from minbert import (
+    BertModel,
+    InputError,
+    Tokenizer,
+    did_you_mean,
+    find_folder,
+    load_lora,
+    read_modules,
+)
+from multitask.config.run_config import RunConfig
+from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
+from multitask.data.collate import TokenizedExample
+from multitask.data.readers import Example, Reject
+from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
+from multitask.inference.evaluation import predict_examples, score_examples, soft_predictions
+from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
+from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
+from multitask.metrics.scores import overall_scores
+from multitask.model.multitask_model import MultitaskModel
+from multitask.runtime.precision import Precision
+from multitask.tasks.base import ScoredTask
+from multitask.tasks.predictions import prediction_path
+from multitask.tasks.registry import load_task_file
+from multitask.tasks.splits import SAMPLE, load_split, open_data
+
+SAMPLE_FOLDER = "sample"  # in a run's folder
+
+
+@dataclass
+class Evaluation:
+    """Scores by task, both overall scores where all three course tasks are there, and what was left out."""
+
+    scores: dict[str, dict[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def overall(self) -> dict[str, float]:
+        return overall_scores(self.scores)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"scores": self.scores, "overall": self.overall, "notes": self.notes}
+
+
+class Run:
+    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
+
+    def __init__(
+        self,
+        model: MultitaskModel,
+        tokenizer: Tokenizer,
+        fallbacks: Mapping[str, Any] | None = None,
+        trained: Sequence[str] = (),
+        config: RunConfig | None = None,
+        folder: Path | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.fallbacks = dict(fallbacks or {})
+        self.trained = tuple(trained)
+        self.config = config or RunConfig()
+        self.folder = folder
+        self.scores = dict(scores or {})
+
+    def task(self, name: str) -> ScoredTask:
+        """A task that is ready to predict. Raises InputError for a name that is not."""
+        if name not in self.model.tasks:
+            known = ", ".join(self.model.tasks)
+            raise InputError(
+                f"the run has no task {name!r}{did_you_mean(name, self.model.tasks)}; it has {known}"
+            )
+        if name not in self.trained:
+            raise InputError(
+                f"the head of {name} is not trained: these weights hold none; run `multitask train` first"
+            )
+        if not isinstance(self.model.tasks[name], ScoredTask):
+            raise InputError(f"{name} can be trained, but predicts nothing that could be scored or written")
+        return self.model.tasks[name]
+
+    def predict(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
+        """One prediction a text (with its pair, for pair tasks), in their order."""
+        kind = self.task(task)
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise InputError(
+                f"{'texts' if isinstance(texts, str) else 'pairs'} is one string; give a list of texts"
+            )
+        if (pairs is None) != (kind.config.text2 is None):
+            wants = "one text" if kind.config.text2 is None else "pairs of texts"
+            raise InputError(f"{task} takes {wants} an example")
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts and {len(pairs)} pairs; give one pair for each text")
+        sides = [texts] if pairs is None else [texts, pairs]
+        examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
+        return self.predict_rows(task, examples) if examples else []
+
+    def soft_predictions(self, task: str, examples: Sequence[Example]) -> np.ndarray:
+        """(N, ...) probabilities or scores, see ScoredTask.soft; InputError for a task that has none."""
+        tokenized = self.task(task).tokenize(self.tokenizer, examples)
+        return soft_predictions(self.model, task, tokenized, self.config.eval.batch_tokens)
+
+    def predict_rows(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
+        tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
+        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance)
+
+    def evaluate(
+        self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
+    ) -> Evaluation:
+        """Scores on a split; without `tasks`, those that cannot be scored are left out, with a note."""
+        notes, tokenized = [], {}
+        with self.data_folder(data) as folder:
+            for name in tasks or self.model.tasks:
+                try:
+                    task = self.task(name)
+                except InputError as error:
+                    if tasks is not None:
+                        raise
+                    notes.append(f"left out: {error}")
+                    continue
+                examples, note = load_split(task, folder, split, self.config.limit)
+                notes += note
+                if examples is not None and not examples.labelled:
+                    notes.append(f"{name}: {examples.path} has no labels to score by")
+                elif examples is not None and not examples.rows:
+                    notes.append(f"{name}: {examples.path} has no usable row to score")
+                elif examples is not None:
+                    tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
+        return self.score(tokenized, notes)
+
+    def score(
+        self, data: Mapping[str, Sequence[TokenizedExample]], notes: Sequence[str] = (), quiet: bool = False
+    ) -> Evaluation:
+        """Scores on examples that are tokenized already."""
+        total = sum(len(examples) for examples in data.values())
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=quiet or None) as bar:
+            scores, odd = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
+        return Evaluation(scores, [*notes, *odd])
+
+    def write_predictions(
+        self,
+        out: str | Path,
+        data: str | Path | None = None,
+        split: str = "dev",
+        tasks: Sequence[str] | None = None,
+        dialect: str = "code",
+    ) -> tuple[list[Path], list[str]]:
+        """Writes a prediction file a task, a row for each id of the input file; -> (files, notes).
+
+        A rejected row that has text is predicted all the same; one without gets the training split's majority
+        or mean, and a note says so.
+        """
+        files, notes = [], []
+        with self.data_folder(data) as folder:
+            ready = [name for name in self.trained if isinstance(self.model.tasks[name], ScoredTask)]
+            for name in tasks or ready:
+                task = self.task(name)
+                examples, note = load_split(task, folder, split)
+                notes += note
+                if examples is None:
+                    continue
+                entries = [entry for entry in examples.in_file_order() if entry.id is not None]
+                values, note = self._predict_entries(task, entries, examples.path, folder)
+                notes += note
+                path = prediction_path(out, task.format, split, dialect)
+                task.write(values, entries, path, dialect)
+                files.append(path)
+        return files, notes
+
+    def _predict_entries(
+        self, task: ScoredTask, entries: Sequence[Example | Reject], path: str, folder: Path
+    ) -> tuple[list[Any], list[str]]:
+        """A prediction for each row of a file, rejects included, and notes on those without text."""
+        examples = examples_with_text(task, entries)
+        with tqdm(total=len(examples), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
+            predicted = self.predict_rows(task.name, examples, bar.update)
+        saved = self.fallbacks.get(task.name)
+        return fill_in(task, entries, predicted, path, lambda: find_fallback(task, saved, folder))
+
+    @contextmanager
+    def data_folder(self, data: str | Path | None):
+        """The folder with the data: as given, else that of the run."""
+        data = self.config.data if data is None else data
+        if data is None:
+            raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
+        own = self.folder / SAMPLE_FOLDER if self.folder else None
+        if str(data) == SAMPLE and own is not None and own.is_dir():
+            yield own
+            return
+        with open_data(data) as folder:
+            yield folder
+
+
+def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:
+    """The best checkpoint of a run's folder. Raises InputError for a folder that is no run."""
+    folder = Path(folder)
+    config = read_run_config(folder)
+    if not (folder / "best" / "heads.json").is_file():
+        raise InputError(
+            f"{folder} holds no best/ yet; let the run reach its first evaluation, or use {folder}/last"
+        )
+    run = load_weights(folder / "best", None, device, precision, config)
+    run.folder = folder
+    scores = folder / "scores.json"
+    run.scores = json.loads(scores.read_text(encoding="utf-8")) if scores.is_file() else {}
+    return run
+
+
+def load_weights(
+    weights: str | Path,
+    tasks: Mapping[str, TaskConfig] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    config: RunConfig | None = None,
+) -> Run:
+    """Pretrained weights or a checkpoint, with the given tasks, else its own, else the course's."""
+    folder = find_folder(weights)
+    saved = read_heads(folder)
+    if tasks is None:
+        tasks = {name: task_config(name, entry["config"]) for name, entry in saved.items()}
+        tasks = tasks or {name: task_config(name, {}) for name in DEFAULT_TASKS}
+    chosen = find_device(device)
+    adapters = task_adapters(folder)
+    encoder = BertModel.from_pretrained(folder, adapter="none")
+    for name in adapters:
+        load_lora(encoder, folder / ADAPTER_FOLDER / name, name)
+    made = make_tasks(tasks, encoder.config, saved_labels(folder))
+    model = MultitaskModel(encoder, made, Precision(precision, chosen).autocast)
+    trained = load_trained_heads(model, folder)
+    fallbacks = {name: entry.get("fallback") for name, entry in saved.items()}
+    config = (
+        replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
+    )
+    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """The configuration of a run's folder. Raises InputError for a folder that is no run."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or "tasks" not in values:
+        hint = (
+            "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
+        )
+        raise InputError(f"{folder} is not the folder of a run; {hint}")
+    if values.get("task_file"):
+        load_task_file(values["task_file"])
+    return RunConfig.from_dict(values)
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`, `auto` is CUDA where there is a card, else the CPU; InputError for none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def evaluate(
+    source: str | Path,
+    data: str | Path | None = None,
+    split: str = "dev",
+    tasks: Sequence[str] | None = None,
+) -> Evaluation:
+    """Scores of a run's folder, a checkpoint or pretrained weights on a split of the data."""
+    return open_source(source, tasks).evaluate(data, split, tasks)
+
+
+def open_source(source: str | Path, tasks: Sequence[str] | None = None, **options: str) -> Run:
+    """A run's folder, or any weights, for the named tasks."""
+    if (Path(source) / "environment.json").is_file():  # a run's folder, though it may hold no best/ yet
+        return load_run(source, **options)
+    folder = find_folder(source)
+    saved = read_heads(folder)
+    names = None if tasks is None else dict.fromkeys([*saved, *tasks])
+    named = None if names is None else {name: _task_for(name, folder, saved) for name in names}
+    return load_weights(source, named, **options)
+
+
+def _task_for(name: str, folder: Path, saved: Mapping[str, Mapping[str, Any]]) -> TaskConfig:
+    """A task as the checkpoint knows it; a task that it does not know pools as its sentences are pooled."""
+    if name in saved:
+        return task_config(name, saved[name]["config"])
+    if not saved or not (folder / "modules.json").is_file():
+        return task_config(name, {})
+    found = read_modules(folder)
+    return task_config(name, {"pooling": found["pooling"], "normalize": found["normalize"]})

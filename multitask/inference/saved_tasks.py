@@ -1,0 +1,51 @@
+"""The tasks that a configuration describes, and what a checkpoint holds of them: labels and heads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minbert import BertConfig, InputError
+from multitask.config.task_config import TaskConfig
+from multitask.inference.checkpoint import load_head, read_heads
+from multitask.model.multitask_model import MultitaskModel
+from multitask.tasks.base import TrainingTask
+from multitask.tasks.registry import make_task
+
+
+def saved_labels(folder: Path | None) -> dict[str, Sequence[str] | None]:
+    """The label names that a checkpoint's heads were trained for; empty without a folder or heads."""
+    saved = read_heads(folder) if folder else {}
+    return {name: entry.get("labels") for name, entry in saved.items()}
+
+
+def load_trained_heads(model: MultitaskModel, folder: Path) -> tuple[str, ...]:
+    """Loads the heads that a checkpoint holds; -> these tasks, and those without parameters.
+
+    Raises InputError for a head of another shape, and for one that was trained on other labels.
+    """
+    saved = read_heads(folder)
+    for name, head in model.heads.items():
+        if name not in saved:
+            continue
+        before, now = saved[name].get("labels") or [], getattr(model.tasks[name], "labels", ())
+        if list(before) != list(now):
+            raise InputError(
+                f"the head of {name} in {folder} was trained for the labels {', '.join(before)}, not for "
+                f"{', '.join(now)}; set {name}.labels, or name the task otherwise to train a new head"
+            )
+        load_head(folder, name, head)
+    return tuple(name for name, head in model.heads.items() if name in saved or not list(head.parameters()))
+
+
+def make_tasks(
+    configs: Mapping[str, TaskConfig],
+    encoder: BertConfig,
+    labels: Mapping[str, Sequence[str] | None] | None = None,
+) -> dict[str, TrainingTask]:
+    """The tasks of a configuration, their inputs cut to what the encoder takes."""
+    tasks = {}
+    for name, config in configs.items():
+        length = min(config.max_length, encoder.max_position_embeddings)
+        saved = tuple((labels or {}).get(name) or ())
+        tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
+    return tasks

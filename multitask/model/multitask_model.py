@@ -1,0 +1,182 @@
+"""MultitaskModel: one encoder, one head a task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, InputError, pool, use_adapter
+from multitask.data.collate import TaskBatch, TokenizedExample
+from multitask.model.cache import FrozenCache, kept_pooling
+from multitask.model.touched_rows import TouchedRows
+from multitask.training.parameters.freezing import set_modes
+
+DEFAULT_ADAPTER = "default"  # the one that all tasks share
+
+
+class Task(Protocol):
+    """What the model asks of a task; see multitask/tasks/base.py."""
+
+    config: Any
+    random_inputs: bool
+    pooled_inputs: str | None
+
+    def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch: ...
+
+    def head(self, hidden_size: int) -> nn.Module: ...
+
+    def forward(self, encode: "Encode", head: nn.Module, inputs: Batch) -> Tensor: ...
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def divergence(self, p: Tensor, q: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Encode:
+    """The encoder as a task sees it: `encode(batch)` is a BertOutput whose rows are fp32 at least.
+
+    Its forward runs inside autocast, with the task's own adapters where there are some; `noise` (T, D) is
+    added to the embeddings. Of a batch that holds vectors already (see TrainingTask.pooled_inputs) there are
+    no rows: InputError for these, and for vectors pooled otherwise.
+    """
+
+    encoder: BertModel
+    task: str
+    autocast: Callable[[], AbstractContextManager]
+    noise: Tensor | None = None
+
+    def __call__(self, batch: Batch, first_only: bool = False) -> BertOutput:
+        if batch.prefix is not None and batch.prefix.pooling is not None:
+            raise self._pooled_otherwise(batch, "token rows")
+        use_adapter(self.encoder, self.task)
+        with self.autocast():
+            output = self.encoder(batch, embedding_noise=self.noise, first_only=first_only)
+        return replace(
+            output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
+        )
+
+    def vectors(self, batch: Batch, pooling: str) -> Tensor:
+        """One vector a sequence, (B, D), without the tokens of the last layer that the pooling leaves out."""
+        prefix = batch.prefix
+        if prefix is None or prefix.pooling is None:
+            return pool(self(batch, first_only=pooling in FIRST_TOKEN_POOLINGS), pooling)
+        assert self.noise is None, "a run with noise on the embeddings has no cache"
+        if kept_pooling(pooling) != prefix.pooling:
+            raise self._pooled_otherwise(batch, f"vectors pooled by {pooling!r}")
+        return pool(BertOutput(prefix.rows, batch, self.encoder.pooler), pooling)
+
+    def _pooled_otherwise(self, batch: Batch, wanted: str) -> InputError:
+        return InputError(
+            f"{self.task} reads {wanted}, and the frozen encoder's vectors were computed once, pooled by "
+            f"{batch.prefix.pooling!r}, as `pooled_inputs` in the task's class says; set it to the pooling "
+            f"that the task reads, None for rows"
+        )
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """(V, D), for tasks that say `whole_vocabulary`; InputError where not all of it is trained."""
+        word = self.encoder.embeddings.word
+        if isinstance(word, TouchedRows):
+            raise InputError(
+                f"{self.task} reads all word embeddings, and the run trains those of its texts; set "
+                f"`whole_vocabulary = True` in the task's class"
+            )
+        return word.weight
+
+
+class MultitaskModel(nn.Module):
+    """Runs a task's batch through the shared encoder and the task's own head.
+
+    The encoder's forward runs inside `autocast`; its rows are raised to fp32 at least, and everything after
+    it (pooling, normalisation, similarities, heads, losses) runs outside, here and nowhere else.
+    `gather` collects (B, ...) over the processes of a run, for losses that compare a batch's examples.
+    `cache` holds what frozen layers make of a run's data, for the batches that `collate` makes.
+    """
+
+    def __init__(
+        self,
+        encoder: BertModel,
+        tasks: Mapping[str, Task],
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        frozen_dropout: bool = False,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.tasks = dict(tasks)
+        size = encoder.config.hidden_size
+        for task in self.tasks.values():
+            if hasattr(task, "vocab_size"):  # a task that predicts tokens
+                task.vocab_size = encoder.config.vocab_size
+        self.heads = nn.ModuleDict({name: task.head(size) for name, task in self.tasks.items()})
+        self.autocast = autocast
+        self.gather = gather
+        self.frozen_dropout = frozen_dropout
+        self.cache: FrozenCache | None = None
+
+    def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
+        """A task's batch, with the outputs of frozen layers as its prefix where they are known."""
+        tokens = sum(example.length for example in examples)
+        batch = replace(self.tasks[task].collate(examples), tokens=tokens)
+        return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
+
+    def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:
+        """A task's outputs, the first dimension is examples; `noise` (T, D) is added to the embeddings."""
+        encode = Encode(self.encoder, task, self.autocast, noise)
+        return self.tasks[task].forward(encode, self.heads[task], inputs)
+
+    def loss(self, task: str, batch: TaskBatch) -> Tensor:
+        """The mean loss of a task's batch times the task's weight, a scalar."""
+        batch = batch.to(self.device)
+        return self.loss_of(task, self(task, batch.inputs), batch.targets)
+
+    def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The same from the outputs (B, ...) of the batch's examples."""
+        kind = self.tasks[task]
+        if getattr(kind, "compares_examples", False):
+            outputs, targets = self.gather(outputs), self.gather(targets)
+        return kind.loss(outputs, targets) * kind.config.weight
+
+    def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor:
+        """How far apart two outputs of a task are, times the task's weight, a scalar."""
+        return self.tasks[task].divergence(p, q) * self.tasks[task].config.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.embeddings.word.weight.device
+
+    def train(self, mode: bool = True) -> "MultitaskModel":
+        """As torch's, but frozen parts stay in evaluation mode, without dropout, unless `frozen_dropout`."""
+        super().train(mode)
+        if mode and not self.frozen_dropout:
+            set_modes(self)
+        return self
+
+    def unused_parameters(self) -> set[str]:
+        """Names of tensors that no task trains.
+
+        The pooler where no task pools by it; heads of tasks that are scored only; adapters of other tasks.
+        """
+        trained = {name for name, task in self.tasks.items() if task.config.train is not None}
+        reads_pooler = any(self.tasks[name].config.pooling == "pooler" for name in trained)
+        unused = set()
+        for name, _ in self.named_parameters():
+            head = name.split(".")[1] if name.startswith("heads.") else None
+            adapter = adapter_of(name)
+            if (
+                (head is not None and head not in trained)
+                or (name.startswith("encoder.pooler.") and not reads_pooler)
+                or (adapter not in (None, DEFAULT_ADAPTER) and adapter not in trained)
+            ):
+                unused.add(name)
+        return unused
+
+
+def adapter_of(name: str) -> str | None:
+    """The name of the adapter that a tensor of the encoder belongs to."""
+    _, adapted, rest = name.partition(".adapters.")
+    return rest.partition(".")[0] if adapted and name.startswith("encoder.") else None

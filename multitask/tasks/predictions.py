@@ -1,0 +1,345 @@
+"""Prediction files: the only place that knows how they are named and written, and what is wrong with one.
+
+Two dialects are around. "code" is what the course's starter code writes, to the byte, with its tab in the
+header, its spaces around the comma and its misspelt STS column; "handout" is what the assignment's text
+shows. Both are read. A task says which `PredictionFormat` is its own; nothing here knows a task.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from minbert import InputError, atomic_write, did_you_mean
+from multitask.data.readers import read_text
+from multitask.tasks.tag_files import read_tags
+
+# What `--option` of the course's first part may be, in its two versions; files bear it in their names.
+COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
+DIALECTS = ("code", "handout")
+LISTED = 5  # problems of one sort that are named one by one
+
+
+@dataclass(frozen=True)
+class PredictionFormat:
+    """How one task's predictions stand in a file.
+
+    `values`: "class" is a whole number; "flag" is 0 or 1, written as a float by the code dialect;
+    "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
+    them, which is joined by spaces; "tags" is no table but a word and its tag a line, see tag_files.py.
+    """
+
+    stem: str
+    column: str
+    values: Literal["class", "flag", "number", "text", "tags"]
+    lowest: float = -math.inf
+    highest: float = math.inf
+    handout_column: str = ""
+
+    def header(self, dialect: str = "code") -> str:
+        """The first line, without its line end."""
+        if _checked(dialect) == "code":
+            return f"id \t {self.column} "
+        return f"id, {self.handout_column or self.column}"
+
+    def named(self, stem: str) -> "PredictionFormat":
+        """The same format under another file name, for a second instance of a task."""
+        return replace(self, stem=stem)
+
+
+FORMATS: dict[str, PredictionFormat] = {
+    "sst": PredictionFormat("sst", "Predicted_Sentiment", "class", 0, 4),
+    "paraphrase": PredictionFormat("para", "Predicted_Is_Paraphrase", "flag", 0, 1),
+    # The misspelling is the starter code's own.
+    "sts": PredictionFormat("sts", "Predicted_Similiary", "number", 0, 5, "Predicted_Similarity"),
+    "cfimdb": PredictionFormat("cfimdb", "Predicted_Sentiment", "class", 0, 1),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a prediction file; `line` counts from 1 and is None where no line is to blame."""
+
+    severity: Literal["error", "warning"]
+    path: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{self.severity}: {place}: {self.message}"
+
+
+def generic_format(
+    task: str, values: Literal["class", "flag", "number", "text"] = "text"
+) -> PredictionFormat:
+    """The format of a task outside the course: `<task>-<split>-output.csv` with the column `Prediction`."""
+    span = (0, 1) if values == "flag" else (-math.inf, math.inf)
+    return PredictionFormat(task, "Prediction", values, *span)
+
+
+def tag_format(task: str) -> PredictionFormat:
+    """The format of a task that tags words: `<task>-<split>-out.txt`, in either dialect."""
+    return PredictionFormat(task, "", "tags")
+
+
+def prediction_path(
+    folder: str | Path,
+    format: PredictionFormat,
+    split: str,
+    dialect: str = "code",
+    option: str | None = None,
+) -> Path:
+    """Where a split's predictions go; `option`, one of COURSE_OPTIONS, gives the names of the first part."""
+    ending = "output" if _checked(dialect) == "code" and option is None else "out"
+    prefix = "" if option is None else f"{option}-"
+    if format.values == "tags":
+        return Path(folder) / f"{prefix}{format.stem}-{split}-out.txt"
+    return Path(folder) / f"{prefix}{format.stem}-{split}-{ending}.csv"
+
+
+def write_predictions(
+    path: str | Path, ids: Sequence[str], values: Iterable, format: PredictionFormat, dialect: str = "code"
+) -> None:
+    """Writes one row for each id, whole or not at all; InputError for a value that the format cannot hold."""
+    separator, end = (" , ", " \n") if _checked(dialect) == "code" else (", ", "\n")
+    lines = [
+        f"{_written_id(row_id)}{separator}{_written(value, row_id, format, dialect)}{end}"
+        for row_id, value in zip(ids, values, strict=True)
+    ]
+    with atomic_write(path) as file:
+        file.write(f"{format.header(dialect)}\n")
+        file.writelines(lines)
+
+
+def read_predictions(path: str | Path, format: PredictionFormat) -> list[tuple[str, str]]:
+    """(id, value as written) in file order, from either dialect; InputError for another header or form."""
+    content = _read(path, format)
+    for line, message in content.problems:
+        raise InputError(f"{path}:{line}: {message}; give a file as `multitask predict` writes it")
+    return [(row_id, value) for row_id, value, _ in content.rows]
+
+
+def validate_file(
+    path: str | Path,
+    expected_ids: Sequence[str],
+    format: PredictionFormat,
+    optional_ids: Collection[str] = (),
+) -> list[Problem]:
+    """All that is wrong with one file: header, form, ids and values; empty where nothing is.
+
+    `optional_ids` are those of rows that the reader refused: one that is missing is a warning only.
+    """
+    path = str(path)
+    if format.values == "tags":
+        return _tag_problems(path, len(expected_ids), len(optional_ids))
+    try:
+        content = _read(path, format)
+    except InputError as error:
+        return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
+    found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for line, message in content.problems:
+        found["error", "malformed lines"].append((line, message))
+    for _, value, line in content.rows:
+        severity, sort, message = _judge(value, format)
+        if sort:
+            found[severity, sort].append((line, message))
+    problems = []
+    for (severity, sort), cases in found.items():
+        problems += [Problem(severity, path, line, message) for line, message in cases[:LISTED]]
+        if len(cases) > LISTED:
+            problems.append(Problem(severity, path, None, f"{len(cases)} {sort} in all"))
+    return problems + _id_problems(path, content.rows, expected_ids, optional_ids)
+
+
+def validate_folder(
+    folder: str | Path,
+    expected: Mapping[tuple[str, str], Sequence[str]],
+    formats: Mapping[str, PredictionFormat] = FORMATS,
+    optional: Mapping[tuple[str, str], Collection[str]] | None = None,
+) -> tuple[list[Problem], list[str]]:
+    """Problems of all files that a folder should hold, and the paths that were checked.
+
+    `expected` and `optional` map (task, split) to ids; a task that is not in `formats` has a generic one.
+    A file may bear the name of either dialect or of the course's first part; all that are there are checked.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that holds the prediction files")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    problems, checked = [], []
+    for (task, split), ids in expected.items():
+        format = formats.get(task) or generic_format(task)
+        candidates = [prediction_path(folder, format, split, dialect) for dialect in DIALECTS]
+        candidates += [prediction_path(folder, format, split, option=o) for o in COURSE_OPTIONS]
+        present = [path for path in dict.fromkeys(candidates) if path.is_file()]
+        if not present:
+            wanted = candidates[0]
+            hint = did_you_mean(wanted.name, names)
+            problems.append(Problem("error", str(wanted), None, f"no predictions for {task} {split}{hint}"))
+        for path in present:
+            checked.append(str(path))
+            problems += validate_file(path, ids, format, (optional or {}).get((task, split), ()))
+            problems += _other_split(path, (task, split), expected, format)
+    if not checked:
+        known = ", ".join(FORMATS[task].stem + "-*-output.csv" for task in FORMATS)
+        problems.append(Problem("error", str(folder), None, f"holds no prediction file, such as {known}"))
+    return problems, checked
+
+
+@dataclass
+class _Content:
+    """What a prediction file says: (id, value, line) rows, and (line, message) where a line is not one."""
+
+    rows: list[tuple[str, str, int]] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _read(path: str | Path, format: PredictionFormat) -> _Content:
+    content = _Content()
+    lines = read_text(path).rstrip("\r\n").split("\n")
+    accepted = [format.header(dialect) for dialect in DIALECTS]
+    if lines[0].rstrip("\r") not in accepted:
+        message = f"the header is {lines[0].rstrip()!r}; it has to be {accepted[0]!r} or {accepted[1]!r}"
+        content.problems.append((1, message))
+    for number, line in enumerate(lines[1:], start=2):
+        # The last comma: an id may hold one, a written value never does.
+        row_id, comma, value = (part.strip() for part in line.rpartition(","))
+        if comma and row_id and value:
+            content.rows.append((row_id, value, number))
+        else:
+            content.problems.append((number, f"{line.strip()!r} is not a row 'id , value'"))
+    return content
+
+
+def _tag_problems(path: str, expected: int, optional: int) -> list[Problem]:
+    """What is wrong with a file of words and tags, which has no ids: its lines, and their number."""
+    try:
+        sentences, malformed = read_tags(path)
+    except InputError as error:
+        return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
+    problems = [Problem("error", path, line, message) for line, message in malformed[:LISTED]]
+    if len(malformed) > LISTED:
+        problems.append(Problem("error", path, None, f"{len(malformed)} malformed lines in all"))
+    if not expected <= len(sentences) <= expected + optional:
+        message = f"holds {len(sentences)} sentences; the split has {expected}"
+        problems.append(Problem("error", path, None, message))
+    return problems
+
+
+def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str]:
+    """(severity, sort, message) of a value as written; the sort is empty where it is good."""
+    if format.values == "text":
+        return "", "", ""
+    span = f"{format.lowest:g} to {format.highest:g}"
+    try:
+        # float() also takes "1_0" and digits of other scripts, which other readers do not.
+        number = float(value if value.isascii() and "_" not in value else "no number")
+    except ValueError:
+        return "error", "values that are no numbers", f"{value!r} is not a number"
+    if not math.isfinite(number):
+        return "error", "values that are not finite", f"the value is {value}; it has to be a finite number"
+    inside = format.lowest <= number <= format.highest
+    if format.values == "number":
+        if inside:
+            return "", "", ""
+        return "warning", f"values outside {span}", f"{value} is outside {span}"
+    if number != int(number) or (format.values == "class" and not value.lstrip("+-").isdecimal()):
+        return "error", "values of the wrong type", f"{value} is not a whole number, as a class has to be"
+    if not inside:
+        return "error", "values out of range", f"class {value} is out of range; classes are {span}"
+    return "", "", ""
+
+
+def _id_problems(
+    path: str,
+    rows: Sequence[tuple[str, str, int]],
+    expected_ids: Sequence[str],
+    optional_ids: Collection[str],
+) -> list[Problem]:
+    # A data file may name an id twice; then as many predictions are right.
+    expected, optional = Counter(expected_ids), Counter(optional_ids)
+    counts = Counter(row_id for row_id, _, _ in rows)
+    last = {row_id: line for row_id, _, line in rows}
+    missing = [row_id for row_id, count in expected.items() if counts[row_id] < count]
+    unusable = [row_id for row_id in optional if row_id not in counts and row_id not in expected]
+    extra = [row_id for row_id in counts if row_id not in expected and row_id not in optional]
+    repeated = [
+        row_id for row_id, count in counts.items() if count > max(1, expected[row_id] + optional[row_id])
+    ]
+    problems = []
+    for severity, ids, what in (
+        ("error", missing, "ids of the split have no prediction"),
+        ("warning", unusable, "ids whose rows cannot be read have no prediction"),
+        ("error", extra, "ids are not in the split"),
+        ("error", repeated, "ids have more than one prediction"),
+    ):
+        if ids:
+            more = ", ..." if len(ids) > LISTED else ""
+            line = last.get(ids[0])
+            problems.append(
+                Problem(severity, path, line, f"{len(ids)} {what}: {', '.join(ids[:LISTED])}{more}")
+            )
+    return problems
+
+
+def _other_split(
+    path: Path,
+    own: tuple[str, str],
+    expected: Mapping[tuple[str, str], Sequence[str]],
+    format: PredictionFormat,
+) -> list[Problem]:
+    """Names the split whose ids a file holds, where it is not its own."""
+    if format.values == "tags":
+        return []  # its sentences have no ids
+    try:
+        ids = {row_id for row_id, _, _ in _read(path, format).rows}
+    except InputError:
+        return []
+    if not ids or ids & set(expected[own]):
+        return []
+    return [
+        Problem("error", str(path), None, f"holds the predictions for {task} {split}, not {own[0]} {own[1]}")
+        for (task, split), others in expected.items()
+        if ids <= set(others)
+    ]
+
+
+def _written(value, row_id: str, format: PredictionFormat, dialect: str) -> str:
+    if format.values == "text":
+        text = " ".join(value) if isinstance(value, list | tuple) else str(value)
+        if not text.strip() or any(mark in text for mark in ",\r\n"):
+            raise InputError(
+                f"{format.stem}: the prediction {text!r} for {row_id} has to be one line, no comma"
+            )
+        return text
+    number = float(value)
+    if not math.isfinite(number):
+        raise InputError(
+            f"{format.stem}: the prediction for {row_id} is {number}, and only finite numbers are accepted; "
+            "the model has diverged: train it with a lower learning rate"
+        )
+    if format.values == "number":
+        return f"{number}"
+    if number != int(number) or not format.lowest <= number <= format.highest:
+        raise InputError(
+            f"{format.stem}: the prediction {number} for {row_id} is not a whole number "
+            f"from {format.lowest:g} to {format.highest:g}"
+        )
+    return f"{int(number)}.0" if format.values == "flag" and dialect == "code" else f"{int(number)}"
+
+
+def _written_id(row_id: str) -> str:
+    if not row_id.strip() or any(mark in row_id for mark in "\r\n"):
+        raise InputError(f"the id {row_id!r} cannot stand in a prediction file; give ids of one line each")
+    return row_id
+
+
+def _checked(dialect: str) -> str:
+    if dialect not in DIALECTS:
+        raise InputError(
+            f"no dialect {dialect!r}{did_you_mean(dialect, DIALECTS)}; accepted are {' and '.join(DIALECTS)}"
+        )
+    return dialect

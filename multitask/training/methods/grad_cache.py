@@ -1,0 +1,64 @@
+"""GradCache: a contrastive loss over more examples than memory holds at once."""
+
+import torch
+from torch import Tensor
+
+from multitask.data.collate import Chunks
+from multitask.training.methods.standard import Backward, Plain, TrainableModel
+from multitask.training.plan import Piece
+
+
+class GradCache:
+    """The gradients of the large batch, with the memory of one chunk (Gao et al. 2021, section 3.2).
+
+    Outputs of all chunks without graphs; the loss over all of them, and its gradient on the outputs; then
+    each chunk once more, with the same dropout, to carry its part of that gradient back to the weights. Takes
+    pieces whose batch is `Chunks`; others are left to `others`. A parameter of the loss has to act through
+    the outputs, as a learned temperature in the head does.
+    """
+
+    def __init__(self, others: Plain | None = None):
+        self.others = others or Plain()
+
+    def __call__(self, model: TrainableModel, piece: Piece, backward: Backward) -> Tensor:
+        """Adds the piece's gradients; returns its loss, detached, as it was before the piece's weight.
+
+        The random generators end where the first pass left them: the last chunk draws the same once more.
+        """
+        if not isinstance(piece.batch, Chunks):
+            return self.others(model, piece, backward)
+        batch, task = piece.batch.to(model.device), piece.task
+        states, chunks = [], []
+        with torch.no_grad():
+            for part in batch.parts:
+                states.append(random_state(model.device))
+                chunks.append(model(task, part.inputs))
+        outputs = torch.cat(chunks).requires_grad_()
+        loss = model.loss_of(task, outputs, batch.targets)
+        # Not scaled yet: the outputs are fp32, and `backward` scales what goes through the encoder.
+        (gradient,) = torch.autograd.grad(loss * piece.weight, outputs)
+        cached = gradient.split([len(chunk) for chunk in chunks])
+        for part, state, part_gradient in zip(batch.parts, states, cached, strict=True):
+            set_random_state(state, model.device)
+            backward((model(task, part.inputs) * part_gradient).sum(), task)
+        return loss.detach()
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Where torch's generators stand: the CPU's, and the device's if it is another."""
+    states = [torch.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state(*_index(device)))
+    return states
+
+
+def set_random_state(states: list[Tensor], device: torch.device) -> None:
+    """Puts torch's generators back to where they stood."""
+    torch.set_rng_state(states[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1], *_index(device))
+
+
+def _index(device: torch.device) -> tuple[torch.device, ...]:
+    """Which one of the devices of its kind; there is only one Apple GPU, whose functions do not ask."""
+    return () if device.type == "mps" else (device,)

@@ -1,0 +1,134 @@
+"""Methods: what is done with one piece of a step. The loop calls one and knows none of them.
+
+A method turns a piece into a loss and hands it to `backward(loss, task)`. Plain does just that; Smart and
+RDrop add a regularizer to the loss; GradCache, in its own file, cuts the piece. T token rows, D hidden size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from multitask.config.run_config import SmartConfig
+from multitask.training.methods.teacher import MomentumTeacher
+from multitask.training.plan import Piece
+
+Backward = Callable[[Tensor, str], None]
+Watch = Callable[[str, Mapping[str, Tensor]], None]
+
+
+class TrainableModel(Protocol):
+    """What methods ask of a model. Losses and divergences are weighted as the task is."""
+
+    encoder: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, task: str, inputs, noise: Tensor | None = None) -> Tensor: ...
+
+    def loss(self, task: str, batch) -> Tensor: ...
+
+    def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor: ...
+
+
+class Plain:
+    """Forward, loss, backward. A method with another loss overrides `loss`."""
+
+    def __call__(self, model: TrainableModel, piece: Piece, backward: Backward) -> Tensor:
+        """Adds the piece's gradients; returns its loss, detached, as it was before the piece's weight."""
+        loss = self.loss(model, piece.task, piece.batch)
+        backward(loss * piece.weight, piece.task)
+        return loss.detach()
+
+    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+        """The scalar to descend on, the mean over the batch's examples."""
+        return model.loss(task, batch)
+
+
+class RDrop(Plain):
+    """R-Drop (Liang et al. 2021, equations 1 to 4): two passes whose dropout differs shall agree.
+
+    The mean of both losses + weight (KL(p || q) + KL(q || p)) / 2, where p and q are the outputs of the two
+    passes: half of the task's divergence, which is the sum of both directions. The paper adds the two losses;
+    their mean, as its code has it, keeps the size of the gradient. Without dropout both passes are the same.
+    `watch(task, parts)` sees the regularizer, detached and with its factor.
+    """
+
+    def __init__(self, weight: float, watch: Watch = lambda task, parts: None):
+        self.weight = weight
+        self.watch = watch
+
+    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+        batch = batch.to(model.device)
+        first, second = model(task, batch.inputs), model(task, batch.inputs)
+        losses = [model.loss_of(task, outputs, batch.targets) for outputs in (first, second)]
+        distance = self.weight * model.divergence(task, first, second) / 2
+        self.watch(task, {"r_drop": distance.detach()})
+        return sum(losses) / 2 + distance
+
+
+class Smart(Plain):
+    """SMART (Jiang et al. 2020): loss + weight * smoothness + bregman * distance to the teacher's outputs.
+
+    Smoothness (equation 2): the divergence between the outputs and those with the worst noise of at most
+    `radius` an entry on the embeddings, found as in algorithm 1: start from normal noise of deviation
+    `noise`, then `steps` times step by `step_size` along the gradient of the divergence, each token's row
+    divided by its largest entry, and clamp to the radius. A pair in two towers has noise on both texts.
+    The distance to the teacher (equations 4 to 6) is the same divergence. Gradients flow into both of its
+    arguments but into no teacher; the noise is a constant for them.
+
+    The clean pass serves the loss and both regularizers. Each noisy pass draws dropout anew, as the authors'
+    code does, so that at a small radius the outputs differ by their dropout more than by the noise.
+    `watch(task, parts)` sees the regularizers, detached and with their factors.
+    """
+
+    def __init__(
+        self,
+        config: SmartConfig,
+        teacher: MomentumTeacher | None = None,
+        watch: Watch = lambda task, parts: None,
+    ):
+        assert teacher is not None or not config.bregman, "the Bregman term needs a teacher"
+        self.config = config
+        self.teacher = teacher
+        self.watch = watch
+
+    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+        batch = batch.to(model.device)
+        outputs = model(task, batch.inputs)
+        parts = {}
+        if self.config.weight:
+            noise = self.worst_noise(model, task, batch.inputs, outputs.detach())
+            noisy = model(task, batch.inputs, noise)
+            parts["smoothness"] = self.config.weight * model.divergence(task, noisy, outputs)
+        if self.config.bregman:
+            before = self.teacher(task, batch.inputs)
+            parts["bregman"] = self.config.bregman * model.divergence(task, outputs, before)
+        self.watch(task, {name: part.detach() for name, part in parts.items()})
+        return sum(parts.values(), model.loss_of(task, outputs, batch.targets))
+
+    def worst_noise(self, model: TrainableModel, task: str, inputs, outputs: Tensor) -> Tensor:
+        """(T, D): the noise of algorithm 1, against the clean `outputs`, which are constants here."""
+        weight = model.encoder.embeddings.word.weight
+        shape = (len(inputs.token_ids), weight.shape[1])
+        noise = torch.randn(shape, dtype=weight.dtype, device=weight.device) * self.config.noise
+        for _ in range(self.config.steps):
+            noise.requires_grad_()
+            noisy = model(task, inputs, noise)
+            (ascent,) = torch.autograd.grad(model.divergence(task, noisy, outputs), noisy)
+            # Its size does not matter, but tiny numbers would vanish on the way back through an fp16 encoder.
+            (ascent,) = torch.autograd.grad(noisy, noise, ascent / _largest(ascent.flatten()))
+            direction = (ascent / _largest(ascent)).nan_to_num(0.0, 0.0, 0.0)
+            noise = (noise.detach() + self.config.step_size * direction).clamp(
+                -self.config.radius, self.config.radius
+            )
+        return noise
+
+
+def _largest(values: Tensor) -> Tensor:
+    """(..., D) -> (..., 1): the largest magnitude of each row, but not 0, so that it may divide."""
+    return values.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)

@@ -1,0 +1,96 @@
+"""Gradual unfreezing: the encoder begins frozen and joins the training from the top, one layer at a time."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn import Parameter
+
+from minbert import InputError
+from multitask.training.parameters.freezing import is_added
+from multitask.training.plan import Step
+
+
+class Unfreezing:
+    """Gradual unfreezing (Howard and Ruder 2018, section 3.3): first the heads alone, then ever more layers.
+
+    Freezes the encoder of a MultitaskModel. At the end of each epoch (`every` is "epoch"), or of every N-th
+    step ("N"), the next part is unfrozen: the last layer together with the pooler, which stands on
+    it; then one layer after the other; the embeddings last. Of L layers and the embeddings all are
+    trained after L + 1 such moments, so from epoch L + 2 on.
+
+    Tensors that no task reads, those that are frozen already and what is added to the encoder (see
+    `is_added`) stay as they are. The optimizer holds all of them from the start: without a gradient AdamW
+    passes a tensor over, so neither its value nor its moments change, and its bias correction counts from its
+    own first step. Its rate is the schedule's at that time.
+
+    `say` hears what is unfrozen. Raises InputError for another `every`.
+    """
+
+    def __init__(self, model: nn.Module, every: str, say: Callable[[str], None] = lambda line: None):
+        if every != "epoch" and not (every.isdecimal() and int(every) > 0):
+            raise InputError(f"unfreeze is {every!r}; give epoch, or a number of steps")
+        self.model = model
+        self.steps = None if every == "epoch" else int(every)
+        self.say = say
+        self.unfrozen = 0  # parts
+        self.parts = _parts(model)
+        for tensors in self.parts.values():
+            _require_gradients(tensors, False)
+        moment = "each epoch" if self.steps is None else f"every {self.steps} steps"
+        say(f"gradual unfreezing: after {moment} the next of {', '.join(self.parts)}")
+
+    def after_step(self, step: Step) -> None:
+        """Unfreezes the next part where it is time."""
+        due = step.ends_epoch if self.steps is None else step.number % self.steps == 0
+        if not due or self.unfrozen == len(self.parts):
+            return
+        name = list(self.parts)[self.unfrozen]
+        self._unfreeze(self.unfrozen + 1)
+        left = len(self.parts) - self.unfrozen
+        self.say(f"step {step.number}: unfroze {name}; {left} of {len(self.parts)} parts are still frozen")
+
+    def left_frozen(self, epochs: int, steps: int) -> list[str]:
+        """The parts that a run of so many epochs and steps in all never trains."""
+        moments = epochs - 1 if self.steps is None else (steps - 1) // self.steps
+        return list(self.parts)[moments:]
+
+    def _unfreeze(self, count: int) -> None:
+        """Makes the first `count` parts trainable; modules change to the mode that goes with it."""
+        for tensors in list(self.parts.values())[self.unfrozen : count]:
+            _require_gradients(tensors, True)
+        self.unfrozen = count
+        self.model.train(self.model.training)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"unfrozen": self.unfrozen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where the state was taken, from a freshly made Unfreezing of the same model."""
+        self._unfreeze(state["unfrozen"])
+
+
+def _parts(model: nn.Module) -> dict[str, list[Parameter]]:
+    """What is unfrozen together, in its order: the name of each part and its tensors."""
+    unused = model.unused_parameters()
+    frozen = {
+        name: parameter
+        for name, parameter in model.encoder.named_parameters(prefix="encoder")
+        if parameter.requires_grad and name not in unused and not is_added(name)
+    }
+    depth = len(model.encoder.encoder.layers)
+    parts = {f"layer {number}": (f"encoder.encoder.layers.{number}.",) for number in reversed(range(depth))}
+    if any(name.startswith("encoder.pooler.") for name in frozen):
+        (top,) = parts.pop(f"layer {depth - 1}")
+        parts = {f"layer {depth - 1} and the pooler": (top, "encoder.pooler.")} | parts
+    parts["embeddings"] = ("encoder.embeddings.",)
+    chosen = {
+        part: [parameter for name, parameter in frozen.items() if name.startswith(prefixes)]
+        for part, prefixes in parts.items()
+    }
+    return {part: tensors for part, tensors in chosen.items() if tensors}
+
+
+def _require_gradients(tensors: list[Parameter], trained: bool) -> None:
+    for parameter in tensors:
+        parameter.requires_grad_(trained)

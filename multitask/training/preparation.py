@@ -1,0 +1,223 @@
+"""What stands ready before the first step: the data read and tokenized, the tokenizer, the model."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minbert import BertConfig, BertModel, InputError, Tokenizer, add_lora, find_folder, load_lora
+from multitask.config.run_config import RunConfig
+from multitask.data.collate import TokenizedExample
+from multitask.data.readers import Examples
+from multitask.inference.checkpoint import ADAPTER_FOLDER
+from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
+from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
+from multitask.tasks.base import ScoredTask, TrainingTask
+from multitask.tasks.splits import load_split, open_data
+from multitask.training.parameters.freezing import freeze
+
+SCRATCH = "scratch"
+Splits = dict[str, dict[str, Examples]]  # split -> task -> examples
+
+
+@dataclass
+class Prepared:
+    """A run's model on its device, its tokenized data, and what its folder says of heads and data files."""
+
+    tokenizer: Tokenizer
+    model: MultitaskModel
+    train: dict[str, list[TokenizedExample]]
+    dev: dict[str, list[TokenizedExample]]
+    heads: dict[str, dict[str, Any]]
+    hashes: dict[str, str]
+    notes: list[str]
+
+
+def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Path | None = None) -> Prepared:
+    """Reads the data, makes tokenizer, encoder and heads; as `checkpoint` holds them, where one is given."""
+    source = checkpoint or config.weights
+    scratch = source == SCRATCH
+    bert = BertConfig(**config.model) if scratch else bert_config(config, checkpoint)
+    tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, source))
+    splits, hashes, notes = read_splits(config, tasks, data)
+    if scratch:
+        texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
+        tokenizer = Tokenizer.train(texts, config.vocab_size)
+        bert = replace(bert, vocab_size=tokenizer.vocab_size)
+    else:
+        tokenizer = Tokenizer.from_pretrained(source)
+    for name, examples in splits["train"].items():
+        notes += [f"{name}: {note}" for note in tasks[name].prepare_training(examples.rows)]
+    model = make_model(config, bert, tasks, checkpoint)
+    trained = () if scratch else load_trained_heads(model, find_folder(source))
+    notes += freeze(model, config.freeze)
+    notes += describe_encoder(config, model)
+    tokenized = {
+        split: {name: tasks[name].tokenize(tokenizer, examples.rows) for name, examples in loaded.items()}
+        for split, loaded in splits.items()
+    }
+    train = {name: examples for name, examples in tokenized["train"].items() if can_learn(model, name)}
+    notes += describe_training_data(tokenized["train"], train)
+    notes += [
+        f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
+        for name in tasks
+        if name not in {*train, *trained} and isinstance(tasks[name], ScoredTask)
+    ]
+    heads = {name: _head_facts(task, splits["train"].get(name)) for name, task in tasks.items()}
+    return Prepared(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
+
+
+def untrained_model(config: RunConfig) -> MultitaskModel:
+    """The model that a run would train, without the run: data are read only for labels that no key names."""
+    if config.weights is None:
+        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
+    if config.needs_scratch:
+        bert = BertConfig(**config.model, vocab_size=config.vocab_size)
+    else:
+        bert = bert_config(config)
+    tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, config.weights))
+    unnamed = [task for task in tasks.values() if getattr(task, "labels", None) == () and task.file("train")]
+    if unnamed and config.data is not None:
+        with open_data(config.data) as folder:
+            for task in unnamed:
+                task.load(folder, "train")
+    model = make_model(config, bert, tasks)
+    freeze(model, config.freeze)
+    return model
+
+
+def _labels_of_scored(config: RunConfig, source: str | Path) -> dict[str, Any]:
+    """The labels of tasks that are scored only, as the weights' heads know them."""
+    saved = {} if source == SCRATCH else saved_labels(find_folder(source))
+    return {name: labels for name, labels in saved.items() if name not in config.trained_tasks}
+
+
+def bert_config(config: RunConfig, checkpoint: Path | None = None) -> BertConfig:
+    """The sizes of the weights, with what the run changes of them; those of a checkpoint stand already."""
+    if checkpoint is not None and not config.lora.rank:
+        return replace(BertConfig.from_folder(checkpoint), **config.model)
+    found = BertConfig.from_folder(find_folder(config.weights))
+    changed = replace(found, **config.model, num_hidden_layers=found.num_hidden_layers + config.extra_layers)
+    if not changed.projected_attention_size:
+        return changed
+    names = dict.fromkeys([*found.projected_attention_names, *config.trained_tasks])
+    return replace(changed, projected_attention_names=tuple(names))
+
+
+def make_model(
+    config: RunConfig, bert: BertConfig, tasks: Mapping[str, TrainingTask], checkpoint: Path | None = None
+) -> MultitaskModel:
+    """Encoder, with adapters where the run wants some, and fresh heads.
+
+    A random pooler where one is needed and missing. With LoRA the encoder is that of the run's own weights,
+    and only the adapters come from the checkpoint: its root has them merged.
+    """
+    for name in tasks:
+        if hasattr(torch.nn.ModuleDict(), name):
+            raise InputError(f"task name {name!r} is taken by torch; choose another name")
+    source = config.weights if checkpoint is None or config.lora.rank else checkpoint
+    if source == SCRATCH:
+        if bert.projected_attention_size and not bert.projected_attention_names:
+            bert = replace(bert, projected_attention_names=config.trained_tasks)
+        encoder = BertModel(bert)
+    else:
+        wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
+        pooler = "random" if wants_pooler else None
+        encoder = BertModel.from_pretrained(source, config=bert, pooler=pooler, adapter="none")
+    if config.lora.rank:
+        names = config.trained_tasks if config.adapter_per_task else (DEFAULT_ADAPTER,)
+        add_lora(encoder, config.lora, names)
+        for name in names if checkpoint else ():
+            folder = checkpoint / ADAPTER_FOLDER
+            load_lora(encoder, folder / name if config.adapter_per_task else folder, name)
+    encoder.encoder.checkpointing = config.train.checkpointing
+    return MultitaskModel(encoder, tasks, frozen_dropout=config.frozen_dropout)
+
+
+def describe_encoder(config: RunConfig, model: MultitaskModel) -> list[str]:
+    """What of the encoder does not come from its weights."""
+    notes = []
+    report = model.encoder.load_report
+    if report and report.missing and model.encoder.pooler is not None:
+        notes.append("the weights hold no pooler; a random one takes its place")
+    if report and report.fresh:
+        notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
+    return notes
+
+
+def read_splits(
+    config: RunConfig, tasks: Mapping[str, TrainingTask], data: Path
+) -> tuple[Splits, dict[str, str], list[str]]:
+    """Training rows of each task, dev rows of those that can be scored; -> (splits, hashes of files, notes).
+
+    Raises InputError where a task has nothing to train on.
+    """
+    splits: Splits = {"train": {}, "dev": {}}
+    hashes, notes = {}, []
+    for split, loaded in splits.items():
+        for name, task in tasks.items():
+            scored = isinstance(task, ScoredTask)
+            if (split == "dev" and not scored) or (
+                split == "train" and task.file("train") is None and scored
+            ):
+                continue
+            examples, note = load_split(task, data, split, config.limit)
+            notes += note
+            if examples is not None and examples.rows:
+                loaded[name] = examples
+                hashes[task.file(split)] = file_hash(Path(examples.path))
+            elif split == "train":
+                file = data / (task.file("train") or "")
+                raise InputError(f"{name} has nothing to train on: {file} is missing or holds no usable row")
+    for split, loaded in splits.items():
+        for name, examples in list(loaded.items()):
+            if not isinstance(tasks[name], ScoredTask):
+                continue
+            if all(example.label is not None for example in examples.rows):
+                continue
+            if split == "train":
+                raise InputError(
+                    f"the training split of {name} has no labels; set {name}.label to their column; "
+                    f"{examples.path} has {', '.join(examples.columns)}"
+                )
+            del loaded[name]
+            notes.append(f"{name}: {tasks[name].file('dev')} has no labels to score by")
+    return splits, hashes, notes
+
+
+def can_learn(model: MultitaskModel, task: str) -> bool:
+    """Whether a task trains anything: not a head without parameters over a frozen encoder."""
+    parameters = [*model.encoder.parameters(), *model.heads[task].parameters()]
+    return any(parameter.requires_grad for parameter in parameters)
+
+
+def describe_training_data(
+    tokenized: Mapping[str, list[TokenizedExample]], used: Mapping[str, list[TokenizedExample]]
+) -> list[str]:
+    """A line for each task whose inputs were cut, and for each that trains nothing."""
+    notes = []
+    for name, examples in tokenized.items():
+        cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
+        if name not in used:
+            notes.append(f"{name}: scored only; nothing that it uses is trained")
+        elif cut:
+            notes.append(
+                f"{name}: {cut / len(examples):.1%} of the training inputs are cut to the longest input"
+            )
+    return notes
+
+
+def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
+    if isinstance(task, ScoredTask) and examples is not None:
+        facts["fallback"] = task.fallback(examples.rows)
+    return facts
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

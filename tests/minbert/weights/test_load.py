@@ -1,0 +1,310 @@
+"""Weights: every spelling that BERT files come in, a full report of what does not fit, copies that train.
+
+Run: pytest tests/minbert/weights/test_load.py
+"""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from minbert import AdamW, BertConfig, BertModel, InputError
+
+
+@pytest.fixture
+def tensors(tiny_folder) -> dict[str, torch.Tensor]:
+    return load_file(tiny_folder / "model.safetensors")
+
+
+@pytest.fixture
+def write(tiny_folder, tmp_path):
+    """Writes tensors as a folder of weights, the config values given changed."""
+
+    def write_folder(tensors, **config):
+        values = json.loads((tiny_folder / "config.json").read_text()) | config
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "model.safetensors")
+        return tmp_path
+
+    return write_folder
+
+
+def assert_same_model(model, expected, rtol=0.0):
+    ours, theirs = model.state_dict(), expected.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == torch.float32
+        torch.testing.assert_close(ours[name], tensor, rtol=rtol, atol=0, msg=name)
+
+
+def test_bare_and_prefixed_names(tiny, tensors, write):
+    report = tiny.load_report
+    assert set(report.loaded) == set(tiny.state_dict())
+    assert (report.renamed, report.ignored, report.missing) == ((), (), ())
+    prefixed = BertModel.from_pretrained(write({f"bert.{name}": t for name, t in tensors.items()}))
+    assert_same_model(prefixed, tiny)
+    assert not prefixed.load_report.renamed
+
+
+def test_heads_and_old_buffers_are_ignored(tiny, tensors, write):
+    stray = {
+        "cls.predictions.bias": torch.ones(3),
+        "cls.seq_relationship.weight": torch.ones(2, 24),
+        "classifier.weight": torch.ones(2, 24),
+        "bert.embeddings.position_ids": torch.arange(64)[None],
+    }
+    model = BertModel.from_pretrained(write({f"bert.{name}": t for name, t in tensors.items()} | stray))
+    assert_same_model(model, tiny)
+    assert set(model.load_report.ignored) == set(stray)
+
+
+def test_gamma_and_beta_mean_weight_and_bias_in_layer_norms(tiny, tensors, write):
+    old = {
+        re.sub(r"LayerNorm\.(weight|bias)$", lambda m: f"LayerNorm.{OLD[m[1]]}", name): tensor
+        for name, tensor in tensors.items()
+    }
+    assert sum("gamma" in name for name in old) == 5
+    model = BertModel.from_pretrained(write(old))
+    assert_same_model(model, tiny)
+    assert set(model.load_report.renamed) == {name for name in old if name.endswith(("gamma", "beta"))}
+
+
+OLD = {"weight": "gamma", "bias": "beta"}
+
+
+def test_gamma_elsewhere_is_not_renamed(tensors, write):
+    tensors["encoder.layer.0.output.dense.gamma"] = tensors.pop("encoder.layer.0.output.dense.weight")
+    with pytest.raises(InputError) as error:
+        BertModel.from_pretrained(write(tensors))
+    assert "unexpected encoder.layer.0.output.dense.gamma" in str(error.value)
+    assert "missing encoder.layer.0.output.dense.weight" in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_fp32(tiny, tensors, write, dtype):
+    model = BertModel.from_pretrained(write({name: t.to(dtype) for name, t in tensors.items()}))
+    assert_same_model(model, tiny, rtol=1e-2)
+
+
+def test_integers_are_refused(tensors, write):
+    """A quantised file read as numbers would run and compute nonsense."""
+    tensors["pooler.dense.weight"] = (tensors["pooler.dense.weight"] * 100).to(torch.int8)
+    with pytest.raises(InputError, match="pooler.dense.weight holds torch.int8, not floating-point"):
+        BertModel.from_pretrained(write(tensors))
+
+
+def test_shards(tiny, tensors, write):
+    folder = write(tensors)
+    (folder / "model.safetensors").unlink()
+    names = list(tensors)
+    weight_map = {}
+    for part, chosen in enumerate((names[:9], names[9:20], names[20:])):
+        file = f"model-{part + 1:05}-of-00003.safetensors"
+        save_file({name: tensors[name] for name in chosen}, folder / file)
+        weight_map |= dict.fromkeys(chosen, file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    assert_same_model(BertModel.from_pretrained(folder), tiny)
+
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(InputError, match="there is no file .*model-00002-of-00003.safetensors"):
+        BertModel.from_pretrained(folder)
+    for content in ("{}", "[]", "{", '{"weight_map": 3}'):
+        index.write_text(content)
+        with pytest.raises(InputError, match="holds no weight_map"):
+            BertModel.from_pretrained(folder)
+
+
+COURSE_LAYER = {
+    "self_attention.query": "attention.self.query",
+    "self_attention.key": "attention.self.key",
+    "self_attention.value": "attention.self.value",
+    "attention_dense": "attention.output.dense",
+    "attention_layer_norm": "attention.output.LayerNorm",
+    "interm_dense": "intermediate.dense",
+    "out_dense": "output.dense",
+    "out_layer_norm": "output.LayerNorm",
+}
+COURSE = {
+    "word_embedding": "embeddings.word_embeddings",
+    "pos_embedding": "embeddings.position_embeddings",
+    "tk_type_embedding": "embeddings.token_type_embeddings",
+    "embed_layer_norm": "embeddings.LayerNorm",
+    "pooler_dense": "pooler.dense",
+} | {
+    f"bert_layers.{n}.{ours}": f"encoder.layer.{n}.{theirs}"
+    for n in range(2)
+    for ours, theirs in COURSE_LAYER.items()
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_names_of_the_course(tiny, tensors, write, prefix):
+    names = {theirs: ours for ours, theirs in COURSE.items()}
+    course = {f"{prefix}{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": t for k, t in tensors.items()}
+    course[f"{prefix}position_ids"] = torch.arange(64)[None]
+    model = BertModel.from_pretrained(write(course))
+    assert_same_model(model, tiny)
+    assert len(model.load_report.renamed) == len(tensors)
+
+
+# --- the pooler ---------------------------------------------------------------------------------------------
+
+
+def test_missing_pooler_is_reported_and_refused_when_read(tiny, tiny_tokenizer, tensors, write):
+    folder = write({name: t for name, t in tensors.items() if not name.startswith("pooler")})
+    model = BertModel.from_pretrained(folder)
+    assert set(model.load_report.missing) == {"pooler.dense.weight", "pooler.dense.bias"}
+    batch = tiny_tokenizer(["the cat"])
+    out = model(batch)
+    assert torch.equal(out.last_hidden_state, tiny(batch).last_hidden_state)
+    with pytest.raises(InputError, match='pooler="random"'):
+        _ = out.pooler_output
+    assert not any(parameter.is_meta for parameter in model.parameters())
+
+    fresh = BertModel.from_pretrained(folder, pooler="random")
+    assert set(fresh.load_report.missing) == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert fresh(batch).pooler_output.shape == (1, 24)
+    assert 0 < fresh.pooler.dense.weight.std() < 0.1 and not fresh.pooler.dense.bias.any()
+    assert not fresh.training
+    with pytest.raises(InputError, match="pooler is 'yes'"):
+        BertModel.from_pretrained(folder, pooler="yes")
+
+
+def test_pooler_that_is_there_is_not_made_random(tiny, tiny_folder):
+    assert_same_model(BertModel.from_pretrained(tiny_folder, pooler="random"), tiny)
+
+
+def test_model_without_pooler_can_be_saved_and_loaded(tiny, tensors, write, tmp_path):
+    model = BertModel.from_pretrained(
+        write({name: t for name, t in tensors.items() if not name.startswith("pooler")})
+    )
+    model.save_pretrained(tmp_path / "again")
+    assert_same_model(BertModel.from_pretrained(tmp_path / "again"), model)
+
+
+@pytest.mark.parametrize("lost", ["pooler.dense.weight", "pooler.dense.bias"])
+@pytest.mark.parametrize("pooler", [None, "random"])
+def test_half_a_pooler_is_refused(tensors, write, lost, pooler):
+    del tensors[lost]
+    with pytest.raises(InputError, match=f"missing {lost}"):
+        BertModel.from_pretrained(write(tensors), pooler=pooler)
+
+
+# --- everything wrong at once -------------------------------------------------------------------------------
+
+
+def test_all_problems_are_in_one_message(tensors, write):
+    del tensors["embeddings.LayerNorm.bias"]
+    del tensors["encoder.layer.1.output.dense.weight"]
+    tensors["encoder.layer.0.output.dense.weight"] = torch.ones(3, 5)
+    tensors["encoder.layer.2.output.dense.weight"] = torch.ones(24, 40)
+    tensors["roberta.something"] = torch.ones(1)
+    tensors["bert.pooler.dense.bias"] = tensors["pooler.dense.bias"]
+    with pytest.raises(InputError) as error:
+        BertModel.from_pretrained(write(tensors))
+    message = str(error.value)
+    for part in (
+        "missing embeddings.LayerNorm.bias",
+        "missing encoder.layer.1.output.dense.weight",
+        "encoder.layer.0.output.dense.weight has shape (3, 5); config.json says (24, 40)",
+        "unexpected encoder.layer.2.output.dense.weight (24, 40)",
+        "unexpected roberta.something",
+        "pooler.dense.bias, which another tensor gave already",
+        "check num_hidden_layers",
+    ):
+        assert part in message, part
+    assert "missing encoder.layer.0" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (dict(num_hidden_layers=1), ["unexpected encoder.layer.1.output.dense.bias"]),
+        (dict(num_hidden_layers=3), ["missing encoder.layer.2.output.dense.bias"]),
+        (dict(hidden_size=48), ["has shape (24, 24); config.json says (48, 48)"]),
+        (dict(vocab_size=7, pad_token_id=0), ["embeddings.word_embeddings.weight has shape"]),
+    ],
+)
+def test_config_that_contradicts_the_tensors(tensors, write, change, parts):
+    with pytest.raises(InputError) as error:
+        BertModel.from_pretrained(write(tensors, **change))
+    assert all(part in str(error.value) for part in parts)
+
+
+# --- copies -------------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_trainable_copies(tiny, tensors, write):
+    folder = write(tensors)
+    model = BertModel.from_pretrained(folder)
+    path = folder / "model.safetensors"
+    size = path.stat().st_size
+    with open(path, "r+b") as file:  # in place: a memory map would see it
+        file.seek(size // 2)
+        file.write(b"\xff" * (size - size // 2))
+    assert_same_model(model, tiny)
+    path.unlink()
+    assert_same_model(model, tiny)
+    assert not model.training
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad and parameter.is_leaf and not parameter.is_meta, name
+        assert parameter.untyped_storage().nbytes() == 4 * parameter.numel(), name
+    storages = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    assert len(storages) == len(list(model.parameters()))
+    model(torch.ones(1, 3, dtype=torch.long)).pooler_output.sum().backward()
+    AdamW(model.parameters()).step()
+    assert not torch.equal(model.pooler.dense.weight, tiny.pooler.dense.weight)
+
+
+def test_saving_keeps_what_else_is_in_the_folder(tiny, tiny_tokenizer, tmp_path):
+    tiny_tokenizer.save(tmp_path / "out")
+    tiny.save_pretrained(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"tokenizer.json", "vocab.txt", "config.json", "model.safetensors"} <= names
+    assert not any("partial" in name for name in names)
+    assert_same_model(BertModel.from_pretrained(tmp_path / "out"), tiny)
+    reloaded = BertModel.from_pretrained(tmp_path / "out")
+    reloaded.save_pretrained(tmp_path / "out")  # over the file that it was read from
+    assert_same_model(BertModel.from_pretrained(tmp_path / "out"), tiny)
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+def test_folders_that_are_none(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="there is no folder nowhere or checkpoints/nowhere"):
+        BertModel.from_pretrained("nowhere")
+    with pytest.raises(InputError, match="is a file; give the folder"):
+        BertModel.from_pretrained(tiny_folder / "config.json")
+    with pytest.raises(InputError, match="holds no config.json"):
+        BertModel.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text((tiny_folder / "config.json").read_text())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(InputError, match="holds no model.safetensors.*is a pickle, which is not read"):
+        BertModel.from_pretrained(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "tiny").symlink_to(tiny_folder)
+    assert BertModel.from_pretrained("tiny").config.hidden_size == 24
+
+
+def test_fresh_model_is_initialised_as_the_table_says():
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(500, 60, 1, 3, type_vocab_size=20))  # enough numbers in each table
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        if "norm" in name:
+            assert (tensor == (1 if name.endswith("weight") else 0)).all(), name
+        elif name.endswith("bias"):
+            assert not tensor.any(), name
+        else:
+            assert abs(tensor.std() - 0.02) < 4e-3 and abs(tensor.mean()) < 4e-3, name
+    assert not model.embeddings.word.weight[0].any() and model.embeddings.word.weight[1].any()
+
+
+def test_unknown_kernels_are_refused():
+    with pytest.raises(InputError, match="did you mean 'fused'"):
+        BertModel(BertConfig(num_hidden_layers=1), kernels="fussed")

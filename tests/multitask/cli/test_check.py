@@ -1,0 +1,118 @@
+"""The command `multitask check`, with real processes for files.
+
+Run: pytest tests/multitask/cli/test_check.py
+"""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from minbert import CommandParser, InputError
+from multitask.cli.check import add_check_options, check_command
+from tests.multitask.check import student_losses, student_metrics
+
+
+@pytest.fixture
+def check(tmp_path, capsys):
+    """check(arguments): the exit status and what was printed."""
+
+    def run(*arguments):
+        parser = CommandParser(prog="multitask check")
+        add_check_options(parser)
+        status = check_command(parser.parse_args([str(argument) for argument in arguments]))
+        return status, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def losses(tmp_path):
+    """losses(function, title): a file with this mistake."""
+
+    def write(function, title):
+        path = tmp_path / "losses.py"
+        path.write_text(student_losses.source(function, student_losses.MISTAKES[function][title]))
+        return path
+
+    return write
+
+
+def test_without_a_file_our_own_are_checked(check):
+    status, printed = check("--json")
+    report = json.loads(printed)
+    assert (status, report["good"]) == (0, True)
+    assert [(part["part"], part["source"]) for part in report["parts"]] == [
+        ("losses", "our own code"),
+        ("metrics", "our own code"),
+    ]
+
+
+def test_a_mistake_in_a_file_is_named(check, losses, tmp_path):
+    junit = tmp_path / "report.xml"
+    path = losses("mnrl", "own positive missing in the denominator")
+    status, printed = check("--losses", path, "--junit", junit)
+    assert status == 1
+    assert "Likely mistake: own positive missing in the denominator (mnrl)." in printed
+    assert "'mnrl'" in printed and "metrics" not in printed
+    failed = [
+        case.get("name")
+        for case in ElementTree.parse(junit).iter("testcase")
+        if case.find("failure") is not None
+    ]
+    assert failed == ["mnrl", "mnrl gradient"]
+
+
+@pytest.mark.slow
+def test_both_files_at_once(check, losses, tmp_path):
+    metrics = tmp_path / "metrics.py"
+    metrics.write_text(student_metrics.source() + "\n\ndef pearson(x, y):\n    import sys\n    sys.exit(3)\n")
+    loss = losses("focal", "factor cut off from the gradient")
+    status, printed = check("--losses", loss, "--metrics", metrics, "--json", "--time-limit", 60)
+    of_losses, of_metrics = json.loads(printed)["parts"]
+    assert status == 1
+    assert of_losses["first_difference"] == "focal gradient"
+    [stage] = [stage for stage in of_losses["stages"] if stage["status"] != "same"]
+    assert [mistake["name"] for mistake in stage["mistakes"]] == ["factor cut off from the gradient (focal)"]
+    [stage] = [stage for stage in of_metrics["stages"] if stage["status"] != "same"]
+    assert (stage["stage"], stage["status"]) == ("pearson", "failed") and "sys.exit(3)" in stage["detail"]
+
+
+def test_right_files_are_good(check, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(student_metrics.source())
+    status, printed = check("--metrics", path)
+    assert status == 0 and "points 9 / 9" in printed and "DIFFERENT" not in printed
+
+
+def test_the_catalogue_is_printed(check):
+    status, printed = check("--mistakes", "--json")
+    names = [mistake["name"] for mistake in json.loads(printed)["mistakes"]]
+    assert status == 0 and len(names) > 200 and "means not subtracted (pearson)" in names
+
+
+def test_a_file_that_is_not_there_is_bad_input(check, tmp_path):
+    with pytest.raises(InputError, match="there is no file .*none.py"):
+        check("--losses", tmp_path / "none.py")
+
+
+def test_help_loads_no_torch():
+    code = "import sys, multitask.cli.check; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_judging_a_file_loads_no_torch():
+    """The process that judges has no use for it; the one that runs the file loads its own."""
+    code = (
+        "import sys\n"
+        "from minbert.check.judge import judge_all\n"
+        "from multitask.check.losses import LOSSES\n"
+        "from multitask.check.metrics import METRICS\n"
+        "from minbert.check.stage import Outcome\n"
+        "for part in (LOSSES, METRICS):\n"
+        "    judge_all(part, {stage.name: Outcome(stage.expected()) for stage in part.stages})\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

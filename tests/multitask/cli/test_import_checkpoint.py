@@ -1,0 +1,308 @@
+"""The starter's checkpoints, made from transformers' BERT under the course's names; and files that do harm.
+
+Run: pytest tests/multitask/cli/test_import_checkpoint.py
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig as ReferenceConfig
+from transformers import BertModel as Reference
+
+from minbert import CommandParser, InputError, SentenceEncoder, Tokenizer
+from multitask import RunConfig, train
+from multitask.cli.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
+from multitask.inference.run import load_weights, open_source
+
+# From transformers' names to the course's.
+NAMES = {
+    "embeddings.word_embeddings": "word_embedding",
+    "embeddings.position_embeddings": "pos_embedding",
+    "embeddings.token_type_embeddings": "tk_type_embedding",
+    "embeddings.LayerNorm": "embed_layer_norm",
+    "attention.self": "self_attention",
+    "attention.output.dense": "attention_dense",
+    "attention.output.LayerNorm": "attention_layer_norm",
+    "intermediate.dense": "interm_dense",
+    "output.dense": "out_dense",
+    "output.LayerNorm": "out_layer_norm",
+    "encoder.layer": "bert_layers",
+    "pooler.dense": "pooler_dense",
+}
+
+
+def course_names(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        for theirs, ours in NAMES.items():
+            name = re.sub(rf"(^|\.){re.escape(theirs)}\.", rf"\1{ours}.", name)
+        renamed[f"bert.{name}"] = tensor
+    return renamed
+
+
+@pytest.fixture(scope="module")
+def reference(vocabulary, randomize):
+    config = ReferenceConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=64,
+    )
+    model = Reference(config).eval()
+    randomize(model)
+    return model
+
+
+@pytest.fixture
+def saved(reference):
+    """What the starter's save_model writes, with heads of a student's making."""
+    torch.manual_seed(1)
+    heads = {
+        "sentiment_linear": nn.Linear(24, 5),
+        "para": nn.Linear(48, 1),
+        "sts": nn.Linear(48, 1, bias=False),
+    }
+    tensors = collections.OrderedDict(course_names(reference.state_dict()))
+    tensors["bert.position_ids"] = torch.arange(64)[None]
+    for name, head in heads.items():
+        tensors |= {f"{name}.{kind}": value for kind, value in head.state_dict().items()}
+    optimizer = torch.optim.AdamW(heads["para"].parameters())
+    heads["para"](torch.ones(1, 48)).sum().backward()
+    optimizer.step()
+    return {
+        "model": tensors,
+        "optim": optimizer.state_dict(),
+        "args": argparse.Namespace(lr=1e-5, option="finetune", epochs=10, use_gpu=False, sst_train="x.csv"),
+        "model_config": types.SimpleNamespace(hidden_dropout_prob=0.3, hidden_size=24, num_labels={0: 0}),
+        "system_rng": random.getstate(),
+        "numpy_rng": np.random.RandomState(3).get_state(),
+        "torch_rng": torch.random.get_rng_state(),
+    }
+
+
+def command(*words):
+    parser = CommandParser(prog="multitask import-checkpoint")
+    add_import_checkpoint_options(parser)
+    return import_checkpoint_command(parser.parse_args([str(word) for word in words]))
+
+
+def save(values, path, new_format=True):
+    torch.save(values, path, _use_new_zipfile_serialization=new_format)
+    return path
+
+
+@pytest.fixture
+def imported(saved, tiny_folder, tmp_path, capsys):
+    """The folder and the report as JSON."""
+    file = save(saved, tmp_path / "finetune-10-1e-05-multitask.pt")
+    command(file, tmp_path / "out", "--trust", "--tokenizer", tiny_folder, "--json")
+    return tmp_path / "out", json.loads(capsys.readouterr().out)
+
+
+def test_the_encoder_is_the_checkpoints(imported, reference, texts):
+    folder, _ = imported
+    run = load_weights(folder, device="cpu", precision="fp32")
+    padded = Tokenizer.from_pretrained(folder)(texts).padded()
+    with torch.no_grad():
+        expected = reference(**padded)
+        found = run.model.encoder(**padded)
+    keep = padded["attention_mask"].bool()
+    torch.testing.assert_close(
+        found.last_hidden_state[keep], expected.last_hidden_state[keep], atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output, atol=1e-5, rtol=1e-5)
+
+
+def test_the_sentiment_head_predicts_as_the_checkpoint(imported, reference, saved, texts):
+    run = open_source(imported[0], ["sst"], device="cpu", precision="fp32")
+    assert run.trained == ("sst",) and run.model.tasks["sst"].config.dropout == 0.3
+    padded = run.tokenizer(texts).padded()
+    with torch.no_grad():
+        pooled = reference(**padded).pooler_output
+    head = saved["model"]
+    logits = pooled @ head["sentiment_linear.weight"].T + head["sentiment_linear.bias"]
+    assert run.predict("sst", texts) == logits.argmax(dim=-1).tolist()
+    assert len(set(run.predict("sst", texts))) > 1
+
+
+def test_what_is_said(imported, saved, capsys, tmp_path, tiny_folder):
+    folder, report = imported
+    encoder = len([name for name in saved["model"] if name.startswith("bert.")])
+    assert (report["encoder"], report["sentiment"], report["out"]) == (
+        encoder,
+        "sentiment_linear",
+        str(folder),
+    )
+    assert report["left"] == {"para.weight": [1, 48], "para.bias": [1], "sts.weight": [1, 48]}
+    command(save(saved, tmp_path / "a.pt"), tmp_path / "again", "--trust", "--tokenizer", tiny_folder)
+    lines = capsys.readouterr().out.splitlines()
+    assert "imported the head of sst: sentiment_linear, as a linear layer on the pooler's output" in lines
+    assert "not imported: para.weight (1, 48)" in lines
+    assert any('"lr": 1e-05, "option": "finetune"' in line for line in lines)
+    assert lines[-1] == f"wrote {tmp_path / 'again'}"
+
+
+def test_training_goes_on_from_it_and_sentences_are_encoded(imported, tiny_config):
+    folder, _ = imported
+    assert SentenceEncoder.from_pretrained(folder).encode(["good", "dull"]).shape == (2, 24)
+    values = tiny_config(train={"epochs": 1}, tasks={"sst": {"pooling": "pooler"}}).to_dict()
+    run = train(RunConfig.from_dict(values | {"weights": str(folder)}))
+    assert set(run.scores["scores"]) == {"sst"}
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_both_of_torchs_formats_and_a_bare_state_dict(saved, tiny_folder, tmp_path, new_format, capsys):
+    for name, values in (("whole", saved), ("bare", saved["model"]), ("encoder", None)):
+        if values is None:
+            tensors = saved["model"].items()
+            values = {k.removeprefix("bert."): v for k, v in tensors if k.startswith("bert.")}
+        file = save(values, tmp_path / f"{name}.pt", new_format)
+        command(file, tmp_path / name, "--trust", "--tokenizer", tiny_folder)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "bare", "encoder")]
+    assert weights[0] == weights[1] == weights[2]
+    assert (tmp_path / "bare" / "heads.safetensors").is_file()
+    assert not (tmp_path / "encoder" / "heads.json").exists()
+
+
+def test_names_of_numpy_before_its_version_2(saved, tiny_folder, tmp_path):
+    """The pickle inside names numpy.core, as checkpoints of 2023 do."""
+    file = save(saved, tmp_path / "new.pt", new_format=False)
+    content = file.read_bytes()
+    assert content.count(b"numpy._core.multiarray\n") == 1
+    file.write_bytes(content.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"))
+    command(file, tmp_path / "out", "--trust", "--tokenizer", tiny_folder)
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_without_trust_nothing_is_read(tmp_path):
+    with pytest.raises(InputError, match="is a pickle, a format that can name any program .* with --trust"):
+        command(tmp_path / "not-there.pt", tmp_path / "out")
+
+
+class Harm:
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("place", ["args", "model_config", "optim", "model"])
+def test_a_pickle_that_does_harm_runs_nothing(saved, tmp_path, place, new_format):
+    for number, (function, arguments) in enumerate(
+        [
+            (os.system, (f"touch {tmp_path}/harm",)),
+            (os.mkdir, (f"{tmp_path}/harm",)),
+            (eval, (f"open('{tmp_path}/harm', 'w')",)),
+            (exec, (f"open('{tmp_path}/harm', 'w')",)),
+            (Path.touch, (tmp_path / "harm",)),
+            (np.save, (f"{tmp_path}/harm", 1)),
+        ]
+    ):
+        file = save(saved | {place: Harm(function, *arguments)}, tmp_path / f"{number}.pt", new_format)
+        with pytest.raises(InputError, match=r"it names [\w.]+; nothing in it was run"):
+            command(file, tmp_path / "out", "--trust")
+        assert not (tmp_path / "harm").exists() and not (tmp_path / "out").exists()
+    file = save(saved | {place: Harm(os.mkdir, f"{tmp_path}/harm")}, tmp_path / "proof.pt", new_format)
+    torch.load(file, weights_only=False)
+    assert (tmp_path / "harm").exists()  # it does do harm, read otherwise
+
+
+def test_the_classes_are_allowed_for_this_reading_only(saved, tmp_path, tiny_folder):
+    file = save({"args": argparse.Namespace(lr=1)}, tmp_path / "a.pt")
+    command(save(saved, tmp_path / "b.pt"), tmp_path / "out", "--trust", "--tokenizer", tiny_folder)
+    with pytest.raises(Exception, match="argparse.Namespace"):
+        torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"abc", b"PK\3\4..", b"\x80\x02}q\0.", b"\x80\x04\x95", b"\x80\x02]q"]
+)
+def test_damaged_files(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(InputError, match="damaged|no checkpoint|holds no model"):
+        command(tmp_path / "a.pt", tmp_path / "out", "--trust")
+
+
+def test_a_file_cut_short_anywhere(saved, tmp_path):
+    content = save(saved, tmp_path / "a.pt").read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.99):
+        (tmp_path / "a.pt").write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(InputError, match="damaged"):
+            command(tmp_path / "a.pt", tmp_path / "out", "--trust")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_fit(saved, tiny_folder, tmp_path):
+    def refused(changes, message, *words, drop=()):
+        tensors = {k: v for k, v in saved["model"].items() if k not in drop} | changes
+        file = save(saved | {"model": tensors}, tmp_path / "a.pt")
+        with pytest.raises(InputError, match=message):
+            command(file, tmp_path / "out", "--trust", *words)
+        assert not (tmp_path / "out").exists()
+
+    tokenizer = ("--tokenizer", tiny_folder)
+    layer = "bert.bert_layers.1"
+    refused({}, "missing encoder.layer.1.output.dense.bias", *tokenizer, drop=[f"{layer}.out_dense.bias"])
+    refused({f"{layer}.extra.weight": torch.ones(2)}, "unexpected bert_layers.1.extra.weight", *tokenizer)
+    refused({f"{layer}.out_dense.bias": torch.ones(9)}, r"has shape \(9,\)", *tokenizer)
+    refused({}, "holds no tensor bert.word_embedding.weight", drop=["bert.word_embedding.weight"])
+    refused({}, "lacks tensors of the course's encoder", drop=["bert.pos_embedding.weight"])
+    refused({}, "does not say how many attention heads it has, and its hidden size 24")
+    refused({"bert.word_embedding.weight": torch.ones(7, 24)}, "tokens, the checkpoint 7", *tokenizer)
+    file = save({"model": {"epoch": 3}}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match="holds no model"):
+        command(file, tmp_path / "out", "--trust")
+    with pytest.raises(InputError, match="there is no file"):
+        command(tmp_path / "none.pt", tmp_path / "out", "--trust")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    with pytest.raises(InputError, match="exists already"):
+        command(file, tmp_path / "full", "--trust")
+
+
+def test_a_head_that_is_not_sure_is_not_guessed(saved, tiny_folder, tmp_path, capsys):
+    two = {"other.weight": torch.ones(5, 24), "other.bias": torch.ones(5)}
+    cases = {
+        "two": saved["model"] | two,
+        "no-bias": {k: v for k, v in saved["model"].items() if k != "sentiment_linear.bias"},
+    }
+    for name, tensors in cases.items():
+        file = save(saved | {"model": tensors}, tmp_path / f"{name}.pt")
+        command(file, tmp_path / name, "--trust", "--tokenizer", tiny_folder, "--json")
+        report = json.loads(capsys.readouterr().out)
+        assert report["sentiment"] is None and report["left"]["sentiment_linear.weight"] == [5, 24]
+        assert not (tmp_path / name / "heads.json").exists()
+
+
+def test_without_a_tokenizer_it_is_said(saved, vocabulary, tmp_path, capsys, randomize):
+    """A model as wide as bert-base-uncased needs no folder beside it; its vocabulary can come later."""
+    config = ReferenceConfig(vocab_size=len(vocabulary), num_hidden_layers=1, intermediate_size=8)
+    model = Reference(config).eval()
+    randomize(model)
+    tensors = course_names(model.state_dict())
+    tensors |= {"linear.weight": torch.randn(5, 768), "linear.bias": torch.zeros(5)}
+    command(save({"model": tensors}, tmp_path / "a.pt"), tmp_path / "out", "--trust")
+    assert "has no tokenizer, which encoding and training need" in capsys.readouterr().out
+    with pytest.raises(InputError, match="vocab.txt"):
+        open_source(tmp_path / "out", ["sst"])
+    (tmp_path / "out" / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    run = open_source(tmp_path / "out", ["sst"], device="cpu", precision="fp32")
+    assert run.model.encoder.config.num_attention_heads == 12
+    padded = run.tokenizer(["good movie"]).padded()
+    with torch.no_grad():
+        expected, found = model(**padded), run.model.encoder(**padded)
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,44 @@
+"""`multitask validate` on the bundled corpus, which holds files of all four course tasks."""
+
+import pytest
+
+from multitask.cli.main import run
+from multitask.config.task_config import task_config
+from multitask.data.sample import write_sample
+from multitask.tasks.predictions import FORMATS, prediction_path, write_predictions
+from multitask.tasks.registry import make_task
+from multitask.tasks.splits import load_split
+
+
+@pytest.fixture
+def folders(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "predictions"
+    write_sample(data)
+    for name in ("sst", "paraphrase", "sts"):
+        task = make_task(name, task_config(name, {}))
+        for split in ("dev", "test"):
+            examples, _ = load_split(task, data, split)
+            ids = [example.id for example in examples.rows]
+            write_predictions(prediction_path(out, FORMATS[name], split), ids, [1] * len(ids), FORMATS[name])
+    return data, out
+
+
+def validate(folders, capsys, *words):
+    data, out = folders
+    status = run(["validate", str(out), "--data", str(data), *words])
+    return status, capsys.readouterr().out
+
+
+def test_cfimdb_is_expected_only_where_it_is_predicted_or_named(folders, capsys):
+    status, shown = validate(folders, capsys)
+    assert (status, shown.splitlines()[-1]) == (0, "6 files checked, 0 errors, 0 warnings")
+    assert validate(folders, capsys, "--tasks", "sst,cfimdb")[0] == 1
+    write_predictions(prediction_path(folders[1], FORMATS["cfimdb"], "dev"), ["x"], [1], FORMATS["cfimdb"])
+    assert validate(folders, capsys)[0] == 1
+
+
+def test_a_missing_file_of_the_three_is_an_error(folders, capsys):
+    prediction_path(folders[1], FORMATS["sts"], "dev").unlink()
+    status, shown = validate(folders, capsys)
+    assert status == 1
+    assert "no predictions for sts dev" in shown

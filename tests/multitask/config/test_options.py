@@ -1,0 +1,264 @@
+"""The options of a run: one for every key, files below the command line, hints for misspelt ones."""
+
+import json
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from minbert import BertConfig, CommandParser, InputError
+from multitask.config.options import add_run_options, read_run_options, run_keys
+from multitask.config.run_config import RunConfig
+from multitask.config.task_config import TaskConfig
+
+
+@pytest.fixture
+def parser():
+    parser = CommandParser(prog="multitask train")
+    add_run_options(parser)
+    return parser
+
+
+@pytest.fixture
+def read(parser):
+    return lambda *arguments: read_run_options(parser, [str(argument) for argument in arguments])[0]
+
+
+def test_every_key_has_an_option_with_a_help_text(parser):
+    keys = set()
+    for f in fields(RunConfig):
+        part = getattr(RunConfig(), f.name)
+        if is_dataclass(part):
+            keys |= {f"{f.name}.{inner.name}" for inner in fields(part)}
+        elif f.name not in ("model", "tasks", "stages"):
+            keys.add(f.name)
+    keys |= {f"model.{f.name}" for f in fields(BertConfig)}
+    keys -= {"model.extra", "model.vocab_size", "model.projected_attention_names"}
+    assert {key for key, _, _ in run_keys()} == keys
+    options = parser._option_string_actions
+    for key in keys:
+        assert options[f"--{key.replace('_', '-')}"].help, key
+    assert all(f.metadata["help"] for f in fields(TaskConfig))
+
+
+def test_help_mentions_every_option_and_every_key_of_a_task(parser):
+    text = " ".join(parser.format_help().split())
+    assert all(option in text for option in parser._option_string_actions)
+    assert all(f"--TASK.{f.name.replace('_', '-')}" in text for f in fields(TaskConfig))
+
+
+VALUES = {"int": ("7", 7), "float": ("0.25", 0.25), "str": ("word", "word"), "bool": ("false", False)}
+CHOICES = {
+    "sampling": "round-robin",
+    "freeze": "backbone",
+    "precision": "bf16",
+    "optim.schedule": "cosine",
+    "model.hidden_act": "gelu",
+    "model.hidden_size": "24",
+    "model.pad_token_id": "3",
+    "model.layer_norm_eps": "0.25",
+    "model.projected_attention_size": "24",
+    "sampling_cap": "7",
+    "unequal": "cycle",
+    "lora.layers": "first:1",
+    "unfreeze": "epoch",
+    "extra_layers": "5",
+    "adapter_per_task": "true",
+    "gradients.surgery": "pcgrad",
+    "cache.precision": "fp16",
+}
+NEEDS = {  # what an option goes with
+    "model.num_attention_heads": ["--weights", "scratch", "--model.hidden-size", "21"],
+    "weights": [],
+    "sampling_cap": ["--sampling", "temperature:5"],
+    "adapter_per_task": ["--lora.rank", "2"],
+    "gradients.surgery": ["--sampling", "together"],
+    "gradients.conflicts_every": ["--sampling", "together"],
+}
+
+
+@pytest.mark.parametrize("equals", [False, True])
+@pytest.mark.parametrize(("key", "hint"), [(key, hint) for key, hint, _ in run_keys()], ids=lambda v: str(v))
+def test_every_option_sets_its_key(read, tmp_path, key, hint, equals):
+    if "dict" in str(hint) or "tuple" in str(hint):
+        text, value = {
+            "track": ("tensorboard,wandb", ["tensorboard", "wandb"]),
+            "lora.targets": ("query,output", ["query", "output"]),
+            "lora.rank_pattern": ("layers.1.=4,query=2", {"layers.1.": 4, "query": 2}),
+            "lora.alpha_pattern": ("layers.1.=0.5", {"layers.1.": 0.5}),
+        }[key]
+    else:
+        kind = next(name for name in ("int", "float", "bool", "str") if name in str(hint))
+        text, value = VALUES[kind]
+        if key in CHOICES:
+            text = CHOICES[key]
+            value = {"int": int, "float": float, "str": str, "bool": "true".__eq__}[kind](text)
+    if key == "task_file":
+        text = value = str(tmp_path / "task.py")
+        (tmp_path / "task.py").write_text("")
+    base = NEEDS.get(key, ["--weights", "folder" if key.startswith("lora.") else "scratch"])
+    if base and "--weights" not in base:
+        base = ["--weights", "folder", *base]
+    option = f"--{key.replace('_', '-')}"
+    config = read(*base, *([f"{option}={text}"] if equals else [option, text]))
+    found = config.to_dict()
+    for part in key.split("."):
+        found = found[part]
+    assert found == value and type(found) is type(value)
+
+
+TASK_VALUES = {
+    "type": "sst",
+    "labels": "0,1,2,3,4",
+    "pooling": "cls",
+    "normalize": "l2",
+    "features": "u,v,product",
+    "head": "mlp",
+    "activation": "relu",
+    "label_scale": "-1,1",
+    "hidden": "16,8",
+    "pairs": "none",
+    "low": "-1",
+    "high": "3.5",
+    "dropout": "0.25",
+    "weight": "0.5",
+    "batch_size": "7",
+    "lr": "0.1",
+    "max_length": "64",
+    "negatives": "a,b",
+    "class_weights": "balanced",
+    "training_head": "mlp",
+    "chunk_size": "none",
+    "start_epoch": "2",
+    **dict.fromkeys(("layer_norm", "learn_temperature", "symmetric", "mask_false_negatives"), "false"),
+    **dict.fromkeys(("label_smoothing", "temperature", "mask_rate", "focal_gamma", "encoder_lr"), "0.25"),
+    **dict.fromkeys(("projection", "accumulation", "hard_negative_weight"), "2"),
+}
+
+
+@pytest.mark.parametrize("equals", [False, True])
+@pytest.mark.parametrize("key", [f.name for f in fields(TaskConfig)])
+def test_every_key_of_a_task_is_an_option(read, key, equals):
+    text = TASK_VALUES.get(key, "word")
+    option = f"--sst.{key.replace('_', '-')}"
+    config = read(*([f"{option}={text}"] if equals else [option, text]))
+    found = config.to_dict()["tasks"]["sst"][key]
+    shown = (
+        ",".join(str(part).removesuffix(".0") for part in found) if isinstance(found, list) else str(found)
+    )
+    assert shown.lower().removesuffix(".0") == text
+    assert config.tasks["paraphrase"] == RunConfig().tasks["paraphrase"]
+
+
+def test_the_command_line_wins_over_the_file(read, tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(
+        "limit = 5\n[train]\nepochs = 7\nbatch-size = 4\n[tasks.sst]\npooling = 'max'\n[tasks.sts]\n",
+        encoding="utf-8",
+    )
+    config = read(path, "--train.epochs", 2, "--sst.pooling", "cls", "--train.batch-size", 9)
+    assert (config.train.epochs, config.train.batch_size, config.limit) == (2, 9, 5)
+    assert config.tasks["sst"].pooling == "cls"
+    assert list(config.tasks) == ["sst", "sts"]
+    assert read("--train.epochs", 2, path).train.epochs == 2
+
+
+def test_tasks_chooses_and_orders_them(read, tmp_path):
+    assert list(read("--tasks", "sts, sst").tasks) == ["sts", "sst"]
+    path = tmp_path / "a.toml"
+    path.write_text(
+        "[tasks.mine]\ntype = 'similarity'\nhigh = 3\n[tasks.sst]\npooling = 'cls'\n", encoding="utf-8"
+    )
+    config = read(path, "--tasks", "sts,mine")
+    assert list(config.tasks) == ["sts", "mine"] and config.tasks["mine"].high == 3.0
+    assert read("--tasks", "mine", "--mine.type", "similarity", "--mine.high", "2").tasks["mine"].high == 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "value"),
+    [
+        (["--lr", "2e-5"], "optim.lr", 2e-5),
+        (["--batch_size", "8"], "train.batch_size", 8),
+        (["--batch-size", "8"], "train.batch_size", 8),
+        (["--epochs", "10"], "train.epochs", 10),
+        (["--seed", "3"], "train.seed", 3),
+        (["--use_gpu"], "device", "cuda"),
+        (["--use_gpu", "--device", "cpu"], "device", "cpu"),
+        (["--option", "pretrain"], "freeze", "backbone"),
+        (["--option", "finetune"], "freeze", "none"),
+        (["--fine-tune-mode", "last-linear-layer"], "freeze", "backbone"),
+        (["--fine-tune-mode", "full-model"], "freeze", "none"),
+        (["--hidden_dropout_prob", "0.3"], "model.hidden_dropout_prob", 0.3),
+        (["--hidden_dropout_prob", "0.3"], "model.attention_probs_dropout_prob", 0.3),
+        (["--hidden_dropout_prob", "0.3"], "tasks.sts.dropout", 0.3),
+        (["--hidden_dropout_prob", "0.3", "--sts.dropout", "0.2"], "tasks.sts.dropout", 0.2),
+    ],
+    ids=str,
+)
+def test_the_course_s_flags(read, arguments, key, value):
+    found = read(*arguments).to_dict()
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trian.epochs", "3"], "there is no option --trian.epochs; did you mean '--train.epochs'"),
+        (["--train.epoch=3"], "there is no option --train.epoch; did you mean '--train.epochs'"),
+        (["--train.batch_size", "3"], "there is no option --train.batch_size; .*'--train.batch-size'"),
+        (["--sst.poolin", "cls"], "there is no option --sst.poolin; did you mean '--sst.pooling'"),
+        (["--sstt.pooling", "cls"], "there is no option --sstt.pooling; did you mean '--sst.pooling'"),
+        (["--wieghts", "x"], "there is no option --wieghts; did you mean '--weights'"),
+        (["--tasks", "sst", "--sts.pooling", "cls"], "there is no option --sts.pooling"),
+        (["--sst.pooling"], "--sst.pooling needs a value"),
+        (["--train.epochs"], "--train.epochs: expected one argument"),
+        (["--train.epochs", "many"], "--train.epochs is 'many'; give a whole number"),
+        (["--sst.lr", "fast"], "--sst.lr is 'fast'; give a number"),
+        (["--sst.pooling", "clss"], "sst.pooling is 'clss'; .*did you mean 'cls'"),
+        (["--hidden_dropout_prob", "much"], "--hidden_dropout_prob is 'much'; give a number"),
+        (["--tasks", "sst,sst"], "name each task once"),
+        (["--tasks", ","], "name each task once"),
+        (["--tasks", "paraprase"], "there is no task 'paraprase'; did you mean 'paraphrase'"),
+        (["--option", "both"], "invalid choice: 'both'"),
+        (["nothing.toml"], "there is no file nothing.toml and no preset of that name"),
+        (["sample", "more"], "there is nothing to do with 'more'"),
+        (["--task-file", "nothing.py"], "there is no Python file nothing.py"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named(read, arguments, message):
+    with pytest.raises(InputError, match=message):
+        read(*arguments)
+
+
+def test_tables_of_a_file_that_are_no_tables(read, tmp_path):
+    path = tmp_path / "a.toml"
+    for text, message in (
+        ("tasks = ['sst']", "tasks is"),
+        ("tasks = 'sst'", "tasks is 'sst'; it is a table"),
+        ("task_file = 3", "task_file is 3; give a text"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        for arguments in ([path], [path, "--tasks", "sst"]):
+            with pytest.raises(InputError, match=message):
+                read(*arguments)
+
+
+def test_a_task_file_of_the_user_s_own(read, tmp_path):
+    from multitask.tasks import registry
+
+    path = tmp_path / "shout.py"
+    path.write_text(
+        "from multitask import register\nfrom multitask.tasks.sst import SST\n\n"
+        "class Shout(SST):\n    defaults = {'train': 'shout.csv', 'labels': ('0', '1')}\n\n"
+        "register('shout', Shout)\n",
+        encoding="utf-8",
+    )
+    try:
+        config = read("--task-file", path, "--tasks", "shout", "--shout.pooling", "cls")
+        assert config.tasks["shout"].train == "shout.csv" and config.tasks["shout"].pooling == "cls"
+        assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    finally:
+        registry.KINDS.pop("shout", None)
+        registry.TASK_DEFAULTS.pop("shout", None)

@@ -1,0 +1,104 @@
+"""Checkpoints: any nested state comes back as it was; another head is refused with all reasons."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from minbert import AdamW, InputError, write_tensors
+from multitask.inference.checkpoint import RandomState, load_head, load_state, read_heads, save_state
+
+
+def test_a_nested_state_comes_back(tmp_path):
+    state = {
+        "numbers": {0: torch.arange(3), 1: {"step": 7, "x": torch.tensor(1.5, dtype=torch.float64)}},
+        "list": [1, None, True, "text", 0.1, [torch.ones(2)]],
+        "empty": {},
+        "": {"tensor": "not one"},
+    }
+    save_state(tmp_path, state)
+    found = load_state(tmp_path)
+    assert found["numbers"].keys() == {0, 1}
+    assert torch.equal(found["numbers"][0], torch.arange(3))
+    assert found["numbers"][1]["x"].dtype == torch.float64
+    assert found["list"][:5] == state["list"][:5] and torch.equal(found["list"][5][0], torch.ones(2))
+    assert found["empty"] == {} and found[""] == {"tensor": "not one"}
+    files = sorted(path.name for path in (tmp_path / "training_state").iterdir())
+    assert files == ["state.json", "tensors.safetensors"]
+
+
+def test_an_optimizer_goes_on_bit_equal(tmp_path):
+    def make():
+        layer = nn.Linear(3, 2)
+        nn.init.constant_(layer.weight, 0.5)
+        nn.init.zeros_(layer.bias)
+        return layer, AdamW(
+            [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.1}], weight_decay=0.1
+        )
+
+    def step(layer, optimizer, i):
+        optimizer.zero_grad()
+        layer(torch.full((4, 3), 0.3 * i)).square().sum().backward()
+        optimizer.step()
+
+    (layer, optimizer), (other, restored) = make(), make()
+    for i in range(3):
+        step(layer, optimizer, i)
+    save_state(tmp_path, {"optimizer": optimizer.state_dict()})
+    other.load_state_dict(layer.state_dict())
+    restored.load_state_dict(load_state(tmp_path)["optimizer"])
+    for i in range(3, 6):
+        step(layer, optimizer, i)
+        step(other, restored, i)
+    assert torch.equal(layer.weight, other.weight) and torch.equal(layer.bias, other.bias)
+
+
+def test_dropout_goes_on_where_it_stopped(tmp_path):
+    torch.manual_seed(3)
+    torch.rand(5)
+    save_state(tmp_path, {"random": RandomState().state_dict()})
+    expected = torch.rand(4)
+    torch.manual_seed(99)
+    RandomState().load_state_dict(load_state(tmp_path)["random"])
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_folder_without_state_and_a_damaged_one(tmp_path):
+    with pytest.raises(InputError, match="holds no training state; only a run's last/ can be resumed"):
+        load_state(tmp_path)
+    save_state(tmp_path, {"a": 1})
+    path = tmp_path / "training_state" / "state.json"
+    for content in ("{", "3", '{"items": [["a", {"tensor": "gone"}]]}', "[]"):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match="is damaged"):
+            load_state(tmp_path)
+
+
+def test_a_state_that_json_cannot_hold_is_an_error_of_ours(tmp_path):
+    with pytest.raises(ValueError):
+        save_state(tmp_path, {"best": float("nan")})
+    assert not (tmp_path / "training_state" / "state.json").exists()
+
+
+def test_a_head_of_another_shape_is_refused_with_all_reasons(tmp_path):
+    write_tensors(
+        {"a.weight": torch.ones(2, 3), "a.extra": torch.ones(1), "b.bias": torch.ones(9)},
+        tmp_path / "heads.safetensors",
+    )
+    head = nn.Linear(4, 2)
+    before = head.weight.clone()
+    with pytest.raises(
+        InputError, match=r"missing bias; unexpected extra; weight has shape \(2, 3\)"
+    ) as error:
+        load_head(tmp_path, "a", head)
+    assert "b.bias" not in str(error.value)
+    assert torch.equal(head.weight, before)
+
+
+def test_a_damaged_heads_json_is_refused_and_none_is_no_head(tmp_path):
+    assert read_heads(tmp_path) == {}
+    for content in ("", "[]", json.dumps({"task": {}})):
+        (tmp_path / "heads.json").write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match="heads.json is damaged"):
+            read_heads(tmp_path)

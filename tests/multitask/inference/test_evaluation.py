@@ -1,0 +1,118 @@
+"""The evaluation loop: the caller's order, whatever the batches; the model's mode and gradients stay."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from multitask.config.task_config import task_config
+from multitask.data.collate import TokenizedExample
+from multitask.data.readers import Example
+from multitask.inference.evaluation import predict_examples, score_examples
+from multitask.model.multitask_model import MultitaskModel
+from multitask.tasks.registry import make_task
+
+
+@pytest.fixture
+def model(tiny) -> MultitaskModel:
+    torch.manual_seed(3)
+    names = ("sst", "paraphrase", "sts")
+    return MultitaskModel(tiny, {name: make_task(name, task_config(name, {})) for name in names})
+
+
+@pytest.fixture
+def examples(model, tiny_tokenizer, texts) -> dict[str, list[TokenizedExample]]:
+    """40 examples of many lengths a task, in no order of length."""
+    found = {}
+    for name, task in model.tasks.items():
+        sides = 1 if name == "sst" else 2
+        rows = [
+            Example(str(i), (texts[i * 3 % 8], texts[i * 5 % 7])[:sides], i % 2, i + 2) for i in range(40)
+        ]
+        found[name] = task.tokenize(tiny_tokenizer, rows)
+    return found
+
+
+@pytest.mark.parametrize("task", ["sst", "paraphrase", "sts"])
+def test_predictions_come_in_the_callers_order(task, model, examples):
+    model.tasks[task].decode = lambda outputs, inputs: list(outputs)
+    together = torch.stack(predict_examples(model, task, examples[task], batch_tokens=100))
+    alone = torch.stack([predict_examples(model, task, [entry])[0] for entry in examples[task]])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    assert together.std(dim=0).min() > 1e-3
+    backwards = torch.stack(predict_examples(model, task, examples[task][::-1], batch_tokens=100))
+    torch.testing.assert_close(backwards.flip(0), together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 37, 250, 100_000])
+def test_similarities_do_not_depend_on_the_batches(batch_tokens, model, examples):
+    reference = predict_examples(model, "sts", examples["sts"])
+    found = predict_examples(model, "sts", examples["sts"], batch_tokens)
+    assert found == pytest.approx(reference, abs=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_models_mode_stays_and_dropout_is_off(training, model, examples):
+    model.train(training)
+    first = predict_examples(model, "sts", examples["sts"])
+    assert model.training == model.encoder.training == training
+    assert predict_examples(model, "sts", examples["sts"]) == first
+
+
+def test_the_mode_stays_after_an_error_too(model, examples):
+    model.train()
+    model.tasks["sst"].decode = lambda outputs, inputs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        predict_examples(model, "sst", examples["sst"])
+    assert model.training
+
+
+def test_no_gradient_is_recorded(model, examples):
+    recorded = []
+    decode = model.tasks["sst"].decode
+
+    def watch(outputs, inputs):
+        recorded.append((outputs.requires_grad, torch.is_inference_mode_enabled()))
+        return decode(outputs, inputs)
+
+    model.tasks["sst"].decode = watch
+    predict_examples(model, "sst", examples["sst"])
+    assert set(recorded) == {(False, True)}
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_task_that_loses_predictions_is_found_out(model, examples):
+    model.tasks["sst"].decode = lambda outputs, inputs: [0]
+    with pytest.raises(ValueError):
+        predict_examples(model, "sst", examples["sst"])
+
+
+def test_progress_hears_of_every_example(model, examples):
+    counts = []
+    predict_examples(model, "sst", examples["sst"], 100, counts.append)
+    assert sum(counts) == 40 and len(counts) > 3
+    assert predict_examples(model, "sst", []) == []
+
+
+def test_scores_of_labelled_tasks(model, examples):
+    unlabelled = [
+        entry._replace(example=Example(entry.example.id, entry.example.texts, None, entry.example.line))
+        for entry in examples["paraphrase"]
+    ]
+    data = {"sst": examples["sst"], "paraphrase": unlabelled, "sts": []}
+    scores, _ = score_examples(model, data)
+    predictions = predict_examples(model, "sst", examples["sst"])
+    labels = [entry.example.label for entry in examples["sst"]]
+    hits = sum(p == label for p, label in zip(predictions, labels, strict=True))
+    assert scores.keys() == {"sst"}
+    assert scores["sst"]["accuracy"] == pytest.approx(hits / 40)
+
+
+def test_constant_predictions_are_noted(model, examples):
+    with torch.no_grad():
+        for parameter in model.heads["sst"].parameters():
+            parameter.zero_()
+    _, notes = score_examples(model, {"sst": examples["sst"]})
+    assert len(notes) == 1 and notes[0].startswith("sst: all 40 predictions are 0; the training has diverged")
+    same = [entry._replace(example=replace(entry.example, label=3)) for entry in examples["sst"]]
+    assert score_examples(model, {"sst": same})[1] == []  # and so are the labels

@@ -1,0 +1,183 @@
+"""The model card: its header is the Hub's, its numbers are the run's, and it stays out of everyone's way."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+
+from minbert import BertModel, Tokenizer
+from multitask import resume, train
+from multitask.inference.model_card import changed_keys, hub_task, is_hub_name, yaml_lines
+from multitask.runtime.tracking import read_metrics
+
+
+@pytest.fixture
+def run(tiny_config):
+    return train(tiny_config())
+
+
+def card_of(folder: Path) -> ModelCard:
+    return ModelCard.load(folder / "README.md", ignore_metadata_errors=False)
+
+
+def tables_of(text: str) -> list[list[str]]:
+    """The cells of every table's rows."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_the_hub_reads_the_scores_of_the_run(run):
+    card, scores = card_of(run.folder), json.loads((run.folder / "scores.json").read_text())
+    found = {(r.task_name, r.metric_type): r.metric_value for r in card.data.eval_results}
+    expected = {
+        (task, name): value for task, values in scores["scores"].items() for name, value in values.items()
+    }
+    expected |= {(None, name): value for name, value in scores["overall"].items()}
+    assert {(None if t == "all tasks" else t, name): v for (t, name), v in found.items()} == expected
+    assert {r.dataset_split for r in card.data.eval_results} == {"dev"}
+    kinds = {r.task_name: r.task_type for r in card.data.eval_results}
+    assert kinds["sst"] == kinds["paraphrase"] == "text-classification"
+    assert kinds["sts"] == "sentence-similarity"
+    assert card.data.library_name == "transformers" and card.data.model_name == "run"
+    assert {"sst", "paraphrase", "sts", "bert"} <= set(card.data.tags)
+    assert card.data.language is None and card.data.license is None and card.data.base_model is None
+    assert set(card.data.metrics) >= {"accuracy", "pearson", "overall_2024", "mean_raw"}
+
+
+def test_the_text_says_what_was_measured(run, tiny_data):
+    text, scores = (run.folder / "README.md").read_text(), run.scores
+    rows = tables_of(text)
+    for task, values in scores["scores"].items():
+        for name, value in values.items():
+            assert [task, "dev", "15", name, f"{value:.4f}"] in rows
+    for name, value in scores["overall"].items():
+        assert ["all", "dev", "", name, f"{value:.4f}"] in rows
+    for task, file, count in (("sst", "ids-sst", 45), ("paraphrase", "quora", 39), ("sts", "sts", 22)):
+        for split, size in (("train", count), ("dev", 15)):
+            digest = hashlib.sha256((tiny_data / f"{file}-{split}.csv").read_bytes()).hexdigest()
+            assert [task, split, str(size), f"`{file}-{split}.csv`", f"`{digest}`"] in rows
+    costs = scores["costs"]
+    assert ["tokens read", f"{costs['tokens']:,}"] in rows
+    assert ["trained parameters", f"{costs['trained_parameters']:,} of {costs['parameters']:,}"] in rows
+    assert ["`train.epochs`", "2", "3"] in rows and ["`optim.lr`", "0.001", "5e-05"] in rows
+    assert ["torch", torch.__version__] in rows
+    evaluations = [r for r in read_metrics(run.folder / "metrics.jsonl") if r["kind"] == "evaluation"]
+    assert f"best of {len(evaluations)} by its dev scores (step {scores['step']}" in text
+    assert "one seed (11711)" in text
+
+
+def test_no_path_and_no_sentence_gets_out(run, tiny_data, tiny_folder):
+    text = (run.folder / "README.md").read_text()
+    for path in (tiny_data, tiny_folder, run.folder):
+        assert str(path) not in text and str(path.parent) not in text
+    for file in tiny_data.glob("*.csv"):
+        with open(file, encoding="utf-8", newline="") as rows:
+            for row in csv.DictReader(rows, delimiter="\t"):
+                sentences = [row[key] for key in row if key.startswith("sentence")]
+                assert not [s for s in sentences if len(s.split()) > 3 and s in text]
+
+
+def test_best_has_the_card_too_and_still_loads(run):
+    best = run.folder / "best"
+    assert (best / "README.md").read_bytes() == (run.folder / "README.md").read_bytes()
+    from transformers import AutoModel
+
+    theirs, ours = AutoModel.from_pretrained(best).eval(), BertModel.from_pretrained(best).eval()
+    batch = Tokenizer.from_pretrained(best)(["the cat reads a book"])
+    with torch.inference_mode():
+        expected = theirs(input_ids=batch.token_ids[None]).last_hidden_state[0]
+        assert torch.allclose(ours(batch).packed, expected, atol=1e-5)
+
+
+def test_the_card_of_one_run_is_one_text(run):
+    """A finished run that is resumed writes the same card, but for what the machine decides."""
+    before = (run.folder / "README.md").read_text()
+    resume(run.folder)
+    measured = ("| seconds", "| peak memory")
+
+    def lasting(text):
+        return [line for line in text.splitlines() if not line.startswith(measured)]
+
+    assert lasting((run.folder / "README.md").read_text()) == lasting(before)
+
+
+def test_without_dev_scores_there_is_no_model_index(tiny_config, tiny_data, tmp_path):
+    for name in ("ids-sst", "quora", "sts"):
+        (tmp_path / f"{name}-train.csv").write_bytes((tiny_data / f"{name}-train.csv").read_bytes())
+    run = train(tiny_config(data=str(tmp_path), train={"max_steps": 1}))
+    card = card_of(run.folder)
+    assert card.data.eval_results is None
+    assert "There was no dev split to score." in card.text and "best of" not in card.text
+
+
+def test_a_variant_says_that_transformers_cannot_load_it(tiny_config):
+    run = train(tiny_config(model={"attention_head_layers": 1}, train={"max_steps": 1}))
+    card = card_of(run.folder)
+    assert card.data.library_name == "minbert"
+    assert "AutoModel" not in card.text and "only minBERT can load it" in card.text
+
+
+def test_a_run_on_few_examples_says_so(tiny_config):
+    text = (train(tiny_config(limit=5, train={"max_steps": 1})).folder / "README.md").read_text()
+    assert "Only the first 5 examples of each split were used." in text
+    assert ["`limit`", "5", "none"] in tables_of(text)
+
+
+def test_names_that_the_hub_may_know(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "best").mkdir(parents=True)
+    assert is_hub_name("bert-base-uncased") and is_hub_name("sentence-transformers/all-MiniLM-L6-v2")
+    for name in ("runs/best", "scratch", "../weights", "/weights", "a/b/c", "./a", "a b"):
+        assert not is_hub_name(name)
+
+
+def test_weights_found_by_name_are_the_base(tiny_config, tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "bert-tiny").symlink_to(tiny_folder)
+    monkeypatch.chdir(tmp_path)
+    run = train(tiny_config(weights="bert-tiny", train={"max_steps": 1}))
+    assert card_of(run.folder).data.base_model == "bert-tiny"
+
+
+def test_kinds_of_tasks_as_the_hub_calls_them():
+    names = {kind: hub_task(kind) for kind in ("cfimdb", "mrpc", "similarity", "ner", "tokens", "masked_lm")}
+    assert names == {
+        "cfimdb": "text-classification",
+        "mrpc": "text-classification",
+        "similarity": "sentence-similarity",
+        "ner": "token-classification",
+        "tokens": "token-classification",
+        "masked_lm": "other",
+    }
+
+
+def test_settings_that_differ(tiny_config):
+    config = tiny_config(tasks={"sst": {"pooling": "cls"}, "sts": {}}, lora={"rank": 4}, track=["wandb"])
+    found = {key: (value, usual) for key, value, usual in changed_keys(config)}
+    assert found == {
+        "lora.rank": (4, 0),
+        "train.epochs": (2, 3),
+        "train.batch_size": (8, 32),
+        "optim.lr": (1e-3, 5e-5),
+        "optim.head_lr": (1e-2, 3e-4),
+        "sst.pooling": ("cls", "mean"),
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": 1, "b": [{"c": "x: y", "d": [1, 2]}, {"e": {"f": 0.5}}], "g": "yes"},
+        {"text": 'quotes " and \\ and # and \n', "umlaut": "äöü", "none": "null"},
+        {"small": 1e-05, "smaller": 1.5e-07, "large": 1e22, "whole": 1.0, "minus": -1e-05},
+        {"nested": [[1, 2], ["a"]]},
+    ],
+    ids=range(4),
+)
+def test_yaml_is_read_back(value):
+    assert yaml.safe_load("\n".join(yaml_lines(value))) == value

@@ -1,0 +1,308 @@
+"""Prediction files byte for byte in both dialects, and every fault that `validate` has to find."""
+
+import math
+
+import numpy
+import pytest
+
+from minbert import InputError
+from multitask.config.options import COURSE_MODES
+from multitask.tasks.predictions import (
+    FORMATS,
+    generic_format,
+    prediction_path,
+    read_predictions,
+    validate_file,
+    validate_folder,
+    write_predictions,
+)
+
+IDS = ["001fefa37a13cdd53fd82f617", "00415cf9abb539fbb7989beba", "00a4cc38bd041e9a4c4e545ff"]
+A, B, C = IDS
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "content"),
+    [
+        ("sst", [0, 4, numpy.int64(2)], f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 4 \n{C} , 2 \n"),
+        ("cfimdb", [0, 1, 1], f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 1 \n{C} , 1 \n"),
+        (
+            "paraphrase",
+            [1, 0.0, numpy.float32(1)],
+            f"id \t Predicted_Is_Paraphrase \n{A} , 1.0 \n{B} , 0.0 \n{C} , 1.0 \n",
+        ),
+        (
+            "sts",
+            [2.5, 3, numpy.float32(0.25)],
+            f"id \t Predicted_Similiary \n{A} , 2.5 \n{B} , 3.0 \n{C} , 0.25 \n",
+        ),
+    ],
+)
+def test_code_dialect_to_the_byte(tmp_path, task, values, content):
+    path = tmp_path / "new" / "file.csv"
+    write_predictions(path, IDS, values, FORMATS[task])
+    assert path.read_bytes() == content.encode()
+    assert validate_file(path, IDS, FORMATS[task]) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "content"),
+    [
+        ("sst", [0, 4, 2], f"id, Predicted_Sentiment\n{A}, 0\n{B}, 4\n{C}, 2\n"),
+        ("paraphrase", [1.0, 0.0, True], f"id, Predicted_Is_Paraphrase\n{A}, 1\n{B}, 0\n{C}, 1\n"),
+        ("sts", [2.5, 3, 0.25], f"id, Predicted_Similarity\n{A}, 2.5\n{B}, 3.0\n{C}, 0.25\n"),
+    ],
+)
+def test_handout_dialect_to_the_byte(tmp_path, task, values, content):
+    path = tmp_path / "file.csv"
+    write_predictions(path, IDS, values, FORMATS[task], dialect="handout")
+    assert path.read_bytes() == content.encode()
+    assert validate_file(path, IDS, FORMATS[task]) == []
+
+
+def test_generic_format_holds_labels_tags_and_numbers(tmp_path):
+    path = tmp_path / "file.csv"
+    write_predictions(path, ["x, y", "b"], ["World", ["B-PER", "O"]], generic_format("news"))
+    assert path.read_bytes() == b"id \t Prediction \nx, y , World \nb , B-PER O \n"
+    assert read_predictions(path, generic_format("news")) == [("x, y", "World"), ("b", "B-PER O")]
+    assert validate_file(path, ["b", "x, y"], generic_format("news")) == []
+    write_predictions(path, ["a"], [-7.25], generic_format("scores", "number"))
+    assert validate_file(path, ["a"], generic_format("scores", "number")) == []
+    write_predictions(path, ["a"], [12], generic_format("classes", "class"))
+    assert path.read_bytes() == b"id \t Prediction \na , 12 \n"
+    assert generic_format("flags", "flag").highest == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "split", "options", "name"),
+    [
+        ("sst", "dev", {}, "sst-dev-output.csv"),
+        ("paraphrase", "test", {}, "para-test-output.csv"),
+        ("sts", "dev", {}, "sts-dev-output.csv"),
+        ("sst", "dev", {"dialect": "handout"}, "sst-dev-out.csv"),
+        ("paraphrase", "test", {"dialect": "handout"}, "para-test-out.csv"),
+        ("cfimdb", "test", {"option": "finetune"}, "finetune-cfimdb-test-out.csv"),
+        ("sst", "dev", {"option": "pretrain"}, "pretrain-sst-dev-out.csv"),
+    ],
+)
+def test_file_names(tmp_path, task, split, options, name):
+    assert prediction_path(tmp_path, FORMATS[task], split, **options) == tmp_path / name
+
+
+def test_file_names_of_other_tasks_and_second_instances(tmp_path):
+    assert prediction_path(tmp_path, generic_format("news"), "dev").name == "news-dev-output.csv"
+    assert prediction_path(tmp_path, FORMATS["sst"].named("sst2"), "dev").name == "sst2-dev-output.csv"
+
+
+def test_unknown_dialect_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no dialect 'handouts'; did you mean 'handout'"):
+        write_predictions(tmp_path / "a.csv", IDS, [0, 1, 2], FORMATS["sst"], dialect="handouts")
+
+
+@pytest.mark.parametrize("dialect", ["code", "handout"])
+def test_both_dialects_are_read(tmp_path, dialect):
+    path = tmp_path / "a.csv"
+    write_predictions(path, IDS, [1.5, 2.0, 0.1], FORMATS["sts"], dialect)
+    assert read_predictions(path, FORMATS["sts"]) == [(A, "1.5"), (B, "2.0"), (C, "0.1")]
+
+
+def test_windows_line_ends_are_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"id \t Predicted_Sentiment \r\n{A} , 1 \r\n".encode())
+    assert read_predictions(path, FORMATS["sst"]) == [(A, "1")]
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "reason"),
+    [
+        ("sst", 2.5, "not a whole number from 0 to 4"),
+        ("sst", 5, "from 0 to 4"),
+        ("paraphrase", 0.7, "not a whole number from 0 to 1"),
+        ("sts", math.nan, "only finite numbers"),
+        ("sts", math.inf, "only finite numbers"),
+    ],
+)
+def test_a_value_that_cannot_be_written_leaves_no_file(tmp_path, task, value, reason):
+    with pytest.raises(InputError, match=reason):
+        write_predictions(tmp_path / "a.csv", [A, B], [0, value], FORMATS[task])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lengths_ids_and_labels_that_break_the_form_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    with pytest.raises(ValueError):
+        write_predictions(path, [A, B], [0], FORMATS["sst"])
+    with pytest.raises(InputError, match="id 'a\\\\nb'"):
+        write_predictions(path, ["a\nb"], [0], FORMATS["sst"])
+    for label in ("one, two", "one\ntwo", " "):
+        with pytest.raises(InputError, match="one line, no comma"):
+            write_predictions(path, [A], [label], generic_format("news"))
+    assert not path.exists()
+
+
+def check(tmp_path, rows, task="sst", header=None, ids=IDS, optional=()):
+    """[(severity, line, message)] for a file with these rows."""
+    path = tmp_path / "a.csv"
+    path.write_text((header or FORMATS[task].header()) + "\n" + "".join(rows), encoding="utf-8")
+    problems = validate_file(path, ids, FORMATS[task], optional)
+    assert all(problem.path == str(path) for problem in problems)
+    return [(problem.severity, problem.line, problem.message) for problem in problems]
+
+
+def test_row_order_is_free(tmp_path):
+    assert check(tmp_path, [f"{C} , 1 \n", f"{A} , 0 \n", f"{B} , 4 \n"]) == []
+
+
+def test_missing_extra_and_repeated_ids(tmp_path):
+    problems = check(tmp_path, [f"{A} , 1 \n", f"{A} , 2 \n", f"{B} , 1 \n", "strange , 1 \n"])
+    assert problems == [
+        ("error", None, f"1 ids of the split have no prediction: {C}"),
+        ("error", 5, "1 ids are not in the split: strange"),
+        ("error", 3, f"1 ids have more than one prediction: {A}"),
+    ]
+
+
+def test_many_missing_ids_are_counted_not_listed(tmp_path):
+    ((_, _, message),) = check(tmp_path, ["id0 , 1 \n"], ids=[f"id{n}" for n in range(1000)])
+    assert message.startswith("999 ids") and message.endswith(", ...") and len(message) < 100
+
+
+def test_an_id_that_the_data_has_twice_needs_two_rows(tmp_path):
+    assert check(tmp_path, ["a , 1 \n", "a , 1 \n"], ids=["a", "a"]) == []
+    assert "no prediction: a" in check(tmp_path, ["a , 1 \n"], ids=["a", "a"])[0][2]
+    assert "more than one" in check(tmp_path, ["a , 1 \n"] * 3, ids=["a", "a"])[0][2]
+
+
+def test_ids_of_unreadable_rows_may_be_there_and_are_missed_softly(tmp_path):
+    assert check(tmp_path, ["a , 1 \n", "r , 0 \n"], ids=["a"], optional=["r"]) == []
+    (problem,) = check(tmp_path, ["a , 1 \n"], ids=["a"], optional=["r"])
+    assert problem == ("warning", None, "1 ids whose rows cannot be read have no prediction: r")
+
+
+@pytest.mark.parametrize("header", ["id,sentiment", "id \t Predicted_Similiary ", f"{A} , 1 "])
+def test_wrong_header(tmp_path, header):
+    problems = check(tmp_path, [f"{row_id} , 1 \n" for row_id in IDS], header=header)
+    (severity, line, message) = problems[0]
+    assert (severity, line) == ("error", 1) and len(problems) == 1
+    assert "Predicted_Sentiment" in message and "the header is" in message
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "message"),
+    [
+        ("sst", "nan", "finite"),
+        ("sts", "nan", "finite"),
+        ("sts", "inf", "finite"),
+        ("sst", "2.5", "not a whole number"),
+        ("sst", "2.0", "not a whole number"),
+        ("sst", "good", "not a number"),
+        ("sst", "1_0", "not a number"),
+        ("sst", "5", "out of range; classes are 0 to 4"),
+        ("sst", "-1", "out of range"),
+        ("cfimdb", "2", "out of range; classes are 0 to 1"),
+        ("paraphrase", "2.0", "out of range"),
+        ("paraphrase", "0.73", "not a whole number"),
+        ("sts", "high", "not a number"),
+    ],
+)
+def test_wrong_values_are_errors_with_their_line(tmp_path, task, value, message):
+    (problem,) = check(tmp_path, [f"{A} , 1 \n", f"{B} , {value} \n", f"{C} , 0 \n"], task)
+    assert problem[:2] == ("error", 3) and message in problem[2] and value in problem[2]
+
+
+def test_similarities_outside_the_scale_are_warnings(tmp_path):
+    (problem,) = check(tmp_path, [f"{A} , 5.3 \n", f"{B} , 5.0 \n", f"{C} , 0 \n"], "sts")
+    assert problem == ("warning", 2, "5.3 is outside 0 to 5")
+
+
+def test_the_same_fault_many_times_is_summed_up(tmp_path):
+    ids = [f"id{n}" for n in range(100)]
+    problems = check(tmp_path, [f"{row_id} , nan \n" for row_id in ids], "sts", ids=ids)
+    assert len(problems) == 6
+    assert problems[-1] == ("error", None, "100 values that are not finite in all")
+
+
+@pytest.mark.parametrize("row", ["no comma here\n", " , 1 \n", "a , \n"])
+def test_malformed_rows(tmp_path, row):
+    problems = check(tmp_path, [row, f"{A} , 1 \n"], ids=[A])
+    assert problems == [("error", 2, f"{row.strip()!r} is not a row 'id , value'")]
+    with pytest.raises(InputError, match="a.csv:2: .* is not a row"):
+        read_predictions(tmp_path / "a.csv", FORMATS["sst"])
+
+
+def test_absent_empty_and_undecodable_files(tmp_path):
+    (problem,) = validate_file(tmp_path / "none.csv", IDS, FORMATS["sst"])
+    assert problem.severity == "error" and problem.message.startswith("no such file")
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"")
+    header, missing = validate_file(path, IDS, FORMATS["sst"])
+    assert "the header is ''" in header.message and missing.message.startswith("3 ids of the split")
+    path.write_bytes(b"\xff\xfe")
+    (problem,) = validate_file(path, IDS, FORMATS["sst"])
+    assert problem.severity == "error" and "not UTF-8" in problem.message
+    assert str(problem).startswith(f"error: {path}: ")
+
+
+def test_folder_with_all_files_in_mixed_dialects(tmp_path):
+    expected = {("sst", "dev"): [A, B], ("paraphrase", "test"): [C], ("news", "dev"): ["n"]}
+    paths = [
+        prediction_path(tmp_path, FORMATS["sst"], "dev", "handout"),
+        prediction_path(tmp_path, FORMATS["paraphrase"], "test"),
+        prediction_path(tmp_path, generic_format("news"), "dev"),
+    ]
+    write_predictions(paths[0], [A, B], [0, 1], FORMATS["sst"], "handout")
+    write_predictions(paths[1], [C], [1.0], FORMATS["paraphrase"])
+    write_predictions(paths[2], ["n"], ["World"], generic_format("news"))
+    assert validate_folder(tmp_path, expected) == ([], [str(path) for path in paths])
+
+
+@pytest.mark.parametrize("option", COURSE_MODES)
+def test_folder_checks_part_one_files_of_every_option(tmp_path, option):
+    path = prediction_path(tmp_path, FORMATS["sst"], "dev", option=option)
+    write_predictions(path, [A], [4], FORMATS["sst"])
+    assert validate_folder(tmp_path, {("sst", "dev"): [A]}) == ([], [str(path)])
+
+
+def test_folder_checks_part_one_files_and_formats_of_instances(tmp_path):
+    part_one = prediction_path(tmp_path, FORMATS["cfimdb"], "dev", option="finetune")
+    write_predictions(part_one, [A], [1], FORMATS["cfimdb"])
+    second = FORMATS["sst"].named("second")
+    write_predictions(prediction_path(tmp_path, second, "dev"), [A], [4], second)
+    problems, checked = validate_folder(
+        tmp_path, {("cfimdb", "dev"): [A], ("second", "dev"): [A]}, {**FORMATS, "second": second}
+    )
+    assert problems == [] and len(checked) == 2
+
+
+def test_absent_file_of_a_split_is_an_error_and_no_file_at_all_too(tmp_path):
+    expected = {("sst", "dev"): [A], ("sst", "test"): [B]}
+    write_predictions(tmp_path / "sst-dev-output.csv", [A], [1], FORMATS["sst"])
+    (tmp_path / "sst-test-outptu.csv").write_text("", encoding="utf-8")
+    (problem,), checked = validate_folder(tmp_path, expected)
+    assert problem.severity == "error" and problem.path.endswith("sst-test-output.csv")
+    assert problem.message == "no predictions for sst test; did you mean 'sst-test-outptu.csv'?"
+    assert len(checked) == 1
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    problems, checked = validate_folder(empty, expected)
+    assert checked == [] and problems[-1].severity == "error"
+    assert "holds no prediction file" in problems[-1].message
+    with pytest.raises(InputError, match="no such folder"):
+        validate_folder(tmp_path / "absent", expected)
+
+
+def test_test_predictions_in_the_dev_file_are_recognised(tmp_path):
+    expected = {("sst", "dev"): [A, B], ("sst", "test"): [C]}
+    write_predictions(tmp_path / "sst-dev-output.csv", [C], [1], FORMATS["sst"])
+    write_predictions(tmp_path / "sst-test-output.csv", [C], [1], FORMATS["sst"])
+    problems, _ = validate_folder(tmp_path, expected)
+    assert "holds the predictions for sst test, not sst dev" in [problem.message for problem in problems]
+    assert all(problem.path.endswith("sst-dev-output.csv") for problem in problems)
+
+
+def test_folder_passes_optional_ids_on(tmp_path):
+    write_predictions(tmp_path / "para-dev-output.csv", [A, B], [1, 0], FORMATS["paraphrase"])
+    expected, key = {("paraphrase", "dev"): [A]}, ("paraphrase", "dev")
+    assert validate_folder(tmp_path, expected, optional={key: [B]})[0] == []
+    assert validate_folder(tmp_path, expected)[0][0].severity == "error"

@@ -1,0 +1,298 @@
+"""Methods: Plain, R-Drop and SMART against their formulas written out in fp64, gradients of all tensors."""
+
+import pytest
+import torch
+
+from minbert import Batch, BertConfig, BertModel
+from multitask.config.run_config import SmartConfig
+from multitask.training.methods.standard import Plain, RDrop, Smart
+from multitask.training.plan import Piece
+
+TASKS = ["sst", "paraphrase", "sts"]
+WEIGHTED = {
+    "sst": {"pooling": "cls", "weight": 0.5},
+    "paraphrase": {"pairs": "bi", "weight": 2.0},
+    "sts": {"weight": 3.0},
+}
+
+
+def both_directions(task, p, q):
+    """KL(p || q) + KL(q || p), or (p - q)^2; the mean over the examples, times the task's weight."""
+    if task == "sts":
+        distance = (p - q) ** 2
+    elif task == "paraphrase":
+        a, b = p.sigmoid(), q.sigmoid()
+        distance = a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()
+        distance = distance + b * (b / a).log() + (1 - b) * ((1 - b) / (1 - a)).log()
+    else:
+        a, b = p.softmax(-1), q.softmax(-1)
+        distance = (a * (a / b).log()).sum(-1) + (b * (b / a).log()).sum(-1)
+    return distance.mean() * WEIGHTED[task]["weight"]
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model(**WEIGHTED)
+
+
+@pytest.fixture
+def run(model, make_batch, gradients_of):
+    """run(method, task, weight=1.0, count=5) -> the loss it returns, the gradients it leaves."""
+
+    def run(method, task, weight=1.0, count=5):
+        model.zero_grad(set_to_none=True)
+        piece = Piece(task, make_batch(model, task, count), weight)
+        sent = []
+
+        def backward(loss, name):
+            sent.append(name)
+            loss.backward()
+
+        loss = method(model, piece, backward)
+        assert sent == [task] and not loss.requires_grad
+        return loss, gradients_of(model)
+
+    return run
+
+
+@pytest.fixture
+def expect(model, make_batch, gradients_of):
+    """expect(formula, task, count=5) -> a formula's loss and gradients; formula(outputs_of, targets)."""
+
+    def expect(formula, task, count=5):
+        model.zero_grad(set_to_none=True)
+        batch = make_batch(model, task, count)
+        loss = formula(lambda noise=None: model(task, batch.inputs, noise), batch)
+        loss.backward()
+        return loss.detach(), gradients_of(model)
+
+    return expect
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_plain_weighs_what_it_sends_back_and_reports_the_loss_itself(
+    task, model, run, expect, assert_equal_gradients
+):
+    loss, found = run(Plain(), task, weight=0.25)
+    wanted, gradients = expect(
+        lambda outputs, batch: model.tasks[task].loss(outputs(), batch.targets) * WEIGHTED[task]["weight"],
+        task,
+    )
+    torch.testing.assert_close(loss, wanted)
+    assert_equal_gradients(found, {name: g / 4 for name, g in gradients.items()}, 1e-12)
+
+
+def written_out_noise(task, outputs, count, width, config, seed):
+    """Algorithm 1 of SMART, row by row."""
+    torch.manual_seed(seed)
+    noise = torch.randn(count, width, dtype=torch.float64) * config.noise
+    clean = outputs().detach()
+    for _ in range(config.steps):
+        noise = noise.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(both_directions(task, outputs(noise), clean), noise)
+        limit = torch.tensor(config.radius, dtype=torch.float64)
+        rows = []
+        for row, ascent in zip(noise.detach(), gradient, strict=True):
+            moved = row + config.step_size * ascent / ascent.abs().max()
+            rows.append(torch.minimum(torch.maximum(moved, -limit), limit))
+        noise = torch.stack(rows)
+    return noise
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_smoothness_by_the_formula(task, steps, model, run, expect, assert_equal_gradients):
+    """loss + weight * divergence(outputs with the worst noise, outputs), without dropout."""
+    config = SmartConfig(weight=1.5, steps=steps, step_size=0.05, noise=0.02, radius=0.06)
+    torch.manual_seed(7)
+    loss, found = run(Smart(config), task)
+
+    def formula(outputs, batch):
+        noise = written_out_noise(task, outputs, len(batch.inputs.token_ids), 24, config, seed=7)
+        assert noise.abs().max() == config.radius, "some entries have to be clamped"
+        assert (noise.abs() < config.radius).any()
+        regularizer = both_directions(task, outputs(noise), outputs())
+        assert regularizer > 1e-5, "it has to matter"
+        return model.loss_of(task, outputs(), batch.targets) + 1.5 * regularizer
+
+    wanted, gradients = expect(formula, task)
+    torch.testing.assert_close(loss, wanted, atol=1e-9, rtol=0)
+    assert_equal_gradients(found, gradients, 1e-9)
+
+
+def test_the_worst_noise_is_worse_than_any_random_one(model, make_batch):
+    batch = make_batch(model, "sst", 6)
+    config = SmartConfig(weight=1.0, steps=3, step_size=0.02, noise=0.005, radius=0.02)
+    outputs = model("sst", batch.inputs).detach()
+    noise = Smart(config).worst_noise(model, "sst", batch.inputs, outputs)
+    worst = model.divergence("sst", model("sst", batch.inputs, noise), outputs)
+    for _ in range(20):
+        random = 0.02 * torch.randn_like(noise).sign()
+        assert model.divergence("sst", model("sst", batch.inputs, random), outputs) < worst / 2
+    assert not noise.requires_grad
+
+
+def test_the_noise_does_not_depend_on_the_size_of_the_divergence(make_model, make_batch):
+    """A task with a tiny weight, in fp32, where the squares of its gradients would vanish."""
+    found = []
+    for weight in (1.0, 1e-30):
+        model = make_model(sst={"weight": weight}).float()
+        batch = make_batch(model, "sst", 4)
+        torch.manual_seed(0)
+        outputs = model("sst", batch.inputs).detach()
+        found.append(Smart(SmartConfig(1.0, radius=1.0)).worst_noise(model, "sst", batch.inputs, outputs))
+    torch.testing.assert_close(*found, atol=1e-8, rtol=1e-4)
+    assert found[0].abs().max() > 5e-4
+
+
+def test_rows_without_a_direction_keep_their_noise(make_model, make_batch):
+    """A weight of 0 leaves no gradient to follow; nothing becomes NaN."""
+    model = make_model(sst={"weight": 0.0})
+    batch = make_batch(model, "sst", 3)
+    outputs = model("sst", batch.inputs).detach()
+    torch.manual_seed(0)
+    noise = Smart(SmartConfig(1.0, noise=0.1, radius=1.0)).worst_noise(model, "sst", batch.inputs, outputs)
+    torch.manual_seed(0)
+    assert torch.equal(noise, torch.randn_like(noise) * 0.1)
+
+
+class Teacher:
+    """Outputs that do not change, in place of a momentum teacher (which has its own tests)."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def __call__(self, task, inputs):
+        return self.outputs
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_distance_to_the_teacher_by_the_formula(
+    task, weight, model, make_batch, run, expect, assert_equal_gradients
+):
+    outputs = model(task, make_batch(model, task, 5, start=3).inputs).detach()
+    config = SmartConfig(weight=weight, step_size=0.05, noise=0.02, radius=0.06, bregman=2.5)
+    torch.manual_seed(7)
+    loss, found = run(Smart(config, Teacher(outputs)), task)
+
+    def formula(now, batch):
+        noise = written_out_noise(task, now, len(batch.inputs.token_ids), 24, config, seed=7)
+        regularizer = weight * both_directions(task, now(noise), now()) if weight else 0.0
+        regularizer = regularizer + 2.5 * both_directions(task, now(), outputs)
+        return model.loss_of(task, now(), batch.targets) + regularizer
+
+    wanted, gradients = expect(formula, task)
+    torch.testing.assert_close(loss, wanted, atol=1e-9, rtol=0)
+    assert_equal_gradients(found, gradients, 1e-9)
+
+
+def test_the_clean_pass_is_made_once(model, run):
+    """1 for loss and regularizers, 1 a step of ascent, 1 for the noisy outputs."""
+    passes = []
+    hook = model.encoder.register_forward_hook(lambda module, args, output: passes.append(1))
+    run(Smart(SmartConfig(weight=1.0, steps=3, bregman=1.0), Teacher(torch.zeros(5, 5))), "sst")
+    hook.remove()
+    assert len(passes) == 1 + 3 + 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_r_drop_by_the_formula(task, model, run, expect, assert_equal_gradients):
+    """(loss_1 + loss_2) / 2 + weight (KL(p || q) + KL(q || p)) / 2 with two different dropout masks."""
+    model.train()
+    torch.manual_seed(5)
+    loss, found = run(RDrop(4.0), task)
+
+    def formula(outputs, batch):
+        torch.manual_seed(5)
+        p, q = outputs(), outputs()
+        assert not torch.equal(p, q)
+        losses = model.loss_of(task, p, batch.targets) + model.loss_of(task, q, batch.targets)
+        return losses / 2 + 4.0 * both_directions(task, p, q) / 2
+
+    wanted, gradients = expect(formula, task)
+    torch.testing.assert_close(loss, wanted, atol=1e-9, rtol=0)
+    assert_equal_gradients(found, gradients, 1e-9)
+
+
+def test_without_dropout_r_drop_is_plain(run, assert_equal_gradients):
+    plain, r_drop = run(Plain(), "sst"), run(RDrop(4.0), "sst")
+    torch.testing.assert_close(plain[0], r_drop[0])
+    assert_equal_gradients(plain[1], r_drop[1], 1e-12)
+
+
+def test_regularizers_are_weighed_with_the_piece(run, assert_equal_gradients):
+    config = SmartConfig(weight=1.0, step_size=0.05, noise=0.02, radius=0.06)
+    for method in (Smart(config), RDrop(1.0)):
+        results = []
+        for weight in (1.0, 0.25):
+            torch.manual_seed(3)
+            results.append(run(method, "sst", weight))
+        assert torch.equal(results[0][0], results[1][0])
+        quarter = {name: gradient / 4 for name, gradient in results[0][1].items()}
+        assert_equal_gradients(results[1][1], quarter, 1e-12)
+
+
+def test_the_parts_of_the_loss_can_be_watched(model, run):
+    seen = []
+
+    def watch(task, parts):
+        assert not any(part.requires_grad for part in parts.values())
+        seen.append((task, {name: float(part) for name, part in parts.items()}))
+
+    config = SmartConfig(weight=0.5, radius=0.1, step_size=0.1, bregman=2.0)
+    loss, _ = run(Smart(config, Teacher(torch.zeros(5, 5)), watch), "sst")
+    plain, _ = run(Plain(), "sst")
+    (task, parts), *_ = seen
+    assert task == "sst" and list(parts) == ["smoothness", "bregman"]
+    assert float(loss) == pytest.approx(float(plain) + sum(parts.values()))
+    model.train()
+    run(RDrop(1.0, watch), "sst")
+    assert list(seen[1][1]) == ["r_drop"] and seen[1][1]["r_drop"] > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_noise_takes_the_same_direction(make_model, make_batch, dtype):
+    """The divergence's gradients, 1e-10 here, are less than fp16 can hold on the way back."""
+    model = make_model(paraphrase={"pairs": "bi", "weight": 1e-6}).float()
+    batch = make_batch(model, "paraphrase", 4)
+    config = SmartConfig(1.0, noise=0.0, step_size=1.0, radius=1.0)
+    noises = []
+    for autocast in (torch.autocast("cpu", enabled=False), torch.autocast("cpu", dtype)):
+        model.autocast = lambda autocast=autocast: autocast
+        outputs = model("paraphrase", batch.inputs).detach() - 1e-3
+        noises.append(Smart(config).worst_noise(model, "paraphrase", batch.inputs, outputs))
+    assert noises[1].dtype == torch.float32
+    cosines = torch.cosine_similarity(*noises, dim=-1)
+    assert (noises[1].abs().amax(-1) > 0.99).all() and cosines.min() > 0.99
+
+
+class WithoutSlope:
+    """A model of two token rows, whose outputs have no finite slope along the second one at zero."""
+
+    def __init__(self):
+        self.encoder = BertModel(
+            BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1)
+        )
+
+    def __call__(self, task, inputs, noise):
+        return torch.stack([noise[0].sum(), noise[1].sum().sqrt()])
+
+    def divergence(self, task, p, q):
+        return (p - q).square().sum()
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    inputs = Batch.from_sequences([[1], [2]], [[0], [0]])
+    config = SmartConfig(1.0, noise=0.0, step_size=0.5, radius=1.0)
+    noise = Smart(config).worst_noise(WithoutSlope(), "task", inputs, torch.ones(2))
+    assert noise.tolist() == [[-0.5] * 4, [0.0] * 4]
+
+
+def test_a_contrastive_task_can_be_regularized(make_model, make_batch):
+    model = make_model(ranking={}).train()
+    piece = Piece("ranking", make_batch(model, "ranking", 4), 1.0)
+    for method in (Smart(SmartConfig(weight=1.0, radius=0.1, step_size=0.1)), RDrop(1.0)):
+        model.zero_grad(set_to_none=True)
+        assert method(model, piece, lambda loss, task: loss.backward()).isfinite()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

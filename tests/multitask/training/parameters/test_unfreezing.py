@@ -1,0 +1,232 @@
+"""Gradual unfreezing: what is trained when, from the top, and that a resumed run goes on alike."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from minbert import AdamW, BertConfig, BertModel, InputError
+from multitask.config.run_config import OptimConfig
+from multitask.config.task_config import task_config
+from multitask.model.multitask_model import MultitaskModel
+from multitask.tasks.registry import make_task
+from multitask.training.parameters.freezing import freeze
+from multitask.training.parameters.groups import assign, parameter_groups
+from multitask.training.parameters.unfreezing import Unfreezing
+from multitask.training.plan import Step
+
+# The two layers of the tiny model, from the top, as they are unfrozen.
+STAGES = [
+    ("heads.",),
+    ("encoder.encoder.layers.1.", "encoder.pooler."),
+    ("encoder.encoder.layers.0.",),
+    ("encoder.embeddings.",),
+]
+TASKS = {"sst": {"pooling": "pooler"}, "paraphrase": {"pairs": "bi"}, "sts": {}}
+TOGETHER = OptimConfig(lr=1e-2, head_lr=1e-2, layer_decay=0.5, weight_decay=0.1)
+
+
+def step_of(number, an_epoch=2):
+    return Step(number, (number + an_epoch - 1) // an_epoch, number % an_epoch == 0, iter(()))
+
+
+def trained_names(model):
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def names_of(model, stages):
+    prefixes = tuple(prefix for stage in stages for prefix in stage)
+    return {name for name, _ in model.named_parameters() if name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("every", "stages"),
+    [
+        ("epoch", [1, 1, 2, 2, 3, 3, 4, 4, 4]),  # before step 1, 2, ... with two steps an epoch
+        ("1", [1, 2, 3, 4, 4]),
+        ("3", [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4]),
+    ],
+)
+def test_layers_join_from_the_top(make_model, every, stages):
+    model = make_model(**TASKS)
+    unfreezing = Unfreezing(model, every)
+    for number, count in enumerate(stages, start=1):
+        assert trained_names(model) == names_of(model, STAGES[:count])
+        unfreezing.after_step(step_of(number))
+    assert trained_names(model) == {name for name, _ in model.named_parameters()}
+
+
+def test_a_deep_model_unfreezes_one_layer_at_a_time():
+    config = BertConfig(
+        vocab_size=9, hidden_size=4, num_hidden_layers=12, num_attention_heads=1, intermediate_size=4
+    )
+    model = MultitaskModel(BertModel(config), {"sst": make_task("sst", task_config("sst", {}))})
+    unfreezing = Unfreezing(model, "1")
+    for unfrozen in range(14):
+        layers = model.encoder.encoder.layers
+        trained = [all(p.requires_grad for p in layer.parameters()) for layer in layers]
+        assert trained == [number >= 12 - unfrozen for number in range(12)]
+        assert model.encoder.embeddings.norm.weight.requires_grad == (unfrozen == 13)
+        unfreezing.after_step(step_of(unfrozen + 1))
+
+
+def test_tensors_that_no_task_reads_and_frozen_ones_stay_out(make_model):
+    model = make_model(sst={"pooling": "mean"})
+    freeze(model, "embeddings,head:sst")
+    said = []
+    unfreezing = Unfreezing(model, "1", said.append)
+    pooler = {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
+    assert list(unfreezing.parts) == ["layer 1", "layer 0"]
+    assert trained_names(model) == pooler  # untouched: it gets no gradient
+    for number in range(1, 5):
+        unfreezing.after_step(step_of(number))
+    assert trained_names(model) == pooler | names_of(model, [("encoder.encoder.layers.",)])
+    assert not any("pooler" in line or "embeddings" in line for line in said)
+
+
+def test_what_is_added_to_the_encoder_is_trained_from_the_start():
+    config = BertConfig(
+        vocab_size=9,
+        hidden_size=4,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=4,
+        attention_head_layers=1,
+        projected_attention_size=2,
+        projected_attention_heads=1,
+        projected_attention_names=("sst",),
+    )
+    model = MultitaskModel(BertModel(config), {"sst": make_task("sst", task_config("sst", {}))})
+    added = {
+        n
+        for n, _ in model.encoder.named_parameters(prefix="encoder")
+        if "adapters" in n or "head_layers" in n
+    }
+    unfreezing = Unfreezing(model, "1")
+    unused = model.unused_parameters()
+    assert trained_names(model) - unused == added | names_of(model, [("heads.",)])
+    assert len(added) > 4
+    unfreezing.after_step(step_of(1))
+    assert trained_names(model) >= names_of(model, [("encoder.encoder.layers.1.",)])
+
+
+def test_the_user_is_told(make_model):
+    said = []
+    unfreezing = Unfreezing(make_model(**TASKS), "epoch", said.append)
+    assert said == [
+        "gradual unfreezing: after each epoch the next of layer 1 and the pooler, layer 0, embeddings"
+    ]
+    for number in range(1, 11):
+        unfreezing.after_step(step_of(number))
+    assert said[1:] == [
+        "step 2: unfroze layer 1 and the pooler; 2 of 3 parts are still frozen",
+        "step 4: unfroze layer 0; 1 of 3 parts are still frozen",
+        "step 6: unfroze embeddings; 0 of 3 parts are still frozen",
+    ]
+
+
+def test_what_a_run_never_reaches(make_model):
+    """The moment after the last step trains nothing any more."""
+    for every, epochs, steps, left in (
+        ("epoch", 1, 100, 3),
+        ("epoch", 3, 100, 1),
+        ("epoch", 9, 100, 0),
+        ("10", 1, 10, 3),
+        ("10", 1, 11, 2),
+        ("10", 1, 31, 0),
+    ):
+        unfreezing = Unfreezing(make_model(**TASKS), every)
+        names = ["layer 1 and the pooler", "layer 0", "embeddings"]
+        assert unfreezing.left_frozen(epochs, steps) == names[3 - left :]
+
+
+@pytest.mark.parametrize("every", ["", "0", "-1", "1.5", "layer", "Epoch"])
+def test_another_rhythm_is_refused(make_model, every):
+    model = make_model(**TASKS)
+    with pytest.raises(InputError, match="give epoch, or a number of steps"):
+        Unfreezing(model, every)
+    assert trained_names(model) == {name for name, _ in model.named_parameters()}
+
+
+def test_frozen_layers_drop_nothing_until_they_are_unfrozen(make_model):
+    model = make_model(**TASKS)
+    unfreezing = Unfreezing(model, "1")
+    layers = model.encoder.encoder.layers
+    model.train()
+    assert not model.encoder.training and model.heads["sst"].training
+    unfreezing.after_step(step_of(1))
+    assert [layer.training for layer in layers] == [False, True]
+    model.eval()
+    unfreezing.after_step(step_of(2))
+    assert not any(module.training for module in model.modules())
+    assert [layer.training for layer in model.train().encoder.encoder.layers] == [True, True]
+
+
+class Training:
+    """A run of steps over all tasks, by what the real one is made of."""
+
+    def __init__(self, model, make_batch, every):
+        self.model, self.make_batch = model, make_batch
+        everything = trained_names(model)
+        self.unfreezing = Unfreezing(model, every)
+        entries = assign(model, TOGETHER, {}, later=everything - trained_names(model))
+        self.optimizer = AdamW(parameter_groups(entries))
+        self.names = {id(entry.parameter): entry.name for entry in entries}
+        model.train()
+
+    def run(self, first, last):
+        for number in range(first, last + 1):
+            for task in self.model.tasks:
+                loss = self.model.loss(task, self.make_batch(self.model, task, 4, number))
+                if loss.requires_grad:
+                    loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.unfreezing.after_step(step_of(number))
+
+    def counted(self):
+        """The steps that AdamW counts of each tensor."""
+        return {self.names[id(parameter)]: state["step"] for parameter, state in self.optimizer.state.items()}
+
+
+def test_tensors_are_bit_equal_until_their_turn_and_adamw_counts_from_their_own_first_step(
+    make_model, make_batch
+):
+    model = make_model(**TASKS)
+    training = Training(model, make_batch, "2")
+    for stage in range(4):
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        training.run(2 * stage + 1, 2 * stage + 2)
+        after = dict(model.named_parameters())
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert changed == names_of(model, STAGES[: stage + 1])
+        counted = {
+            name: 2 * (stage - late) + 2
+            for late in range(stage + 1)
+            for name in names_of(model, STAGES[late : late + 1])
+        }
+        assert training.counted() == counted
+
+
+@pytest.mark.parametrize("every", ["epoch", "1", "3"])
+@pytest.mark.parametrize("stopped", [1, 2, 5])
+def test_a_resumed_run_equals_an_uninterrupted_one(make_model, make_batch, every, stopped):
+    torch.manual_seed(3)
+    whole = Training(make_model(**TASKS), make_batch, every)
+    whole.run(1, stopped)
+    weights = copy.deepcopy(whole.model.state_dict())
+    states = copy.deepcopy(whole.optimizer.state_dict())
+    unfreezing = json.loads(json.dumps(whole.unfreezing.state_dict()))
+    noise = torch.get_rng_state()
+    whole.run(stopped + 1, 7)
+    again = Training(make_model(**TASKS), make_batch, every)
+    again.model.load_state_dict(weights)
+    again.unfreezing.load_state_dict(unfreezing)
+    again.optimizer.load_state_dict(states)
+    torch.set_rng_state(noise)
+    again.run(stopped + 1, 7)
+    for (name, one), other in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other) and one.requires_grad == other.requires_grad, name
+    assert whole.counted() == again.counted()
+    assert [m.training for m in whole.model.modules()] == [m.training for m in again.model.modules()]
