@@ -113,7 +113,7 @@ def make_plain(prepared: Prepared) -> None:
 def padded(collate):
     def collate_padded(examples):
         batch = collate(examples)
-        return replace(batch, inputs=batch.inputs.rectangular())
+        return replace(batch, inputs=batch.inputs.as_padded())
 
     return collate_padded
 

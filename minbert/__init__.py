@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from minbert.adapters.registry import adapted_modules as adapted_modules
     from minbert.adapters.registry import use_adapter as use_adapter
     from minbert.batch import Batch as Batch
-    from minbert.batch import Prefix as Prefix
+    from minbert.batch import CachedActivations as CachedActivations
     from minbert.batch import cut_by_tokens as cut_by_tokens
     from minbert.batch import sorted_batches as sorted_batches
     from minbert.cli.check import add_limit_options as add_limit_options
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from minbert.files import atomic_folder as atomic_folder
     from minbert.files import atomic_write as atomic_write
     from minbert.files import make_folder as make_folder
+    from minbert.files import read_json_object as read_json_object
     from minbert.files import restore_folder as restore_folder
+    from minbert.files import write_json as write_json
+    from minbert.first_use import attach_names as attach_names
     from minbert.hub import find_folder as find_folder
     from minbert.kernels.device import to_device as to_device
     from minbert.model import BertModel as BertModel
@@ -73,7 +76,7 @@ __getattr__, __dir__, __all__ = attach_names(
         ),
         "batch": (
             "Batch",
-            "Prefix",
+            "CachedActivations",
             "cut_by_tokens",
             "sorted_batches",
         ),
@@ -91,7 +94,9 @@ __getattr__, __dir__, __all__ = attach_names(
             "atomic_folder",
             "atomic_write",
             "make_folder",
+            "read_json_object",
             "restore_folder",
+            "write_json",
         ),
         "hub": ("find_folder",),
         "kernels.device": ("to_device",),

@@ -4,11 +4,11 @@ The model's linear layers, norms and embeddings work on rows (T, D) and never as
 Only attention and pooling do, and they ask the Layout. It has two forms:
 
 - packed: the T real tokens of the batch, one sequence after the other, sorted by length. Sequences of equal
-  length form a run, and a run is a rectangle (n, S) without a mask;
-- rectangular: all B x S cells of a padded input with a boolean mask: for attention maps, 3-D masks, left
-  padding, and to compare with other implementations.
+  length form a group, and a group is a rectangle (n, S) without a mask;
+- padded: all B x S cells of a padded input with a boolean mask: for attention maps, 3-D masks, left padding,
+  and to compare with other implementations.
 
-Letters: B sequences, S columns of the padded input, T token rows, D features, H heads, K head size.
+Letters: B sequences, S columns of the padded input, T token rows, R rows of first tokens, D features.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,10 @@ from torch import Tensor
 
 from minbert.errors import InputError
 from minbert.kernels.device import to_device
-from minbert.kernels.fused import Attention, attention_fused
-from minbert.kernels.variable_length import Sequences, packed_attention
+from minbert.kernels.variable_length import Sequences
 
 
-class Run(NamedTuple):
+class LengthGroup(NamedTuple):
     """Consecutive sequences of equal length in a packed batch: rows `start` to `start + count * length`."""
 
     start: int
@@ -44,7 +43,7 @@ class Layout:
     """How token rows belong to sequences; `positions` (T,) are columns of the padded input of `columns`.
 
     packed: `lengths` of the sequences, longest first, kept on the host; `mask` is None.
-    rectangular: `mask` (B, S) or (B, S, S), True where a token may be looked at; `lengths` is empty.
+    padded: `mask` (B, S) or (B, S, S), True where a token may be attended to; `lengths` is empty.
     """
 
     positions: Tensor
@@ -62,29 +61,29 @@ class Layout:
         return len(self.lengths) if self.packed else self.mask.shape[0]
 
     @cached_property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs of equal length of a packed layout, empty sequences left out."""
-        runs, start = [], 0
+    def groups(self) -> tuple[LengthGroup, ...]:
+        """The groups of equal length of a packed layout, without empty sequences."""
+        groups, start = [], 0
         for length, equal in groupby(self.lengths):  # sorted, so equal lengths stand together
             count = len(list(equal))
             if length:
-                runs.append(Run(start, count, length))
+                groups.append(LengthGroup(start, count, length))
             start += count * length
-        return tuple(runs)
+        return tuple(groups)
 
     @cached_property
     def sequences(self) -> Sequences:
-        """packed: where the sequences that are not empty begin, on the device too, copied there once."""
+        """packed: offsets of the sequences that are not empty, copied to the device once."""
         return Sequences.of([length for length in self.lengths if length], self.positions.device)
 
     @cached_property
     def token_mask(self) -> Tensor:
-        """rectangular: (B, S), True at real tokens; under a 3-D mask, at those that look or are looked at."""
+        """padded: (B, S), True at real tokens; under a 3-D mask, at those that attend or are attended to."""
         return self.mask if self.mask.ndim == 2 else self.mask.any(dim=1) | self.mask.any(dim=2)
 
     @cached_property
     def attention_mask(self) -> Tensor:
-        """rectangular: the mask as attention wants it, (B, 1, 1, S) or (B, 1, S, S)."""
+        """padded: the mask as attention takes it, (B, 1, 1, S) or (B, 1, S, S)."""
         return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None, :, :]
 
     @cached_property
@@ -112,51 +111,14 @@ class Layout:
         return ~self.token_mask.any(dim=1)
 
     def blocks(self, rows: Tensor) -> list[Tensor]:
-        """(T, ...) -> the rectangles (n, S, ...) that the rows consist of: one a run, or the whole batch."""
-        return [run.rows(rows) for run in self.runs] if self.packed else [rows.unflatten(0, (self.count, -1))]
-
-    def split(self, rows: Tensor, heads: int) -> list[Tensor]:
-        """(T, D) -> the rectangles that attention works on, each (n, H, S, K)."""
-        return [block.transpose(1, 2) for block in self.blocks(rows.unflatten(-1, (heads, -1)))]
-
-    def split_first(self, rows: Tensor, heads: int) -> list[Tensor]:
-        """The same for the rows of `take_first`, (R, D) -> each (n, H, 1, K)."""
-        counts = [run.count for run in self.runs] if self.packed else [self.count]
-        return [block.unflatten(-1, (heads, 1, -1)) for block in rows.split(counts)] if counts else []
-
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        heads: int,
-        attention: Attention,
-        dropout: float,
-        first_only: bool = False,
-    ) -> Tensor:
-        """Attention within each sequence: query, key, value (T, D) -> context (T, D).
-
-        With `first_only` only column 0 asks: query (R, D), as `take_first` gives it, -> context (R, D).
-        """
-        if query.is_cuda and self.runs and attention is attention_fused:
-            rows = [x.unflatten(-1, (heads, -1)) for x in (query, key, value)]
-            asking = self.first.sequences if first_only else self.sequences
-            context = packed_attention(*rows, asking, self.sequences, dropout)
-            if context is not None:
-                return context.flatten(1)
-        mask = None if self.packed else self.attention_mask
-        if first_only and mask is not None:
-            mask = mask[:, :, :1]
-        queries = self.split_first(query, heads) if first_only else self.split(query, heads)
-        blocks = zip(queries, self.split(key, heads), self.split(value, heads), strict=True)
-        contexts = [attention(q, k, v, mask, dropout) for q, k, v in blocks]  # each (n, H, S, K)
-        if not contexts:
-            return query
-        return torch.cat([context.transpose(1, 2).flatten(2).flatten(0, 1) for context in contexts])
+        """(T, ...) -> the rectangles (n, S, ...) of the rows: one for each group, or the whole batch."""
+        if self.packed:
+            return [group.rows(rows) for group in self.groups]
+        return [rows.unflatten(0, (self.count, -1))]
 
 
-class Prefix(NamedTuple):
-    """What the embeddings and the lowest `layers` layers made of a batch before: rows (T, D) of its layout.
+class CachedActivations(NamedTuple):
+    """Activations of the embeddings and the lowest `layers` layers for a batch: rows (T, D) of its layout.
 
     After the last layer the rows of each sequence may be pooled to one already, as `pooling` says; then the
     layout has one token a sequence.
@@ -172,8 +134,8 @@ class Batch:
     """B token sequences as the model computes them, and the way back to the caller's order.
 
     `token_ids`, `token_type_ids` and, where the tokenizer was given words, `word_ids` (-1 for special tokens)
-    are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i. With a `prefix`
-    the model goes on from there.
+    are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i. With `cached`
+    activations the model continues from these.
     """
 
     token_ids: Tensor
@@ -181,14 +143,14 @@ class Batch:
     layout: Layout
     order: Tensor
     word_ids: Tensor | None = None
-    prefix: Prefix | None = None
+    cached: CachedActivations | None = None
 
     def __len__(self) -> int:
         return self.layout.count
 
     @property
     def token_count(self) -> int:
-        """The number of real tokens (on a device other than the CPU, a rectangle's count waits for it)."""
+        """The number of real tokens (on a device other than the CPU, a padded batch waits for it)."""
         return sum(self.layout.lengths) if self.layout.packed else int(self.layout.token_mask.sum())
 
     @classmethod
@@ -223,8 +185,8 @@ class Batch:
     ) -> "Batch":
         """From tensors (B, S); the mask is 1 or True at real tokens, (B, S) or (B, S, S).
 
-        Stays a rectangle where `packed` is False, under a 3-D mask, and where a sequence's column 0 is
-        padding: the reference reads its pooler there, so that cell has to be computed too.
+        Stays padded if `packed` is False, under a 3-D mask, and where a sequence's column 0 is padding: the
+        reference reads its pooler there, so that cell has to be computed too.
         Raises InputError for shapes that do not fit together.
         """
         mask = _checked_mask(input_ids, attention_mask, token_type_ids)
@@ -243,24 +205,24 @@ class Batch:
         return cls(input_ids[order][mask], types[order][mask], layout, order)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device; the way to CUDA keeps the host waiting for nothing."""
+        """Returns the same batch on another device; copies to CUDA do not block the host."""
 
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else to_device(tensor, device)
 
         layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
-        prefix = self.prefix and self.prefix._replace(rows=move(self.prefix.rows))
+        cached = self.cached and self.cached._replace(rows=move(self.cached.rows))
         return Batch(
             move(self.token_ids),
             move(self.token_type_ids),
             layout,
             move(self.order),
             move(self.word_ids),
-            prefix,
+            cached,
         )
 
-    def first_only(self) -> "Batch":
-        """The batch as if each sequence were its column 0 alone; without a prefix."""
+    def cls_only(self) -> "Batch":
+        """The batch as if each sequence were its column 0 alone; without cached activations."""
         layout = self.layout
         return Batch(
             layout.take_first(self.token_ids),
@@ -270,8 +232,8 @@ class Batch:
             None if self.word_ids is None else layout.take_first(self.word_ids),
         )
 
-    def rectangular(self) -> "Batch":
-        """The same sequences as a padded rectangle, in the caller's order."""
+    def as_padded(self) -> "Batch":
+        """Returns the same sequences in the padded form, in the caller's order."""
         if not self.layout.packed:
             return self
         padded = self.padded()

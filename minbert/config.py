@@ -1,12 +1,11 @@
 """BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here."""
 
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from minbert.errors import InputError, did_you_mean
-from minbert.files import atomic_write, read_json_object
+from minbert.files import read_json_object, write_json
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ class BertConfig:
         return cls.from_dict(read_json_object(path))
 
     def save(self, folder: str | Path) -> None:
-        with atomic_write(Path(folder) / "config.json") as file:
-            file.write(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
+        """Writes `config.json` into a folder."""
+        write_json(Path(folder) / "config.json", self.to_dict(), sort_keys=True)
 
 
 _VARIANTS = (

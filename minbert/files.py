@@ -94,6 +94,12 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_json(path: str | Path, value: Any, sort_keys: bool = False) -> None:
+    """Writes a value as JSON, indented by two spaces, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(value, indent=2, sort_keys=sort_keys) + "\n")
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises InputError for no JSON, and for other JSON than an object."""
     try:

@@ -1,65 +1,63 @@
 """The transformer of BERT from top to bottom: embeddings, self-attention, layers, pooler, BertModel.
 
-Letters: B sequences, S columns, T token rows, D hidden size, H heads, K = D / H head size, L layers.
+Letters: B sequences, S columns of the padded input, T token rows, R rows of first tokens, D hidden size,
+H heads, K = D / H head size, L layers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from minbert.adapters.attention_head_layers import AttentionHeadLayer
 from minbert.adapters.registry import adapted_modules, use_adapter
 from minbert.batch import Batch, Layout
 from minbert.config import BertConfig
 from minbert.errors import InputError, did_you_mean
 from minbert.hub import find_folder
+from minbert.kernels.attention import attend, split_heads
 from minbert.kernels.dropout import Dropout
-from minbert.kernels.fused import Kernels, attention_probabilities, find_kernels
+from minbert.kernels.reference import attention_probabilities
+from minbert.kernels.registry import find_kernels, in_use, use
 from minbert.pooling import first_rows
 from minbert.weights.load import LoadReport, load_weights, remove_other_weights, save_weights
 
 
 class Linear(nn.Linear):
-    """x W^T + b over token rows, and GELU of it where that is asked for."""
-
-    def __init__(self, size_in: int, size_out: int, kernels: Kernels):
-        super().__init__(size_in, size_out)
-        self.kernels = kernels
+    """x W^T + b over token rows, and GELU of it on request, by the kernels in use."""
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:  # (T, in) -> (T, out)
-        return self.kernels.linear(x, self.weight, self.bias, gelu)
+        return in_use().linear(x, self.weight, self.bias, gelu)
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016) over the last dimension, by the model's kernels."""
+    """Layer normalisation (Ba et al. 2016) over the last dimension, by the kernels in use."""
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.bias = nn.Parameter(torch.zeros(config.hidden_size))
         self.eps = config.layer_norm_eps
-        self.kernels = kernels
 
     def forward(self, x: Tensor) -> Tensor:  # (T, D) -> (T, D)
-        return self.kernels.layer_norm(x, self.weight, self.bias, self.eps)
+        return in_use().layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Embeddings(nn.Module):
     """Token ids -> rows that the encoder starts from (Devlin et al. 2018, section 3 and figure 2)."""
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
         size = config.hidden_size
         self.word = _table(config.vocab_size, size, config.pad_token_id)
         self.position = _table(config.max_position_embeddings, size)
         self.token_type = _table(config.type_vocab_size, size)
-        self.norm = LayerNorm(config, kernels)
+        self.norm = LayerNorm(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, token_ids: Tensor, token_type_ids: Tensor, positions: Tensor) -> Tensor:
@@ -74,91 +72,61 @@ def _table(count: int, size: int, padding: int | None = None) -> nn.Embedding:
 
 
 class MultiHeadAttention(nn.Module):
-    """The heads' contexts side by side (Vaswani et al. 2017, section 3.2.2), without an output matrix.
+    """Scaled dot-product attention by H heads side by side (Vaswani et al. 2017, section 3.2.2).
 
-    T token rows, D size of a row, H heads, K = D / H head size.
+    The output matrix that mixes the heads is left to subclasses.
     """
 
-    def __init__(self, size: int, heads: int, dropout: float, kernels: Kernels):
+    def __init__(self, size: int, heads: int, dropout: float):
         super().__init__()
-        self.query = Linear(size, size, kernels)
-        self.key = Linear(size, size, kernels)
-        self.value = Linear(size, size, kernels)
+        self.query = Linear(size, size)
+        self.key = Linear(size, size)
+        self.value = Linear(size, size)
         self.heads = heads
         self.dropout = dropout
-        self.kernels = kernels
 
-    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
-        """(T, D) -> (T, D), or (R, D) where only the first token of each sequence asks."""
-        query = self.query(layout.take_first(hidden) if first_only else hidden)
+    def forward(self, hidden: Tensor, layout: Layout, cls_only: bool = False) -> Tensor:
+        """(T, D) -> (T, D), or (R, D) with `cls_only`: only the first token of each sequence asks."""
+        query = self.query(layout.take_first(hidden) if cls_only else hidden)
         key, value = self.key(hidden), self.value(hidden)
         dropout = self.dropout if self.training else 0.0
-        return layout.attend(query, key, value, self.heads, self.kernels.attention, dropout, first_only)
+        return attend(query, key, value, layout, self.heads, dropout, cls_only)
 
     def maps(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Where each token looks in a rectangular layout: probabilities without dropout, (B, H, S, S)."""
-        [query], [key] = (layout.split(linear(hidden), self.heads) for linear in (self.query, self.key))
+        """Computes the attention probabilities of a padded layout without dropout, (B, H, S, S)."""
+        [query], [key] = (
+            split_heads(linear(hidden), layout, self.heads) for linear in (self.query, self.key)
+        )
         return attention_probabilities(query, key, layout.attention_mask)
 
 
 class SelfAttention(MultiHeadAttention):
     """BERT's attention of each sequence over itself: the heads' contexts, then the output matrix.
 
-    Between the two stand `config.attention_head_layers` hidden layers on each head; BERT itself has none.
+    `head_layers`, empty in BERT, are run on the contexts (minbert/adapters/attention_head_layers.py).
     """
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         size, heads = config.hidden_size, config.num_attention_heads
-        super().__init__(size, heads, config.attention_probs_dropout_prob, kernels)
-        self.head_layers = nn.ModuleList(
-            AttentionHeadLayer(heads, config.head_size, kernels) for _ in range(config.attention_head_layers)
-        )
-        self.output = Linear(size, size, kernels)
+        super().__init__(size, heads, config.attention_probs_dropout_prob)
+        self.head_layers = nn.ModuleList()
+        self.output = Linear(size, size)
 
-    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
-        """As above."""
-        context = super().forward(hidden, layout, first_only)
+    def forward(self, hidden: Tensor, layout: Layout, cls_only: bool = False) -> Tensor:
+        """(T, D) -> (T, D), or (R, D) with `cls_only`."""
+        context = super().forward(hidden, layout, cls_only)
         for layer in self.head_layers:
             context = layer(context)
         return self.output(context)
 
 
-def checkpointed(model: nn.Module, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`function`, a part of `model`, that keeps its inputs only and runs again for its gradients.
-
-    The second run has the random state of the first, so dropout falls on the same elements, and the adapters
-    that are in use now: by the time of the backward pass another task's may be.
-    """
-    modules = adapted_modules(model)
-    names = [module.active for module in modules]
-
-    @contextmanager
-    def same_adapters() -> Iterator[None]:
-        later = [module.active for module in modules]
-        _put_to_use(modules, names)
-        try:
-            yield
-        finally:
-            _put_to_use(modules, later)
-
-    # Not the reentrant kind: it computes no gradients at all where the input needs none, as under LoRA.
-    return lambda *inputs: checkpoint(
-        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), same_adapters())
-    )
-
-
-def _put_to_use(modules: list[nn.Module], names: list[str | None]) -> None:
-    for module, name in zip(modules, names, strict=True):
-        module.active = name
-
-
 class FeedForward(nn.Module):
-    """Each token on its own: widen, GELU, narrow (Vaswani et al. 2017, section 3.3)."""
+    """The position-wise network: widen, GELU, narrow (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
-        self.intermediate = Linear(config.hidden_size, config.intermediate_size, kernels)
-        self.output = Linear(config.intermediate_size, config.hidden_size, kernels)
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size)
+        self.output = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (T, D) -> (T, D)
         return self.output(self.intermediate(hidden, gelu=True))
@@ -167,112 +135,146 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     """x -> norm(x + attention(x)) -> norm(x + feed_forward(x)), dropout on each addend.
 
-    With `compiled`, torch.compile makes of `after_attention` as few kernels as it can.
+    If `compiled`, runs `after_attention` through torch.compile.
     """
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
-        self.attention = SelfAttention(config, kernels)
-        self.attention_norm = LayerNorm(config, kernels)
-        self.feed_forward = FeedForward(config, kernels)
-        self.feed_forward_norm = LayerNorm(config, kernels)
+        self.attention = SelfAttention(config)
+        self.attention_norm = LayerNorm(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = LayerNorm(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.compiled = False
 
     def forward(
-        self, hidden: Tensor, layout: Layout, addend: Tensor | None = None, first_only: bool = False
+        self, hidden: Tensor, layout: Layout, addend: Tensor | None = None, cls_only: bool = False
     ) -> Tensor:
-        """(T, D) -> (T, D); `addend` (T, D) is one more term of the last residual sum.
+        """(T, D) -> (T, D), or (R, D) with `cls_only`: first tokens, which attend to all of their sequence.
 
-        With `first_only` -> (R, D): the outputs of the first tokens, which look at all of their sequence.
+        `addend` (T, D) is one more term of the last residual sum.
         """
-        attended = self.attention(hidden, layout, first_only)
-        if first_only:
+        attended = self.attention(hidden, layout, cls_only)
+        if cls_only:
             hidden = layout.take_first(hidden)
             addend = None if addend is None else layout.take_first(addend)
         if self.compiled:
-            return compiled_rows()(self, hidden, attended, addend)
+            return _compiled_after_attention()(self, hidden, attended, addend)
         return self.after_attention(hidden, attended, addend)
 
     def after_attention(self, hidden: Tensor, attended: Tensor, addend: Tensor | None) -> Tensor:
-        """The rest of the layer, which needs no other row of any row: (T, D) each -> (T, D)."""
+        """Computes the rest of the layer, row by row: (T, D) each -> (T, D)."""
         hidden = self.attention_norm(hidden + self.dropout(attended))
         hidden = hidden + self.dropout(self.feed_forward(hidden))
         return self.feed_forward_norm(hidden if addend is None else hidden + addend)
 
 
 @cache
-def compiled_rows() -> Callable[..., Tensor]:
-    """`EncoderLayer.after_attention`, compiled once for all layers alike and any number of rows."""
+def _compiled_after_attention() -> Callable[..., Tensor]:
+    """Returns `EncoderLayer.after_attention`, compiled once for all layers and any number of rows."""
     return torch.compile(EncoderLayer.after_attention, dynamic=True)
 
 
 class Encoder(nn.Module):
-    """The transformer layers, and the one way through them.
+    """The transformer layers. Its forward is the one way through them.
 
-    With `checkpointing`, where gradients are recorded, a layer keeps its input only and runs again for them.
+    `projected_attention`, None in BERT, is a module beside the layers: given a layer's number, its input and
+    the layout, it returns an addend of that layer's last residual sum, or None.
+    With `checkpointing`, while gradients are recorded, a layer keeps its input only and runs again for them.
     """
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config, kernels) for _ in range(config.num_hidden_layers))
-        from minbert.adapters.projected_attention import ProjectedAttention  # built on this module
-
-        self.projected_attention = (
-            ProjectedAttention(config, kernels) if config.has_projected_attention else None
-        )
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.projected_attention: nn.Module | None = None
         self.checkpointing = False
 
-    def run(
+    def forward(
         self,
         hidden: Tensor,
         layout: Layout,
         layers: slice = slice(None),
         states: list[Tensor] | None = None,
         maps: list[Tensor] | None = None,
-        first_only: bool = False,
+        cls_only: bool = False,
     ) -> Tensor:
         """Takes rows (T, D) through the chosen layers -> (T, D).
 
-        With `first_only` -> (R, D), laid out as `layout.first`: the last of these layers computes nothing but
-        the first token of each sequence, which is all that a head on [CLS] reads.
-        `states` collects the rows that enter the first layer and leave each one; `maps` (rectangular layouts
-        only) the attention probabilities of each layer, (B, H, S, S).
+        With `cls_only` -> (R, D), laid out as `layout.first`: the last of these layers computes the first
+        token of each sequence alone, which is all that a head on [CLS] reads.
+        `states` collects the rows that enter the first layer and leave each one; `maps` (padded layouts only)
+        the attention probabilities of each layer, (B, H, S, S).
         """
         run_layer = self._run_layer
         if self.checkpointing and torch.is_grad_enabled():
-            run_layer = checkpointed(self, run_layer)
+            run_layer = _checkpointed(self, run_layer)
         if states is not None:
             states.append(hidden)
         numbers = range(len(self.layers))[layers]
         for number in numbers:
             if maps is not None:
                 maps.append(self.layers[number].attention.maps(hidden, layout))
-            hidden = run_layer(number, hidden, layout, first_only and number == numbers[-1])
+            hidden = run_layer(number, hidden, layout, cls_only and number == numbers[-1])
             if states is not None:
                 states.append(hidden)
-        return hidden if numbers or not first_only else layout.take_first(hidden)
+        return hidden if numbers or not cls_only else layout.take_first(hidden)
 
-    def _run_layer(self, number: int, hidden: Tensor, layout: Layout, first_only: bool) -> Tensor:
-        projected = self.projected_attention
-        addend = None if projected is None else projected(number, hidden, layout)
-        return self.layers[number](hidden, layout, addend, first_only)
+    def _run_layer(self, number: int, hidden: Tensor, layout: Layout, cls_only: bool) -> Tensor:
+        beside = self.projected_attention
+        addend = None if beside is None else beside(number, hidden, layout)
+        return self.layers[number](hidden, layout, addend, cls_only)
+
+
+def _checkpointed(model: nn.Module, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Returns `function`, a part of `model`, such that it keeps its inputs only and runs again for gradients.
+
+    The second run has the random state of the first, so dropout falls on the same elements, and its kernels
+    and adapters: by the time of the backward pass others may be in use.
+    """
+    modules, kernels = adapted_modules(model), in_use()
+    names = [module.active for module in modules]
+
+    @contextmanager
+    def as_in_the_first_run() -> Iterator[None]:
+        later = [module.active for module in modules]
+        _activate(modules, names)
+        try:
+            with use(kernels):
+                yield
+        finally:
+            _activate(modules, later)
+
+    # Not the reentrant kind: it computes no gradients at all where the input needs none, as under LoRA.
+    return lambda *inputs: checkpoint(
+        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), as_in_the_first_run())
+    )
+
+
+def _activate(modules: list[nn.Module], names: list[str | None]) -> None:
+    for module, name in zip(modules, names, strict=True):
+        module.active = name
 
 
 class Pooler(nn.Module):
-    """tanh of a linear layer over the first token: what BERT's next-sentence task was trained on."""
+    """tanh of a linear layer over the first token, as trained by BERT's next-sentence task."""
 
     def __init__(self, hidden_size: int):
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
-        """(T, D) -> (B, D) in layout order; zeros for an empty sequence."""
-        first = first_rows(rows, layout)
-        pooled = torch.tanh(self.dense(first))
-        return (
-            pooled.masked_fill(layout.empty(pooled.device).unsqueeze(-1), 0.0) if layout.has_empty else pooled
-        )
+        """(T, D) -> (B, D) in layout order, fp32 at least, without autocast; zeros for an empty sequence."""
+        rows = rows.to(torch.promote_types(rows.dtype, self.dense.weight.dtype))
+        with _without_autocast(rows.device.type):
+            pooled = torch.tanh(self.dense(first_rows(rows, layout)))
+        if layout.has_empty:
+            pooled = pooled.masked_fill(layout.empty(pooled.device).unsqueeze(-1), 0.0)
+        return pooled.to(torch.promote_types(pooled.dtype, torch.float32))
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager:
+    enabled = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if enabled else nullcontext()
 
 
 NO_ADAPTER = "none"
@@ -280,14 +282,16 @@ NO_ADAPTER = "none"
 
 @dataclass(frozen=True)
 class BertOutput:
-    """What BERT computed for a batch of B sequences; also readable as out["last_hidden_state"].
+    """What BERT computed for a batch of B sequences.
 
-    `packed` (T, D) are the rows of the batch's layout; the rest is made from them when it is read.
+    `packed` (T, D) are the rows of the batch's layout; padded tensors are made from them when they are read.
+    Fields are also read as `out["last_hidden_state"]` and, as in transformers, by place: `out[0]`,
+    `out.to_tuple()`. Unpacking, `hidden, pooled = model(batch)`, gives the tensors (transformers: names).
     """
 
     packed: Tensor
     batch: Batch
-    pooler: Pooler | None
+    pooled: Tensor | None
     states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
@@ -296,28 +300,36 @@ class BertOutput:
         """(B, S, D) in the caller's order, zeros at padding."""
         return self.batch.pad(self.packed)
 
-    @cached_property
+    @property
     def pooler_output(self) -> Tensor:
         """(B, D): tanh of a linear layer over column 0, fp32 at least. Raises InputError without a pooler."""
-        if self.pooler is None:
+        if self.pooled is None:
             raise InputError(
-                'these weights hold no pooler; pool by "cls", "mean" or "max", or load with pooler="random" '
+                'the weights have no pooler; pool by "cls", "mean" or "max", or load with pooler="random" '
                 "and train it"
             )
-        rows = self.packed.to(torch.promote_types(self.packed.dtype, self.pooler.dense.weight.dtype))
-        vectors = self.batch.restore(self.pooler(rows, self.batch.layout))
-        return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        return self.pooled
 
     @cached_property
     def hidden_states(self) -> tuple[Tensor, ...] | None:
-        """The embeddings and each layer's output, L + 1 tensors (B, S, D); None where not asked for."""
+        """The embeddings and each layer's output, L + 1 tensors (B, S, D); None unless requested."""
         return None if self.states is None else tuple(self.batch.pad(state) for state in self.states)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def to_tuple(self) -> tuple[Any, ...]:
+        """last_hidden_state, pooler_output, hidden_states, attentions; those that are None left out."""
+        values = (self.last_hidden_state, self.pooled, self.hidden_states, self.attentions)
+        return tuple(value for value in values if value is not None)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.to_tuple())
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
         names = {f.name for f in fields(self)} | {"last_hidden_state", "pooler_output", "hidden_states"}
-        if name not in names:
-            raise KeyError(f"{name!r} is not an output of the model; choose from {', '.join(sorted(names))}")
-        return getattr(self, name)
+        if key not in names:
+            raise KeyError(f"{key!r} is not an output of the model; choose from {', '.join(sorted(names))}")
+        return getattr(self, key)
 
 
 class BertModel(nn.Module):
@@ -328,13 +340,17 @@ class BertModel(nn.Module):
 
     def __init__(self, config: BertConfig, kernels: str = "fused", pooler: bool = True):
         super().__init__()
-        chosen = find_kernels(kernels)
+        find_kernels(kernels)
         self.config = config
         self.kernels = kernels
-        self.embeddings = Embeddings(config, chosen)
-        self.encoder = Encoder(config, chosen)
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
         self.pooler = Pooler(config.hidden_size) if pooler else None
         self.load_report: LoadReport | None = None
+        if config.is_variant:
+            from minbert.adapters.variants import attach  # built on this module
+
+            attach(self)
         if not self.embeddings.word.weight.is_meta:
             self.initialize()
 
@@ -350,10 +366,11 @@ class BertModel(nn.Module):
         | layers of attention heads, the `up`  | 0, so that they change nothing                   |
         | of projected attention               |                                                  |
         """
-        from minbert.adapters.projected_attention import TaskProjectedAttention  # built on this module
+        zeros: set[nn.Module] = set()
+        if self.config.is_variant:
+            from minbert.adapters.variants import zero_modules  # built on this module
 
-        projected = [module for module in self.modules() if isinstance(module, TaskProjectedAttention)]
-        ups = {module.up for module in projected}
+            zeros = zero_modules(self)
         for module in self.modules() if modules is None else modules:
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.initializer_range)
@@ -364,7 +381,7 @@ class BertModel(nn.Module):
             if isinstance(module, LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
-            if isinstance(module, AttentionHeadLayer) or module in ups:
+            if module in zeros:
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
@@ -376,39 +393,46 @@ class BertModel(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         embedding_noise: Tensor | None = None,
-        first_only: bool = False,
+        cls_only: bool = False,
+        layers: int | None = None,
+        pooler: bool = True,
     ) -> BertOutput:
-        """A Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
+        """Computes a Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
 
         `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). `embedding_noise` (T, D) is added to the
-        rows that leave the embeddings, T of the layout that the encoder runs on. With `first_only` the output
-        is that of each sequence's first token alone, S = 1, and the last layer computes no other. Raises
-        InputError for an empty batch, shapes that do not fit, ids outside the vocabulary, and sequences
-        longer than the position embeddings.
+        rows that leave the embeddings, T of the layout that the encoder runs on. With `cls_only` the output
+        is that of each sequence's first token alone, S = 1, and the last layer computes no other. `layers`
+        stops after the lowest ones of that number. `pooler` False leaves out pooler_output.
+        Raises InputError for an empty batch, shapes that do not fit, ids outside the vocabulary, and
+        sequences longer than the position embeddings.
         """
         batch = input_ids
         if not isinstance(batch, Batch):
             packed = self.kernels == "fused" and not output_attentions
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, packed=packed)
         elif output_attentions:
-            batch = batch.rectangular()
+            batch = batch.as_padded()
         self._check(batch)
-        if first_only and (output_hidden_states or output_attentions):
+        if cls_only and (output_hidden_states or output_attentions):
+            raise InputError("cls_only gives no hidden states or attention maps of all tokens; leave it out")
+        if batch.cached is not None and (embedding_noise is not None or output_hidden_states):
             raise InputError(
-                "first_only leaves no hidden states and attention maps of all tokens; leave it out"
+                "the batch has cached activations, which leave out the embeddings; take a batch without"
             )
-        if batch.prefix is not None and (embedding_noise is not None or output_hidden_states):
-            raise InputError("the batch has a prefix, which leaves out the embeddings; take a batch without")
         states: list[Tensor] | None = [] if output_hidden_states else None
         maps: list[Tensor] | None = [] if output_attentions else None
-        if batch.prefix is None:
-            hidden, done = self._embed(batch, embedding_noise), 0
-        else:
-            hidden, done = batch.prefix.rows, batch.prefix.layers
-        hidden = self.encoder.run(hidden, batch.layout, slice(done, None), states, maps, first_only)
-        if first_only:
-            batch = batch.first_only()
-        return BertOutput(hidden, batch, self.pooler, states and tuple(states), maps and tuple(maps))
+        with use(self.kernels):
+            if batch.cached is None:
+                hidden, done = self._embed(batch, embedding_noise), 0
+            else:
+                hidden, done = batch.cached.rows, batch.cached.layers
+            hidden = self.encoder(hidden, batch.layout, slice(done, layers), states, maps, cls_only)
+            if cls_only:
+                batch = batch.cls_only()
+            pooled = None
+            if pooler and self.pooler is not None:
+                pooled = batch.restore(self.pooler(hidden, batch.layout))
+        return BertOutput(hidden, batch, pooled, states and tuple(states), maps and tuple(maps))
 
     def _embed(self, batch: Batch, noise: Tensor | None) -> Tensor:  # (T, D)
         hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
@@ -458,8 +482,8 @@ class BertModel(nn.Module):
         own = BertConfig.from_folder(folder)
         _check_adapter(folder, own, adapter)
         with torch.device("meta"):
-            model = cls(config or own, kernels)
-            held = cls(own, kernels) if config else model
+            model = cls(config or own)
+            held = cls(own) if config else model
         added = model.state_dict().keys() - held.state_dict().keys() if config else None
         model.load_report = load_weights(model, folder, own.is_variant, added)
         if model.load_report.missing and pooler is None:

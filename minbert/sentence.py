@@ -148,7 +148,9 @@ class SentenceEncoder:
         for indices in sorted_batches([len(sequence.ids) for sequence in sequences], BATCH_TOKENS):
             chosen = _filled_up([sequences[i] for i in indices], self.model.config.max_position_embeddings)
             batch = pack(chosen).to(self.device)
-            output = model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS)
+            output = model(
+                batch, cls_only=self.pooling in FIRST_TOKEN_POOLINGS, pooler=self.pooling == "pooler"
+            )
             pooled = pool(output, self.pooling)[: len(indices)]
             if self.projection is not None:
                 pooled = self.projection(pooled)

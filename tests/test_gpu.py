@@ -30,7 +30,7 @@ pytestmark = [
 def test_the_model_gives_what_it_gives_on_the_cpu(tiny_folder, texts, kernels, packed):
     model = BertModel.from_pretrained(tiny_folder, kernels=kernels).double()
     batch = Tokenizer.from_pretrained(tiny_folder)(texts)
-    batch = batch if packed else batch.rectangular()
+    batch = batch if packed else batch.as_padded()
     with torch.inference_mode():
         expected = model(batch)
         found = model.cuda()(batch.to("cuda"))
@@ -158,9 +158,9 @@ def test_dropout_is_the_same_on_the_way_back(dtype):
     assert abs(sums.mean() - 1) < 0.05 and sums.std() > 0.05
 
 
-@pytest.mark.parametrize("first_only", [False, True])
+@pytest.mark.parametrize("cls_only", [False, True])
 @pytest.mark.parametrize("lengths", [MANY, [9, 9, 4, 0, 1]])
-def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, lengths, first_only):
+def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, lengths, cls_only):
     """In evaluation, in training without dropout, and with layers that run again for their gradients."""
     batch = Batch.from_sequences([[5] * n for n in lengths], [[0] * n for n in lengths]).to("cuda")
     found = []
@@ -169,8 +169,8 @@ def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, le
         model.encoder.checkpointing = checkpointing
         with torch.autocast("cuda", torch.bfloat16):
             with torch.inference_mode():
-                scored = model(batch, first_only=first_only).packed.float()
-            rows = model(batch, first_only=first_only).packed.float()
+                scored = model(batch, cls_only=cls_only).packed.float()
+            rows = model(batch, cls_only=cls_only).packed.float()
         torch.manual_seed(0)
         (rows * torch.randn_like(rows)).sum().backward()
         weight = model.encoder.layers[0].attention.value.weight.grad

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from minbert.kernels.fused import Kernels
+from minbert.kernels.registry import in_use
 
 
 class AttentionHeadLayer(nn.Module):
@@ -13,15 +13,14 @@ class AttentionHeadLayer(nn.Module):
     T token rows, H heads, K head size, D = H K.
     """
 
-    def __init__(self, heads: int, head_size: int, kernels: Kernels):
+    def __init__(self, heads: int, head_size: int):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(heads, head_size, head_size))
         self.bias = nn.Parameter(torch.zeros(heads * head_size))
-        self.kernels = kernels
 
     def forward(self, context: Tensor) -> Tensor:  # (T, D) -> (T, D)
         heads, head_size, _ = self.weight.shape
         per_head = context.unflatten(-1, (heads, head_size)).transpose(0, 1)  # (H, T, K)
         bias = self.bias.view(heads, 1, head_size)
-        added = self.kernels.gelu(torch.baddbmm(bias, per_head, self.weight))
+        added = in_use().gelu(torch.baddbmm(bias, per_head, self.weight))
         return context + added.transpose(0, 1).flatten(1)

@@ -19,6 +19,7 @@ from minbert.adapters.registry import DEFAULT
 from minbert.batch import Batch
 from minbert.errors import InputError, did_you_mean
 from minbert.kernels.dropout import apply_dropout
+from minbert.kernels.registry import in_use
 from minbert.model import BertModel, Linear
 from minbert.weights.load import our_name
 
@@ -83,7 +84,7 @@ class LoRALinear(Linear):
 
     def __init__(self, linear: Linear):
         with torch.device("meta"):
-            super().__init__(linear.in_features, linear.out_features, linear.kernels)
+            super().__init__(linear.in_features, linear.out_features)
         self.weight, self.bias = linear.weight, linear.bias
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
@@ -93,12 +94,12 @@ class LoRALinear(Linear):
         if self.active is None:
             return super().forward(x, gelu)
         out = self.adapters[self.active](x, super().forward(x), self)
-        return self.kernels.gelu(out) if gelu else out
+        return in_use().gelu(out) if gelu else out
 
     def plain(self) -> Linear:
         """A Linear of the same Parameter objects, without the adapters."""
         with torch.device("meta"):
-            linear = Linear(self.in_features, self.out_features, self.kernels)
+            linear = Linear(self.in_features, self.out_features)
         linear.weight, linear.bias = self.weight, self.bias
         return linear.train(self.training)
 

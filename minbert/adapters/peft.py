@@ -1,6 +1,5 @@
 """Adapter folders in PEFT's format: which of their settings are understood, tensors by its names."""
 
-import json
 import math
 import re
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from minbert.errors import InputError
-from minbert.files import atomic_write, read_json_object
+from minbert.files import read_json_object, write_json
 from minbert.weights.load import hugging_face_name, read_tensors, write_tensors
 
 ALL_LINEAR = "all-linear"
@@ -269,8 +268,7 @@ def write_adapter(folder: Path, saved: SavedAdapter, sha256: str, base: str | No
     }
     write_tensors(tensors, folder / WEIGHTS_FILE)
     for file, content in ((BASE_FILE, {"sha256": sha256}), (CONFIG_FILE, config)):
-        with atomic_write(folder / file) as out:
-            out.write(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        write_json(folder / file, content, sort_keys=True)
 
 
 def _module_name(name: str) -> str:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from minbert.batch import Layout
 from minbert.config import BertConfig
 from minbert.errors import InputError
-from minbert.kernels.fused import Kernels
 from minbert.model import MultiHeadAttention
 
 
@@ -20,13 +19,13 @@ class TaskProjectedAttention(nn.Module):
     adds to a model, fine-tuned or not, changes nothing until it is trained.
     """
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
         size, heads = config.projected_attention_size, config.projected_attention_heads
         dropout = config.attention_probs_dropout_prob
         self.down = nn.Linear(config.hidden_size, size)
         self.layers = nn.ModuleList(
-            MultiHeadAttention(size, heads, dropout, kernels) for _ in range(config.num_hidden_layers)
+            MultiHeadAttention(size, heads, dropout) for _ in range(config.num_hidden_layers)
         )
         self.up = nn.Linear(size, config.hidden_size)
 
@@ -37,13 +36,13 @@ class TaskProjectedAttention(nn.Module):
 class ProjectedAttention(nn.Module):
     """The projected attention of each task by name; `active` names the one in use, None for none of them."""
 
-    def __init__(self, config: BertConfig, kernels: Kernels):
+    def __init__(self, config: BertConfig):
         super().__init__()
         for name in config.projected_attention_names:
             if hasattr(nn.ModuleDict(), name):
                 raise InputError(f"projected attention {name!r} is a name taken by torch; choose another")
         self.adapters = nn.ModuleDict(
-            {name: TaskProjectedAttention(config, kernels) for name in config.projected_attention_names}
+            {name: TaskProjectedAttention(config) for name in config.projected_attention_names}
         )
         self.active: str | None = None
 

@@ -148,7 +148,7 @@ class SentenceGraph(nn.Module):
         self.projection = projection
 
     def vectors(self, batch: Batch) -> Tensor:
-        vectors = pool(self.model(batch, first_only=self.pooling in FIRST_TOKEN_POOLINGS), self.pooling)
+        vectors = pool(self.model(batch, cls_only=self.pooling in FIRST_TOKEN_POOLINGS), self.pooling)
         if self.projection is not None:
             vectors = self.projection(vectors)
         return normalize(vectors, self.normalization)

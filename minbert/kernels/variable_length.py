@@ -2,7 +2,7 @@
 
 Rows of all sequences stand one after the other, without padding. The kernels compute in half precision, and
 each is used on a device only after it gave what the written-out attention gives. Where none of them serves,
-attention takes the runs of equal length one by one, as on the CPU (see Layout.attend).
+attention takes the runs of equal length one by one, as on the CPU (see minbert/kernels/attention.py).
 
 N sequences, T rows of tokens, R rows of tokens that ask, H heads, K head size.
 """
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minbert.kernels import reference
 from minbert.kernels.device import to_device
-from minbert.kernels.fused import attention_reference
 
 HALF = (torch.bfloat16, torch.float16)
 HEAD_STEP = 8  # the kernels take head sizes that are multiples of it
@@ -134,4 +134,4 @@ def _agrees(attend: Attend, device: torch.device, dtype: torch.dtype, head_size:
 def _written_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """One sequence, (S, H, K) each -> (S, H, K)"""
     query, key, value = (rows.transpose(0, 1).unsqueeze(0) for rows in (query, key, value))
-    return attention_reference(query, key, value, None, 0.0).squeeze(0).transpose(0, 1)
+    return reference.attention(query, key, value, None, 0.0).squeeze(0).transpose(0, 1)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from minbert.errors import InputError
-from minbert.files import atomic_write
+from minbert.files import write_json
 from minbert.pooling import Projection
 from minbert.weights.load import read_tensors, write_tensors
 
@@ -124,13 +124,13 @@ def write_modules(
     settings = {"word_embedding_dimension": size, **flags, "pooling_mode_mean_sqrt_len_tokens": False}
     for path in paths:
         (folder / path).mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "1_Pooling" / "config.json", settings)
+    write_json(folder / "1_Pooling" / "config.json", settings)
     if projection is not None:
         _write_projection(folder / "2_Dense", projection)
     if max_length is not None:
         length = {"max_seq_length": max_length, "do_lower_case": False}
-        _write_json(folder / "sentence_bert_config.json", length)
-    _write_json(folder / "modules.json", modules)
+        write_json(folder / "sentence_bert_config.json", length)
+    write_json(folder / "modules.json", modules)
 
 
 def _write_projection(folder: Path, projection: Projection) -> None:
@@ -141,10 +141,5 @@ def _write_projection(folder: Path, projection: Projection) -> None:
         "bias": linear.bias is not None,
         "activation_function": _ACTIVATIONS[projection.activation],
     }
-    _write_json(folder / "config.json", settings)
+    write_json(folder / "config.json", settings)
     write_tensors(projection.state_dict(), folder / "model.safetensors")
-
-
-def _write_json(path: Path, value) -> None:
-    with atomic_write(path) as file:
-        file.write(json.dumps(value, indent=2) + "\n")

@@ -1,7 +1,7 @@
 """What the frozen part of an encoder makes of a run's data: computed once, read in every epoch.
 
 Frozen embeddings and layers without dropout give a token sequence the same rows each time. They lie in a file
-that is mapped into memory, and a batch gets those of its sequences as its prefix: the encoder goes on from
+that is mapped into memory, and a batch gets those of its sequences: the encoder continues from
 there. N rows of a file, T token rows of a batch, B sequences, S tokens, D hidden size.
 """
 
@@ -22,8 +22,8 @@ from tqdm import tqdm
 from minbert import (
     FIRST_TOKEN_POOLINGS,
     Batch,
+    CachedActivations,
     InputError,
-    Prefix,
     TokenSequence,
     adapted_modules,
     atomic_write,
@@ -87,13 +87,10 @@ def frozen_outputs(
         batch = Batch.from_sequences([s.ids for s in chosen], [s.types for s in chosen]).to(model.device)
         with torch.inference_mode():
             with model.autocast():
-                if part.pooling is None:
-                    rows = encoder.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-                    rows = encoder.encoder.run(rows, batch.layout, slice(part.layers))
-                else:
-                    output = encoder(batch, first_only=part.pooling in FIRST_TOKEN_POOLINGS)
-            if part.pooling is not None:  # outside autocast, as tasks pool
-                rows = pool(output, part.pooling)
+                cls_only = part.pooling in FIRST_TOKEN_POOLINGS
+                output = encoder(batch, cls_only=cls_only, layers=part.layers, pooler=False)
+            # outside autocast, as tasks pool
+            rows = output.packed if part.pooling is None else pool(output, part.pooling)
         yield len(chosen), rows.float().cpu()
 
 
@@ -109,7 +106,7 @@ class FrozenRows:
         self.starts = starts
 
     def attach(self, inputs: Batch) -> Batch:
-        """The batch with its sequences' rows in fp32 as its prefix; as it was where one is not known.
+        """The batch with its sequences' rows in fp32; as it was where one is not known.
 
         With pooled rows it has one token a sequence.
         """
@@ -128,9 +125,9 @@ class FrozenRows:
         if self.part.pooling is None:
             rows = np.repeat(rows - (ends - lengths), lengths) + np.arange(len(ids))
         else:
-            inputs = inputs.first_only()
+            inputs = inputs.cls_only()
         values = torch.from_numpy(self.values[rows].astype(np.float32, copy=False))
-        return replace(inputs, prefix=Prefix(values, *self.part))
+        return replace(inputs, cached=CachedActivations(values, *self.part))
 
 
 class FrozenCache:

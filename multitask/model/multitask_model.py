@@ -49,30 +49,31 @@ class Encode:
     autocast: Callable[[], AbstractContextManager]
     noise: Tensor | None = None
 
-    def __call__(self, batch: Batch, first_only: bool = False) -> BertOutput:
-        if batch.prefix is not None and batch.prefix.pooling is not None:
+    def __call__(self, batch: Batch, cls_only: bool = False) -> BertOutput:
+        if batch.cached is not None and batch.cached.pooling is not None:
             raise self._pooled_otherwise(batch, "token rows")
+        return self._run(batch, cls_only, pooler=True)
+
+    def _run(self, batch: Batch, cls_only: bool, pooler: bool) -> BertOutput:
         use_adapter(self.encoder, self.task)
         with self.autocast():
-            output = self.encoder(batch, embedding_noise=self.noise, first_only=first_only)
+            output = self.encoder(batch, embedding_noise=self.noise, cls_only=cls_only, pooler=pooler)
         return replace(
             output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
         )
 
     def vectors(self, batch: Batch, pooling: str) -> Tensor:
         """One vector a sequence, (B, D), without the tokens of the last layer that the pooling leaves out."""
-        prefix = batch.prefix
-        if prefix is None or prefix.pooling is None:
-            return pool(self(batch, first_only=pooling in FIRST_TOKEN_POOLINGS), pooling)
-        assert self.noise is None, "a run with noise on the embeddings has no cache"
-        if kept_pooling(pooling) != prefix.pooling:
+        cached = batch.cached
+        if cached is not None and cached.pooling not in (None, kept_pooling(pooling)):
             raise self._pooled_otherwise(batch, f"vectors pooled by {pooling!r}")
-        return pool(BertOutput(prefix.rows, batch, self.encoder.pooler), pooling)
+        cls_only = pooling in FIRST_TOKEN_POOLINGS
+        return pool(self._run(batch, cls_only, pooler=pooling == "pooler"), pooling)
 
     def _pooled_otherwise(self, batch: Batch, wanted: str) -> InputError:
         return InputError(
             f"{self.task} reads {wanted}, and the frozen encoder's vectors were computed once, pooled by "
-            f"{batch.prefix.pooling!r}, as `pooled_inputs` in the task's class says; set it to the pooling "
+            f"{batch.cached.pooling!r}, as `pooled_inputs` in the task's class says; set it to the pooling "
             f"that the task reads, None for rows"
         )
 
@@ -119,7 +120,7 @@ class MultitaskModel(nn.Module):
         self.cache: FrozenCache | None = None
 
     def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
-        """A task's batch, with the outputs of frozen layers as its prefix where they are known."""
+        """A task's batch, with cached activations of frozen layers, where they are known."""
         tokens = sum(example.length for example in examples)
         batch = replace(self.tasks[task].collate(examples), tokens=tokens)
         return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))

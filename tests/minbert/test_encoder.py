@@ -9,7 +9,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minbert import Batch, BertConfig, BertModel, InputError, LoRAConfig, Prefix, add_lora, use_adapter
+from minbert import (
+    Batch,
+    BertConfig,
+    BertModel,
+    CachedActivations,
+    InputError,
+    LoRAConfig,
+    add_lora,
+    use_adapter,
+)
 
 VARIANTS = {
     "extra layers": dict(num_hidden_layers=4),
@@ -98,7 +107,7 @@ def written_out(model, x, task):
 @each_variant
 def test_equals_the_formula(make, batch, changes, kernels, packed):
     model = make(changes, kernels)
-    batch = batch if packed else batch.rectangular()
+    batch = batch if packed else batch.as_padded()
     out = model(batch, output_hidden_states=True)
     mask = batch.padded()["attention_mask"].bool()
     for sentence in range(len(batch)):
@@ -123,7 +132,7 @@ def test_nothing_changes_at_the_start(make, tiny, batch, changes):
     fresh = make(changes, random=False)
     difference = fresh(batch).packed - tiny.double()(batch).packed
     assert difference.abs().max() < 1e-12
-    assert fresh.encoder.layers[0].attention.maps(*rows(batch.rectangular(), 24)).shape[1] == 3
+    assert fresh.encoder.layers[0].attention.maps(*rows(batch.as_padded(), 24)).shape[1] == 3
 
 
 def rows(batch, size):
@@ -145,9 +154,9 @@ def test_layers_of_a_slice_use_their_own_projected_attention(make, batch):
     model = make(VARIANTS["all"])
     whole = model(batch, output_hidden_states=True)
     start = model.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-    half = model.encoder.run(start, batch.layout, slice(0, 3))
-    assert torch.equal(model.encoder.run(half, batch.layout, slice(3, None)), whole.packed)
-    assert torch.equal(model.encoder.run(start, batch.layout, slice(-1, -1)), start)
+    half = model.encoder(start, batch.layout, slice(0, 3))
+    assert torch.equal(model.encoder(half, batch.layout, slice(3, None)), whole.packed)
+    assert torch.equal(model.encoder(start, batch.layout, slice(-1, -1)), start)
 
 
 # --- noise on the embeddings --------------------------------------------------------------------------------
@@ -156,7 +165,7 @@ def test_layers_of_a_slice_use_their_own_projected_attention(make, batch):
 @pytest.mark.parametrize("form", ["packed", "rectangular", "padded"])
 def test_noise_is_added_to_what_leaves_the_embeddings(make, batch, form):
     model = make({})
-    inputs = {"packed": (batch,), "rectangular": (batch.rectangular(),), "padded": batch.padded().values()}
+    inputs = {"packed": (batch,), "rectangular": (batch.as_padded(),), "padded": batch.padded().values()}
     inputs = inputs[form]
     rows = model(*inputs).packed.shape
     assert rows[0] == (len(batch.token_ids) if form != "rectangular" else len(inputs[0].token_ids))
@@ -165,7 +174,7 @@ def test_noise_is_added_to_what_leaves_the_embeddings(make, batch, form):
     plain = model(*inputs, output_hidden_states=True)
     noisy = model(*inputs, output_hidden_states=True, embedding_noise=noise)
     assert torch.equal(noisy.states[0], plain.states[0] + noise)
-    assert torch.equal(noisy.packed, model.encoder.run(plain.states[0] + noise, plain.batch.layout))
+    assert torch.equal(noisy.packed, model.encoder(plain.states[0] + noise, plain.batch.layout))
     [gradient] = torch.autograd.grad(loss(noisy), noise)
     assert gradient.shape == noise.shape and gradient.abs().max() > 0
     zero = torch.zeros_like(noise)
@@ -199,7 +208,7 @@ def gradients_of(model, batch, checkpointing, seed=0):
 @pytest.mark.parametrize("kernels", ["fused", "reference"])
 def test_checkpointing_gives_the_same_gradients_with_dropout(make, batch, kernels, packed):
     model = make(VARIANTS["all"], kernels)
-    batch = batch if packed else batch.rectangular()
+    batch = batch if packed else batch.as_padded()
     kept, again = (gradients_of(model, batch, checkpointing) for checkpointing in (False, True))
     assert kept.keys() == again.keys() and len(kept) > 80
     for name, gradient in kept.items():
@@ -290,8 +299,8 @@ def test_gradients_for_the_noise_pass_through_checkpoints(make, batch):
 def test_first_rows_alone_are_those_of_the_whole(make, batch, changes, kernels, packed):
     """Outputs, pooler and gradients; the batch holds an empty text and equal lengths."""
     model = make(changes, kernels)
-    batch = batch if packed else batch.rectangular()
-    whole, first = model(batch), model(batch, first_only=True)
+    batch = batch if packed else batch.as_padded()
+    whole, first = model(batch), model(batch, cls_only=True)
     assert first.last_hidden_state.shape == (len(batch), 1, 24)
     torch.testing.assert_close(
         first.last_hidden_state[:, 0], whole.last_hidden_state[:, 0], rtol=0, atol=1e-12
@@ -313,47 +322,47 @@ def test_first_rows_of_padding_at_the_left_and_of_nothing(tiny):
     """Column 0 is what the reference's pooler reads, padding or not; an empty row gives zeros."""
     ids = torch.tensor([[2, 7, 9, 3], [0, 2, 8, 3], [0, 0, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]])
-    whole, first = tiny(ids, mask), tiny(ids, mask, first_only=True)
+    whole, first = tiny(ids, mask), tiny(ids, mask, cls_only=True)
     torch.testing.assert_close(first.pooler_output, whole.pooler_output)
     assert not first.pooler_output[2].any()
     batch = Batch.from_sequences([[], [2, 3], []], [[], [0, 0], []])
-    torch.testing.assert_close(tiny(batch, first_only=True).pooler_output, tiny(batch).pooler_output)
-    assert tiny(Batch.from_sequences([[]], [[]]), first_only=True).packed.shape == (0, 24)
+    torch.testing.assert_close(tiny(batch, cls_only=True).pooler_output, tiny(batch).pooler_output)
+    assert tiny(Batch.from_sequences([[]], [[]]), cls_only=True).packed.shape == (0, 24)
 
 
 def test_first_rows_alone_cost_one_row_a_sequence_in_the_last_layer(tiny, batch):
     rows = []
     for layer in tiny.encoder.layers:
         layer.feed_forward.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    tiny(batch, first_only=True)
+    tiny(batch, cls_only=True)
     assert rows == [len(batch.token_ids), sum(length > 0 for length in batch.layout.lengths)]
 
 
 def test_first_rows_leave_no_states_and_maps(tiny, batch):
     for wish in ("output_hidden_states", "output_attentions"):
-        with pytest.raises(InputError, match="first_only"):
-            tiny(batch, first_only=True, **{wish: True})
+        with pytest.raises(InputError, match="cls_only"):
+            tiny(batch, cls_only=True, **{wish: True})
 
 
 @each_variant
 @pytest.mark.parametrize("layers", [0, 1, 2])
-def test_a_batch_goes_on_from_its_prefix(make, batch, changes, layers):
+def test_a_batch_continues_from_cached_activations(make, batch, changes, layers):
     model = make(changes)
     hidden = model.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-    hidden = model.encoder.run(hidden, batch.layout, slice(0, layers))
-    later = replace(batch, prefix=Prefix(hidden, layers))
-    for first_only in (False, True):
-        expected = model(batch, first_only=first_only).last_hidden_state
-        found = model(later, first_only=first_only).last_hidden_state
+    hidden = model.encoder(hidden, batch.layout, slice(0, layers))
+    later = replace(batch, cached=CachedActivations(hidden, layers))
+    for cls_only in (False, True):
+        expected = model(batch, cls_only=cls_only).last_hidden_state
+        found = model(later, cls_only=cls_only).last_hidden_state
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_a_prefix_moves_with_its_batch_and_goes_with_no_noise(tiny, batch):
+def test_cached_activations_move_with_their_batch_and_take_no_noise(tiny, batch):
     rows = torch.zeros(len(batch.token_ids), 24)
-    later = replace(batch, prefix=Prefix(rows, 1))
-    assert later.to("cpu").prefix.layers == 1
-    assert later.to("meta").prefix.rows.is_meta
-    with pytest.raises(InputError, match="prefix"):
+    later = replace(batch, cached=CachedActivations(rows, 1))
+    assert later.to("cpu").cached.layers == 1
+    assert later.to("meta").cached.rows.is_meta
+    with pytest.raises(InputError, match="cached activations"):
         tiny(later, embedding_noise=rows)
-    with pytest.raises(InputError, match="prefix"):
+    with pytest.raises(InputError, match="cached activations"):
         tiny(later, output_hidden_states=True)

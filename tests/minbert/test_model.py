@@ -283,3 +283,44 @@ def test_lora_is_not_lost_in_silence_when_the_weights_are_saved(load, tiny, tmp_
     model.save_pretrained(tmp_path, base_only=True)
     base = BertModel.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(base[name], tensor) for name, tensor in tiny.state_dict().items())
+
+
+def test_outputs_are_read_by_place_and_unpacked(tiny, batch):
+    out = tiny(batch)
+    hidden, pooled = out
+    assert hidden is out.last_hidden_state is out[0] and pooled is out.pooler_output is out[1]
+    whole = tiny(batch, output_hidden_states=True, output_attentions=True)
+    assert len(whole.to_tuple()) == 4 and whole[2] is whole.hidden_states and whole[3] is whole.attentions
+    tiny.pooler = None
+    assert len(tiny(batch).to_tuple()) == 1
+
+
+def test_the_pooler_runs_in_forward(tiny, batch):
+    """Under the caller's gradient mode, in fp32 under autocast, and not where other rows are wanted."""
+    fired = []
+    hook = tiny.pooler.register_forward_hook(lambda *_: fired.append(True))
+    with torch.no_grad():
+        out = tiny(batch)
+    assert fired and not out.pooler_output.requires_grad
+    with torch.inference_mode():
+        out = tiny(batch)
+    assert out.pooler_output.is_inference()
+    fired.clear()
+    with pytest.raises(InputError, match="no pooler"):
+        _ = tiny(batch, pooler=False).pooler_output
+    assert not fired
+    hook.remove()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = tiny(batch)
+    first = out.last_hidden_state[:, 0].float()
+    expected = torch.tanh(torch.nn.functional.linear(first, tiny.pooler.dense.weight, tiny.pooler.dense.bias))
+    assert torch.equal(out.pooler_output, expected)
+
+
+def test_hooks_fire_on_every_module_that_computes(tiny, batch):
+    called = set()
+    for name, module in tiny.named_modules():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    tiny.train()(batch)
+    containers = {name for name, module in tiny.named_modules() if isinstance(module, torch.nn.ModuleList)}
+    assert {name for name, _ in tiny.named_modules()} - called == containers

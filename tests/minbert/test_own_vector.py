@@ -64,7 +64,7 @@ def test_gradients_are_those_of_the_sentences_one_by_one(model, tiny_tokenizer, 
 
     batch = tiny_tokenizer(texts)
     expected = gradients([tiny_tokenizer([text]) for text in texts])
-    for other in (batch, batch.rectangular()):
+    for other in (batch, batch.as_padded()):
         found = gradients([other])
         assert found.keys() == expected.keys()
         largest = max(gradient.norm() for gradient in expected.values())
@@ -157,7 +157,7 @@ def test_restore_gives_the_callers_order(tiny_tokenizer, texts):
         assert tensors["input_ids"][row, :count].tolist() == sequence.ids
         assert tensors["attention_mask"][row].sum() == count
         assert not tensors["input_ids"][row, count:].any()
-    again = batch.rectangular()
+    again = batch.as_padded()
     assert again.token_count == batch.token_count and len(again) == len(batch) == len(texts)
     assert all(torch.equal(again.padded()[name], tensors[name]) for name in tensors)
 

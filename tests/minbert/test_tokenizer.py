@@ -129,7 +129,7 @@ def test_words_and_their_map(tiny_tokenizer):
     padded = batch.pad(batch.word_ids, fill=-1)
     for row, sequence in enumerate(sequences):
         assert padded[row, : len(sequence.words)].tolist() == sequence.words
-    rectangle = batch.rectangular()
+    rectangle = batch.as_padded()
     assert torch.equal(rectangle.pad(rectangle.word_ids, fill=-1), padded)
     [cut] = tiny_tokenizer.encode(words[:1], words=True, max_length=4)
     assert len(cut.words) == 4 and cut.words[0] == cut.words[-1] == -1

@@ -8,6 +8,7 @@ from minbert.batch import Layout
 from minbert.check.bert.formulas import model_config, model_weights
 from minbert.check.stage import BadAnswer
 from minbert.config import BertConfig
+from minbert.kernels.attention import attend, split_heads
 from minbert.model import BertModel, EncoderLayer, MultiHeadAttention
 from minbert.weights.load import hugging_face_name, our_name
 
@@ -37,7 +38,8 @@ class OwnModel:
         found = {}
         with torch.no_grad():
             for name in ("query", "key", "value"):
-                [found[name]] = layout.split(getattr(attention, name)(to_rows(hidden)), attention.heads)
+                rows = getattr(attention, name)(to_rows(hidden))
+                [found[name]] = split_heads(rows, layout, attention.heads)
         return {name: to_array(value) for name, value in found.items()}
 
     def attention(
@@ -47,7 +49,7 @@ class OwnModel:
         rows = (to_rows(x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1)) for x in (query, key, value))
         rate = attention.dropout if training else 0.0
         with torch.no_grad():
-            merged = to_layout(mask).attend(*rows, attention.heads, attention.kernels.attention, rate)
+            merged = attend(*rows, to_layout(mask), attention.heads, rate)
         return to_array(merged.unflatten(0, (len(query), -1)))
 
     def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -91,7 +93,7 @@ class OwnModel:
     def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         layout = to_layout((1 - mask[:, None, None, :]) * -10000)
         with torch.no_grad():
-            rows = self.model.encoder.run(to_rows(embeddings), layout)
+            rows = self.model.encoder(to_rows(embeddings), layout)
         return to_array(rows.unflatten(0, embeddings.shape[:2]))
 
     def pool(

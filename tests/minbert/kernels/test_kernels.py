@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from minbert.kernels.fused import KERNELS
+from minbert.kernels.registry import KERNELS
 
 BOTH = pytest.mark.parametrize("kernels", [KERNELS["reference"], KERNELS["fused"]], ids=list(KERNELS))
 

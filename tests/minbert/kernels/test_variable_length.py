@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from minbert import to_device
 from minbert.batch import Batch
-from minbert.kernels.fused import attention_fused
+from minbert.kernels.attention import attend
 from minbert.kernels.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
 
 # From the layout of nested tensors that the CPU's attention computes with; CUDA's kernels have no part in it.
@@ -149,11 +149,11 @@ def test_a_layout_hands_over_what_one_call_takes():
         [[1] * n for n in (5, 0, 9, 5, 1)], [[0] * n for n in (5, 0, 9, 5, 1)]
     ).layout
     query, key, value = (torch.randn(20, HEADS * SIZE, dtype=torch.float64) for _ in range(3))
-    for first_only in (False, True):
-        asks = layout.take_first(query) if first_only else query
-        expected = layout.attend(asks, key, value, HEADS, attention_fused, 0.0, first_only)
+    for cls_only in (False, True):
+        asks = layout.take_first(query) if cls_only else query
+        expected = attend(asks, key, value, layout, HEADS, 0.0, cls_only)
         rows = [x.unflatten(-1, (HEADS, -1)) for x in (asks, key, value)]
-        asking = layout.first.sequences if first_only else layout.sequences
+        asking = layout.first.sequences if cls_only else layout.sequences
         found = one_by_one(*rows, asking, layout.sequences, 0.0)
         torch.testing.assert_close(found.flatten(1), expected)
 

@@ -150,7 +150,7 @@ def test_cached_equals_uncached(policy, pooling, make, tokenized, folder):
         for indices in ([3], [7, 0, 19, 7], [*range(30)][::-1]):
             chosen = [entries[i] for i in indices]
             batch, expected = model.collate(name, chosen), plain.collate(name, chosen)
-            assert batch.inputs.prefix.layers == (2 if whole else 1) and expected.inputs.prefix is None
+            assert batch.inputs.cached.layers == (2 if whole else 1) and expected.inputs.cached is None
             assert torch.equal(batch.inputs.order, expected.inputs.order)
             sides = [side for sides in zip(*(entry.sides for entry in chosen), strict=True) for side in sides]
             kind = model.tasks[name].config.pooling
@@ -174,8 +174,8 @@ def test_rows_of_real_weights_do_not_depend_on_their_batch(minilm, shared, tmp_p
     batches = [*([i] for i in range(96)), range(32, 64), range(0, 96, 3)]
     for indices in batches:
         inputs = model.collate("sst", [examples[i] for i in indices]).inputs
-        plain = model.eval().encoder(replace(inputs, prefix=None), output_hidden_states=True).states[4]
-        assert (inputs.prefix.rows - plain).abs().max() <= 1e-6 * plain.abs().max()
+        plain = model.eval().encoder(replace(inputs, cached=None), output_hidden_states=True).states[4]
+        assert (inputs.cached.rows - plain).abs().max() <= 1e-6 * plain.abs().max()
 
 
 def test_a_task_on_rows_gets_rows(make, tokenized, folder):
@@ -187,10 +187,10 @@ def test_a_task_on_rows_gets_rows(make, tokenized, folder):
     assert len(list(folder.iterdir())) == 2
     batch = model.eval().collate("ner", examples["ner"][3:8]).inputs
     expected = plain.collate("ner", examples["ner"][3:8]).inputs
-    assert batch.prefix.pooling is None and torch.equal(batch.word_ids, expected.word_ids)
-    torch.testing.assert_close(batch.prefix.rows, plain.encoder(expected).packed, atol=1e-6, rtol=0)
+    assert batch.cached.pooling is None and torch.equal(batch.word_ids, expected.word_ids)
+    torch.testing.assert_close(batch.cached.rows, plain.encoder(expected).packed, atol=1e-6, rtol=0)
     torch.testing.assert_close(model("ner", batch), plain("ner", expected), atol=1e-6, rtol=1e-6)
-    assert model.collate("sst", examples["sst"][:2]).inputs.prefix.pooling == "mean"
+    assert model.collate("sst", examples["sst"][:2]).inputs.cached.pooling == "mean"
 
 
 @pytest.mark.parametrize("policy", ["embeddings,first:1", "backbone"])
@@ -198,8 +198,8 @@ def test_texts_that_are_not_known_are_computed(policy, make, tokenized, folder):
     model = make(policy, sst={})
     opened(model, tokenized(model, sentences(6)), folder)
     new = tokenized(model, [sentences(1)[0], "the student writes"])["sst"]
-    assert model.collate("sst", new[:1]).inputs.prefix is not None
-    assert model.collate("sst", new).inputs.prefix is None
+    assert model.collate("sst", new[:1]).inputs.cached is not None
+    assert model.collate("sst", new).inputs.cached is None
     padded = {"input_ids": torch.tensor([[2, 60, 0, 3], [2, 61, 62, 3]])}
     with_gap = Batch.from_padded(**padded, attention_mask=torch.tensor([[1, 1, 0, 1], [1, 1, 1, 1]]))
     assert with_gap.layout.packed
@@ -210,15 +210,15 @@ def test_texts_that_are_not_known_are_computed(policy, make, tokenized, folder):
     ]
     opened(model, {"sst": entries}, folder)
     assert model.cache.attach("sst", with_gap) is with_gap  # position 2 stands empty: other rows
-    assert model.collate("sst", entries).inputs.prefix is not None
+    assert model.collate("sst", entries).inputs.cached is not None
 
 
 def test_a_task_that_draws_its_inputs_has_none(make, tokenized, folder, tiny_tokenizer):
     model = make("embeddings,first:1", sst={}, masked_lm={})
     examples = tokenized(model, sentences(6))
     opened(model, examples, folder)
-    assert model.collate("masked_lm", examples["masked_lm"]).inputs.prefix is None
-    assert model.collate("sst", examples["sst"]).inputs.prefix is not None
+    assert model.collate("masked_lm", examples["masked_lm"]).inputs.cached is None
+    assert model.collate("sst", examples["sst"]).inputs.cached is not None
     alone = make("embeddings,first:1", masked_lm={})
     assert opened(alone, tokenized(alone, sentences(6)), folder) is None
 
@@ -278,13 +278,13 @@ def test_the_same_rows_are_read_not_computed(make, tokenized, folder):
     examples = tokenized(model, sentences(12))
     opened(model, examples, folder, said.append)
     (path,) = folder.iterdir()
-    written, rows = path.stat().st_mtime_ns, model.collate("sst", examples["sst"]).inputs.prefix.rows
+    written, rows = path.stat().st_mtime_ns, model.collate("sst", examples["sst"]).inputs.cached.rows
     other = make("embeddings,first:1", sst={"pooling": "cls"}, sts={})
     other.encoder.encoder.layers[1].feed_forward.output.weight.data.zero_()
     ran = count_layers(other)
     opened(other, {"sts": [], "sst": examples["sst"][::-1]}, folder, said.append)
     assert ran == [] and path.stat().st_mtime_ns == written and [*folder.iterdir()] == [path]
-    assert torch.equal(other.collate("sst", examples["sst"]).inputs.prefix.rows, rows)
+    assert torch.equal(other.collate("sst", examples["sst"]).inputs.cached.rows, rows)
     text = "cache of the frozen embeddings and layer 1: 12 sequences, 0.01 MB"
     assert said == [f"{text} in {folder}", f"{text} read from {folder}"]
 
@@ -311,7 +311,7 @@ def test_half_precision_takes_half_the_disk(make, tokenized, tmp_path):
     rows = {}
     for precision in ("fp32", "fp16"):
         opened(model, examples, tmp_path / precision, precision=precision)
-        rows[precision] = model.collate("sst", examples["sst"]).inputs.prefix.rows
+        rows[precision] = model.collate("sst", examples["sst"]).inputs.cached.rows
         (path,) = (tmp_path / precision).iterdir()
         tokens = sum(entry.length for entry in examples["sst"][:12])  # the rest are the same ones
         assert path.stat().st_size == 128 + tokens * 24 * {"fp32": 4, "fp16": 2}[precision]
@@ -330,8 +330,8 @@ def test_without_room_on_the_disk_there_is_none(make, tokenized, folder, monkeyp
         f"no cache of the frozen embeddings and layers 1 to 2: 12 sequences, 0.01 MB, and {folder} has "
         f"0.01 MB left; computed in each epoch",
     ]
-    assert model.collate("sst", examples["sst"]).inputs.prefix is not None
-    assert model.collate("ner", examples["ner"]).inputs.prefix is None
+    assert model.collate("sst", examples["sst"]).inputs.cached is not None
+    assert model.collate("ner", examples["ner"]).inputs.cached is None
 
 
 def test_a_folder_that_cannot_be_written(make, tokenized, folder):

@@ -126,9 +126,9 @@ def test_a_rectangular_batch_gives_the_same(folder, tiny, tiny_tokenizer):
     batch = task.collate(tokenized(task, tiny_tokenizer, folder)).inputs
     model = on(tiny, task)
     with torch.no_grad():
-        packed, padded = model("ner", batch), model("ner", batch.rectangular())
+        packed, padded = model("ner", batch), model("ner", batch.as_padded())
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
-    assert task.decode(packed, batch) == task.decode(padded, batch.rectangular())
+    assert task.decode(packed, batch) == task.decode(padded, batch.as_padded())
 
 
 def test_the_loss_is_the_mean_over_the_words(folder, tiny, tiny_tokenizer):

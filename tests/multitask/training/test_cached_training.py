@@ -84,7 +84,7 @@ def trained(run: Ready) -> Trained:
     def report(step, piece, loss):
         losses.append(float(loss))
         for batch in getattr(piece.batch, "parts", [piece.batch]):
-            prefixed.setdefault(piece.task, set()).add(batch.inputs.prefix is not None)
+            prefixed.setdefault(piece.task, set()).add(batch.inputs.cached is not None)
 
     model.train()
     train_loop(
@@ -315,7 +315,7 @@ parts = assemble(config, prepared, device, ranks, print)
 model, ran, said = prepared.model, [], []
 model.encoder.encoder.layers[0].register_forward_hook(lambda *_: ran.append(0))
 cache_frozen_layers(config, prepared, parts.plan, out / "cache", ranks, said.append)
-rows = model.collate("sst", prepared.train["sst"][:5]).inputs.prefix.rows
+rows = model.collate("sst", prepared.train["sst"][:5]).inputs.cached.rows
 torch.save({"ran": len(ran), "said": said, "rows": rows}, out / f"{ranks.rank}.pt")
 ranks.wait()
 ranks.stop()

@@ -1,0 +1,40 @@
+"""The sets of kernels by name, and the one in use: `with kernels.use("reference"): ...`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+
+from minbert.errors import InputError, did_you_mean
+from minbert.kernels import fused, reference
+
+KERNELS: dict[str, ModuleType] = {"reference": reference, "fused": fused}
+_in_use: ContextVar[ModuleType] = ContextVar("kernels", default=fused)
+
+
+@contextmanager
+def use(kernels: str | ModuleType) -> Iterator[None]:
+    """Computes with the kernels of that name, or a set that `in_use` returned, inside the block.
+
+    Both sets agree at every stage. A BertModel's forward runs under its own `kernels`. Raises InputError for
+    a name that is not in KERNELS.
+    """
+    token = _in_use.set(find_kernels(kernels) if isinstance(kernels, str) else kernels)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+def in_use() -> ModuleType:
+    """Returns the module whose `linear`, `attention`, `layer_norm` and `gelu` are in use."""
+    return _in_use.get()
+
+
+def find_kernels(name: str) -> ModuleType:
+    """Returns the kernels called `name`. Raises InputError for a name that is not in KERNELS."""
+    if name not in KERNELS:
+        raise InputError(
+            f"kernels {name!r} do not exist; choose from {', '.join(KERNELS)}{did_you_mean(name, KERNELS)}"
+        )
+    return KERNELS[name]
