@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING
 from minbert.first_use import attach_names
 
 if TYPE_CHECKING:
+    from minbert.adapters.attention_adapters import add_attention_adapters as add_attention_adapters
+    from minbert.adapters.attention_adapters import attention_adapters as attention_adapters
+    from minbert.adapters.attention_adapters import load_attention_adapters as load_attention_adapters
+    from minbert.adapters.attention_adapters import read_attention_adapters as read_attention_adapters
+    from minbert.adapters.attention_adapters import save_attention_adapters as save_attention_adapters
+    from minbert.adapters.config import AttentionAdapterConfig as AttentionAdapterConfig
+    from minbert.adapters.config import LoRAConfig as LoRAConfig
     from minbert.adapters.lora import adapter_names as adapter_names
     from minbert.adapters.lora import add_lora as add_lora
     from minbert.adapters.lora import base_hash as base_hash
@@ -12,7 +19,6 @@ if TYPE_CHECKING:
     from minbert.adapters.lora import merge_lora as merge_lora
     from minbert.adapters.lora import remove_lora as remove_lora
     from minbert.adapters.lora import save_lora as save_lora
-    from minbert.adapters.lora_config import LoRAConfig as LoRAConfig
     from minbert.adapters.registry import adapted_modules as adapted_modules
     from minbert.adapters.registry import use_adapter as use_adapter
     from minbert.batch import Batch as Batch
@@ -60,6 +66,13 @@ __getattr__, __dir__, __all__ = attach_names(
     {
         "cli.check": ("add_limit_options", "run_checks"),
         "first_use": ("attach_names",),
+        "adapters.attention_adapters": (
+            "add_attention_adapters",
+            "attention_adapters",
+            "load_attention_adapters",
+            "read_attention_adapters",
+            "save_attention_adapters",
+        ),
         "adapters.lora": (
             "adapter_names",
             "add_lora",
@@ -69,7 +82,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "remove_lora",
             "save_lora",
         ),
-        "adapters.lora_config": ("LoRAConfig",),
+        "adapters.config": ("AttentionAdapterConfig", "LoRAConfig"),
         "adapters.registry": (
             "adapted_modules",
             "use_adapter",

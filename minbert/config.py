@@ -12,10 +12,6 @@ from minbert.files import read_json_object, write_json
 class BertConfig:
     """The sizes and rates of a BERT (Devlin et al. 2018); the defaults are those of bert-base-uncased.
 
-    What BERT does not have is off by default: `attention_head_layers` hidden layers on each attention head's
-    context (attention_head_layers.py), and for each of `projected_attention_names` projected attention layers
-    of a size (projected_attention.py). A model that uses them writes `model_type: minbert`, so that other
-    software refuses it.
     `extra` holds the keys of a `config.json` that the model does not read; they are kept on a round trip.
     Raises InputError for values that no BERT can have.
     """
@@ -33,10 +29,6 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int | None = 0
-    attention_head_layers: int = 0
-    projected_attention_size: int = 0
-    projected_attention_heads: int = 12
-    projected_attention_names: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self):
@@ -61,46 +53,9 @@ class BertConfig:
             raise InputError(
                 f'hidden_act is {self.hidden_act!r}; only "gelu" (by the error function) is supported'
             )
-        self._check_variants()
         pad = self.pad_token_id
         if pad is not None and not (type(pad) is int and 0 <= pad < self.vocab_size):
             raise InputError(f"pad_token_id is {pad!r}; it must be null or from 0 to {self.vocab_size - 1}")
-
-    def _check_variants(self) -> None:
-        for name in ("attention_head_layers", "projected_attention_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 0")
-        heads = self.projected_attention_heads
-        whole = isinstance(heads, int) and not isinstance(heads, bool)
-        if not whole or heads < 1 or self.projected_attention_size % heads:
-            raise InputError(
-                f"projected_attention_size {self.projected_attention_size} cannot be split among "
-                f"{heads!r} heads; choose projected_attention_heads that divides it"
-            )
-        names = self.projected_attention_names
-        good = isinstance(names, list | tuple) and all(
-            isinstance(name, str) and name and "." not in name for name in names
-        )
-        if not good or len(set(names)) < len(names):
-            raise InputError(
-                f"projected_attention_names is {names!r}; it must be a list of different names without dots"
-            )
-        if names and not self.projected_attention_size:
-            raise InputError(
-                f"projected_attention_names is {names!r}, but there is no projected_attention_size; give both"
-            )
-        object.__setattr__(self, "projected_attention_names", tuple(names))
-
-    @property
-    def has_projected_attention(self) -> bool:
-        """Whether there are projected attention layers: a size without a name is only a wish."""
-        return bool(self.projected_attention_names)
-
-    @property
-    def is_variant(self) -> bool:
-        """Whether the model has parts that BERT has not."""
-        return bool(self.attention_head_layers) or self.has_projected_attention
 
     @property
     def head_size(self) -> int:
@@ -120,13 +75,10 @@ class BertConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a `config.json`: the kept keys, then ours."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", *_VARIANTS)}
-        if self.is_variant:
-            own |= {name: getattr(self, name) for name in _VARIANTS} | {"model_type": "minbert"}
-            own["projected_attention_names"] = list(self.projected_attention_names)
-        else:
-            own["model_type"] = "bert"
-        return {"architectures": ["BertModel"]} | self.extra | own
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        # A root with adapters beside it is not what runs, and names no architecture.
+        names = {} if "minbert_adapters" in self.extra else {"architectures": ["BertModel"]}
+        return names | self.extra | own | {"model_type": "bert"}
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "BertConfig":
@@ -143,12 +95,6 @@ class BertConfig:
         write_json(Path(folder) / "config.json", self.to_dict(), sort_keys=True)
 
 
-_VARIANTS = (
-    "attention_head_layers",
-    "projected_attention_size",
-    "projected_attention_heads",
-    "projected_attention_names",
-)
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -166,7 +112,9 @@ def _is_number(value: Any) -> bool:
 
 def _refuse_other_models(values: dict[str, Any]) -> None:
     model_type = values.get("model_type", "bert")
-    if model_type not in ("bert", "minbert"):
+    if model_type == "minbert":
+        raise InputError("model_type is 'minbert', the format of version 0.1, which is not read; train anew")
+    if model_type != "bert":
         raise InputError(
             f'model_type is {model_type!r}; only "bert" is supported (not RoBERTa, DistilBERT, ALBERT, ...)'
             f"{did_you_mean(str(model_type), ['bert'])}"

@@ -38,14 +38,14 @@ def needed_files(name: str, listed: Collection[str], fetch: Callable[[str], Path
     if CONFIG_FILE not in listed:
         raise InputError(f"{name} holds no {CONFIG_FILE}; choose a BERT in the format of transformers")
     try:
-        config = BertConfig.from_dict(read_json_object(fetch(CONFIG_FILE)))
+        BertConfig.from_dict(read_json_object(fetch(CONFIG_FILE)))
     except InputError as error:
         raise InputError(f"{name} is no BERT that can be used: {error}") from None
     if not set(VOCABULARY_FILES) & set(listed):
         raise InputError(f"{name} holds no {' and no '.join(VOCABULARY_FILES)}; choose another model")
     settings = [file for file in (*VOCABULARY_FILES, *SETTINGS_FILES) if file in listed]
     modules = _module_files(name, listed, fetch) if MODULES_FILE in listed else []
-    weights = _weight_files(name, listed, fetch, VARIANT_FILE if config.is_variant else WEIGHTS_FILE)
+    weights = _weight_files(name, listed, fetch, WEIGHTS_FILE)
     return list(dict.fromkeys([CONFIG_FILE, *settings, *modules, *weights]))
 
 

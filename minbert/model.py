@@ -25,7 +25,7 @@ from minbert.kernels.dropout import Dropout
 from minbert.kernels.reference import attention_probabilities
 from minbert.kernels.registry import find_kernels, in_use, use
 from minbert.pooling import first_rows
-from minbert.weights.load import LoadReport, load_weights, remove_other_weights, save_weights
+from minbert.weights.load import LoadReport, load_weights, save_weights
 
 
 class Linear(nn.Linear):
@@ -277,6 +277,7 @@ def _without_autocast(device_type: str) -> AbstractContextManager:
     return torch.autocast(device_type, enabled=False) if enabled else nullcontext()
 
 
+ADAPTER_FOLDER = "adapter"  # of a folder of weights
 NO_ADAPTER = "none"
 
 
@@ -347,10 +348,6 @@ class BertModel(nn.Module):
         self.encoder = Encoder(config)
         self.pooler = Pooler(config.hidden_size) if pooler else None
         self.load_report: LoadReport | None = None
-        if config.is_variant:
-            from minbert.adapters.variants import attach  # built on this module
-
-            attach(self)
         if not self.embeddings.word.weight.is_meta:
             self.initialize()
 
@@ -363,14 +360,7 @@ class BertModel(nn.Module):
         | the padding token's embedding        | 0                                                |
         | biases                               | 0                                                |
         | layer norms                          | weight 1, bias 0                                 |
-        | layers of attention heads, the `up`  | 0, so that they change nothing                   |
-        | of projected attention               |                                                  |
         """
-        zeros: set[nn.Module] = set()
-        if self.config.is_variant:
-            from minbert.adapters.variants import zero_modules  # built on this module
-
-            zeros = zero_modules(self)
         for module in self.modules() if modules is None else modules:
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.initializer_range)
@@ -380,9 +370,6 @@ class BertModel(nn.Module):
                 nn.init.zeros_(module.weight[module.padding_idx])
             if isinstance(module, LayerNorm):
                 nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
-            if module in zeros:
-                nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
     def forward(
@@ -466,11 +453,11 @@ class BertModel(nn.Module):
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
-        `pooler="random"` makes a fresh pooler where the weights hold none; otherwise reading `pooler_output`
-        of such a model is refused. `config` takes the place of the folder's, for other dropout rates say;
-        layers on top and parts of variants that the folder has not are then fresh, filled by `initialize`.
-        `adapter` names the task of a folder with adapters for each task, whose root is not what any of them
-        runs; "none" takes that root alone. `load_report` says what was renamed, ignored, missing or fresh.
+        `pooler="random"` makes a fresh pooler if the weights have none; otherwise reading `pooler_output` of
+        such a model is refused. `config` takes the place of the folder's, for other dropout rates say; layers
+        on top that the folder does not have are then fresh, filled by `initialize`. `adapter` names the task
+        of a folder with adapters for each task, whose root is not what any of them runs; "none" takes the
+        root alone. `load_report` lists what was renamed, ignored, missing or fresh.
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
         for a folder with adapters for each task where `adapter` names none of them.
         """
@@ -480,12 +467,13 @@ class BertModel(nn.Module):
             )
         folder = find_folder(source)
         own = BertConfig.from_folder(folder)
-        _check_adapter(folder, own, adapter)
+        names = _adapter_names(folder)
+        adapter = _check_adapter(folder, names, adapter)
         with torch.device("meta"):
             model = cls(config or own)
             held = cls(own) if config else model
         added = model.state_dict().keys() - held.state_dict().keys() if config else None
-        model.load_report = load_weights(model, folder, own.is_variant, added)
+        model.load_report = load_weights(model, folder, added)
         if model.load_report.missing and pooler is None:
             model.pooler = None
         fresh = [
@@ -496,29 +484,42 @@ class BertModel(nn.Module):
         for module in fresh:
             module.to_empty(device="cpu", recurse=False)
         model.initialize(fresh)
-        if adapter not in (None, NO_ADAPTER):
-            model._take_adapter(folder, adapter)
+        if adapter != NO_ADAPTER:
+            model._load_adapter(folder, adapter)
         return model.eval()
 
-    def _take_adapter(self, folder: Path, name: str) -> None:
-        from minbert import load_lora  # whose module is built on this one
+    def _load_adapter(self, folder: Path, name: str | None) -> None:
+        from minbert import (  # built on this module
+            load_attention_adapters,
+            load_lora,
+            read_attention_adapters,
+        )
 
-        if name in _lora_names(folder):
-            load_lora(self, folder / "adapter" / name, name)
-        use_adapter(self, name)
+        if read_attention_adapters(folder).kinds:
+            load_attention_adapters(self, folder)
+        if name is not None and name in _lora_names(folder):
+            load_lora(self, folder / ADAPTER_FOLDER / name, name)
+        if name is not None:
+            use_adapter(self, name)
 
     def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.
 
-        A variant's weights go into `minbert.safetensors`, and transformers refuses the folder. Other files,
-        such as a tokenizer's, stay. Raises InputError for a model with LoRA adapters, which have a file of
-        their own (`save_lora`), unless `base_only`.
+        Adapters within attention go into `adapter/` (see attention_adapters.py); config.json then has their
+        kinds and no architectures. Other files, such as a tokenizer's, stay. Raises InputError for
+        a model with LoRA adapters, which have a file of their own (`save_lora`), unless `base_only`.
         """
-        facts = {"architectures": ["BertModel"], "dtype": str(next(self.parameters()).dtype).split(".")[1]}
-        extra = {name: value for name, value in self.config.extra.items() if name != "torch_dtype"}
-        save_weights(self, Path(folder), self.config.is_variant, base_only)
+        from minbert import attention_adapters, save_attention_adapters  # built on this module
+
+        kinds = attention_adapters(self).kinds
+        facts: dict[str, Any] = {"dtype": str(next(self.parameters()).dtype).split(".")[1]}
+        facts |= {"minbert_adapters": list(kinds)} if kinds else {"architectures": ["BertModel"]}
+        left_out = ("torch_dtype", "architectures", "minbert_adapters")
+        extra = {name: value for name, value in self.config.extra.items() if name not in left_out}
+        save_weights(self, Path(folder), base_only)
+        if kinds:
+            save_attention_adapters(self, folder)
         replace(self.config, extra=extra | facts).save(folder)
-        remove_other_weights(Path(folder), self.config.is_variant)
 
 
 def _add_noise(hidden: Tensor, noise: Tensor) -> Tensor:
@@ -531,18 +532,27 @@ def _add_noise(hidden: Tensor, noise: Tensor) -> Tensor:
 
 
 def _lora_names(folder: Path) -> list[str]:
-    """The tasks that a folder holds LoRA adapters for; none where one adapter is merged into the root."""
-    if (folder / "adapter" / "adapter_config.json").is_file():
+    """Returns the tasks for which a folder has LoRA adapters; none if its one adapter is merged."""
+    if (folder / ADAPTER_FOLDER / "adapter_config.json").is_file():
         return []
-    return sorted(path.parent.name for path in folder.glob("adapter/*/adapter_config.json"))
+    return sorted(path.parent.name for path in folder.glob(f"{ADAPTER_FOLDER}/*/adapter_config.json"))
 
 
-def _check_adapter(folder: Path, config: BertConfig, adapter: str | None) -> None:
-    names = sorted({*_lora_names(folder), *config.projected_attention_names})
+def _adapter_names(folder: Path) -> list[str]:
+    """Returns the tasks for which a folder has adapters of any kind."""
+    from minbert import read_attention_adapters  # built on this module
+
+    return sorted({*_lora_names(folder), *read_attention_adapters(folder).projected_attention_names})
+
+
+def _check_adapter(folder: Path, names: list[str], adapter: str | None) -> str | None:
+    """Returns the adapter to load: the given one, or the only one there is."""
     if adapter == NO_ADAPTER or adapter in names or (adapter is None and not names):
-        return
+        return adapter
     if not names:
-        raise InputError(f"{folder} holds no adapters for single tasks, adapter is {adapter!r}; leave it out")
+        raise InputError(f"{folder} has no adapters for single tasks, adapter is {adapter!r}; leave it out")
+    if adapter is None and len(names) == 1 and not _lora_names(folder):
+        return names[0]
     asked = "none was named" if adapter is None else f"{adapter!r} is not there"
     raise InputError(
         f"{folder} holds an adapter for each of {', '.join(names)}, and {asked}; give adapter={names[0]!r}, "

@@ -5,6 +5,7 @@ No test needs the network. Tests on real weights or real data look in the folder
 """
 
 import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,7 +14,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import pytest
 import torch
 
-from minbert import BertConfig, BertModel, Tokenizer
+from minbert import (
+    AttentionAdapterConfig,
+    BertConfig,
+    BertModel,
+    Tokenizer,
+    load_attention_adapters,
+    read_attention_adapters,
+)
 
 ROOT = Path(__file__).parents[1]
 WORDS = """the a of cat dog house river running quickly over under green blue student teacher reads writes
@@ -78,6 +86,21 @@ def fill_at_random(model: torch.nn.Module, seed: int = 0) -> None:
             noise = torch.randn(parameter.shape, generator=generator) * 0.2
             is_norm = "norm" in name.lower() and name.endswith("weight")
             parameter.copy_(1 + noise if is_norm else noise)
+
+
+@pytest.fixture(scope="session")
+def load(tiny_folder):
+    """`load(source=tiny_folder, kernels="fused", **changes)`: a model with other sizes, or adapters."""
+
+    def build(source=tiny_folder, kernels="fused", **changes) -> BertModel:
+        known = {f.name for f in fields(AttentionAdapterConfig)}
+        adapters = {name: changes.pop(name) for name in known & changes.keys()}
+        config = replace(BertConfig.from_folder(source), **changes)
+        model = BertModel.from_pretrained(source, kernels, config=config, adapter="none")
+        load_attention_adapters(model, source, replace(read_attention_adapters(source), **adapters))
+        return model
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.adapters.lora_config import TARGETS, LoRAConfig
+from minbert.adapters.config import TARGETS, LoRAConfig
 from minbert.adapters.peft import AdapterReport, AdapterValues, SavedAdapter, read_adapter, write_adapter
 from minbert.adapters.registry import DEFAULT
 from minbert.batch import Batch
@@ -222,11 +222,11 @@ def _made_up_batch(model: BertModel) -> Batch:
     return batch.to(model.embeddings.word.weight.device)
 
 
-def base_hash(model: nn.Module) -> str:
-    """sha256 over the names, types, shapes and bytes of all tensors that are no adapter's."""
+def base_hash(model: nn.Module, without: Sequence[str] = (".adapters.",)) -> str:
+    """Computes sha256 over tensors, names, types and shapes, without names that have one of `without`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if ".adapters." not in name:
+        if not any(part in name for part in without):
             plain = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
             digest.update(plain.flatten().view(torch.uint8).numpy())

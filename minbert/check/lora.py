@@ -35,8 +35,8 @@ class OwnLayer(nn.Module):
     """The interface of the check around this project's adapters: one linear layer of a small BERT."""
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float):
+        from minbert.adapters.config import LoRAConfig
         from minbert.adapters.lora import add_lora
-        from minbert.adapters.lora_config import LoRAConfig
         from minbert.config import BertConfig
         from minbert.model import BertModel
 

@@ -4,6 +4,7 @@ import copy
 import json
 from pathlib import Path
 
+from minbert.adapters.attention_adapters import attention_adapters
 from minbert.adapters.lora import adapter_names, merge_lora, remove_lora
 from minbert.errors import InputError
 from minbert.files import atomic_write, read_json_object
@@ -28,20 +29,19 @@ def merged_encoder(model: BertModel, adapter: str | None = None) -> BertModel:
 
 
 def check_plain(model: BertModel) -> None:
-    """Raises InputError for a variant, which transformers would run without its additional parts."""
-    if model.config.is_variant:
-        part = "projected attention" if model.config.has_projected_attention else "layers on attention heads"
+    """Raises InputError for adapters within attention, which transformers would leave out."""
+    if kinds := attention_adapters(model).kinds:
         raise InputError(
-            f"the encoder has {part}, which transformers' BertModel has not; take --format onnx, which holds "
-            f"them, or train without"
+            f"the encoder has {' and '.join(kinds)}, which transformers' BertModel does not have; take "
+            f"--format onnx, which has them, or train without"
         )
 
 
 def write_encoder(folder: Path, model: BertModel, tokenizer: Tokenizer, max_length: int) -> list[str]:
     """Writes weights, config.json and the tokenizer's files; -> notes for the user.
 
-    `max_length` is what `AutoTokenizer` cuts to when it is asked to cut. Raises InputError for a variant, and
-    for LoRA that is not merged.
+    `max_length` is what `AutoTokenizer` cuts to when it is asked to cut. Raises InputError for adapters
+    within attention, and for LoRA that is not merged.
     """
     check_plain(model)
     model.save_pretrained(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from minbert.adapters.attention_adapters import add_attention_adapters, attention_adapters
 from minbert.adapters.registry import use_adapter
 from minbert.batch import Batch
 from minbert.config import BertConfig
@@ -126,6 +127,7 @@ def traceable(model: BertModel) -> BertModel:
     """The same weights in a model of plain tensor operations; InputError for LoRA, which is to be merged."""
     with torch.device("meta"):
         copied = TraceableBert(model.config, "reference", pooler=model.pooler is not None)
+        add_attention_adapters(copied, attention_adapters(model))
     copied.load_state_dict(model.state_dict(), assign=True)
     return copied.eval()
 

@@ -19,9 +19,6 @@ from minbert.files import atomic_write
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-# What BERT cannot express goes into a file that other software does not look for: transformers' BertModel
-# reads a folder of another `model_type` with no more than a warning, and leaves out what it does not know.
-VARIANT_FILE = "minbert.safetensors"
 
 # A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
 _LAYER_NAMES = (
@@ -47,6 +44,7 @@ MODULE_NAMES = (  # {} is the layer's number
 )
 _TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
 _TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
+_ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
 # Parts of BERT checkpoints that are no part of the encoder: pre-training and task heads, an old buffer.
 _IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
@@ -89,17 +87,14 @@ def _translate(module: str, table: dict[str, str]) -> str:
     return translated.format(number[1]) if number and pattern in table else translated
 
 
-def load_weights(
-    model: nn.Module, folder: Path, variant: bool = False, added: Collection[str] | None = None
-) -> LoadReport:
+def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None = None) -> LoadReport:
     """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
 
-    `variant` says that the folder's own configuration is no plain BERT's. Where the model has another,
-    `added` names the tensors that the folder need not have; these, like a pooler's, may stay on the meta
-    device.
+    If the model's configuration is not the folder's, `added` names the tensors that the folder need not
+    have; these, like a pooler's, may stay on the meta device.
     Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
-    files = _weight_files(folder, variant)
+    files = _weight_files(folder)
     described = "config.json" if added is None else "the given configuration"
     added = added or ()
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -142,10 +137,10 @@ def _may_lack(name: str, missing: list[str]) -> bool:
     return name.startswith("pooler.") and {"pooler.dense.weight", "pooler.dense.bias"} <= set(missing)
 
 
-def save_weights(model: nn.Module, folder: Path, variant: bool = False, base_only: bool = False) -> None:
+def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> None:
     """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are.
 
-    The tensors of a variant go into minbert.safetensors, those that BERT does not have under our names.
+    Tensors of adapters within attention are left out.
     Raises InputError for a model with LoRA adapters, unless they are to be left out: `base_only`.
     """
     tensors = model.state_dict()
@@ -155,14 +150,8 @@ def save_weights(model: nn.Module, folder: Path, variant: bool = False, base_onl
             f"the model has LoRA adapters ({lora[0]}, ...), which are no part of its weights; merge_lora it "
             f"first, or save the rest with base_only=True and the adapters by save_lora"
         )
-    kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if name not in lora}
-    write_tensors(kept, folder / (VARIANT_FILE if variant else WEIGHTS_FILE))
-
-
-def remove_other_weights(folder: Path, variant: bool) -> None:
-    """Removes the weights that a folder held before it was saved as a variant, or as none."""
-    for name in (WEIGHTS_FILE, INDEX_FILE) if variant else (VARIANT_FILE,):
-        (folder / name).unlink(missing_ok=True)
+    kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if not _ADAPTER.search(name)}
+    write_tensors(kept, folder / WEIGHTS_FILE)
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -183,10 +172,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
 
 
-def _weight_files(folder: Path, variant: bool) -> list[Path]:
-    """A variant's file, model.safetensors, or the shards that its index names."""
-    if variant:
-        return [folder / VARIANT_FILE]
+def _weight_files(folder: Path) -> list[Path]:
+    """Returns model.safetensors, or the shards that its index names."""
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
     index = folder / INDEX_FILE

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from minbert import BertConfig, CommandParser, InputError, did_you_mean
+from minbert import CommandParser, InputError, did_you_mean
 from multitask.config.option_types import checked, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
@@ -83,8 +83,7 @@ def run_keys() -> Iterator[tuple[str, Any, str]]:
             )
         elif f.metadata:
             yield f.name, hint, f.metadata["help"]
-    hints = typing.get_type_hints(BertConfig)
-    yield from ((f"model.{name}", hints[name], "as in config.json") for name in MODEL_KEYS)
+    yield from ((f"model.{name}", hint, "as in config.json") for name, hint in MODEL_KEYS.items())
 
 
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minbert import BertConfig, InputError, LoRAConfig, did_you_mean
+from minbert import AttentionAdapterConfig, BertConfig, InputError, LoRAConfig, did_you_mean
 from multitask.config.compatibility import check_combinations
 from multitask.config.option_types import (
     build,
@@ -217,8 +217,19 @@ class RunConfig:
         for name in self.tasks:
             if name in _SECTIONS:
                 raise InputError(f"task name {name!r} is taken by the options --{name}...; choose another")
-        construct(BertConfig, self.model, "model.")
+        construct(BertConfig, self.encoder_changes, "model.")
+        construct(AttentionAdapterConfig, self.attention_adapters, "model.")
         check_combinations(self)
+
+    @property
+    def encoder_changes(self) -> dict[str, Any]:
+        """The keys under `model` that are BertConfig's."""
+        return {key: value for key, value in self.model.items() if key not in ATTENTION_ADAPTER_KEYS}
+
+    @property
+    def attention_adapters(self) -> dict[str, Any]:
+        """The keys under `model` that are AttentionAdapterConfig's."""
+        return {key: value for key, value in self.model.items() if key in ATTENTION_ADAPTER_KEYS}
 
     @property
     def needs_scratch(self) -> bool:
@@ -240,10 +251,9 @@ class RunConfig:
         model = {
             key.replace("-", "_"): value for key, value in table("model", values.pop("model", {})).items()
         }
-        hints = typing.get_type_hints(BertConfig)
         for key in model:
             one_of("model key", key, MODEL_KEYS)
-            model[key] = checked(f"model.{key}", model[key], hints[key])
+            model[key] = checked(f"model.{key}", model[key], MODEL_KEYS[key])
         stages = tuple(table("stages", stage) for stage in listed("stages", values.pop("stages", [])))
         built = build(cls, values, "")
         configs = {name: task_config(name, table(f"tasks.{name}", task)) for name, task in tasks.items()}
@@ -255,8 +265,13 @@ class RunConfig:
 
 
 # The keys under `model`; how large the vocabulary of `scratch` is, its texts and vocab_size decide.
-_DECIDED = ("extra", "vocab_size", "projected_attention_names")
-MODEL_KEYS = tuple(f.name for f in fields(BertConfig) if f.name not in _DECIDED)
+ATTENTION_ADAPTER_KEYS = ("attention_head_layers", "projected_attention_size", "projected_attention_heads")
+MODEL_KEYS = {  # -> their types
+    key: hint
+    for config in (BertConfig, AttentionAdapterConfig)
+    for key, hint in typing.get_type_hints(config).items()
+    if key not in ("extra", "vocab_size", "projected_attention_names")
+}
 _SECTIONS = {f.name for f in fields(RunConfig)}
 
 

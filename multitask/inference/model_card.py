@@ -62,7 +62,9 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
 
 
 def _header(name: str, config: RunConfig, bert: BertConfig, scores: Mapping[str, Any]) -> dict[str, Any]:
-    header: dict[str, Any] = {"library_name": "minbert" if bert.is_variant else "transformers"}
+    header: dict[str, Any] = {
+        "library_name": "minbert" if bert.extra.get("minbert_adapters") else "transformers"
+    }
     if is_hub_name(config.weights):
         header["base_model"] = config.weights
     header["tags"] = list(dict.fromkeys(["minbert", "bert", "multi-task", *config.tasks]))
@@ -219,8 +221,11 @@ def _how_to_load(config: RunConfig, bert: BertConfig, scores: Mapping[str, Any])
         "\n\nThe checkpoint alone, the folder `best/`, is what `multitask evaluate --weights FOLDER` and "
         "`multitask train --weights FOLDER` take."
     )
-    if bert.is_variant:
-        return text + " Its encoder has parts that BERT has not, so only minBERT can load it."
+    if kinds := bert.extra.get("minbert_adapters"):
+        return text + (
+            f" Its root is a plain BERT, which is not what runs: the encoder has {' and '.join(kinds)} in "
+            f"`adapter/` beside it, and only minBERT can load it."
+        )
     return text + (
         " Its encoder is a plain BERT, without the heads:\n\n```python\nfrom transformers import AutoModel, "
         'AutoTokenizer\n\nencoder = AutoModel.from_pretrained("FOLDER")\n'

@@ -17,7 +17,9 @@ from minbert import (
     Tokenizer,
     did_you_mean,
     find_folder,
+    load_attention_adapters,
     load_lora,
+    read_attention_adapters,
     read_modules,
 )
 from multitask.config.run_config import RunConfig
@@ -233,6 +235,8 @@ def load_weights(
     chosen = find_device(device)
     adapters = task_adapters(folder)
     encoder = BertModel.from_pretrained(folder, adapter="none")
+    if read_attention_adapters(folder).kinds:
+        load_attention_adapters(encoder, folder)
     for name in adapters:
         load_lora(encoder, folder / ADAPTER_FOLDER / name, name)
     made = make_tasks(tasks, encoder.config, saved_labels(folder))

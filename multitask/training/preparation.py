@@ -8,7 +8,19 @@ from typing import Any
 
 import torch
 
-from minbert import BertConfig, BertModel, InputError, Tokenizer, add_lora, find_folder, load_lora
+from minbert import (
+    AttentionAdapterConfig,
+    BertConfig,
+    BertModel,
+    InputError,
+    Tokenizer,
+    add_attention_adapters,
+    add_lora,
+    find_folder,
+    load_attention_adapters,
+    load_lora,
+    read_attention_adapters,
+)
 from multitask.config.run_config import RunConfig
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Examples
@@ -40,7 +52,7 @@ def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Pat
     """Reads the data, makes tokenizer, encoder and heads; as `checkpoint` holds them, where one is given."""
     source = checkpoint or config.weights
     scratch = source == SCRATCH
-    bert = BertConfig(**config.model) if scratch else bert_config(config, checkpoint)
+    bert = BertConfig(**config.encoder_changes) if scratch else bert_config(config, checkpoint)
     tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, source))
     splits, hashes, notes = read_splits(config, tasks, data)
     if scratch:
@@ -75,7 +87,7 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
     if config.weights is None:
         raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
     if config.needs_scratch:
-        bert = BertConfig(**config.model, vocab_size=config.vocab_size)
+        bert = BertConfig(**config.encoder_changes, vocab_size=config.vocab_size)
     else:
         bert = bert_config(config)
     tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, config.weights))
@@ -98,13 +110,24 @@ def _labels_of_scored(config: RunConfig, source: str | Path) -> dict[str, Any]:
 def bert_config(config: RunConfig, checkpoint: Path | None = None) -> BertConfig:
     """The sizes of the weights, with what the run changes of them; those of a checkpoint stand already."""
     if checkpoint is not None and not config.lora.rank:
-        return replace(BertConfig.from_folder(checkpoint), **config.model)
+        return replace(BertConfig.from_folder(checkpoint), **config.encoder_changes)
     found = BertConfig.from_folder(find_folder(config.weights))
-    changed = replace(found, **config.model, num_hidden_layers=found.num_hidden_layers + config.extra_layers)
-    if not changed.projected_attention_size:
-        return changed
-    names = dict.fromkeys([*found.projected_attention_names, *config.trained_tasks])
-    return replace(changed, projected_attention_names=tuple(names))
+    layers = found.num_hidden_layers + config.extra_layers
+    return replace(found, **config.encoder_changes, num_hidden_layers=layers)
+
+
+def add_adapters_within_attention(config: RunConfig, encoder: BertModel, source: str | Path) -> None:
+    """Adds the adapters of the weights and those that the run wants, an own one for each trained task."""
+    folder = None if source == SCRATCH else find_folder(source)
+    found = read_attention_adapters(folder) if folder else AttentionAdapterConfig()
+    wanted = replace(found, **config.attention_adapters)
+    if wanted.projected_attention_size:
+        names = dict.fromkeys([*found.projected_attention_names, *config.trained_tasks])
+        wanted = replace(wanted, projected_attention_names=tuple(names))
+    if found.kinds:
+        load_attention_adapters(encoder, folder, wanted)
+    elif wanted.kinds:
+        add_attention_adapters(encoder, wanted)
 
 
 def make_model(
@@ -120,13 +143,12 @@ def make_model(
             raise InputError(f"task name {name!r} is taken by torch; choose another name")
     source = config.weights if checkpoint is None or config.lora.rank else checkpoint
     if source == SCRATCH:
-        if bert.projected_attention_size and not bert.projected_attention_names:
-            bert = replace(bert, projected_attention_names=config.trained_tasks)
         encoder = BertModel(bert)
     else:
         wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
         pooler = "random" if wants_pooler else None
         encoder = BertModel.from_pretrained(source, config=bert, pooler=pooler, adapter="none")
+    add_adapters_within_attention(config, encoder, source)
     if config.lora.rank:
         names = config.trained_tasks if config.adapter_per_task else (DEFAULT_ADAPTER,)
         add_lora(encoder, config.lora, names)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from minbert import BertConfig, InputError
+from minbert import AttentionAdapterConfig, BertConfig, InputError
 
 
 def test_unknown_keys_survive_a_round_trip(tmp_path):
@@ -58,18 +58,6 @@ def test_defaults_are_those_of_bert_base():
         ({"initializer_range": float("nan")}, "initializer_range is nan"),
         ({"pad_token_id": 30522}, "pad_token_id is 30522"),
         ({"pad_token_id": "0"}, "pad_token_id is '0'"),
-        ({"attention_head_layers": -1}, "attention_head_layers is -1"),
-        ({"attention_head_layers": True}, "attention_head_layers is True"),
-        ({"projected_attention_size": 1.5}, "projected_attention_size is 1.5"),
-        ({"projected_attention_size": 100}, "projected_attention_size 100 cannot be split among 12"),
-        ({"projected_attention_heads": 0}, "cannot be split among 0 heads"),
-        ({"projected_attention_heads": True}, "cannot be split among True heads"),
-        ({"projected_attention_names": ["sst"]}, "there is no projected_attention_size; give both"),
-        ({"projected_attention_size": 12, "projected_attention_names": "sst"}, "names is 'sst'; it must be"),
-        ({"projected_attention_size": 12, "projected_attention_names": ["a", "a"]}, "different names"),
-        ({"projected_attention_size": 12, "projected_attention_names": ["a.b"]}, "without dots"),
-        ({"projected_attention_size": 12, "projected_attention_names": [""]}, r"names is \[''\]"),
-        ({"projected_attention_size": 12, "projected_attention_names": 3}, "names is 3"),
     ],
 )
 def test_what_is_no_bert_is_refused_by_name(values, message):
@@ -77,27 +65,26 @@ def test_what_is_no_bert_is_refused_by_name(values, message):
         BertConfig.from_dict(values)
 
 
-VARIANTS = [
-    dict(attention_head_layers=1),
-    dict(projected_attention_size=36, projected_attention_names=("sst", "sts")),
-]
-
-
-@pytest.mark.parametrize("values", VARIANTS)
-def test_what_bert_cannot_express_has_another_model_type(tmp_path, values):
-    config = BertConfig(**values)
-    assert config.is_variant and config.to_dict()["model_type"] == "minbert"
-    config.save(tmp_path)
-    again = BertConfig.from_folder(tmp_path)
-    assert again == config and again.to_dict() == config.to_dict()
-
-
-def test_plain_bert_says_nothing_of_variants():
-    """Nor does a size of projected attention without any name, which no tensor has."""
-    for config in (BertConfig(num_hidden_layers=14), BertConfig(projected_attention_size=36)):
-        values = config.to_dict()
-        assert values["model_type"] == "bert" and not config.is_variant
-        assert not any("projected" in name or "head_layers" in name for name in values)
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"attention_head_layers": -1}, "attention_head_layers is -1"),
+        ({"attention_head_layers": True}, "attention_head_layers is True"),
+        ({"projected_attention_size": 1.5}, "projected_attention_size is 1.5"),
+        ({"projected_attention_size": 100}, "projected_attention_size 100 cannot be split among 12"),
+        ({"projected_attention_heads": 0}, "cannot be split among 0 heads"),
+        ({"projected_attention_heads": True}, "cannot be split among True heads"),
+        ({"projected_attention_names": ["sst"]}, "projected_attention_size is 0; give both"),
+        ({"projected_attention_size": 12, "projected_attention_names": "sst"}, "names is 'sst'; it must be"),
+        ({"projected_attention_size": 12, "projected_attention_names": ["a", "a"]}, "different names"),
+        ({"projected_attention_size": 12, "projected_attention_names": ["a.b"]}, "without dots"),
+        ({"projected_attention_size": 12, "projected_attention_names": [""]}, r"names is \[''\]"),
+        ({"projected_attention_size": 12, "projected_attention_names": 3}, "names is 3"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        AttentionAdapterConfig(**values)
 
 
 def test_no_padding_token():

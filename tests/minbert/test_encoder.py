@@ -11,7 +11,6 @@ import torch
 
 from minbert import (
     Batch,
-    BertConfig,
     BertModel,
     CachedActivations,
     InputError,
@@ -40,12 +39,11 @@ def batch(tiny_tokenizer, texts) -> Batch:
 
 
 @pytest.fixture
-def make(tiny_folder, randomize):
+def make(load, randomize):
     """`make(changes, kernels, random=True)`: a variant of the tiny model in fp64; its task in use is sts."""
 
     def build(changes, kernels="fused", random=True) -> BertModel:
-        config = replace(BertConfig.from_folder(tiny_folder), **changes)
-        model = BertModel.from_pretrained(tiny_folder, kernels, config=config).double()
+        model = load(kernels=kernels, **changes).double()
         if random:
             randomize(model)
         use_adapter(model, "sts")
@@ -93,10 +91,10 @@ def written_out(model, x, task):
         hidden = norm(x + linear(torch.cat(heads, dim=-1), layer.attention.output), layer.attention_norm)
         feed = layer.feed_forward
         summed = hidden + linear(gelu(linear(hidden, feed.intermediate)), feed.output)
-        if config.projected_attention_names:
+        if model.encoder.projected_attention is not None:
             projected = model.encoder.projected_attention.adapters[task]
             narrow = linear(x, projected.down)
-            heads = contexts(narrow, projected.layers[number], config.projected_attention_heads)
+            heads = contexts(narrow, projected.layers[number], model.encoder.projected_attention.heads)
             summed = summed + linear(torch.cat(heads, dim=-1), projected.up)
         x = norm(summed, layer.feed_forward_norm)
     return x

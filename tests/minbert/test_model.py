@@ -1,4 +1,4 @@
-"""BertModel's folders: fresh parts under a given configuration, variants, adapters of single tasks.
+"""BertModel's outputs, and its folders: fresh parts under a given configuration, adapters of single tasks.
 
 Run: pytest tests/minbert/test_model.py
 """
@@ -9,21 +9,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from minbert import (
-    BertConfig,
     BertModel,
     InputError,
     LoRAConfig,
     SentenceEncoder,
     adapted_modules,
     add_lora,
+    load_attention_adapters,
     merge_lora,
     save_lora,
     use_adapter,
 )
-from minbert.weights.load import our_name
+from minbert.weights.load import save_weights
 
 PROJECTED = dict(
     projected_attention_size=10, projected_attention_heads=2, projected_attention_names=("sst", "sts")
@@ -42,17 +41,6 @@ def batch(tiny_tokenizer, texts):
     return tiny_tokenizer(texts)
 
 
-@pytest.fixture
-def load(tiny_folder):
-    """`load(source=tiny_folder, **changes)`: a model under the source's configuration with changes."""
-
-    def build(source=tiny_folder, **changes) -> BertModel:
-        config = replace(BertConfig.from_folder(source), **changes)
-        return BertModel.from_pretrained(source, config=config, adapter="none")
-
-    return build
-
-
 # --- fresh parts --------------------------------------------------------------------------------------------
 
 
@@ -62,10 +50,11 @@ def test_what_the_folder_has_is_loaded_and_the_rest_is_fresh(load, tiny, changes
     model = load(**changes)
     assert not model.training
     own, found = tiny.state_dict(), model.state_dict()
-    assert set(model.load_report.fresh) == found.keys() - own.keys() != set()
+    fresh = found.keys() - own.keys()
+    assert fresh and set(model.load_report.fresh) == {name for name in fresh if not is_adapter(name)}
     assert set(model.load_report.loaded) == own.keys() and not model.load_report.missing
     assert all(torch.equal(found[name], tensor) for name, tensor in own.items())
-    for name in model.load_report.fresh:
+    for name in fresh:
         tensor = found[name]
         assert tensor.dtype == torch.float32 and not tensor.is_meta and tensor.is_leaf
         if name.endswith("norm.weight"):
@@ -84,20 +73,22 @@ def test_fresh_parts_come_from_torchs_seed(load):
     assert torch.equal(values(3), values(3)) and not torch.equal(values(3), values(4))
 
 
-def test_a_variant_can_be_extended(load, randomize, tmp_path):
-    """One more layer on each head, one more task: only these are fresh."""
+def is_adapter(name):
+    return ".adapters." in name or ".head_layers." in name
+
+
+def test_adapters_can_be_extended(load, randomize, tmp_path):
+    """One more layer of the model, one more on each head, one more task: only these are fresh."""
     before = load(attention_head_layers=1, **PROJECTED)
     randomize(before)
-    before.save_pretrained(tmp_path / "variant")
+    before.save_pretrained(tmp_path)
     names = ("sst", "nli", "sts")
-    after = load(tmp_path / "variant", attention_head_layers=2, projected_attention_names=names)
-    assert {name.split(".adapters.")[-1].split(".")[0] for name in after.load_report.fresh} == {
-        "nli",
-        "encoder",
-    }
-    assert all(".head_layers.1." in name or ".nli." in name for name in after.load_report.fresh)
-    for name, tensor in before.state_dict().items():
-        assert torch.equal(after.state_dict()[name], tensor), name
+    after = load(tmp_path, num_hidden_layers=3, attention_head_layers=2, projected_attention_names=names)
+    for name, tensor in after.state_dict().items():
+        old = before.state_dict().get(name)
+        assert old is None or torch.equal(tensor, old), name
+        if old is None and is_adapter(name):
+            assert ".head_layers.1." in name or ".nli." in name or "layers.2." in name
 
 
 def test_what_the_configuration_lacks_is_refused(load, tmp_path):
@@ -105,15 +96,15 @@ def test_what_the_configuration_lacks_is_refused(load, tmp_path):
         InputError, match=r"that the given configuration describes: unexpected encoder.layer\.1"
     ):
         load(num_hidden_layers=1)
-    load(attention_head_layers=1, **PROJECTED).save_pretrained(tmp_path / "variant")
-    for changes, message in (
-        (dict(attention_head_layers=0), "unexpected encoder.layers.0.attention.head_layers.0.bias"),
-        (dict(num_attention_heads=6), r"\(3, 8, 8\); the given configuration says \(6, 4, 4\)"),
-        (dict(projected_attention_names=("sst",)), "unexpected .*adapters.sts.up.weight"),
-        (dict(projected_attention_size=12), r"down.weight has shape \(10, 24\); the given .* \(12, 24\)"),
+    load(attention_head_layers=1, **PROJECTED).save_pretrained(tmp_path)
+    for changes, named in (
+        (dict(attention_head_layers=0), "encoder.layers.0.attention.head_layers.0.bias"),
+        (dict(num_attention_heads=6), "encoder.layers.0.attention.head_layers.0.weight"),
+        (dict(projected_attention_names=("sst",)), "adapters.sts.up.weight"),
+        (dict(projected_attention_size=12), "adapters.sst.down.weight"),
     ):
-        with pytest.raises(InputError, match=message):
-            load(tmp_path / "variant", **changes)
+        with pytest.raises(InputError, match=f"does not fit the model: .*{named}"):
+            load(tmp_path, **changes)
 
 
 def test_nothing_is_fresh_that_the_folders_own_configuration_names(load, tiny, tiny_folder, tmp_path):
@@ -136,6 +127,7 @@ def test_round_trip_is_bit_equal(load, randomize, batch, tmp_path, changes):
     randomize(model)
     model.save_pretrained(tmp_path / "out")
     again = BertModel.from_pretrained(tmp_path / "out", adapter="none")
+    load_attention_adapters(again, tmp_path / "out")
     assert again.config == model.config and not again.load_report.fresh
     assert again.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
@@ -145,20 +137,50 @@ def test_round_trip_is_bit_equal(load, randomize, batch, tmp_path, changes):
         assert torch.equal(again(batch).packed, model(batch).packed)
 
 
-@pytest.mark.parametrize("name", ["head layers", "projected attention", "all"])
-def test_transformers_refuses_variants(load, tmp_path, name):
-    """Its BertModel, named outright, would only warn of the model_type and run something else."""
-    transformers = pytest.importorskip("transformers", reason="asks transformers to load a folder")
-    load(**VARIANTS[name]).save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "minbert"
-    for kind in (transformers.AutoConfig, transformers.AutoModel):
-        with pytest.raises(ValueError, match="model type `minbert`"):
-            kind.from_pretrained(tmp_path)
-    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
-        transformers.BertModel.from_pretrained(tmp_path)
-    tensors = load_file(tmp_path / "minbert.safetensors")
-    assert "encoder.layer.0.attention.self.query.weight" in tensors
-    assert {our_name(key) for key in tensors} == set(load(tmp_path).state_dict())
+@pytest.mark.parametrize("name", ["head layers", "projected attention"])
+def test_the_base_beside_adapters_is_a_bert(load, randomize, batch, tmp_path, name):
+    """transformers loads the root, which says that it is not what runs: it names no architecture."""
+    transformers = pytest.importorskip("transformers", reason="loads the root with transformers' BertModel")
+    model = load(**VARIANTS[name])
+    randomize(model)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model_type"] == "bert" and "architectures" not in config
+    assert config["minbert_adapters"] == [
+        name.replace("head layers", "attention_head_layers").replace(" ", "_")
+    ]
+    theirs, report = transformers.BertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values()), report
+    base = BertModel.from_pretrained(tmp_path, adapter="none")
+    with torch.no_grad():
+        found, expected = base(**batch.padded()), theirs(**batch.padded())
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output, rtol=0, atol=1e-5)
+    if name == "head layers":  # of one kind for all tasks: applied, unless "none"
+        assert torch.equal(BertModel.from_pretrained(tmp_path)(batch).packed, model(batch).packed)
+        assert not torch.equal(base(batch).packed, model(batch).packed)
+
+
+def test_one_projected_attention_needs_no_name(load, randomize, batch, tmp_path):
+    model = load(**PROJECTED | {"projected_attention_names": ("sst",)})
+    randomize(model)
+    model.save_pretrained(tmp_path)
+    use_adapter(model, "sst")
+    assert torch.equal(BertModel.from_pretrained(tmp_path)(batch).packed, model(batch).packed)
+
+
+def test_adapters_belong_to_their_base(load, randomize, tiny, tmp_path):
+    load(attention_head_layers=1).save_pretrained(tmp_path)
+    randomize(tiny, seed=1)
+    save_weights(tiny, tmp_path)
+    with pytest.raises(InputError, match="were made for other weights than this model's"):
+        BertModel.from_pretrained(tmp_path)
+    (tmp_path / "adapter" / "attention_adapters.json").unlink()
+    with pytest.raises(InputError, match=r"there is no file .*attention_adapters\.json"):
+        BertModel.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "minbert"}))
+    with pytest.raises(InputError, match="the format of version 0.1, which is not read; train anew"):
+        BertModel.from_pretrained(tmp_path)
 
 
 def test_transformers_loads_extra_layers_and_other_heads(load, randomize, batch, tmp_path):
@@ -173,27 +195,6 @@ def test_transformers_loads_extra_layers_and_other_heads(load, randomize, batch,
     with torch.no_grad():
         expected = theirs(**padded).last_hidden_state[real]
         torch.testing.assert_close(model(**padded).last_hidden_state[real], expected, rtol=0, atol=1e-5)
-
-
-def test_a_folder_holds_one_kind_of_weights(load, tiny, tmp_path):
-    """Saving over a folder leaves nothing of another kind that other software would find."""
-    for model, name, other in (
-        (tiny, "model.safetensors", "minbert.safetensors"),
-        (load(attention_head_layers=1), "minbert.safetensors", "model.safetensors"),
-        (tiny, "model.safetensors", "minbert.safetensors"),
-    ):
-        model.save_pretrained(tmp_path)
-        assert (tmp_path / name).is_file() and not (tmp_path / other).exists()
-        assert BertModel.from_pretrained(tmp_path).config == model.config
-    (tmp_path / "model.safetensors").rename(tmp_path / "minbert.safetensors")
-    with pytest.raises(InputError, match=r"holds no model\.safetensors"):
-        BertModel.from_pretrained(tmp_path)
-    load(attention_head_layers=1).config.save(tmp_path)
-    with pytest.raises(InputError, match="missing encoder.layers.0.attention.head_layers.0.weight"):
-        BertModel.from_pretrained(tmp_path)
-    (tmp_path / "minbert.safetensors").unlink()
-    with pytest.raises(InputError, match=r"there is no file .*minbert\.safetensors"):
-        BertModel.from_pretrained(tmp_path)
 
 
 # --- adapters of single tasks -------------------------------------------------------------------------------
@@ -269,9 +270,7 @@ def test_a_merged_root_loads_as_it_is(load, tiny, tiny_folder, batch, tmp_path):
         assert torch.equal(loaded(batch).packed, model(batch).packed)
     assert (model(batch).packed - tiny(batch).packed).abs().max() > 1e-2
     for folder in (tmp_path, tiny_folder):
-        with pytest.raises(
-            InputError, match="holds no adapters for single tasks, adapter is 'sst'; leave it"
-        ):
+        with pytest.raises(InputError, match="has no adapters for single tasks, adapter is 'sst'; leave it"):
             BertModel.from_pretrained(folder, adapter="sst")
 
 

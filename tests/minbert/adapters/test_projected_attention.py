@@ -4,12 +4,10 @@ The formula itself is compared in test_encoder.py.
 Run: pytest tests/minbert/adapters/test_projected_attention.py
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from minbert import AdamW, BertModel, InputError, use_adapter
+from minbert import AdamW, AttentionAdapterConfig, BertModel, InputError, add_attention_adapters, use_adapter
 
 PROJECTED = dict(
     projected_attention_size=10, projected_attention_heads=2, projected_attention_names=("sst", "sts")
@@ -17,8 +15,8 @@ PROJECTED = dict(
 
 
 @pytest.fixture
-def model(tiny, tiny_folder) -> BertModel:
-    return BertModel.from_pretrained(tiny_folder, config=replace(tiny.config, **PROJECTED))
+def model(load) -> BertModel:
+    return load(**PROJECTED)
 
 
 def test_parameters_are_registered_once(model):
@@ -74,6 +72,6 @@ def test_rows_of_an_empty_batch(model):
 
 
 def test_names_that_torch_needs_are_refused(tiny):
-    config = replace(tiny.config, **PROJECTED | {"projected_attention_names": ("keys",)})
+    config = AttentionAdapterConfig(**PROJECTED | {"projected_attention_names": ("keys",)})
     with pytest.raises(InputError, match="'keys' is a name taken by torch"):
-        BertModel(config)
+        add_attention_adapters(tiny, config)

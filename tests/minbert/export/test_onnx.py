@@ -15,7 +15,7 @@ import pytest
 import tokenizers
 import torch
 
-from minbert import BertConfig, BertModel, InputError, Projection, SentenceEncoder, Tokenizer, write_modules
+from minbert import InputError, Projection, SentenceEncoder, Tokenizer, write_modules
 from minbert.export import onnx as graphs
 from minbert.export.encoder import export_encoder
 from minbert.export.onnx import GraphExport, SentenceGraph, largest_difference, traceable, write_graph
@@ -142,13 +142,12 @@ def test_the_program_in_the_readme_runs(exported, tiny_folder, monkeypatch):
 
 
 @slow
-def test_an_adapter_and_parts_that_bert_has_not(export, with_adapters, tiny_folder, tmp_path, texts):
+def test_an_adapter_and_parts_that_bert_has_not(export, load, with_adapters, tiny_folder, tmp_path, texts):
     """LoRA is merged; projected attention and layers on heads are in the graph as they are."""
     folder = tmp_path / "variant"
     shutil.copytree(tiny_folder, folder)
     parts = {"projected_attention_size": 12, "projected_attention_names": ("sst", "sts")}
-    values = BertConfig.from_folder(tiny_folder).to_dict() | parts | {"attention_head_layers": 1}
-    model = BertModel(BertConfig.from_dict(values | {"model_type": "minbert"}))
+    model = load(attention_head_layers=1, **parts)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

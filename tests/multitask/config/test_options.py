@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 
-from minbert import BertConfig, CommandParser, InputError
+from minbert import AttentionAdapterConfig, BertConfig, CommandParser, InputError
 from multitask.config.options import add_run_options, read_run_options, run_keys
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
@@ -31,7 +31,7 @@ def test_every_key_has_an_option_with_a_help_text(parser):
             keys |= {f"{f.name}.{inner.name}" for inner in fields(part)}
         elif f.name not in ("model", "tasks", "stages"):
             keys.add(f.name)
-    keys |= {f"model.{f.name}" for f in fields(BertConfig)}
+    keys |= {f"model.{f.name}" for part in (BertConfig, AttentionAdapterConfig) for f in fields(part)}
     keys -= {"model.extra", "model.vocab_size", "model.projected_attention_names"}
     assert {key for key, _, _ in run_keys()} == keys
     options = parser._option_string_actions

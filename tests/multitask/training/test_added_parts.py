@@ -72,8 +72,9 @@ def test_a_variant_is_trained_saved_scored_and_trained_on(tiny_config, tmp_path,
     assert on.scores["scores"].keys() == run.scores["scores"].keys()
     config = json.loads((tmp_path / "on" / "best" / "config.json").read_text("utf-8"))
     assert config["num_hidden_layers"] == (3 if variant == "extra layer" else 2)
-    expected = "minbert" if variant in ("projected attention", "attention head layers") else "bert"
-    assert config["model_type"] == expected
+    kind = variant.replace(" ", "_")
+    beside = [kind] if kind in ("projected_attention", "attention_head_layers") else None
+    assert config["model_type"] == "bert" and config.get("minbert_adapters") == beside
 
 
 def test_parts_can_be_added_after_fine_tuning_and_change_nothing_at_first(tiny_config, tmp_path):

@@ -1,4 +1,4 @@
-"""LoRAConfig: where low-rank adapters go, and how large they are. No torch here."""
+"""LoRAConfig and AttentionAdapterConfig: which adapters an encoder gets, and how large. No torch here."""
 
 import math
 import re
@@ -138,3 +138,53 @@ def _by_pattern(option: str, pattern: Mapping[str, Any], default: Any, names: li
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+PROJECTED, HEAD_LAYERS = "projected_attention", "attention_head_layers"
+
+
+@dataclass(frozen=True)
+class AttentionAdapterConfig:
+    """Sizes of the adapters within attention; by default there are none.
+
+    `attention_head_layers` hidden layers on each attention head's context (attention_head_layers.py), and for
+    each of `projected_attention_names` projected attention of a size (projected_attention.py).
+    Raises InputError for sizes that do not fit.
+    """
+
+    attention_head_layers: int = 0
+    projected_attention_size: int = 0
+    projected_attention_heads: int = 12
+    projected_attention_names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name in ("attention_head_layers", "projected_attention_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 0")
+        heads = self.projected_attention_heads
+        whole = isinstance(heads, int) and not isinstance(heads, bool)
+        if not whole or heads < 1 or self.projected_attention_size % heads:
+            raise InputError(
+                f"projected_attention_size {self.projected_attention_size} cannot be split among "
+                f"{heads!r} heads; choose projected_attention_heads that divides it"
+            )
+        names = self.projected_attention_names
+        good = isinstance(names, list | tuple) and all(
+            isinstance(name, str) and name and "." not in name and "/" not in name for name in names
+        )
+        if not good or len(set(names)) < len(names):
+            raise InputError(
+                f"projected_attention_names is {names!r}; it must be a list of different names without dots"
+            )
+        if names and not self.projected_attention_size:
+            raise InputError(
+                f"projected_attention_names is {names!r}, and projected_attention_size is 0; give both"
+            )
+        object.__setattr__(self, "projected_attention_names", tuple(names))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of adapters that there are. A projected size without names adds none."""
+        head_layers = (HEAD_LAYERS,) if self.attention_head_layers else ()
+        return head_layers + ((PROJECTED,) if self.projected_attention_names else ())
