@@ -1,51 +1,17 @@
 """A hub on the loopback that speaks as much of the Hugging Face hub's protocol as huggingface_hub 2 uses.
 
 Small files come from the hub itself, their ETag is the id of the git blob; large ones (*.safetensors, *.bin)
-by a redirect to a second server, the CDN, with sha256 and size in X-Linked-ETag and X-Linked-Size. What is to
-go wrong is said by the attributes of HubServer.
+by a redirect to a second server, the CDN, with sha256 and size in X-Linked-ETag and X-Linked-Size.
 """
 
 import hashlib
 import json
-import random
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
-
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session
-
-LARGE = ("*.safetensors", "*.bin")
-
-# A model: what is needed of it, what says how its sentences are pooled, and what is not needed.
-NAME = "owner/tiny"
-CONFIG = json.dumps(
-    {"model_type": "bert", "vocab_size": 30, "hidden_size": 8, "num_attention_heads": 2}
-).encode()
-WEIGHTS = random.Random(0).randbytes(300_000)
-UNNEEDED = {
-    "README.md": b"# a model",
-    "pytorch_model.bin": b"pickle",
-    "onnx/model.onnx": b"graph",
-    "a.py": b"1",
-}
-SMALL = {
-    "config.json": CONFIG,
-    "model.safetensors": WEIGHTS,
-    "vocab.txt": b"[PAD]\n",
-    "tokenizer_config.json": b"{}",
-}
-POOLING = {
-    "modules.json": json.dumps([{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize"}]).encode()
-}
-POOLING |= {"1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}'}
 
 
 class Request(NamedTuple):
@@ -60,9 +26,9 @@ class HubServer:
     """Models by name: revision -> commit, commit -> files. A context manager that runs both servers.
 
     By a file's name: `cuts` are the bytes after which one answer after the other breaks off, `stalls` the
-    place where the server waits for `released`, `lies` the content that is sent in place of the true one.
-    By the end of a path: `answers` are the status and headers of an answer without content, `pages` a text.
-    `gated` and `token`: without the token, gated models' files are refused.
+    place where the server waits for `released`, `lies` the content that is sent in place of the true one,
+    `checksums` those that are listed. By the end of a path: `answers` are the status and headers of an answer
+    without content, `pages` a text. Files of `gated` models are refused without the token.
     """
 
     revisions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -71,18 +37,22 @@ class HubServer:
     cuts: dict[str, list[int]] = field(default_factory=dict)
     stalls: dict[str, int] = field(default_factory=dict)
     lies: dict[str, bytes] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
     answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
-    etags: dict[str, str] = field(default_factory=dict)
     listed_too: list[str] = field(default_factory=list)
     gated: set[str] = field(default_factory=set)
     token: str = "hf_good"
-    ranges: bool = True
     released: threading.Event = field(default_factory=threading.Event)
     stalled: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "HubServer":
-        self._servers = {name: self._start(name) for name in ("hub", "cdn")}
+        self._servers = {}
+        for name in ("hub", "cdn"):
+            self._servers[name] = server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+            server.daemon_threads = True
+            server.state, server.role = self, name
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *error) -> None:
@@ -90,13 +60,6 @@ class HubServer:
         for server in self._servers.values():
             server.shutdown()
             server.server_close()
-
-    def _start(self, name: str) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        server.daemon_threads = True
-        server.state, server.role = self, name
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        return server
 
     def url(self, name: str = "hub") -> str:
         return f"http://127.0.0.1:{self._servers[name].server_port}"
@@ -110,7 +73,7 @@ class HubServer:
         return commit
 
     def asked(self, ending: str = "", method: str | None = None, server: str | None = None) -> list[Request]:
-        """The requests, in their order, whose path ends so."""
+        """Returns the requests, in their order, whose path ends so."""
         return [
             request
             for request in self.requests
@@ -121,148 +84,88 @@ class HubServer:
         ]
 
 
-@contextmanager
-def asked_by_huggingface_hub(folder: Path, monkeypatch) -> Iterator[HubServer]:
-    """A server that huggingface_hub takes for the hub; it holds owner/tiny, and the cache is empty."""
-    with HubServer() as server:
-        template = server.url() + "/{repo_id}/resolve/{revision}/{filename}"
-        for name, value in {
-            "HF_HUB_OFFLINE": False,
-            "ENDPOINT": server.url(),
-            "HUGGINGFACE_CO_URL_TEMPLATE": template,
-            "HF_HUB_CACHE": str(folder / "cache"),
-            "HF_TOKEN_PATH": str(folder / "token"),
-            "HF_HUB_DISABLE_TELEMETRY": True,
-            "HF_HUB_ETAG_TIMEOUT": 1,
-            "HF_HUB_DOWNLOAD_TIMEOUT": 1,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        server.add(NAME, SMALL | POOLING | UNNEEDED)
-        yield server
-        close_session()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Path below a folder -> bytes, without the record."""
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    files.pop("hub.json", None)
-    return files
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def git_blob(data: bytes) -> str:
+def checksum(file: str, data: bytes) -> str:
+    """The sha256 of a large file, the id of the git blob of a small one."""
+    if file.endswith((".safetensors", ".bin")):
+        return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def is_large(file: str) -> bool:
-    return any(fnmatch(file, pattern) for pattern in LARGE)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer waits for 40 ms
 
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
     def log_message(self, *arguments) -> None:
         pass
 
-    @property
-    def hub(self) -> HubServer:
-        return self.server.state
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
-    def _answer(self) -> None:
+    def do_GET(self) -> None:
+        hub: HubServer = self.server.state
         path = unquote(urlsplit(self.path).path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.hub.requests.append(Request(self.server.role, self.command, path, headers))
-        for ending, (status, headers) in self.hub.answers.items():
+        hub.requests.append(Request(self.server.role, self.command, path, headers))
+        for ending, (status, headers) in hub.answers.items():
             if path.endswith(ending):
                 return self._send(status, headers)
-        for ending, page in self.hub.pages.items():
+        for ending, page in hub.pages.items():
             if path.endswith(ending):
                 return self._send(200, {"Content-Type": "text/html"}, page.encode())
         if self.server.role == "cdn":
             _, commit, file = path.split("/", 2)
-            return self._send_file(file, self.hub.commits[commit][file], {})
-        if match := re.fullmatch(r"/api/models/(.+)/(revision|tree)/(.+)", path):
-            return self._list(match[1], unquote(match[3]), match[2])
-        if match := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):
-            return self._resolve(*match.groups())
-        self._send(404, {})
-
-    def _commit(self, name: str, revision: str) -> str | None:
-        """The commit of a revision; where there is none, the answer is sent."""
-        if name not in self.hub.revisions:
-            self._send(404, {"X-Error-Code": "RepoNotFound"})
-            return None
-        known = self.hub.revisions[name]
-        commit = known.get(
-            revision, revision if revision in known.values() | self.hub.commits.keys() else None
-        )
+            return self._send_file(hub, file, hub.commits[commit][file], {})
+        listing = re.fullmatch(r"/api/models/(.+)/(revision|tree)/(.+)", path)
+        content = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
+        if not (listing or content):
+            return self._send(404, {})
+        name, revision = (listing[1], unquote(listing[3])) if listing else content.groups()[:2]
+        known = hub.revisions.get(name)
+        if known is None:
+            return self._send(404, {"X-Error-Code": "RepoNotFound"})
+        commit = known.get(revision, revision if revision in hub.commits else None)
         if commit is None:
-            self._send(404, {"X-Error-Code": "RevisionNotFound"})
-        return commit
+            return self._send(404, {"X-Error-Code": "RevisionNotFound"})
+        if listing:
+            return self._list(hub, name, commit, listing[2])
+        return self._resolve(hub, name, commit, content[3])
 
-    def _list(self, name: str, revision: str, kind: str) -> None:
-        commit = self._commit(name, revision)
-        if commit is None:
-            return
-        files = self.hub.commits[commit]
-        if kind == "revision":
-            siblings = [{"rfilename": file} for file in [*files, *self.hub.listed_too]]
-            content = {"id": name, "modelId": name, "sha": commit, "siblings": siblings}
-        else:
-            content = [_tree_entry(file, data) for file, data in files.items()]
-        self._send(200, {"Content-Type": "application/json"}, json.dumps(content).encode())
+    def _list(self, hub: HubServer, name: str, commit: str, kind: str) -> None:
+        entries = []
+        for file, data in (hub.commits[commit] | dict.fromkeys(hub.listed_too, b"")).items():
+            found = hub.checksums.get(file, checksum(file, data))
+            entry = {"size": len(data), "blobId": found, "oid": found, "rfilename": file, "path": file}
+            if len(found) == 64:
+                entry["lfs"] = {"sha256": found, "oid": found, "size": len(data), "pointerSize": 134}
+            entries.append(entry | {"type": "file"})
+        answer = {"id": name, "sha": commit, "siblings": entries} if kind == "revision" else entries
+        self._send(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
-    def _resolve(self, name: str, revision: str, file: str) -> None:
-        commit = self._commit(name, revision)
-        if commit is None:
-            return
+    def _resolve(self, hub: HubServer, name: str, commit: str, file: str) -> None:
         given = self.headers.get("Authorization")
-        if name in self.hub.gated and given != f"Bearer {self.hub.token}":
+        if name in hub.gated and given != f"Bearer {hub.token}":
             return self._send(403 if given else 401, {"X-Error-Code": "GatedRepo"})
-        if file not in self.hub.commits[commit]:
-            return self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
-        data = self.hub.commits[commit][file]
-        if not is_large(file):
-            etag = self.hub.etags.get(file, git_blob(data))
-            return self._send_file(file, data, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
-        headers = {
-            "X-Repo-Commit": commit,
-            "X-Linked-Size": str(len(data)),
-            "X-Linked-ETag": f'"{self.hub.etags.get(file, sha256(data))}"',
-            "Location": f"{self.hub.url('cdn')}/{commit}/{quote(file)}?signature=secret",
-        }
-        self._send(302, headers)
+        data = hub.commits[commit][file]
+        etag, headers = f'"{checksum(file, data)}"', {"X-Repo-Commit": commit}
+        if len(etag) < 64:
+            return self._send_file(hub, file, data, headers | {"ETag": etag})
+        headers |= {"X-Linked-Size": str(len(data)), "X-Linked-ETag": etag}
+        self._send(302, headers | {"Location": f"{hub.url('cdn')}/{commit}/{quote(file)}?signature=secret"})
 
-    def _send_file(self, file: str, data: bytes, headers: dict[str, str]) -> None:
-        if self.command == "GET":
-            data = self.hub.lies.get(file, data)
-        start, status = 0, 200
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted and self.hub.ranges:
-            start, status = int(wanted[1]), 206
+    def _send_file(self, hub: HubServer, file: str, data: bytes, headers: dict[str, str]) -> None:
+        if self.command == "HEAD":
+            return self._send(200, headers, data)
+        data, status, start = hub.lies.get(file, data), 200, 0
+        if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            status, start = 206, int(wanted[1])
             headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-            if start >= len(data):
-                return self._send(416, {})
-        cuts = self.hub.cuts.get(file)
-        cut = cuts.pop(0) if cuts and self.command == "GET" else None
-        stall = self.hub.stalls.get(file)
-        self._send(status, headers, data[start:], cut, None if stall is None else max(0, stall - start))
+        cut = hub.cuts[file].pop(0) if hub.cuts.get(file) else None
+        self._send(status, headers, data[start:], cut, hub.stalls.get(file))
 
     def _send(
         self,
         status: int,
-        headers: dict[str, str],
+        headers: dict,
         content: bytes = b"",
         cut: int | None = None,
         stall: int | None = None,
@@ -277,17 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if stall is not None:
                 self.wfile.write(content[:stall])
-                self.hub.stalled.set()
-                self.hub.released.wait(60)
+                self.server.state.stalled.set()
+                self.server.state.released.wait(60)
                 content = content[stall:]
-            self.wfile.write(content if cut is None else content[:cut])
+            self.wfile.write(content[:cut])
             self.close_connection = self.close_connection or cut is not None
         except (BrokenPipeError, ConnectionResetError):  # the other side has gone
             self.close_connection = True
-
-
-def _tree_entry(file: str, data: bytes) -> dict:
-    entry = {"type": "file", "path": file, "size": len(data), "oid": git_blob(data)}
-    if is_large(file):
-        entry["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 134}
-    return entry
