@@ -25,6 +25,7 @@ _HOME = {
     "cut_by_tokens": "batch",
     "did_you_mean": "errors",
     "find_folder": "hub",
+    "git_blob_id": "files",
     "load_lora": "lora",
     "make_folder": "files",
     "merge_lora": "lora",

@@ -18,7 +18,14 @@ from typing import Any
 
 from minbert.config import BertConfig
 from minbert.errors import InputError
-from minbert.files import atomic_folder, atomic_write, make_folder, read_json_object, restore_folder
+from minbert.files import (
+    atomic_folder,
+    atomic_write,
+    git_blob_id,
+    make_folder,
+    read_json_object,
+    restore_folder,
+)
 
 RECORD_FILE = "hub.json"
 CONFIG_FILE = "config.json"
@@ -269,43 +276,23 @@ def _fetch(
     model: HubModel, commit: str, checksums: dict[str, str], cache: Path, spare: Path | None = None
 ) -> Download:
     """Fetches the needed files into a cache, those excepted that it or the folder `spare` has."""
-    from huggingface_hub import snapshot_download
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        """A progress bar that is shown on a terminal only."""
-
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs | {"disable": None})
-
     home = cache / _cache_name(model)
-    folder, blobs = home / "snapshots" / commit, home / "blobs"
+    folder = home / "snapshots" / commit
     fetched: list[str] = []
 
     def bring(*names: str) -> Path:
         for name in names:
-            blob = blobs / checksums[name]
+            blob = home / "blobs" / checksums[name]
             if fits(blob, checksums[name]):
                 continue
             blob.unlink(missing_ok=True)
             (folder / name).unlink(missing_ok=True)
             if spare is not None and fits(spare / name, checksums[name]):
-                make_folder(blobs)
+                make_folder(blob.parent)
                 shutil.copyfile(spare / name, blob)
             elif name not in fetched:
                 fetched.append(name)
-        try:
-            patterns = [glob.escape(name) for name in names]
-            snapshot_download(
-                model.name, revision=commit, cache_dir=cache, allow_patterns=patterns, tqdm_class=Bar
-            )
-        except OSError as error:
-            if type(error) is not OSError or error.errno is not None:
-                raise
-            raise InputError(  # huggingface_hub compares sizes
-                f"what arrived of {model.name} does not fit the hub's sizes ({str(error).splitlines()[0]}); "
-                f"it was thrown away, try again"
-            ) from None
+        _download_snapshot(model, commit, cache, names)
         for name in names:
             if not fits(folder / name, checksums[name]):
                 (folder / name).resolve().unlink(missing_ok=True)
@@ -328,6 +315,30 @@ def _fetch(
     record = {"name": model.name, "revision": model.revision, "commit": commit, "files": files}
     _write_record(folder, record)
     return Download(folder, record, tuple(fetched))
+
+
+def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collection[str]) -> None:
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        """A progress bar that is shown on a terminal only."""
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs | {"disable": None})
+
+    patterns = [glob.escape(name) for name in names]
+    try:
+        snapshot_download(
+            model.name, revision=commit, cache_dir=cache, allow_patterns=patterns, tqdm_class=Bar
+        )
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise InputError(  # huggingface_hub compares sizes
+            f"what arrived of {model.name} does not fit the hub's sizes ({str(error).splitlines()[0]}); "
+            f"it was thrown away, try again"
+        ) from None
 
 
 # Which files are needed -----------------------------------------------------------------------------------
@@ -415,13 +426,10 @@ def fits(path: Path, checksum: str) -> bool:
     """Returns True for a file with this sha256 (64 digits), or this id of a git blob (40 digits)."""
     if not path.is_file():
         return False
+    if len(checksum) == GIT_BLOB:
+        return git_blob_id(path) == checksum
     with open(path, "rb") as file:
-        if len(checksum) == SHA256:
-            digest = hashlib.file_digest(file, "sha256")
-        else:
-            header = b"blob %d\0" % path.stat().st_size
-            digest = hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False))
-    return digest.hexdigest() == checksum
+        return hashlib.file_digest(file, "sha256").hexdigest() == checksum
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
