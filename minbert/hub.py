@@ -321,11 +321,14 @@ def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collect
     from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
+    bars: list[tqdm] = []
+
     class Bar(tqdm):
-        """A progress bar that is shown on a terminal only."""
+        """A progress bar that is shown on a terminal only, and removed when the download ends."""
 
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs | {"disable": None})
+            super().__init__(*args, **kwargs | {"disable": None, "leave": False})
+            bars.append(self)
 
     patterns = [glob.escape(name) for name in names]
     try:
@@ -339,6 +342,9 @@ def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collect
             f"what arrived of {model.name} does not fit the hub's sizes ({str(error).splitlines()[0]}); "
             f"it was thrown away, try again"
         ) from None
+    finally:
+        for bar in bars:  # huggingface_hub leaves some of them open
+            bar.close()
 
 
 # Which files are needed -----------------------------------------------------------------------------------
