@@ -129,12 +129,13 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(server, fetch):
     assert fetch({"cut": 1000}, elsewhere) == CONTENT
 
 
-def test_drops_without_news_come_to_an_end(fetch):
-    for answers in ([{"cut": 1000}, {"cut": 0}], [{"ranges": False, "cut": 1000}]):
-        with pytest.raises(
-            InputError, match="the connection ended after 1000 of 300000 bytes, 3 times in a row"
-        ):
-            fetch(*answers)
+@pytest.mark.parametrize(
+    "answers", [[(True, 1000), (True, 0)], [(False, 1000)], [(False, 1000), (False, 500)] * 5]
+)
+def test_drops_without_news_come_to_an_end(server, fetch, answers):
+    with pytest.raises(InputError, match="the connection ended after 1000 of 300000 bytes, 3 times in a row"):
+        fetch(*({"ranges": ranges, "cut": cut} for ranges, cut in answers))
+    assert len(server.ranges) == 3
 
 
 def test_an_answer_without_a_length(fetch, blob):
