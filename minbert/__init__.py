@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from minbert.errors import did_you_mean as did_you_mean
     from minbert.files import atomic_folder as atomic_folder
     from minbert.files import atomic_write as atomic_write
+    from minbert.files import git_blob_id as git_blob_id
     from minbert.files import make_folder as make_folder
     from minbert.files import read_json_object as read_json_object
     from minbert.files import restore_folder as restore_folder
     from minbert.files import write_json as write_json
     from minbert.first_use import attach_names as attach_names
-    from minbert.hub import find_folder as find_folder
     from minbert.kernels.device import to_device as to_device
     from minbert.model import BertModel as BertModel
     from minbert.model import BertOutput as BertOutput
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from minbert.sentence import SentenceEncoder as SentenceEncoder
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
+    from minbert.weights.hub import find_folder as find_folder
     from minbert.weights.load import read_tensors as read_tensors
     from minbert.weights.load import write_tensors as write_tensors
     from minbert.weights.sentence_transformers import read_modules as read_modules
@@ -106,12 +107,13 @@ __getattr__, __dir__, __all__ = attach_names(
         "files": (
             "atomic_folder",
             "atomic_write",
+            "git_blob_id",
             "make_folder",
             "read_json_object",
             "restore_folder",
             "write_json",
         ),
-        "hub": ("find_folder",),
+        "weights.hub": ("find_folder",),
         "kernels.device": ("to_device",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": (

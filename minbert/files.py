@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there (write beside the target, fsync, rename); JSON files."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -98,6 +99,14 @@ def write_json(path: str | Path, value: Any, sort_keys: bool = False) -> None:
     """Writes a value as JSON, indented by two spaces, whole or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(value, indent=2, sort_keys=sort_keys) + "\n")
+
+
+def git_blob_id(path: str | Path) -> str:
+    """Returns the id that git gives to a file's content: the SHA-1 of `blob SIZE`, a NUL and the content."""
+    with open(path, "rb") as file:
+        header = b"blob %d\0" % os.fstat(file.fileno()).st_size
+        digest = hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False))
+    return digest.hexdigest()
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from minbert.adapters.registry import adapted_modules, use_adapter
 from minbert.batch import Batch, Layout
 from minbert.config import BertConfig
 from minbert.errors import InputError, did_you_mean
-from minbert.hub import find_folder
 from minbert.kernels.attention import attend, split_heads
 from minbert.kernels.dropout import Dropout
 from minbert.kernels.reference import attention_probabilities
 from minbert.kernels.registry import find_kernels, in_use, use
 from minbert.pooling import first_rows
+from minbert.weights.hub import find_folder
 from minbert.weights.load import LoadReport, load_weights, save_weights
 
 

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from minbert.adapters.registry import adapted_modules
 from minbert.batch import sorted_batches
 from minbert.errors import InputError
-from minbert.hub import find_folder
 from minbert.model import BertModel
 from minbert.pooling import FIRST_TOKEN_POOLINGS, NORMALIZATIONS, POOLINGS, Projection, normalize, pool
 from minbert.tokenizer import Tokenizer, TokenSequence, pack
+from minbert.weights.hub import find_folder
 from minbert.weights.sentence_transformers import read_modules
 
 

@@ -17,7 +17,7 @@ from tokenizers.models import WordPiece
 from minbert.batch import Batch
 from minbert.errors import InputError
 from minbert.files import atomic_write
-from minbert.hub import find_folder
+from minbert.weights.hub import find_folder
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET = 1000  # letters that a trained vocabulary holds at most, the library's default

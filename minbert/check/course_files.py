@@ -14,7 +14,7 @@ import numpy as np
 from minbert.check.stage import BadAnswer, NotThere, Outputs, Part, Stage
 from minbert.config import BertConfig
 from minbert.errors import InputError
-from minbert.hub import find_folder
+from minbert.weights.hub import find_folder
 
 PART = "course files"
 IDS = ((101, 7592, 2088, 102, 0, 0, 0, 0), (101, 7592, 15756, 2897, 2005, 17953, 2361, 102))

@@ -88,7 +88,7 @@ def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
 
 def _course_checks(options: argparse.Namespace) -> list[Check]:
     """The checks with the course's own files, of the user's files or of our own code."""
-    from minbert.hub import find_folder
+    from minbert.weights.hub import find_folder
 
     if bool(options.sanity_data) != bool(options.weights):
         raise InputError("--sanity-data and --weights belong together; give both or neither")

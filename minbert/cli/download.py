@@ -23,8 +23,7 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
 
 def download_command(options: argparse.Namespace) -> None:
     """Prints where the model lies, at which commit, and how much came over the network."""
-    from minbert.hub_download import download
-    from minbert.hub_requests import HubModel
+    from minbert.weights.hub import HubModel, download
 
     name = options.name
     if options.revision is not None:
@@ -34,7 +33,7 @@ def download_command(options: argparse.Namespace) -> None:
     model = HubModel.parse(name)
     if model is None:
         raise InputError(
-            f"{name!r} can be no model of the hub; give a name such as bert-base-uncased or owner/name, "
+            f"{name!r} cannot be a model of the hub; give a name such as bert-base-uncased or owner/name, "
             f"with @revision or --revision for another revision than main"
         )
     done = download(model, options.to)

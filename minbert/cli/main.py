@@ -95,8 +95,8 @@ def print_similarity(options: argparse.Namespace) -> None:
 
 
 def print_inspection(options: argparse.Namespace) -> None:
-    from minbert.hub import find_folder
     from minbert.model import BertModel
+    from minbert.weights.hub import find_folder
     from minbert.weights.sentence_transformers import read_modules
 
     folder = find_folder(options.weights)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minbert.errors import InputError
 from minbert.files import atomic_folder
-from minbert.hub import find_folder
+from minbert.weights.hub import find_folder
 
 FORMATS = ("hf", "sentence-transformers", "onnx")
 

@@ -25,10 +25,10 @@ def download_command(options: Namespace) -> int:
     folder, base = Path(options.data), options.mirror or SOURCE
     names = list(dict.fromkeys(options.files or COURSE_FILES))
     for name in names:
-        file_url(name, base)  # refuses a mirror that is no address
+        file_url(name, base)  # refuses a mirror that is not an address
         if name not in COURSE_FILES:
             raise InputError(
-                f"{name!r} is no file of the course{did_you_mean(name, COURSE_FILES)}; choose from "
+                f"{name!r} is not a file of the course{did_you_mean(name, COURSE_FILES)}; choose from "
                 f"{', '.join(COURSE_FILES)}"
             )
     found: dict[str, dict[str, str]] = {}
@@ -42,8 +42,8 @@ def download_command(options: Namespace) -> int:
 
 
 def _provide(name: str, folder: Path, base: str, force: bool, rest: Sequence[str]) -> dict[str, str]:
-    """Sees to one file; -> what has become of it. InputError, with the URLs of `rest`, when offline."""
-    from multitask.data.download import COURSE_FILES, Unreachable, download, is_right, offline_message
+    """Provides one file and returns its entry. Raises InputError, with the URLs of `rest`, when offline."""
+    from multitask.data.download import COURSE_FILES, Unreachable, download, file_url, is_right
 
     path = folder / name
     if is_right(path, COURSE_FILES[name]):
@@ -54,8 +54,11 @@ def _provide(name: str, folder: Path, base: str, force: bool, rest: Sequence[str
         return _entry("fetched", download(name, folder, COURSE_FILES[name], base))
     except Unreachable as error:
         missing = [other for other in rest if force or not (folder / other).exists()]
-        raise InputError(offline_message(missing, folder, base, str(error))) from None
-    except InputError as error:
+        urls = " ".join(file_url(other, base) for other in missing)
+        raise InputError(
+            f"offline: {error}; download these files elsewhere and put them into {folder}: {urls}"
+        ) from None
+    except (InputError, OSError) as error:
         return _entry("failed", path, str(error))
 
 

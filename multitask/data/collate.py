@@ -10,9 +10,8 @@ from torch import Tensor
 from minbert import Batch, TokenSequence, cut_by_tokens, to_device
 from multitask.data.readers import Example
 
-BUCKET_BATCHES = (
-    50  # sorting within 50 batches leaves 3 % padding to a padded model, and the order random enough
-)
+# Sorting within 50 batches leaves 3 % padding to a padded model, and the order random enough.
+BUCKET_BATCHES = 50
 
 
 class TokenizedExample(NamedTuple):
@@ -29,7 +28,7 @@ class TokenizedExample(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """What a step needs: model inputs, targets (B,), and which examples they are.
+    """Model inputs, targets (B,) and ids of a batch of examples.
 
     `inputs` holds B sequences, or 2B where pairs run through two towers: all first texts, then all second.
     """
@@ -67,7 +66,7 @@ class Chunks:
 
 
 def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
-    """All first sides, then all second ones, as one packed batch of B or 2B sequences."""
+    """Packs all first sides, then all second ones, into one batch of B or 2B sequences."""
     sequences = [side for sides in zip(*examples, strict=True) for side in sides]
     return Batch.from_sequences([s.ids for s in sequences], [s.types for s in sequences])
 
@@ -75,7 +74,7 @@ def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
 def shuffled_batches(
     lengths: Sequence[int], size: int, generator: torch.Generator, token_budget: int | None = None
 ) -> list[list[int]]:
-    """One epoch of example indices: every index once, batches of like lengths, all in random order.
+    """Draws one epoch of example indices: every index once, batches of like lengths, in random order.
 
     The data are shuffled, cut into buckets of BUCKET_BATCHES batches, sorted by length within each bucket and
     cut into batches of `size` examples, or of at most `token_budget` tokens; then the batches are shuffled.

@@ -36,7 +36,7 @@ class _Sentence:
 def read_tagged(
     path: str | Path, *, words: str = "words", tags: str = "tags", entities: bool | None = None
 ) -> Examples:
-    """The sentences of a file, each with its words, their tags as its label, and the text of both sides.
+    """Reads the sentences of a file, each with its words, their tags as its label, and its text.
 
     `.jsonl` and `.ndjson` are JSON lines whose columns `words` and `tags` are lists of equal length; all else
     is CoNLL, with the word in the first column and the tag in the last one. The text is the words joined by
@@ -77,7 +77,7 @@ def _conll_sentences(path: str | Path, content: str) -> tuple[tuple[str, ...], l
     ]
     counts = Counter(len(columns) for _, columns in lines if _is_word(columns))
     if not counts:
-        raise InputError(f"{path}: holds no sentence; give a file with a word and its tag a line")
+        raise InputError(f"{path}: has no sentence; give a file with a word and its tag a line")
     width = counts.most_common(1)[0][0]
     sentences: list[_Sentence] = []
     inside = False
@@ -101,7 +101,7 @@ def _conll_sentences(path: str | Path, content: str) -> tuple[tuple[str, ...], l
 
 
 def _is_word(columns: list[str]) -> bool:
-    """Whether a line is a word of a sentence: not blank, and no mark between documents."""
+    """Returns True for a line that is neither blank nor a mark between documents."""
     return columns[0] not in ("", "-DOCSTART-")
 
 
@@ -129,7 +129,7 @@ def _json_sentence(record: Record, columns: tuple[str, ...], words: str, tags: s
         value = record.values.get(column)
         if _is_texts(value):
             setattr(sentence, target, value)
-        problem = problem or (None if _is_texts(value) else f"{column!r} is no list of strings")
+        problem = problem or (None if _is_texts(value) else f"{column!r} is not a list of strings")
     sentence.problem = (record.line, problem) if problem else None
     return sentence
 
@@ -139,7 +139,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _problem(sentence: _Sentence) -> tuple[int, str] | None:
-    """What is wrong with words and tags that came as lists."""
+    """Returns the line and the reason if words and tags cannot be used."""
     words, tags = sentence.words, sentence.tags
     if not words:
         return sentence.line, "there is no word"
@@ -148,7 +148,10 @@ def _problem(sentence: _Sentence) -> tuple[int, str] | None:
     for what, values in (("word", words), ("tag", tags or ())):
         for number, value in enumerate(values, start=1):
             if not value or _NO_WORD.search(value):
-                return sentence.line, f"{what} {number} is empty, or holds white space or what is no text"
+                return (
+                    sentence.line,
+                    f"{what} {number} is empty, or has white space or a character that is not text",
+                )
     return None
 
 

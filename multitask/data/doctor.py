@@ -1,4 +1,4 @@
-"""What is in the data files and what is doubtful about it: sizes, labels, lengths, duplicates, overlaps.
+"""Diagnosis of data files: sizes, labels, lengths, duplicates, conflicts, overlaps between splits.
 
 Two texts are compared in one of two ways. `spacing_key` (lower case, runs of whitespace as one space) finds
 the same text; it is used inside a file. `word_key` (the text's ASCII letters and digits only, in lower case)
@@ -23,7 +23,7 @@ _WORDS = re.compile("[a-z0-9]+")
 
 @dataclass(frozen=True)
 class Spread:
-    """How float labels are spread."""
+    """The distribution of float labels."""
 
     mean: float
     lowest: float
@@ -46,7 +46,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Finding:
-    """How many rows have a doubtful property, and where the first of them stand (lines in the file)."""
+    """The number of rows with a doubtful property, and the lines of the first of them."""
 
     count: int
     lines: tuple[int, ...]
@@ -99,11 +99,11 @@ class Report:
     overlaps: tuple[Overlap, ...]
 
     def as_dict(self) -> dict:
-        """Plain dictionaries, lists and numbers, for JSON."""
+        """Returns plain dictionaries, lists and numbers, for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The report as text, a file in a few lines, then the overlaps."""
+        """Returns the report as text, a file in a few lines, then the overlaps."""
         text = [line for file in self.files for line in _file_lines(file)]
         shared = [line for overlap in self.overlaps for line in _overlap_lines(overlap)]
         if self.overlaps and not shared:
@@ -117,7 +117,7 @@ def diagnose(
     max_length: int | None = None,
     listed: int = 5,
 ) -> Report:
-    """A report on the files of (task, split).
+    """Reports on the files of (task, split).
 
     `lengths` gives the number of tokens of each row, from its texts, before truncation; `max_length` is
     what the model takes. At most `listed` rows are named for each finding.
@@ -134,12 +134,12 @@ def diagnose(
 
 
 def spacing_key(text: str) -> str:
-    """The text in lower case with single spaces."""
+    """Returns the text in lower case with single spaces."""
     return " ".join(text.lower().split())
 
 
 def word_key(text: str) -> str:
-    """The text's runs of a-z and 0-9 in lower case; its `spacing_key` where those are not most of it."""
+    """Returns the text's runs of a-z and 0-9 in lower case; its `spacing_key` if they are not most of it."""
     words = _WORDS.findall(text.lower())
     # Without this, "?" or a text in another script would equal every other one.
     if 2 * sum(map(len, words)) <= sum(character.isalnum() for character in text):
@@ -148,7 +148,7 @@ def word_key(text: str) -> str:
 
 
 def row_key(texts: tuple[str, ...], key: Key) -> Hashable:
-    """The key of a row; a pair and the same pair turned round have the same."""
+    """Returns the key of a row; a pair and the same pair turned round have the same."""
     keys = tuple(map(key, texts))
     return tuple(sorted(keys)) if len(keys) == 2 else keys
 
@@ -172,14 +172,8 @@ def _file_report(
     same_order = [tuple(map(spacing_key, row.texts)) for row in rows]
     any_order = [row_key(row.texts, spacing_key) for row in rows]
     repeats, turned = _repeats(same_order), _repeats(any_order)
-    first_label: dict[Hashable, object] = {}
-    for key, row in zip(any_order, rows, strict=True):
-        first_label.setdefault(key, row.label)
-    conflicts = [
-        index
-        for index, (key, row) in enumerate(zip(any_order, rows, strict=True))
-        if row.label != first_label[key]
-    ]
+    first: dict[Hashable, object] = {}
+    conflicts = [n for n, row in enumerate(rows) if row.label != first.setdefault(any_order[n], row.label)]
 
     def finding(indices: Sequence[int]) -> Finding:
         return Finding(len(indices), tuple(rows[index].line for index in indices[:listed]))
@@ -191,7 +185,7 @@ def _file_report(
         rows=len(rows),
         rejected=len(examples.rejects),
         rejects=tuple(f"{examples.path}:{r.line}: {r.reason}" for r in examples.rejects[:listed]),
-        balance=_balance(labels) if labels and not numeric else None,
+        balance={str(k): n for k, n in sorted(Counter(labels).items())} if labels and not numeric else None,
         spread=_spread(labels) if numeric else None,
         lengths=_lengths(rows, lengths, max_length) if lengths and rows else None,
         duplicate_texts=finding(repeats),
@@ -202,18 +196,9 @@ def _file_report(
 
 
 def _repeats(keys: Sequence[Hashable]) -> list[int]:
-    """Indices of the keys that have occurred before."""
-    seen: set[Hashable] = set()
-    indices = []
-    for index, key in enumerate(keys):
-        if key in seen:
-            indices.append(index)
-        seen.add(key)
-    return indices
-
-
-def _balance(labels: Sequence[int | str]) -> dict[str, int]:
-    return {str(label): count for label, count in sorted(Counter(labels).items())}
+    """Returns the indices of the keys that have occurred before."""
+    first: dict[Hashable, int] = {}
+    return [index for index, key in enumerate(keys) if first.setdefault(key, index) != index]
 
 
 def _spread(labels: Sequence[float]) -> Spread:
@@ -232,30 +217,25 @@ def _lengths(
             f"lengths gave shape {counts.shape} for {len(rows)} rows; one number a row is needed"
         )
     summary = map(int, numpy.percentile(counts, (50, 95, 100), method="inverted_cdf"))
-    if max_length is None:
-        return Lengths(*summary, truncated=None, truncated_share=None)
-    truncated = int((counts > max_length).sum())
-    return Lengths(*summary, truncated=truncated, truncated_share=truncated / len(rows))
+    truncated = None if max_length is None else int((counts > max_length).sum())
+    return Lengths(*summary, truncated, None if truncated is None else truncated / len(rows))
 
 
 def _overlaps(task: str, parts: Mapping[str, Examples]) -> list[Overlap]:
-    by_words, by_spacing, sentences = {}, {}, {}
-    for split, examples in parts.items():
-        by_words[split] = [row_key(row.texts, word_key) for row in examples.rows]
-        by_spacing[split] = [row_key(row.texts, spacing_key) for row in examples.rows]
-        sentences[split] = {key for keys in by_words[split] for key in keys}
+    words, spacing = (
+        {split: [row_key(row.texts, key) for row in examples.rows] for split, examples in parts.items()}
+        for key in (word_key, spacing_key)
+    )
 
-    def common(keys: Mapping[str, list[Hashable]], split: str, other: str) -> int:
-        others = set(keys[other])
-        return sum(key in others for key in keys[split])
-
-    overlaps = []
-    for split, other in permutations(parts, 2):
+    def overlap(split: str, other: str) -> Overlap:
+        rows, identical = (len([k for k in keys[split] if k in set_of[other]]) for keys, set_of in sets)
+        sentences = {sentence for keys in words[other] for sentence in keys}
         several = any(len(row.texts) > 1 for row in parts[split].rows)
-        sharing = sum(not sentences[other].isdisjoint(keys) for keys in by_words[split]) if several else None
-        rows, identical = common(by_words, split, other), common(by_spacing, split, other)
-        overlaps.append(Overlap(task, split, other, rows, identical, sharing))
-    return overlaps
+        sharing = sum(not sentences.isdisjoint(keys) for keys in words[split]) if several else None
+        return Overlap(task, split, other, rows, identical, sharing)
+
+    sets = [(keys, {split: set(rows) for split, rows in keys.items()}) for keys in (words, spacing)]
+    return [overlap(split, other) for split, other in permutations(parts, 2)]
 
 
 def _file_lines(file: FileReport) -> list[str]:

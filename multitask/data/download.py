@@ -1,20 +1,13 @@
-"""The course's data files over HTTP: a file is whole and the right one, or it is not there.
+"""Downloads of the course's data files: each is whole and the right one, or not there.
 
-The course keeps them in a git repository, so each is known by its blob id: the SHA-1 of `blob SIZE`, a NUL
-and the content. What has come so far lies in NAME.partial beside its place, is continued by a range request,
-and takes its place when size and id are right.
+The course keeps them in a git repository, so a file is known by the id of its git blob.
 """
 
-import errno
-import fcntl
-import hashlib
-import os
+import shutil
 import socket
 import ssl
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -23,17 +16,16 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from minbert import InputError, make_folder
+from minbert import InputError, atomic_write, git_blob_id
 
 COMMIT = "7ac8260577fc12a86c7aaf38918056c30054ef39"
 SOURCE = f"https://raw.githubusercontent.com/gpoesia/minbert-default-final-project/{COMMIT}/data"
-CHUNK = 1 << 16  # bytes
 _URL_MARKS = ":/?#[]@!$&'()*+,;=%"
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
 
 
 class Blob(NamedTuple):
-    """What a file has to be: its git blob id, and its size in bytes where it is known beforehand."""
+    """The git blob id of a file, and its size in bytes where it is known beforehand."""
 
     id: str
     size: int | None = None
@@ -55,12 +47,8 @@ COURSE_FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Patience:
-    """For how many seconds a server is waited for: `timeout` for an answer, `pause` after a failure, doubled.
-
-    `attempts` counts failures in a row; one that brought new bytes begins the count anew.
-    """
+class Patience(NamedTuple):
+    """`attempts` failures in a row end it; seconds: `timeout` for an answer, `pause` after one, doubled."""
 
     attempts: int = 5
     timeout: float = 30.0
@@ -75,7 +63,7 @@ class Unreachable(InputError):
 
 
 class _Interrupted(Exception):
-    """Something that may be better next time; `wait` is what the server asks for, in seconds."""
+    """A failure that another attempt may mend; `wait` is what the server asks for, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0, reached: bool = True):
         super().__init__(reason)
@@ -83,214 +71,91 @@ class _Interrupted(Exception):
         self.reached = reached
 
 
-def blob_id(path: Path) -> str:
-    """The git blob id of a file's content."""
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def is_right(path: Path, blob: Blob) -> bool:
-    """Whether a file is there and has the size and the content that it should."""
-    if not path.is_file() or blob.size not in (None, path.stat().st_size):
-        return False
-    return blob_id(path) == blob.id
+    """Returns True for a file with this size and content."""
+    return path.is_file() and blob.size in (None, path.stat().st_size) and git_blob_id(path) == blob.id
 
 
 def file_url(name: str, base: str = SOURCE) -> str:
-    """Where a file is fetched from; `base` is the folder's URL. Raises InputError for no http(s) URL."""
+    """Returns the URL of a file in the folder `base`. Raises InputError if that is not an http(s) URL."""
     try:
         parts = urlsplit(base)
         # urllib takes no name and password from an address.
         usable = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
         usable = usable and parts.port != 0
-    except ValueError:  # a port that is no number, brackets that are not closed
+    except ValueError:  # a port that is not a number, brackets that are not closed
         usable = False
     if not usable or any(letter.isspace() for letter in base):
-        raise InputError(f"{base!r} is no address of a folder; give one such as https://example.org/data")
+        raise InputError(
+            f"{base!r} is not the address of a folder; give one such as https://example.org/data"
+        )
     return f"{quote(base.rstrip('/'), safe=_URL_MARKS)}/{quote(name)}"
 
 
-def download(
-    name: str,
-    folder: Path,
-    blob: Blob,
-    base: str = SOURCE,
-    patience: Patience = PATIENCE,
-    quiet: bool = False,
-) -> Path:
-    """Fetches one file into the folder, in place of what has that name; -> its path.
+def download(name: str, folder: Path, blob: Blob, base: str = SOURCE, patience: Patience = PATIENCE) -> Path:
+    """Fetches one file into the folder, in place of what has that name, and returns its path.
 
-    Raises InputError with what is wrong and what to do: no such file, access refused, other content than the
-    course's, a server that keeps failing, a full disk. What has come so far stays for the next time, unless
-    it is known to be wrong.
+    A connection that breaks is taken up where it broke. Raises InputError with what is wrong and what to do:
+    no such file, access refused, other content than the course's, a server that keeps failing.
     """
-    url = file_url(name, base)
-    make_folder(folder)
-    target, partial = folder / name, folder / f"{name}.partial"
+    url, target = file_url(name, base), folder / name
     if target.is_dir():
         raise InputError(f"{target} is a folder; remove it, or choose another --data")
-    with _locked(partial) as file:
-        try:
-            if file.seek(0, os.SEEK_END) == 0 or not is_right(partial, blob):
-                _fetch(url, file, partial, blob, patience, quiet)
-        except BaseException:
-            if file.seek(0, os.SEEK_END) == 0:
-                partial.unlink()
-            raise
-        os.fsync(file.fileno())
-        os.replace(partial, target)
+    with atomic_write(target, "wb") as file:
+        _fetch(url, file, blob.size, patience)
+        file.flush()
+        if not is_right(Path(file.name), blob):
+            raise InputError(
+                f"{url} has other content than the course's file: {file.tell()} bytes with blob id "
+                f"{git_blob_id(file.name)}, expected {blob.size or 'any number of'} bytes with {blob.id}; "
+                f"nothing of it was kept; try another network or --mirror"
+            )
     return target
 
 
-def _locked(partial: Path) -> IO[bytes]:
-    """Opens the partial file for this process alone; two that write one file would spoil it."""
-    while True:
-        file = open(partial, "ab+", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise InputError(f"{partial} is being written by another download; wait for that one") from None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
-                return file
-        file.close()  # another download has just finished, and the file is in its place
-
-
-def _fetch(url: str, file: IO[bytes], partial: Path, blob: Blob, patience: Patience, quiet: bool) -> None:
-    """Fills the partial file until it is right; a part that turns out to be of something else is dropped."""
-    start = file.seek(0, os.SEEK_END)
-    resumed = start > 0
-    with tqdm(
-        total=blob.size,
-        initial=start,
-        unit="B",
-        unit_scale=True,
-        desc=partial.stem,
-        leave=False,
-        disable=quiet or None,
-    ) as bar:
-        while True:
-            from_the_start = _fetch_all(url, file, blob, patience, bar)
-            resumed = resumed and not from_the_start
-            if is_right(partial, blob):
-                return
-            found = f"{file.seek(0, os.SEEK_END)} bytes with blob id {blob_id(partial)}"
-            _empty(file)
-            if not resumed:
-                break
-            resumed = False  # the part of earlier was of another file
-    raise InputError(
-        f"{url} holds other content than the course's file: {found}, expected {blob.size or 'any number of'} "
-        f"bytes with {blob.id}; nothing of it was kept; try another network or --mirror"
-    )
-
-
-def _fetch_all(url: str, file: IO[bytes], blob: Blob, patience: Patience, bar: tqdm) -> bool:
-    """Requests, again after failures, until an answer has ended; -> whether one began at the first byte."""
-    failures, furthest, from_the_start = 0, file.seek(0, os.SEEK_END), False
+def _fetch(url: str, file: IO[bytes], size: int | None, patience: Patience) -> None:
+    """Sends requests until the answer has come to its end, or too many in a row brought nothing new."""
+    failures = furthest = 0
     while True:
         try:
-            from_the_start |= _request(url, file, blob, patience.timeout, bar)
-            return from_the_start
+            return _request(url, file, size, patience.timeout)
         except _Interrupted as error:
-            reached = file.seek(0, os.SEEK_END)
-            failures = 1 if reached > furthest else failures + 1
-            furthest = max(furthest, reached)
+            failures = 1 if file.tell() > furthest else failures + 1
+            furthest = max(furthest, file.tell())
             if failures >= patience.attempts:
                 kind = InputError if error.reached else Unreachable
-                raise kind(
-                    f"{url}: {error}, {failures} times in a row; {reached} bytes are kept: run the command "
-                    f"again later, it goes on from there"
-                ) from None
+                raise kind(f"{url}: {error}, {failures} times in a row; try again later") from None
             time.sleep(min(max(error.wait, patience.pause * 2 ** (failures - 1)), LONGEST_PAUSE))
 
 
-def _request(url: str, file: IO[bytes], blob: Blob, timeout: float, bar: tqdm) -> bool:
-    """One request for what is missing, written as it comes; -> whether it began at the first byte.
-
-    Raises _Interrupted where another attempt may help, InputError where none will.
-    """
-    start = file.seek(0, os.SEEK_END)
+def _request(url: str, file: IO[bytes], size: int | None, timeout: float) -> None:
+    """Appends what is missing to the file. Raises _Interrupted where another attempt may help."""
+    start = file.tell()
     # "identity": a packed answer would have other bytes, and parts of it could not be joined.
     headers = {"User-Agent": "minbert", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
         with urlopen(Request(url, headers=headers), timeout=timeout) as response:
-            if start and not _continues(response, start):
-                start = _empty(file)
-            _write(response, start, file, blob, url, bar)
+            if start and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+                start = file.seek(0)
+                file.truncate()
+            length = response.headers.get("Content-Length")
+            total = start + int(length) if length else size
+            shown = {"total": total, "desc": url.rpartition("/")[2], "leave": False, "disable": None}
+            with tqdm.wrapattr(response, "read", initial=start, **shown) as reader:
+                shutil.copyfileobj(reader, file)
     except HTTPError as error:
-        if error.code == 416 and start:  # the part is as long as the whole, or longer, and not right
-            _empty(file)
-            return _request(url, file, blob, timeout, bar)
         raise _refusal(url, error) from None
     except URLError as error:
         raise _connection_error(url, error.reason) from None
-    except (OSError, HTTPException) as error:
+    except (HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         raise _Interrupted(f"the connection was lost ({error or type(error).__name__})") from None
-    return start == 0
-
-
-def _continues(response: HTTPResponse, start: int) -> bool:
-    """Whether the answer is the rest of the file; a server may ignore the range and send all of it."""
-    return response.status == 206 and (response.headers.get("Content-Range") or "").startswith(
-        f"bytes {start}-"
-    )
-
-
-def _write(response: HTTPResponse, start: int, file: IO[bytes], blob: Blob, url: str, bar: tqdm) -> None:
-    """Appends the answer to the file. Raises _Interrupted where it ends too early."""
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if (length or "").isdigit() else None
-    if total is not None and blob.size not in (None, total):
-        raise InputError(
-            f"{url} has {total} bytes, the course's file {blob.size}; nothing of it was kept; try another "
-            f"network or --mirror"
-        )
-    bar.total = blob.size or total
-    bar.n = start
-    bar.refresh()
-    size = start
-    while chunk := response.read1(CHUNK):
-        size += len(chunk)
-        if blob.size is not None and size > blob.size:
-            _empty(file)
-            raise InputError(f"{url} has more than the {blob.size} bytes of the course's file; try --mirror")
-        _append(file, chunk)
-        bar.update(len(chunk))
-    if total is not None and size < total:
-        raise _Interrupted(f"the connection ended after {size} of {total} bytes")
-    if total is None and blob.size is not None and size < blob.size:
-        raise _Interrupted(f"the connection ended after {size} of {blob.size} bytes")
-
-
-def _append(file: IO[bytes], chunk: bytes) -> None:
-    try:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[file.write(rest) :]
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room on the disk" if full else "look after the disk"
-        raise InputError(
-            f"{file.name} cannot be written ({error.strerror}); {remedy} and run the command again, it goes "
-            f"on from there"
-        ) from None
-
-
-def _empty(file: IO[bytes]) -> int:
-    """Drops what has come so far; -> 0, where the file goes on."""
-    file.truncate(0)
-    return 0
+    if total is not None and file.tell() < total:
+        raise _Interrupted(f"the connection ended after {file.tell()} of {total} bytes")
 
 
 def _refusal(url: str, error: HTTPError) -> Exception:
-    """What an answer other than the file means."""
     if error.code in (408, 425, 429) or error.code >= 500:
         wait = error.headers.get("Retry-After") or ""
         return _Interrupted(f"the server answers {error.code}", float(wait) if wait.isdigit() else 0.0)
@@ -302,7 +167,6 @@ def _refusal(url: str, error: HTTPError) -> Exception:
 
 
 def _connection_error(url: str, reason: object) -> Exception:
-    """What a connection that did not come about means."""
     host = urlsplit(url).netloc
     if isinstance(reason, ssl.SSLCertVerificationError):
         return InputError(
@@ -311,9 +175,3 @@ def _connection_error(url: str, reason: object) -> Exception:
     if isinstance(reason, socket.gaierror):
         return Unreachable(f"{host} is not found ({reason.strerror})")
     return _Interrupted(f"{host} cannot be reached ({reason})", reached=False)
-
-
-def offline_message(names: list[str], folder: Path, base: str, reason: str) -> str:
-    """What to do where no server can be reached: the addresses, and where the files go."""
-    urls = " ".join(file_url(name, base) for name in names)
-    return f"offline: {reason}; download these files elsewhere and put them into {folder}: {urls}"

@@ -1,10 +1,10 @@
-"""Which texts are known to mean the same: pairs of positives, followed from one to the next."""
+"""Groups of texts that are known to mean the same: pairs of positives, joined where they share a text."""
 
 from collections.abc import Iterable
 
 
 def find_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """From each text of the pairs to the number of its group, counted from 0 in the order of appearance.
+    """Maps each text of the pairs to the number of its group, counted from 0 in the order of appearance.
 
     Equal strings are one text. Texts of a pair share a group, and so do texts that a chain of pairs joins:
     where a matches b and b matches c, a matches c (union-find, Tarjan 1975).
@@ -19,7 +19,7 @@ def find_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, int]:
 
 
 def _root(parents: dict[str, str], text: str) -> str:
-    """The text that stands for the group; on the way there, each text is hung under its grandparent."""
+    """Returns the text that stands for the group; hangs each text on the way under its grandparent."""
     while parents[text] != text:
         parents[text] = parents[parents[text]]
         text = parents[text]

@@ -61,7 +61,7 @@ class Examples:
         return len(self.rows)
 
     def in_file_order(self) -> tuple[Example | Reject, ...]:
-        """Usable rows and rejects together, as they stand in the file."""
+        """Returns usable rows and rejects together, as they stand in the file."""
         return tuple(sorted((*self.rows, *self.rejects), key=lambda row: row.line))
 
 
@@ -71,30 +71,26 @@ def read_table(
     texts: Sequence[str],
     label: str | None,
     parse_label: LabelParser | None,
-    id: str | None = "id",
-    delimiter: str | None = None,
     quoting: bool = True,
 ) -> Examples:
-    """The rows of a table with the columns `texts`, and the rows that cannot be used.
+    """Reads the rows of a table with the columns `texts`, and the rows that cannot be used.
 
     Without a `label` column in the file all labels are None; `parse_label=None` keeps labels as text.
-    `parse_label` refuses a value with a ValueError, which makes the row a reject. Where the file has no
-    column `id` (or `id=None`), ids are row numbers from 0; another name than "id" has to be there.
-    `delimiter=None` decides: `.jsonl`/`.ndjson` are JSON lines, `.tsv` or a header with a tab is
+    `parse_label` refuses a value with a ValueError, which makes the row a reject. ids are those of a column
+    "id", else row numbers from 0. `.jsonl` and `.ndjson` are JSON lines, `.tsv` or a header with a tab is
     tab-separated, all else comma-separated. `quoting=False` takes quotes as plain characters.
     Blank lines are not rows. Raises InputError for a file or a column that cannot be read.
     """
-    columns, records = _records(path, delimiter, quoting)
-    needed = [*texts, *([id] if id not in (None, "id") else [])]
-    for column in needed:
+    columns, records = _records(path, quoting)
+    for column in texts:
         if column not in columns:
             raise InputError(
                 f"{path}: no column {column!r}{did_you_mean(column, columns)}; "
                 f"the file has {_listed(columns)}; name the column that holds it"
             )
-    id_column = id if id in columns else None
+    id_column = "id" if "id" in columns else None
     label_column = label if label in columns else None
-    for column in {*needed, id_column, label_column}:
+    for column in {*texts, id_column, label_column}:
         if columns.count(column) > 1:
             raise InputError(f"{path}: the header names the column {column!r} twice; rename one of them")
     rows, rejects = [], []
@@ -110,15 +106,15 @@ def read_table(
     return Examples(str(path), tuple(rows), tuple(rejects), columns, label_column is not None)
 
 
-def column_names(path: str | Path, delimiter: str | None = None, quoting: bool = True) -> tuple[str, ...]:
-    """The names of a table's columns, as `read_table` would find them."""
-    return _records(path, delimiter, quoting)[0]
+def column_names(path: str | Path) -> tuple[str, ...]:
+    """Returns the names of a table's columns, as `read_table` finds them."""
+    return _records(path, quoting=True)[0]
 
 
 def read_lines(path: str | Path) -> Examples:
-    """Plain text: an unlabelled example of one text a line, its id the line's number from 1.
+    """Reads plain text: an unlabelled example of one text a line, its id the line's number from 1.
 
-    Blank lines are not rows. Raises InputError for a file that cannot be read or holds only blank lines.
+    Blank lines are not rows. Raises InputError for a file that cannot be read or has only blank lines.
     """
     rows, rejects = [], []
     for number, line in enumerate(io.StringIO(read_text(path)), start=1):
@@ -129,12 +125,12 @@ def read_lines(path: str | Path) -> Examples:
         elif text:
             rows.append(Example(str(number), (text,), None, number))
     if not rows and not rejects:
-        raise InputError(f"{path}: holds no text; give a file with one text a line")
+        raise InputError(f"{path}: has no text; give a file with one text a line")
     return Examples(str(path), tuple(rows), tuple(rejects))
 
 
 def integer_label(lowest: int, highest: int) -> Callable[[str], int]:
-    """A parser for whole numbers from `lowest` to `highest`: takes "3" and "1.0", never rounds "2.4"."""
+    """Returns a parser for whole numbers from `lowest` to `highest`: takes "3" and "1.0", rounds nothing."""
 
     def parse(text: str) -> int:
         value = _number(text, lowest, highest)
@@ -146,12 +142,12 @@ def integer_label(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def number_label(lowest: float, highest: float) -> Callable[[str], float]:
-    """A parser for numbers from `lowest` to `highest`, which stay floats."""
+    """Returns a parser for numbers from `lowest` to `highest`, which stay floats."""
     return lambda text: _number(text, lowest, highest)
 
 
 def read_text(path: str | Path) -> str:
-    """A UTF-8 file's text without byte order mark, line ends as they are; InputError says file and line."""
+    """Reads a UTF-8 file without its byte order mark, line ends as they are; InputError has file and line."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -174,18 +170,14 @@ def read_text(path: str | Path) -> str:
         ) from None
 
 
-def _records(
-    path: str | Path, delimiter: str | None, quoting: bool
-) -> tuple[tuple[str, ...], Iterable[Record]]:
-    """A table's columns and rows, in the format that its name or its header tells."""
+def _records(path: str | Path, quoting: bool) -> tuple[tuple[str, ...], Iterable[Record]]:
+    """Reads a table's columns and rows, in the format that its name or its header tells."""
     content = read_text(path)
-    if delimiter is None and is_json_lines(path):
-        return json_records(path, content)
-    return csv_records(path, content, delimiter, quoting)
+    return json_records(path, content) if is_json_lines(path) else csv_records(path, content, quoting)
 
 
 def is_json_lines(path: str | Path) -> bool:
-    """Whether the file's name says that each of its lines is a JSON object."""
+    """Returns True if the file's name says that each of its lines is a JSON object."""
     return Path(path).suffix.lower() in (".jsonl", ".ndjson")
 
 
@@ -196,7 +188,7 @@ def _usable_label(
     label_column: str | None,
     parse_label: LabelParser | None,
 ) -> Label | None:
-    """The row's label; ValueError with the reason where the row cannot be used."""
+    """Returns the row's label. Raises ValueError with the reason for a row that cannot be used."""
     if record.problem:
         raise ValueError(record.problem)
     if row_id is None:
@@ -234,7 +226,7 @@ def _number(text: str, lowest: float, highest: float) -> float:
 
 
 def _listed(columns: Sequence[str]) -> str:
-    """The column names in quotes; long ones (a text, where a file has no header) and many are cut."""
+    """Returns the column names in quotes; long ones (a text, in a file without header) and many are cut."""
     names = [repr(name if len(name) <= 40 else name[:37] + "...") for name in columns[:12]]
     more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
     return ", ".join(names) + more

@@ -18,7 +18,7 @@ _field_limit_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Record:
-    """A row as the format gives it, before its values are judged; `problem` says why it is no row.
+    """A row as the format gives it, before its values are judged; `problem` says why it cannot be used.
 
     Values are texts, but for `json_rows`.
     """
@@ -28,19 +28,14 @@ class Record:
     problem: str | None = None
 
 
-def csv_records(
-    path: str | Path, content: str, delimiter: str | None, quoting: bool
-) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """The columns and the rows, blank lines left out. Raises InputError for a header that is none."""
+def csv_records(path: str | Path, content: str, quoting: bool) -> tuple[tuple[str, ...], Iterator[Record]]:
+    """Parses columns and rows, blank lines left out. Raises InputError for a missing or unreadable header."""
     # Only "\n" ends a physical line, so that line numbers are those of an editor.
     lines = list(io.StringIO(content))
     first = next((number for number, line in enumerate(lines) if line.strip(" \r\n")), None)
-    if delimiter is not None and len(delimiter) != 1:
-        raise InputError(f"{path}: the delimiter {delimiter!r} is not one character; give one, such as ','")
     if first is None:
-        raise InputError(f"{path}: holds no header; the first line has to name the columns")
-    if delimiter is None:
-        delimiter = "\t" if "\t" in lines[first] or Path(path).suffix.lower() == ".tsv" else ","
+        raise InputError(f"{path}: has no header; the first line has to name the columns")
+    delimiter = "\t" if "\t" in lines[first] or Path(path).suffix.lower() == ".tsv" else ","
     parsed = iter(_csv_rows(lines, delimiter, quoting))
     start, header, problem = next(parsed)
     if problem:
@@ -50,7 +45,7 @@ def csv_records(
 
 
 def _csv_rows(lines: list[str], delimiter: str, quoting: bool) -> list[tuple[int, list[str], str | None]]:
-    """(first line, fields, problem) of each row that is not blank."""
+    """Returns (first line, fields, problem) of each row that is not blank."""
     options = {} if quoting else {"quoting": csv.QUOTE_NONE, "quotechar": None}
     # The csv module forgives a quote that is open at the end of the file, having taken in all that follows
     # it. A line of ours at the end tells: it comes back as a row of its own, or it was taken in too.
@@ -94,7 +89,7 @@ def _csv_record(
 
 
 def json_records(path: str | Path, content: str) -> tuple[tuple[str, ...], list[Record]]:
-    """The columns that any of the lines names, and the rows; a list, an object or null is an empty text."""
+    """Parses rows, and the columns that any of them names; a list, an object or null is an empty text."""
     columns, rows = json_rows(path, content)
     return columns, [
         replace(
@@ -109,7 +104,7 @@ def json_records(path: str | Path, content: str) -> tuple[tuple[str, ...], list[
 
 
 def json_rows(path: str | Path, content: str) -> tuple[tuple[str, ...], list[Record]]:
-    """The same with the values as JSON has them. Raises InputError where there is no row, or no column."""
+    """Parses the same with the values as JSON has them. Raises InputError without a row or a column."""
     columns: dict[str, None] = {}
     rows = []
     # str.splitlines would also break at U+2028, which JSON allows inside a string.
@@ -119,7 +114,7 @@ def json_rows(path: str | Path, content: str) -> tuple[tuple[str, ...], list[Rec
             columns.update(dict.fromkeys(row.values))
             rows.append(row)
     if not rows:
-        raise InputError(f"{path}: holds no header and no row; each line has to be one JSON object")
+        raise InputError(f"{path}: has no header and no row; each line has to be one JSON object")
     if not columns:
         problem = rows[0].problem or "an object without fields"
         raise InputError(f"{path}:{rows[0].line}: {problem}; each line has to be one JSON object")

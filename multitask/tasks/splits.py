@@ -17,7 +17,7 @@ NOTED = 5  # rejected rows that are named one by one
 
 @contextmanager
 def open_data(data: str | Path) -> Iterator[Path]:
-    """A data folder; `sample` is the bundled corpus, written anew. Raises InputError for no such folder."""
+    """A data folder; `sample` is the bundled corpus, unpacked. Raises InputError for no such folder."""
     if str(data) == SAMPLE:
         with TemporaryDirectory(prefix="minbert-sample-") as folder:
             write_sample(folder)

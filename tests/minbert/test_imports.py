@@ -11,7 +11,7 @@ import pytest
 
 import minbert
 
-HEAVY = ("torch", "numpy", "tokenizers", "safetensors", "transformers", "tqdm")
+HEAVY = ("torch", "numpy", "tokenizers", "safetensors", "transformers", "tqdm", "huggingface_hub", "faiss")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ HEAVY = ("torch", "numpy", "tokenizers", "safetensors", "transformers", "tqdm")
         "import minbert; minbert.BertConfig(); minbert.InputError",
         "import sys; sys.argv = ['minbert', '--help']; from minbert.cli.main import main; main()",
         "import sys; sys.argv = ['minbert', 'encode', '--help']; from minbert.cli.main import main; main()",
+        "from minbert.cli.main import main; main(['download', '--help'])",
+        "from minbert.cli.main import main; main(['nearest', '--help'])",
         "import sys; sys.argv = ['minbert', 'encod']; from minbert.cli.main import main; main()",
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minbert import find_folder
 from multitask.config.run_config import RunConfig
+from multitask.data.sample import ARCHIVE
 from multitask.tasks.splits import SAMPLE
 from multitask.training.preparation import SCRATCH, file_hash
 
@@ -85,9 +86,9 @@ def _trains(path: Path, package: Path) -> bool:
 
 
 def _data_hashes(config: RunConfig) -> dict[str, str]:
-    """Of the training and dev files that are there; the bundled corpus is made by sources."""
+    """Of the training and dev files that are there; of the bundled corpus its archive."""
     if config.data in (None, SAMPLE):
-        return {"data": str(config.data)}
+        return {"data": _hash(ARCHIVE) if config.data else "None"}
     names = {name for task in config.tasks.values() for name in (task.train, task.dev) if name}
     paths = {name: Path(config.data) / name for name in sorted(names)}
     return {name: _hash(path) for name, path in paths.items() if path.is_file()}

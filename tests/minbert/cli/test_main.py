@@ -245,7 +245,7 @@ def test_missing_pooler(refused, run, weights, lines, tmp_path):
     kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
     save_file(kept, weights / "model.safetensors")
     common = ("encode", "--weights", weights, lines, tmp_path / "out.npy", "--pooling")
-    assert "hold no pooler" in refused(*common, "pooler")
+    assert "have no pooler" in refused(*common, "pooler")
     assert json.loads(run("inspect", weights, "--json")[1])["missing"] == [
         "pooler.dense.weight",
         "pooler.dense.bias",

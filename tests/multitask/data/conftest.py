@@ -1,23 +1,27 @@
-"""Fixtures of the downloads' tests."""
+"""Small files for the tests of readers, and the course's files."""
 
-import threading
+import os
+from pathlib import Path
 
 import pytest
 
-from tests.multitask.data.course_server import Server
 
+@pytest.fixture
+def write(tmp_path):
+    """Writes text or bytes to a file, and returns its path."""
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
+    def write_file(content: str | bytes, name: str = "data.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_file
 
 
 @pytest.fixture
-def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.silent.set()
-        server.shutdown()
-        thread.join()
+def course_data() -> Path:
+    """The folder with the course's files; the test is skipped without it."""
+    folder = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
+    if not (folder / "quora-dev.csv").is_file():
+        pytest.skip(f"the course's data files are not in {folder} (set MINBERT_SHARED)")
+    return folder

@@ -16,6 +16,8 @@ from multitask.data.collate import (
 )
 from multitask.data.readers import Example
 
+BUCKET = 8 * BUCKET_BATCHES  # examples
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -26,49 +28,33 @@ def some_lengths(count, seed=0):
     return [draw.randint(3, 200) for _ in range(count)]
 
 
-def flat(batches):
-    return [index for batch in batches for index in batch]
+def overlapping_spans(batches, lengths) -> int:
+    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
+    return sum(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False))
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 400, 401, 1003])
 @pytest.mark.parametrize("budget", [None, 150])
-def test_every_index_comes_exactly_once(count, budget):
+def test_every_index_comes_exactly_once_in_full_batches(count, budget):
     batches = shuffled_batches(some_lengths(count), 8, generator(), budget)
-    assert sorted(flat(batches)) == list(range(count))
-    assert all(batches)
+    assert sorted(index for batch in batches for index in batch) == list(range(count)) and all(batches)
+    if budget is None:
+        assert sorted(map(len, batches), reverse=True) == [8] * (count // 8) + [count % 8] * (count % 8 > 0)
 
 
-def test_all_batches_are_full_but_one_in_each_bucket():
-    sizes = [len(batch) for batch in shuffled_batches(some_lengths(1003), 8, generator())]
-    assert sorted(sizes)[:2] == [3, 8] and max(sizes) == 8
-
-
-def test_batches_of_one_bucket_split_its_sorted_examples():
-    lengths = some_lengths(8 * BUCKET_BATCHES)
-    batches = shuffled_batches(lengths, 8, generator())
-    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
-
-
-def test_buckets_are_cut_from_shuffled_examples():
-    """Two buckets each span the lengths: were all data sorted, the spans of batches would not overlap."""
-    lengths = some_lengths(2 * 8 * BUCKET_BATCHES)
-    batches = shuffled_batches(lengths, 8, generator())
-    spans = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in batches)
-    assert any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False))
-    middle = 8 * BUCKET_BATCHES
-    assert sum(min(batch) < middle <= max(batch) for batch in batches) > 80  # of 100; neighbours are parted
-
-
-def test_batches_come_in_random_order():
-    lengths = some_lengths(8 * BUCKET_BATCHES)
-    longest = [max(lengths[i] for i in batch) for batch in shuffled_batches(lengths, 8, generator())]
+def test_buckets_are_shuffled_sorted_and_their_batches_shuffled():
+    lengths = some_lengths(2 * BUCKET)
+    one, two = (shuffled_batches(lengths[:count], 8, generator()) for count in (BUCKET, 2 * BUCKET))
+    assert overlapping_spans(one, lengths) == 0
+    assert overlapping_spans(two, lengths) > 0  # were all data sorted, the spans would not overlap
+    assert sum(min(batch) < BUCKET <= max(batch) for batch in two) > 80  # of 100; neighbours are parted
+    longest = [max(lengths[i] for i in batch) for batch in one]
     steps_up = sum(before <= after for before, after in zip(longest, longest[1:], strict=False))
     assert 10 < steps_up < 40  # of 49; sorted ones have 49 or 0
 
 
 def test_padding_would_cost_little():
-    """What a padded model would compute beside real tokens: 50 % in random batches of such lengths."""
+    """Cells that a padded model computes beside real tokens: 50 % in random batches of such lengths."""
     lengths = some_lengths(4000)
     batches = shuffled_batches(lengths, 32, generator())
     cells = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
@@ -85,18 +71,13 @@ def test_the_generator_decides_the_order():
 def test_token_budgets_are_kept_but_by_a_single_longer_example(budget):
     lengths = some_lengths(300)
     for batches in (shuffled_batches(lengths, 8, generator(), budget), sorted_batches(lengths, budget)):
-        assert sorted(flat(batches)) == list(range(300))
+        assert sorted(index for batch in batches for index in batch) == list(range(300))
         for batch in batches:
             assert sum(lengths[i] for i in batch) <= budget or len(batch) == 1
 
 
-def test_evaluation_takes_the_longest_first():
-    lengths = [5, 9, 7, 9]
-    assert sorted_batches(lengths, 18) == [[1, 3], [2, 0]]
-    assert sorted_batches([], 18) == []
-
-
-def test_cutting_fills_each_batch_before_the_next():
+def test_evaluation_takes_the_longest_first_and_fills_each_batch_before_the_next():
+    assert sorted_batches([5, 9, 7, 9], 18) == [[1, 3], [2, 0]] and sorted_batches([], 18) == []
     assert cut_by_tokens([0, 1, 2, 3, 4], [4, 6, 1, 30, 2], 10) == [[0, 1], [2], [3], [4]]
 
 

@@ -1,46 +1,115 @@
-"""The course's files from a local server: whole or not there, whatever the server does.
+"""The course's files from a local server: whole or not there, whatever the server does; the command."""
 
-Run: pytest tests/multitask/data/test_download.py
-"""
-
+import json
+import random
+import re
 import socket
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from minbert import InputError
+from minbert import CommandParser, InputError, git_blob_id
+from multitask.cli.download import add_download_options, download_command
 from multitask.data import download as module
 from multitask.data.download import (
     COURSE_FILES,
     SOURCE,
+    Blob,
     Patience,
     Unreachable,
-    blob_id,
     download,
     file_url,
     is_right,
 )
-from tests.multitask.data.course_server import (
-    BLOB,
-    CONTENT,
-    NAME,
-    QUICK,
-    UNSIZED,
-    free_port,
-    names_in,
-)
+
+NAME = "sts-dev.csv"
+CONTENT = random.Random(0).randbytes(300_000)
+QUICK = Patience(attempts=3, timeout=5, pause=0.001)
+FILES = {NAME: CONTENT, "sts-train.csv": CONTENT[:5000], "quora-train.csv": CONTENT[:777]}
 
 
-def fetch(server, folder, blob=BLOB, patience=QUICK):
-    return download(NAME, folder, blob, server.url, patience, quiet=True)
+class Server(ThreadingHTTPServer):
+    """Serves FILES. `answers` change one request after the other, the last one all that follow; keys: status,
+    content, ranges, cut, length, silent, headers."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers, self.ranges, self.missing = [{}], [], set()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.released = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        asked, name = self.headers.get("Range"), self.path.rpartition("/")[2]
+        self.server.ranges.append(asked)
+        if answer.get("silent"):
+            self.server.released.wait(20)
+            return
+        status = 404 if name in self.server.missing else answer.get("status", 200)
+        content, headers = answer.get("content", FILES[name]), dict(answer.get("headers", {}))
+        if status == 200 and asked and answer.get("ranges", True):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            status, content = 206, content[start:]
+        self.send_response(status)
+        for header, value in headers.items():
+            self.send_header(header, value)
+        if answer.get("length", True):
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: answer.get("cut", len(content))])
+        self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(params=["sized", "unsized"])
+def blob(request, tmp_path):
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    return Blob(git_blob_id(path), len(CONTENT) if request.param == "sized" else None)
+
+
+@pytest.fixture
+def fetch(server, blob, tmp_path):
+    """Downloads the file from the server's `answers` into a folder that it alone may be in."""
+
+    def run(*answers, patience=QUICK):
+        server.answers = list(answers) or [{}]
+        folder = tmp_path / f"{len(server.ranges)}"
+        try:
+            return download(NAME, folder, blob, server.url, patience).read_bytes()
+        finally:
+            assert {path.name for path in folder.iterdir()} <= {NAME}
+
+    return run
 
 
 def test_ids_are_those_of_git(tmp_path):
     for content in (b"", b"hello\n", CONTENT):
-        path = tmp_path / "file"
-        path.write_bytes(content)
-        told = subprocess.run(["git", "hash-object", "--no-filters", path], capture_output=True, text=True)
-        assert blob_id(path) == told.stdout.strip()
+        (tmp_path / "file").write_bytes(content)
+        command = ["git", "hash-object", "--no-filters", tmp_path / "file"]
+        assert git_blob_id(tmp_path / "file") == subprocess.check_output(command, text=True).strip()
 
 
 def test_the_table_is_right_about_the_files_that_are_here(shared):
@@ -51,227 +120,175 @@ def test_the_table_is_right_about_the_files_that_are_here(shared):
         assert whole == (name != "quora-train.csv"), name  # of which a part is here
 
 
-def test_a_file_comes_whole(server, tmp_path):
-    path = fetch(server, tmp_path / "new" / "folder")
-    assert path.read_bytes() == CONTENT and names_in(path.parent) == [NAME]
-    assert server.ranges == [None]
-
-
-@pytest.mark.parametrize("blob", [BLOB, UNSIZED])
-def test_a_part_is_continued(server, tmp_path, blob):
-    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1234])
-    assert fetch(server, tmp_path, blob).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=1234-"] and names_in(tmp_path) == [NAME]
-
-
-@pytest.mark.parametrize("blob", [BLOB, UNSIZED])
-def test_a_server_that_ignores_ranges_sends_all_again(server, tmp_path, blob):
-    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1234])
-    server.answer({"ranges": False})
-    assert fetch(server, tmp_path, blob).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=1234-"]
+def test_a_dropped_connection_is_taken_up_where_it_broke(server, fetch):
+    drops = [{"cut": 50_000}] * 5  # more than attempts, each with news
+    assert fetch(*drops, {}) == CONTENT
+    assert server.ranges == [None, *(f"bytes={i * 50_000}-" for i in range(1, 6))]
+    assert fetch({"cut": 1000}, {"ranges": False}) == CONTENT
+    elsewhere = {"status": 206, "headers": {"Content-Range": "bytes 0-299999/300000"}}
+    assert fetch({"cut": 1000}, elsewhere) == CONTENT
 
 
 @pytest.mark.parametrize(
-    ("status", "part"), [(206, "bytes 0-299999/300000"), (200, "bytes 1234-299999/300000"), (206, "")]
+    "answers", [[(True, 1000), (True, 0)], [(False, 1000)], [(False, 1000), (False, 500)] * 5]
 )
-def test_an_answer_that_goes_on_elsewhere_is_not_appended(server, tmp_path, status, part):
-    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1234])
-    server.answer({"status": status, "headers": {"Content-Range": part}, "ranges": False})
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert server.ranges == ["bytes=1234-"]
+def test_drops_without_news_come_to_an_end(server, fetch, answers):
+    with pytest.raises(InputError, match="the connection ended after 1000 of 300000 bytes, 3 times in a row"):
+        fetch(*({"ranges": ranges, "cut": cut} for ranges, cut in answers))
+    assert len(server.ranges) == 3
 
 
-@pytest.mark.parametrize("blob", [BLOB, UNSIZED])
-@pytest.mark.parametrize(
-    "part", [b"x" * 1234, b"x" * len(CONTENT), CONTENT + b"more", b"x" * 400_000], ids=len
-)
-def test_a_part_of_another_file_is_begun_anew(server, tmp_path, blob, part):
-    (tmp_path / f"{NAME}.partial").write_bytes(part)
-    assert fetch(server, tmp_path, blob).read_bytes() == CONTENT
-    assert server.ranges[-1] is None and names_in(tmp_path) == [NAME]
+def test_an_answer_without_a_length(fetch, blob):
+    assert fetch({"length": False}) == CONTENT
+    if blob.size:
+        assert fetch({"cut": 50_000, "length": False}, {}) == CONTENT
+    else:
+        with pytest.raises(InputError, match="50000 bytes with blob id"):
+            fetch({"cut": 50_000, "length": False})
 
 
-def test_a_whole_part_needs_no_server(server, tmp_path):
-    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT)
-    assert fetch(server, tmp_path, UNSIZED).read_bytes() == CONTENT
-    assert server.ranges == []
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"?", b"<html>log in</html>", CONTENT + b"more"], ids=len)
+def test_other_content_is_refused(server, fetch, blob, content):
+    with pytest.raises(InputError, match=f"{len(content)} bytes with blob id .*, expected .* with {blob.id}"):
+        fetch({"content": content})
+    assert len(server.ranges) == 1
 
 
-@pytest.mark.parametrize("blob", [BLOB, UNSIZED])
-def test_a_dropped_connection_is_taken_up_again(server, tmp_path, blob):
-    server.answer(*({"cut": 50_000} for _ in range(5)), {})
-    assert fetch(server, tmp_path, blob).read_bytes() == CONTENT  # more drops than attempts, each with news
-    starts = [None, *(f"bytes={i * 50_000}-" for i in range(1, 6))]
-    assert server.ranges == starts
-
-
-def test_an_answer_without_a_length_that_ends_early_is_taken_up_again(server, tmp_path):
-    server.answer({"cut": 50_000, "length": False}, {})
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
-
-
-def test_an_answer_without_a_length_for_a_file_without_a_size_is_judged_by_its_id(server, tmp_path):
-    server.answer({"length": False})
-    assert fetch(server, tmp_path, UNSIZED).read_bytes() == CONTENT
-    server.answer({"cut": 50_000, "length": False})
-    with pytest.raises(InputError, match="50000 bytes with blob id"):
-        fetch(server, tmp_path / "other", UNSIZED)
-    assert names_in(tmp_path / "other") == []
-
-
-def test_drops_without_news_come_to_an_end_and_keep_what_came(server, tmp_path):
-    server.answer({"cut": 1000}, {"cut": 0})
-    with pytest.raises(InputError, match="3 times in a row; 1000 bytes are kept: run the command again"):
-        fetch(server, tmp_path)
-    assert names_in(tmp_path) == [f"{NAME}.partial"]
-    assert (tmp_path / f"{NAME}.partial").read_bytes() == CONTENT[:1000]
-    server.answer({})
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert server.ranges[-1] == "bytes=1000-"
-
-
-def test_a_server_without_ranges_that_always_drops_comes_to_an_end(server, tmp_path):
-    server.answer({"ranges": False, "cut": 1000})
-    with pytest.raises(InputError, match="the connection ended after 1000 of 300000 bytes, 3 times"):
-        fetch(server, tmp_path)
-    assert not (tmp_path / NAME).exists()
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
-def test_errors_that_pass_are_waited_for(server, tmp_path, status):
-    server.answer({"status": status}, {"status": status}, {})
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
-    server.answer({"status": status})
+@pytest.mark.parametrize("status", [500, 503, 429, 408])
+def test_errors_that_pass_are_waited_for(server, fetch, status):
+    assert fetch({"status": status}, {"status": status}, {}) == CONTENT
     with pytest.raises(InputError, match=f"the server answers {status}, 3 times in a row"):
-        fetch(server, tmp_path / "other")
+        fetch({"status": status})
     assert len(server.ranges) == 6
 
 
-def test_pauses_double_and_follow_the_server(server, tmp_path, monkeypatch):
+def test_pauses_double_and_follow_the_server(fetch, monkeypatch):
     pauses = []
     monkeypatch.setattr(module.time, "sleep", pauses.append)
-    asking = {"status": 503, "headers": {"Retry-After": "7"}}
-    server.answer({"status": 503}, {"status": 503}, asking, {"status": 503}, {})
-    assert fetch(server, tmp_path, patience=Patience(9, 5, 0.5)).read_bytes() == CONTENT
-    assert pauses == [0.5, 1, 7, 4]
-    server.answer({"status": 429, "headers": {"Retry-After": "100000"}}, {})
-    fetch(server, tmp_path / "other")
-    assert pauses[-1] == 60
+    asking = [{"status": 503, "headers": {"Retry-After": seconds}} for seconds in ("7", "100000")]
+    failing = {"status": 503}
+    assert fetch(failing, failing, asking[0], failing, asking[1], {}, patience=Patience(9, 5, 0.5)) == CONTENT
+    assert pauses == [0.5, 1, 7, 4, 60]
 
 
 @pytest.mark.parametrize(
     ("status", "message"),
     [
         (404, "no such file .404.; check --mirror"),
-        (401, "access refused .401."),
         (403, "access refused .403."),
+        (418, "answers 418 .*--mirror"),
     ],
 )
-def test_errors_that_stay_are_said_at_once(server, tmp_path, status, message):
-    server.answer({"status": status})
+def test_errors_that_stay_are_said_at_once(server, fetch, status, message):
     with pytest.raises(InputError, match=message):
-        fetch(server, tmp_path)
-    assert len(server.ranges) == 1 and not (tmp_path / NAME).exists()
-
-
-@pytest.mark.parametrize("blob", [BLOB, UNSIZED])
-def test_other_content_of_the_same_size_is_refused(server, tmp_path, blob):
-    server.answer({"content": CONTENT[:-1] + b"?"})
-    with pytest.raises(InputError, match="other content than the course's file") as raised:
-        fetch(server, tmp_path, blob)
-    assert BLOB.id in str(raised.value) and len(server.ranges) == 1
-    assert names_in(tmp_path) == []
-
-
-def test_other_content_is_fetched_once_though_a_part_was_there(server, tmp_path):
-    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1234])
-    server.answer({"content": CONTENT[:-1] + b"?", "ranges": False})
-    with pytest.raises(InputError, match="other content"):
-        fetch(server, tmp_path)
+        fetch({"status": status})
     assert len(server.ranges) == 1
 
 
-@pytest.mark.parametrize("content", [b"<html>log in</html>", CONTENT + b"more"], ids=len)
-def test_other_sizes_are_refused_before_they_are_fetched(server, tmp_path, content):
-    server.answer({"content": content})
-    with pytest.raises(InputError, match=f"has {len(content)} bytes, the course's file 300000"):
-        fetch(server, tmp_path)
-    server.answer({"content": content, "length": False})
-    with pytest.raises(InputError, match="more than the 300000 bytes|ended after 19 of 300000"):
-        fetch(server, tmp_path / "other")
-    assert not (tmp_path / NAME).exists() and not (tmp_path / "other" / NAME).exists()
-
-
-def test_a_server_that_says_nothing_is_left(server, tmp_path):
-    server.answer({"silent": True}, {})
-    assert fetch(server, tmp_path, patience=Patience(2, 0.1, 0.001)).read_bytes() == CONTENT
-    server.answer({"silent": True})
+def test_a_server_that_says_nothing_is_left(fetch):
+    assert fetch({"silent": True}, {}, patience=Patience(2, 0.1, 0.001)) == CONTENT
     with pytest.raises(InputError, match="timed out.*2 times in a row"):
-        fetch(server, tmp_path / "other", patience=Patience(2, 0.1, 0.001))
+        fetch({"silent": True}, patience=Patience(2, 0.1, 0.001))
 
 
-def test_a_full_disk_is_said(server, tmp_path):
-    (tmp_path / f"{NAME}.partial").symlink_to("/dev/full")
-    with pytest.raises(InputError, match="No space left on device.*make room on the disk"):
-        fetch(server, tmp_path)
-    assert len(server.ranges) == 1 and not (tmp_path / NAME).exists()
-
-
-def test_two_downloads_do_not_write_one_file(server, tmp_path):
-    with module._locked(tmp_path / f"{NAME}.partial"), pytest.raises(InputError, match="another download"):
-        fetch(server, tmp_path)
-    assert fetch(server, tmp_path).read_bytes() == CONTENT
-
-
-def test_what_another_download_finishes_meanwhile_is_left_alone(server, tmp_path, monkeypatch):
-    partial = tmp_path / f"{NAME}.partial"
-    partial.write_bytes(CONTENT)
-    flock = module.fcntl.flock
-
-    def finished_just_before(*arguments):
-        if partial.exists() and not (tmp_path / NAME).exists():
-            partial.rename(tmp_path / NAME)
-        flock(*arguments)
-
-    monkeypatch.setattr(module.fcntl, "flock", finished_just_before)
-    server.answer({"content": CONTENT[:-1] + b"?"})
-    with pytest.raises(InputError, match="other content"):
-        fetch(server, tmp_path)
-    assert (tmp_path / NAME).read_bytes() == CONTENT
-
-
-def test_no_server(tmp_path):
-    nobody = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(Unreachable, match="cannot be reached .*refused"):
-        download(NAME, tmp_path, BLOB, nobody, QUICK, quiet=True)
-
-
-def test_no_such_host(tmp_path, monkeypatch):
+def test_no_server_and_no_such_host(tmp_path, blob, monkeypatch):
     def lookup(*arguments, **settings):
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
+    with pytest.raises(Unreachable, match="cannot be reached .*refused"):
+        download(NAME, tmp_path, blob, nobody(), QUICK)
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     monkeypatch.setattr(module.time, "sleep", lambda seconds: pytest.fail("waits for a name to appear"))
     with pytest.raises(Unreachable, match="nowhere.invalid is not found .Temporary failure"):
-        download(NAME, tmp_path, BLOB, "http://nowhere.invalid/data", QUICK, quiet=True)
-    assert names_in(tmp_path) == []
+        download(NAME, tmp_path, blob, "http://nowhere.invalid/data", QUICK)
+
+
+def nobody() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/data"
 
 
 @pytest.mark.parametrize(
     "base", ["file:///etc", "data", "http://", "http://a:b/", "http://a/b c", "ftp://a/", "http://me:pw@a/"]
 )
-def test_what_is_no_address(base):
-    with pytest.raises(InputError, match="is no address of a folder"):
+def test_addresses(base):
+    assert file_url(NAME) == f"{SOURCE}/{NAME}"
+    assert file_url("a b.csv", "https://example.org/däta/") == "https://example.org/d%C3%A4ta/a%20b.csv"
+    with pytest.raises(InputError, match="is not the address of a folder"):
         file_url(NAME, base)
 
 
-def test_addresses():
-    assert file_url(NAME) == f"{SOURCE}/{NAME}"
-    assert file_url("a b.csv", "https://example.org/däta/") == "https://example.org/d%C3%A4ta/a%20b.csv"
+# --- the command --------------------------------------------------------------------------------------------
 
 
-def test_a_folder_in_the_files_place(server, tmp_path):
-    (tmp_path / NAME).mkdir()
-    with pytest.raises(InputError, match="is a folder; remove it"):
-        fetch(server, tmp_path)
+@pytest.fixture
+def command(server, monkeypatch, tmp_path):
+    """Runs `multitask download` where the course has the three files, with the server as its mirror."""
+    table = {}
+    for name, content in FILES.items():
+        (tmp_path / "content").write_bytes(content)
+        table[name] = Blob(git_blob_id(tmp_path / "content"), len(content))
+    monkeypatch.setattr(module, "COURSE_FILES", table)
+    monkeypatch.setattr(download, "__defaults__", (SOURCE, QUICK))
+
+    def run(*words, mirror=server.url):
+        parser = CommandParser(prog="multitask download")
+        add_download_options(parser)
+        given = [*words, "--data", str(tmp_path / "data"), "--mirror", mirror]
+        return download_command(parser.parse_args(given))
+
+    return run
+
+
+def test_the_command_fetches_what_is_missing(server, command, tmp_path, capsys):
+    assert command() == 0
+    assert {name: (tmp_path / "data" / name).read_bytes() for name in FILES} == FILES
+    assert capsys.readouterr().out.splitlines() == [f"{name}: fetched" for name in FILES]
+    (tmp_path / "data" / NAME).unlink()
+    assert command() == 0 and len(server.ranges) == 4
+    there = [f"{name}: there already" for name in FILES if name != NAME]
+    assert capsys.readouterr().out.splitlines() == [f"{NAME}: fetched", *there]
+
+
+def test_a_file_that_differs_is_kept_without_force(server, command, tmp_path, capsys):
+    own = tmp_path / "data" / "quora-train.csv"
+    own.parent.mkdir()
+    own.write_bytes(b"a part of the rows")
+    assert command() == 1 and "quora-train.csv: differs: " in capsys.readouterr().out
+    server.missing = {own.name}
+    assert command(own.name, "--force") == 1 and own.read_bytes() == b"a part of the rows"
+    server.missing = set()
+    capsys.readouterr()
+    assert command(own.name, "--force", "--json") == 0 and own.read_bytes() == FILES[own.name]
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"files": {own.name: {"status": "fetched", "path": str(own), "message": ""}}}
+
+
+def test_a_file_that_fails_does_not_keep_the_others(server, command, tmp_path, capsys):
+    (tmp_path / "data" / "quora-train.csv").mkdir(parents=True)
+    server.missing = {NAME}
+    assert command("--force") == 1
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{NAME}: failed: http") and "no such file (404)" in first
+    assert second == "sts-train.csv: fetched"
+    assert re.fullmatch("quora-train.csv: failed: .* is a folder; remove it.*", third)
+
+
+def test_offline_says_what_to_fetch_elsewhere(command, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / NAME).write_bytes(CONTENT)
+    url = nobody()
+    with pytest.raises(InputError, match="^offline: ") as raised:
+        command(mirror=url)
+    wanted = f"put them into {tmp_path / 'data'}: {url}/sts-train.csv {url}/quora-train.csv"
+    assert str(raised.value).endswith(wanted) and capsys.readouterr().out == f"{NAME}: there already\n"
+
+
+@pytest.mark.parametrize("name", ["../sts-dev.csv", "sts_dev.csv", "/etc/passwd"])
+def test_the_command_refuses_wrong_names(command, tmp_path, name):
+    with pytest.raises(InputError, match="is not a file of the course.*choose from sts-dev.csv"):
+        command(name)
+    with pytest.raises(InputError, match="is not the address"):
+        command(mirror="here")
+    assert not (tmp_path / "data").exists()

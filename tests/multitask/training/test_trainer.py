@@ -230,7 +230,7 @@ def test_a_task_without_training_rows(tiny_config, data, tmp_path):
     path.write_text(header)
     refused(config, "sts has nothing to train on", out)
     path.write_text("")
-    refused(config, "sts-train.csv: holds no header", out)
+    refused(config, "sts-train.csv: has no header", out)
     path.write_text("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n")
     refused(config, "the training split of sts has no labels; set sts.label to their column", out)
     path.write_text("\tid\tsentence1\tsimilarity\n0\ta\tgood\t1\n")

@@ -1,0 +1,519 @@
+"""Models of the Hugging Face hub as local folders: the files that a BERT needs, at one commit, checked.
+
+`huggingface_hub.snapshot_download` fetches into its cache. It does not choose the files, compares no
+checksums and does not record that a model is whole. This module does, in hub.json beside the files: the
+model's name, the revision, its commit, size and checksum of each file.
+"""
+
+import glob
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert.config import BertConfig
+from minbert.errors import InputError
+from minbert.files import (
+    atomic_folder,
+    atomic_write,
+    git_blob_id,
+    make_folder,
+    read_json_object,
+    restore_folder,
+)
+
+RECORD_FILE = "hub.json"
+CONFIG_FILE = "config.json"
+MODULES_FILE = "modules.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLE_FILE = "pytorch_model.bin"
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt")
+SETTINGS_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    MODULES_FILE,
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)
+SHA256, GIT_BLOB = 64, 40  # hexadecimal digits
+
+_NAME = re.compile(r"(\w([\w.-]*\w)?/)?\w([\w.-]*\w)?", re.ASCII)
+_REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHECKSUM = re.compile(rf"[0-9a-f]{{{GIT_BLOB}}}|[0-9a-f]{{{SHA256}}}")
+
+
+def find_folder(source: str | Path) -> Path:
+    """Returns the local folder for `source`: a folder, one under checkpoints/, or a model of the hub.
+
+    A string that can be a model's name (`bert-base-uncased`, `owner/name`, either with `@revision`) and names
+    no folder is looked for in huggingface_hub's cache, and only then on the hub. Never looked for are a Path,
+    an absolute path, one that begins with `.` or has more than one `/`, one in a folder that is there.
+    Raises InputError where there is nothing.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"{source} is a file; give the folder that holds config.json and model.safetensors")
+    beside = Path("checkpoints") / path
+    if beside.is_dir():
+        return beside
+    tried = f"{source}" if path.is_absolute() else f"{source} or {beside}"
+    missing = f"there is no folder {tried}"
+    model = HubModel.parse(source) if isinstance(source, str) else None
+    if model is None:
+        raise InputError(f"{missing}; give one with config.json and model.safetensors")
+    if "/" in model.name and path.parent.is_dir():
+        raise InputError(
+            f"{missing}; give one with config.json and model.safetensors ({path.parent} is there, so "
+            f"no model of the hub was looked for; `minbert download {source}` fetches one)"
+        )
+    try:
+        return cached_folder(model) or download(model).folder
+    except InputError as error:
+        raise InputError(f"{missing}, nor did the hub give a model of that name: {error}") from None
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model of the hub: `bert-base-uncased` or `owner/name`, and a branch, tag or commit."""
+
+    name: str
+    revision: str = "main"
+
+    @classmethod
+    def parse(cls, text: str) -> "HubModel | None":
+        """Parses `name` or `name@revision`; returns None for a text that cannot be a model's name."""
+        name, at, revision = text.partition("@")
+        revision = revision if at else "main"
+        if not (_NAME.fullmatch(name) and _REVISION.fullmatch(revision)):
+            return None
+        if "--" in name or ".." in text or name.endswith(".git"):
+            return None
+        return cls(name, revision)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A whole model in `folder`; `record` is its hub.json, `fetched` the files that came over the network."""
+
+    folder: Path
+    record: dict[str, Any]
+    fetched: tuple[str, ...] = ()
+
+
+def download(model: HubModel, to: str | Path | None = None) -> Download:
+    """Fetches the needed files of a model into huggingface_hub's cache, or into the folder `to`.
+
+    Files that are there and fit their checksums are not fetched again. `to` is whole or not there. Raises
+    InputError for a model that is missing, may not be read or is not a BERT, a hub that cannot be reached,
+    content that does not fit its checksum, and a folder `to` that holds something else.
+    """
+    with _plain_errors(model):
+        from filelock import FileLock
+        from huggingface_hub import constants
+
+        cache = Path(constants.HF_HUB_CACHE).resolve()
+        if to is not None:
+            return _into_folder(model, Path(to), cache)
+        lock = cache / ".locks" / _cache_name(model) / "minbert.lock"
+        done = _whole_in_cache(model)
+        if done is None:
+            commit, checksums = _list_files(model)
+            make_folder(lock.parent)
+            with FileLock(lock):
+                done = _whole_in_cache(model)  # by another process, while this one waited
+                if done is None:
+                    done = _fetch(model, commit, checksums, cache)
+                    if model.revision != commit:
+                        with atomic_write(cache / _cache_name(model) / "refs" / model.revision) as file:
+                            file.write(commit)
+        return done
+
+
+def cached_folder(model: HubModel) -> Path | None:
+    """Returns the model's folder in huggingface_hub's cache if it is whole there; uses no network.
+
+    Other programs fetch single files: without a record of ours, or a list of all files of the hub's, it
+    cannot be known whether the model has a modules.json too.
+    """
+    with _plain_errors(model):
+        from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        config = try_to_load_from_cache(model.name, CONFIG_FILE, revision=model.revision)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+        record = read_record(folder)
+        if record is not None and (record["name"], record["commit"]) == (model.name, folder.name):
+            return folder if is_whole(folder, record) else None
+        try:
+            tree = get_cached_repo_tree(model.name, revision=folder.name)
+            listed = {entry.path: entry.size for entry in tree}
+            needed = needed_files(model.name, listed, lambda name: folder / name)
+            good = all((folder / name).stat().st_size == listed[name] for name in needed)
+        except (CachedRepoTreeNotFoundError, FileNotFoundError):
+            return None
+        return folder if good else None
+
+
+def _cache_name(model: HubModel) -> str:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return repo_folder_name(repo_id=model.name, repo_type="model")
+
+
+def _whole_in_cache(model: HubModel) -> Download | None:
+    folder = cached_folder(model)
+    record = read_record(folder) if folder else None
+    if record is None or not is_whole(folder, record, thorough=True):
+        return None
+    return Download(folder, record)
+
+
+def _into_folder(model: HubModel, to: Path, cache: Path) -> Download:
+    """Copies the model out of the cache, or out of a cache beside `to` that goes when `to` is whole."""
+    from filelock import FileLock
+
+    done = _whole_folder(model, to)
+    if done is not None:
+        return done
+    cached = _whole_in_cache(model)
+    if cached is not None:
+        return _copy(cached, model, to)
+    commit, checksums = _list_files(model)
+    store, lock = (to.with_name(f".{to.name}.download{ending}") for ending in ("", ".lock"))
+    make_folder(store.parent)
+    with FileLock(lock):
+        try:
+            done = _whole_folder(model, to)  # by another process, while this one waited
+            if done is not None:
+                return done
+            shutil.rmtree(store, ignore_errors=True)  # left by a process that was killed
+            make_folder(store)
+            return _copy(_fetch(model, commit, checksums, store, spare=to), model, to)
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def _copy(source: Download, model: HubModel, to: Path) -> Download:
+    record = source.record | {"revision": model.revision}
+    with atomic_folder(to) as new:
+        for name in record["files"]:
+            make_folder((new / name).parent)
+            shutil.copyfile(source.folder / name, new / name)
+        _write_record(new, record)
+    return Download(to, record, source.fetched)
+
+
+def _whole_folder(model: HubModel, to: Path) -> Download | None:
+    """Returns an earlier download of this model, if it is whole. Raises InputError if `to` is not free."""
+    if to.name in ("", ".."):
+        raise InputError(f"{str(to)!r} cannot be the folder of a download; give the name of a new folder")
+    restore_folder(to)
+    if to.exists() and not to.is_dir():
+        raise InputError(f"{to} is a file; give the name of a new folder")
+    record = read_record(to)
+    if record is None:
+        if to.exists() and any(to.iterdir()):
+            raise InputError(f"{to} holds other files than a download's; give the name of a new folder")
+        return None
+    if record["name"] != model.name or model.revision not in (record["revision"], record["commit"]):
+        raise InputError(
+            f"{to} holds {record['name']} at {record['revision']} ({record['commit']}); give another folder, "
+            f"or remove it"
+        )
+    return Download(to, record) if is_whole(to, record, thorough=True) else None
+
+
+def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
+    """Returns the commit of the model's revision and the checksum of each of its files.
+
+    The checksum is the sha256 of a large file, the id of the git blob of a small one.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(
+            f"HF_HUB_OFFLINE is set, so the hub was not asked for {model.name}; unset it to download"
+        )
+    try:
+        found = HfApi().model_info(
+            model.name, revision=model.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        )
+        files = {
+            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in found.siblings or ()
+        }
+        if not _COMMIT.fullmatch(found.sha):
+            raise ValueError(found.sha)
+    except (TypeError, KeyError, ValueError) as error:  # no JSON, or other JSON: a page to log in, say
+        if isinstance(error, OSError):  # an answer of the hub
+            raise
+        raise InputError(
+            f"{constants.ENDPOINT} does not answer as a hub does; check HF_ENDPOINT and the network's proxy"
+        ) from None
+    check_names(model.name, files)
+    for name, checksum in files.items():
+        if not _CHECKSUM.fullmatch(checksum or ""):
+            raise InputError(
+                f"{constants.ENDPOINT} gives no checksum for {name} of {model.name} ({checksum!r}); "
+                f"set HF_ENDPOINT to the hub or to a true mirror"
+            )
+    return found.sha, files
+
+
+def _fetch(
+    model: HubModel, commit: str, checksums: dict[str, str], cache: Path, spare: Path | None = None
+) -> Download:
+    """Fetches the needed files into a cache, those excepted that it or the folder `spare` has."""
+    home = cache / _cache_name(model)
+    folder = home / "snapshots" / commit
+    fetched: list[str] = []
+
+    def bring(*names: str) -> Path:
+        for name in names:
+            blob = home / "blobs" / checksums[name]
+            if fits(blob, checksums[name]):
+                continue
+            blob.unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
+            if spare is not None and fits(spare / name, checksums[name]):
+                make_folder(blob.parent)
+                shutil.copyfile(spare / name, blob)
+            elif name not in fetched:
+                fetched.append(name)
+        _download_snapshot(model, commit, cache, names)
+        for name in names:
+            if not fits(folder / name, checksums[name]):
+                (folder / name).resolve().unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
+                raise InputError(
+                    f"what arrived of {name} of {model.name} does not fit the hub's checksum "
+                    f"{checksums[name]}; it was thrown away, try again"
+                )
+        return folder / names[0]
+
+    needed = needed_files(model.name, checksums, bring)
+    bring(*needed)
+    files = {
+        name: {
+            "size": (folder / name).stat().st_size,
+            "sha256" if len(checksums[name]) == SHA256 else "blob_id": checksums[name],
+        }
+        for name in sorted(needed)
+    }
+    record = {"name": model.name, "revision": model.revision, "commit": commit, "files": files}
+    _write_record(folder, record)
+    return Download(folder, record, tuple(fetched))
+
+
+def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collection[str]) -> None:
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):
+        """A progress bar that is shown on a terminal only, and removed when the download ends."""
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs | {"disable": None, "leave": False})
+            bars.append(self)
+
+    patterns = [glob.escape(name) for name in names]
+    try:
+        snapshot_download(
+            model.name, revision=commit, cache_dir=cache, allow_patterns=patterns, tqdm_class=Bar
+        )
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise InputError(  # huggingface_hub compares sizes
+            f"what arrived of {model.name} does not fit the hub's sizes ({str(error).splitlines()[0]}); "
+            f"it was thrown away, try again"
+        ) from None
+    finally:
+        for bar in bars:  # huggingface_hub leaves some of them open
+            bar.close()
+
+
+# Which files are needed -----------------------------------------------------------------------------------
+
+
+def needed_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
+    """Returns the names of the files that the model `name` needs, of those that the hub lists; weights last.
+
+    `fetch(file)` gives a local copy of a file that says which others are needed: config.json, modules.json,
+    the index of weights in several files. Raises InputError for a model that is not a BERT, or has no weights
+    in safetensors or no tokenizer.
+    """
+    if CONFIG_FILE not in listed:
+        raise InputError(f"{name} has no {CONFIG_FILE}; choose a BERT in the format of transformers")
+    try:
+        config = BertConfig.from_dict(read_json_object(fetch(CONFIG_FILE)))
+    except InputError as error:
+        raise InputError(f"{name} is not a BERT that can be used: {error}") from None
+    if not set(VOCABULARY_FILES) & set(listed):
+        raise InputError(f"{name} has no {' and no '.join(VOCABULARY_FILES)}; choose another model")
+    settings = [file for file in (*VOCABULARY_FILES, *SETTINGS_FILES) if file in listed]
+    modules = _module_files(name, listed, fetch) if MODULES_FILE in listed else []
+    adapters = [file for file in listed if config.extra.get("minbert_adapters") and _is_adapter(file)]
+    return list(
+        dict.fromkeys([CONFIG_FILE, *settings, *modules, *_weight_files(name, listed, fetch), *adapters])
+    )
+
+
+def _is_adapter(file: str) -> bool:
+    return file.startswith("adapter/") and file.endswith((".json", ".safetensors"))
+
+
+def _weight_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
+    if WEIGHTS_FILE in listed:
+        return [WEIGHTS_FILE]
+    if INDEX_FILE in listed:
+        table = read_json_object(fetch(INDEX_FILE)).get("weight_map")
+        shards = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
+        missing = [shard for shard in shards if shard not in listed]
+        if missing or not shards:
+            raise InputError(
+                f"{name} has no {missing[0] if missing else 'weight_map'}, which {INDEX_FILE} must name; "
+                f"choose another model"
+            )
+        return [INDEX_FILE, *shards]
+    _refuse_pickle(name, listed, PICKLE_FILE)
+    raise InputError(f"{name} has no {WEIGHTS_FILE}; choose a model with weights in safetensors")
+
+
+def _module_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
+    """Returns the files of the folders that modules.json names, such as 1_Pooling/config.json."""
+    path = fetch(MODULES_FILE)
+    try:
+        folders = [entry["path"] for entry in json.loads(path.read_text(encoding="utf-8"))]
+        prefixes = tuple(f"{folder}/" for folder in folders if folder)
+        found = [file for file in listed if file.startswith(prefixes)]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{MODULES_FILE} of {name} is not a list of modules; choose another model") from None
+    for prefix in prefixes:
+        if f"{prefix}{WEIGHTS_FILE}" not in listed:
+            _refuse_pickle(name, listed, f"{prefix}{PICKLE_FILE}")
+    return sorted(file for file in found if file.endswith((".json", ".safetensors")))
+
+
+def _refuse_pickle(name: str, listed: Collection[str], pickle: str) -> None:
+    if pickle in listed:
+        raise InputError(
+            f"{name} has {pickle} and no safetensors in its place; a pickle can run code and is not read. "
+            f"Take a revision with safetensors (often refs/pr/1), or have the model converted at "
+            f"https://huggingface.co/spaces/safetensors/convert"
+        )
+
+
+def check_names(name: str, listed: Collection[str]) -> None:
+    """Raises InputError for a name that leads out of the folder that the files are put into."""
+    for file in listed:
+        parts = file.split("/")
+        if {"", ".", ".."} & set(parts) or any(sign in file for sign in "\\:") or not file.isprintable():
+            raise InputError(
+                f"{name} lists a file called {file!r}, which leads out of its folder; nothing was fetched, "
+                f"and this server should not be trusted"
+            )
+
+
+# Checksums and the record ---------------------------------------------------------------------------------
+
+
+def fits(path: Path, checksum: str) -> bool:
+    """Returns True for a file with this sha256 (64 digits), or this id of a git blob (40 digits)."""
+    if not path.is_file():
+        return False
+    if len(checksum) == GIT_BLOB:
+        return git_blob_id(path) == checksum
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == checksum
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Reads a folder's hub.json; returns None if it is missing, or is not one of ours."""
+    try:
+        record = read_json_object(folder / RECORD_FILE)
+        check_names(str(folder), _checksums(record))
+        complete = all(isinstance(entry["size"], int) for entry in record["files"].values())
+        return record if complete and {"name", "revision", "commit"} <= record.keys() else None
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_whole(folder: Path, record: dict[str, Any], thorough: bool = False) -> bool:
+    """Returns True if a folder has all files of its record, by size or, if `thorough`, by checksum."""
+    if thorough:
+        return all(fits(folder / file, checksum) for file, checksum in _checksums(record).items())
+    return all(
+        (folder / file).is_file() and (folder / file).stat().st_size == entry["size"]
+        for file, entry in record["files"].items()
+    )
+
+
+def _checksums(record: dict[str, Any]) -> dict[str, str]:
+    return {
+        file: str(entry["sha256"] if "sha256" in entry else entry["blob_id"])
+        for file, entry in record["files"].items()
+    }
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    with atomic_write(folder / RECORD_FILE) as file:
+        file.write(json.dumps(record, indent=2) + "\n")
+
+
+@contextmanager
+def _plain_errors(model: HubModel) -> Iterator[None]:
+    """Turns errors of huggingface_hub into InputErrors of one line."""
+    try:
+        import httpx2
+        from huggingface_hub import constants, errors, get_token
+    except ImportError:
+        raise InputError(
+            "downloading needs huggingface_hub 2.4 or later; pip install 'minbert[hub]'"
+        ) from None
+    hub, name = constants.ENDPOINT, model.name
+    try:
+        try:
+            yield
+        except errors.LocalEntryNotFoundError as error:  # "not in the cache either": the cause tells
+            raise error.__cause__ or error from None
+    except errors.GatedRepoError:
+        token = "the token that is set may not read it" if get_token() else "no token is set"
+        raise InputError(
+            f"{name} is gated, and {token}; accept its terms at {hub}/{name}, then set HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(
+            f"{hub} has no model {name}, or a private one; check the name, or set HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"{name} has no revision {model.revision!r}; give a branch, tag or commit") from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status == 401:
+            raise InputError(f"{hub} refused the token for {name} (401); check HF_TOKEN") from None
+        raise InputError(f"{hub} answered {status} for {error.response.url.path}; try again later") from None
+    except httpx2.TimeoutException:
+        raise InputError(
+            f"{hub} did not answer in time for {name}; try again "
+            f"(HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the seconds)"
+        ) from None
+    except (httpx2.HTTPError, errors.XetDownloadError, errors.FileMetadataError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{hub} could not be reached for {name}, or broke off ({reason}); check the network and "
+            f"HF_ENDPOINT, and try again"
+        ) from None
