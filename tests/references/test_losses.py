@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.numpy import load
 
 from minbert.check.fixtures import read_fixture
-from references.losses import LARGE, LOSSES, NUMBERS
+from multitask.check.loss_formulas import FORMULAS, LARGE, NUMBERS
 from references.make import PLACES, ROOT, make
 
 FILE = Path(ROOT) / PLACES["losses"] / "losses.safetensors"
@@ -73,7 +73,7 @@ def tensors():
 
 def inputs_of(tensors, name):
     """The tensors of a loss in the order of its arguments, floating ones in fp64 with gradients."""
-    function = LOSSES[name.removeprefix("large_")]
+    function = FORMULAS[name.removeprefix("large_")]
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     found = {}
     for argument in names:

@@ -13,8 +13,8 @@ import sklearn.metrics
 from safetensors.numpy import load
 
 from minbert.check.fixtures import read_fixture
+from multitask.check.metric_formulas import entities, fixture
 from references.make import PLACES, ROOT, make
-from references.metrics import entities, fixture
 
 FILE = Path(ROOT) / PLACES["metrics"] / "metrics.safetensors"
 

@@ -11,7 +11,8 @@ import pytest
 
 from minbert.check.judge import DIFFERENT, check_candidate, distance, first_difference, judge
 from minbert.check.stage import TOLERANCE, Outcome
-from multitask.check.losses import FUNCTIONS, LOSSES
+from multitask.check.loss_formulas import FORMULAS
+from multitask.check.losses import LOSSES
 from tests.multitask.check.loss_styles import EINSUM, LOOPS, MODULES
 from tests.multitask.check.loss_variants import RandomLosses
 from tests.multitask.check.student_losses import MISTAKES, source
@@ -90,7 +91,7 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", FORMULAS)
 def test_other_mistakes_are_not_guessed_at(function):
     findings = check(source(function, UNKNOWN[function]))
     first = first_difference(findings)
