@@ -1,1 +1,1 @@
-"""Losses and metrics compared with references: what `multitask check` runs, on the kit of minbert.check."""
+"""Losses and metrics checked against reference outputs: formulas, tables of mistakes, parts for minbert.check."""

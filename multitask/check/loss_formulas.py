@@ -210,8 +210,8 @@ def gradient(function: Callable[..., Array], inputs: Arrays, name: str, *numbers
     return found
 
 
-def inputs(random: np.random.Generator) -> dict[str, Arrays]:
-    """The inputs of each loss, in the order of its arguments, by its name; all hold fp32 values."""
+def inputs(random: np.random.Generator) -> dict[Step, Arrays]:
+    """Returns the inputs of each loss in the order of its arguments, fp32 values in fp64."""
 
     def normal(*shape: int, size: float = 1.0) -> Array:
         return (size * random.normal(size=shape)).astype(np.float32).astype(np.float64)
@@ -227,77 +227,55 @@ def inputs(random: np.random.Generator) -> dict[str, Arrays]:
     v[1], v[4] = -v[1], -v[4]
     twin, positives = near(first), near(anchors)
     return {
-        "cross_entropy": {"logits": normal(EXAMPLES, CLASSES, size=1.5), "labels": classes},
-        "binary_cross_entropy": {
+        cross_entropy: {"logits": normal(EXAMPLES, CLASSES, size=1.5), "labels": classes},
+        binary_cross_entropy: {
             "logits": normal(EXAMPLES, size=1.5),
             "labels": np.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
         },
-        "focal": {"logits": normal(EXAMPLES, CLASSES, size=1.5), "labels": classes},
-        "mean_squared_error": {
+        focal: {"logits": normal(EXAMPLES, CLASSES, size=1.5), "labels": classes},
+        mean_squared_error: {
             "predictions": normal(EXAMPLES, size=2.0),
             "labels": np.array([0.5, 1.0, 2.25, -1.0, 1.5, 2.0]),
         },
-        "cosine_similarity_loss": {
-            "u": u,
-            "v": v,
-            "labels": np.array([0.75, 0.25, 1.0, 0.5, 0.0, 0.125]),
-        },
-        "simcse": {"first": first, "second": twin},
-        "mnrl": {"anchors": anchors, "positives": positives},
-        "mnrl_with_negatives": {"anchors": anchors, "positives": positives, "negatives": near(anchors)},
-        "cosent": {
+        cosine_similarity_loss: {"u": u, "v": v, "labels": np.array([0.75, 0.25, 1.0, 0.5, 0.0, 0.125])},
+        simcse: {"first": first, "second": twin},
+        mnrl: {"anchors": anchors, "positives": positives},
+        mnrl_with_negatives: {"anchors": anchors, "positives": positives, "negatives": near(anchors)},
+        cosent: {
             "cosines": np.array([0.25, 0.5, 0.375, 0.8125, 0.125, 0.6875]),
             "labels": np.array([0.0, 2.0, 2.0, 4.0, 1.0, 3.0]),
         },
-        "symmetric_kl": {
-            "p_logits": p_logits[:, :CLASSES],
-            "q_logits": normal(EXAMPLES, CLASSES),
-        },
+        symmetric_kl: {"p_logits": p_logits[:, :CLASSES], "q_logits": normal(EXAMPLES, CLASSES)},
     }
 
 
 LARGE = {
-    "cross_entropy": {
+    cross_entropy: {
         "logits": np.array([[200.0, -30.0, 0.0], [0.0, 150.0, 40.0], [-250.0, 10.0, 60.0]]),
         "labels": np.array([1, 1, 0]),
     },
-    "binary_cross_entropy": {
+    binary_cross_entropy: {
         "logits": np.array([60.0, -40.0, 50.0, -120.0]),
         "labels": np.array([0.0, 0.0, 1.0, 1.0]),
     },
-}
-FORMULAS = {
-    formula.__name__: formula
-    for formula in (
-        cross_entropy,
-        binary_cross_entropy,
-        focal,
-        mean_squared_error,
-        cosine_similarity_loss,
-        simcse,
-        mnrl,
-        mnrl_with_negatives,
-        cosent,
-        symmetric_kl,
-    )
 }
 
 
 def fixture() -> tuple[Arrays, dict]:
     """NAME.ARGUMENT, NAME.loss (one, or one for each of NUMBERS), NAME.gradient.ARGUMENT (of the first)."""
     tensors: Arrays = {}
-    for name, arguments in inputs(np.random.default_rng(20170807)).items():
-        function = FORMULAS[name]
+    for function, arguments in inputs(np.random.default_rng(20170807)).items():
+        name = function.__name__
         calls = [[number] for number in NUMBERS.get(name, [])] or [[]]
         tensors |= {f"{name}.{argument}": stored(value) for argument, value in arguments.items()}
-        losses = [function(*arguments.values(), *numbers) for numbers in calls]
-        tensors[f"{name}.loss"] = np.array(losses)
+        tensors[f"{name}.loss"] = np.array([function(*arguments.values(), *numbers) for numbers in calls])
         for argument in arguments:
             if argument != "labels":
                 tensors[f"{name}.gradient.{argument}"] = gradient(function, arguments, argument, *calls[0])
-    for name, arguments in LARGE.items():
-        tensors |= {f"large_{name}.{argument}": stored(value) for argument, value in arguments.items()}
-        tensors[f"large_{name}.loss"] = np.array([FORMULAS[name](*arguments.values())])
+    for function, arguments in LARGE.items():
+        name = f"large_{function.__name__}"
+        tensors |= {f"{name}.{argument}": stored(value) for argument, value in arguments.items()}
+        tensors[f"{name}.loss"] = np.array([function(*arguments.values())])
     return tensors, {"numbers": NUMBERS}
 
 

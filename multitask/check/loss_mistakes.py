@@ -6,20 +6,7 @@ from functools import partial
 import numpy as np
 
 from minbert.check import TOLERANCE, Mistake, Outputs, distance
-from multitask.check.loss_formulas import (
-    binary_losses,
-    choose_own,
-    class_losses,
-    cosines,
-    focal_losses,
-    kl,
-    lengths,
-    log_softmax,
-    of_labels,
-    own_cosines,
-    softmax,
-    squared_errors,
-)
+from multitask.check import loss_formulas as right
 from multitask.check.mistakes import picked, wrong
 
 
@@ -28,7 +15,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray, axis: int = -1) -> np.ndarray:
-    return vectors / lengths(vectors, axis, keepdims=True)
+    return vectors / right.lengths(vectors, axis, keepdims=True)
 
 
 DIVIDE = "Divide by the number of examples: loss = sum_i loss_i / N."
@@ -72,45 +59,47 @@ CROSS_ENTROPY = LIKELIHOOD_MEANS | {
     "softmax before a loss of logits": wrong(
         "The logits go through a softmax, and the loss takes the softmax of that once more.",
         LOGITS,
-        losses=lambda logits, labels: class_losses(softmax(logits), labels),
+        losses=lambda logits, labels: right.class_losses(right.softmax(logits), labels),
     ),
     "sigmoid before a loss of logits": wrong(
         "The logits go through a sigmoid before the loss takes their softmax.",
         LOGITS,
-        losses=lambda logits, labels: class_losses(sigmoid(logits), labels),
+        losses=lambda logits, labels: right.class_losses(sigmoid(logits), labels),
     ),
     "sigmoid instead of softmax": wrong(
         "The label's probability is the sigmoid of its own logit; the other classes' logits are not used.",
         "Take the softmax over the classes: p = e^logit / sum of all e^logit.",
-        losses=lambda logits, labels: -of_labels(np.log(sigmoid(logits)), labels),
+        losses=lambda logits, labels: -right.of_labels(np.log(sigmoid(logits)), labels),
     ),
     "logits taken for log-probabilities": wrong(
         "The label's logit is used as if it were log p; F.nll_loss does so when it is given logits.",
         "Take log softmax(logits) first, or use F.cross_entropy.",
-        losses=lambda logits, labels: -of_labels(logits, labels),
+        losses=lambda logits, labels: -right.of_labels(logits, labels),
     ),
     "probability instead of its logarithm": wrong(
-        *NO_LOGARITHM, losses=lambda logits, labels: -of_labels(softmax(logits), labels)
+        *NO_LOGARITHM, losses=lambda logits, labels: -right.of_labels(right.softmax(logits), labels)
     ),
     "softmax over the examples": wrong(
         "The softmax runs along the batch (dim=0), so that each class sums to one over the examples.",
         "Take it over the classes: softmax(logits, dim=-1).",
-        losses=lambda logits, labels: -of_labels(log_softmax(logits, axis=0), labels),
+        losses=lambda logits, labels: -right.of_labels(right.log_softmax(logits, axis=0), labels),
     ),
     "labels counted from 1": wrong(
         "One is subtracted from the labels, so that each example has the class before its own.",
         "Use the labels as they are: classes are counted from 0.",
-        losses=lambda logits, labels: class_losses(logits, labels - 1),
+        losses=lambda logits, labels: right.class_losses(logits, labels - 1),
     ),
     "mean over classes too": wrong(
         "The mean is taken over all N times C entries of one-hot labels times log p.",
         "Sum over the classes, and take the mean over the N examples only.",
-        losses=lambda logits, labels: -log_softmax(logits) * np.eye(logits.shape[1])[labels],
+        losses=lambda logits, labels: -right.log_softmax(logits) * np.eye(logits.shape[1])[labels],
     ),
     "label smoothing left on": wrong(
         "A tenth of the target is spread over all classes (label_smoothing=0.1).",
         "Leave label_smoothing at 0: loss = -log p of the label.",
-        losses=lambda logits, labels: 0.9 * class_losses(logits, labels) - 0.1 * log_softmax(logits).mean(1),
+        losses=lambda logits, labels: (
+            0.9 * right.class_losses(logits, labels) - 0.1 * right.log_softmax(logits).mean(1)
+        ),
     ),
 }
 
@@ -118,7 +107,7 @@ BINARY_CROSS_ENTROPY = LIKELIHOOD_MEANS | {
     "sigmoid before a loss of logits": wrong(
         "The logits go through a sigmoid, and the loss takes the sigmoid of that once more.",
         "Give F.binary_cross_entropy_with_logits the logits as they are.",
-        losses=lambda logits, labels: binary_losses(sigmoid(logits), labels),
+        losses=lambda logits, labels: right.binary_losses(sigmoid(logits), labels),
     ),
     "term of label 0 missing": wrong(
         "Only examples of label 1 add to the loss.",
@@ -128,12 +117,12 @@ BINARY_CROSS_ENTROPY = LIKELIHOOD_MEANS | {
     "labels the wrong way round": wrong(
         "Examples of label 1 are pulled to 0, and those of label 0 to 1.",
         "Take -log p for label 1 and -log(1 - p) for label 0.",
-        losses=lambda logits, labels: binary_losses(logits, 1 - labels),
+        losses=lambda logits, labels: right.binary_losses(logits, 1 - labels),
     ),
     "(N,) and (N, 1) broadcast": wrong(
         "One of logits and labels is a column, so that every logit meets the labels of all examples.",
         "Give both the shape (N,), by squeeze(-1), before they meet.",
-        losses=lambda logits, labels: binary_losses(logits, labels[:, None]),
+        losses=lambda logits, labels: right.binary_losses(logits, labels[:, None]),
     ),
     "probability instead of its logarithm": wrong(
         *NO_LOGARITHM,
@@ -148,7 +137,7 @@ FOCAL = {
     "probability instead of its logarithm": wrong(
         *NO_LOGARITHM, weighted=lambda losses, gamma: -((1 - np.exp(-losses)) ** gamma) * np.exp(-losses)
     ),
-    "last argument ignored": wrong(*IGNORED, weighted=lambda losses, gamma: focal_losses(losses, 2.0)),
+    "last argument ignored": wrong(*IGNORED, weighted=lambda losses, gamma: right.focal_losses(losses, 2.0)),
     "factor (1 - p)^gamma missing": wrong(
         "The loss is the plain cross-entropy.",
         "Weigh each example: -(1 - p)^gamma log p (Lin et al. 2017, equation 4).",
@@ -162,12 +151,12 @@ FOCAL = {
     "gamma with the wrong sign": wrong(
         "The factor is (1 - p)^-gamma, which grows for easy examples.",
         "Use the positive power: (1 - p)^gamma.",
-        weighted=lambda losses, gamma: focal_losses(losses, -gamma),
+        weighted=lambda losses, gamma: right.focal_losses(losses, -gamma),
     ),
     "gamma as a factor": wrong(
         "1 - p is multiplied by gamma.",
         "Raise it to the power: (1 - p)^gamma.",
-        weighted=lambda losses, gamma: gamma * focal_losses(losses, 1),
+        weighted=lambda losses, gamma: gamma * right.focal_losses(losses, 1),
     ),
     "one factor for the whole batch": wrong(
         "p is exp(-loss) of the batch's mean loss, so that all examples get the same weight.",
@@ -177,7 +166,7 @@ FOCAL = {
     "alpha = 0.25 left in": wrong(
         "The loss is multiplied by alpha = 0.25, the class weight of the paper's equation 5.",
         "Leave alpha out: -(1 - p)^gamma log p (equation 4).",
-        weighted=lambda losses, gamma: 0.25 * focal_losses(losses, gamma),
+        weighted=lambda losses, gamma: 0.25 * right.focal_losses(losses, gamma),
     ),
 }
 
@@ -185,7 +174,7 @@ SQUARES = MEANS | {
     "half the squared error": wrong(
         "The squares are multiplied by 1/2.",
         "Take the mean of (prediction - label)^2 as it is.",
-        errors=lambda predictions, labels: squared_errors(predictions, labels) / 2,
+        errors=lambda predictions, labels: right.squared_errors(predictions, labels) / 2,
     ),
     "root of the mean squared error": wrong(
         "The root of the mean is returned.",
@@ -202,7 +191,7 @@ MEAN_SQUARED_ERROR = SQUARES | {
     "(N, 1) and (N,) broadcast": wrong(
         "One of predictions and labels is a column, so that every prediction meets all labels.",
         "Give both the shape (N,), by squeeze(-1), before they are subtracted.",
-        errors=lambda predictions, labels: squared_errors(predictions[:, None], labels),
+        errors=lambda predictions, labels: right.squared_errors(predictions[:, None], labels),
     ),
     "square of the mean difference": wrong(
         "The differences are averaged before they are squared, so that errors of both signs cancel.",
@@ -212,7 +201,7 @@ MEAN_SQUARED_ERROR = SQUARES | {
     "predictions through a sigmoid": wrong(
         "The predictions go through a sigmoid, so that none can be above 1.",
         "Compare the predictions as they are.",
-        errors=lambda predictions, labels: squared_errors(sigmoid(predictions), labels),
+        errors=lambda predictions, labels: right.squared_errors(sigmoid(predictions), labels),
     ),
 }
 
@@ -232,27 +221,27 @@ COSINE_SIMILARITY = SQUARES | {
     "cosine of the wrong axis": wrong(
         "The sums run over the examples (dim=0), which gives a cosine for each component.",
         "Sum over the components: F.cosine_similarity(u, v, dim=-1).",
-        similarity=lambda u, v: own_cosines(u.T, v.T),
+        similarity=lambda u, v: right.own_cosines(u.T, v.T),
     ),
     "cosines of all pairs": wrong(
         "Every u is compared with the v of all examples, and the matrix is broadcast against the labels.",
         "Take the N cosines of u_i and v_i only.",
-        similarity=cosines,
+        similarity=right.cosines,
     ),
     "labels stretched to -1..1": wrong(
         "The labels are compared as 2 label - 1.",
         UNSTRETCHED,
-        errors=lambda cosine, labels: squared_errors(cosine, 2 * labels - 1),
+        errors=lambda cosine, labels: right.squared_errors(cosine, 2 * labels - 1),
     ),
     "labels divided by 5": wrong(
         "The labels are divided by 5, as if they were still between 0 and 5.",
         UNSTRETCHED,
-        errors=lambda cosine, labels: squared_errors(cosine, labels / 5),
+        errors=lambda cosine, labels: right.squared_errors(cosine, labels / 5),
     ),
     "1 - cosine compared with the labels": wrong(
         "The labels are compared with the cosine distance, so that equal vectors go with label 0.",
         "Compare them with the cosine: (cos - label)^2.",
-        errors=lambda cosine, labels: squared_errors(1 - cosine, labels),
+        errors=lambda cosine, labels: right.squared_errors(1 - cosine, labels),
     ),
     "mean of 1 - cosine": wrong(
         "The cosine distance is the loss; labels and square are missing.",
@@ -262,17 +251,17 @@ COSINE_SIMILARITY = SQUARES | {
     "cosine moved to 0..1": wrong(
         "The labels are compared with (cos + 1) / 2.",
         "Compare them with the cosine as it is: (cos - label)^2.",
-        errors=lambda cosine, labels: squared_errors((cosine + 1) / 2, labels),
+        errors=lambda cosine, labels: right.squared_errors((cosine + 1) / 2, labels),
     ),
     "negative cosines cut off": wrong(
         "Cosines below 0 are raised to 0, where no gradient flows.",
         "Compare the cosine as it is: (cos - label)^2.",
-        errors=lambda cosine, labels: squared_errors(np.maximum(cosine, 0), labels),
+        errors=lambda cosine, labels: right.squared_errors(np.maximum(cosine, 0), labels),
     ),
     "labels not used": wrong(
         "Every pair is pulled together, as if its label were 1.",
         "Compare with the labels: (cos - label)^2.",
-        errors=lambda cosine, labels: squared_errors(cosine, 1),
+        errors=lambda cosine, labels: right.squared_errors(cosine, 1),
     ),
 }
 
@@ -316,7 +305,7 @@ IN_BATCH = LIKELIHOOD_MEANS | {
     "distance instead of cosine": wrong(
         "The scores are negative Euclidean distances.",
         "Take cosines: F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T.",
-        similarity=lambda anchors, candidates: -lengths(anchors[:, None] - candidates),
+        similarity=lambda anchors, candidates: -right.lengths(anchors[:, None] - candidates),
     ),
     "no temperature or scale": wrong(
         "The cosines are used as they are, so that the softmax stays nearly flat.",
@@ -343,24 +332,24 @@ IN_BATCH = LIKELIHOOD_MEANS | {
     "first candidate as everyone's class": wrong(
         "The class of every row is 0.",
         "Row i has class i: torch.arange(N).",
-        losses=lambda scores: class_losses(scores, np.zeros(len(scores), dtype=int)),
+        losses=lambda scores: right.class_losses(scores, np.zeros(len(scores), dtype=int)),
     ),
     "softmax before a loss of logits": wrong(
         "The scores go through a softmax, and the cross-entropy takes the softmax of that once more.",
         "Give F.cross_entropy the scores as they are.",
-        losses=lambda scores: choose_own(softmax(scores)),
+        losses=lambda scores: right.choose_own(right.softmax(scores)),
     ),
 }
 DIRECTIONS = {
     "both directions averaged": wrong(
         "The loss of candidates that look for their anchor is averaged in.",
         "Take the direction from anchor to candidate only: the softmax over the rows of the scores.",
-        losses=lambda scores: (choose_own(scores) + choose_own(scores.T)) / 2,
+        losses=lambda scores: (right.choose_own(scores) + right.choose_own(scores.T)) / 2,
     ),
     "the other direction": wrong(
         "The softmax runs over the anchors: each positive looks for its anchor.",
         "Let each anchor choose among the candidates: the softmax over dim=1 of anchors @ candidates.T.",
-        losses=lambda scores: choose_own(scores.T),
+        losses=lambda scores: right.choose_own(scores.T),
     ),
     "both sides as one batch": wrong(
         "All 2 N vectors are anchors, and all others their candidates (NT-Xent, as in SimCLR).",
@@ -399,7 +388,7 @@ def counted(of_positives: Callable, of_negatives: Callable) -> Callable:
     def losses(scores: np.ndarray) -> np.ndarray:
         shape = (len(scores), len(scores))
         counts = np.concatenate([of_positives(*shape), of_negatives(*shape)], axis=1)
-        return choose_own(np.where(counts, scores, -np.inf))
+        return right.choose_own(np.where(counts, scores, -np.inf))
 
     return losses
 
@@ -522,44 +511,48 @@ SYMMETRIC_KL = MEANS | {
     "mean over classes too": wrong(
         "The terms are averaged over examples and classes (F.kl_div with reduction='mean').",
         "Sum over the classes, and take the mean over the examples: reduction='batchmean'.",
-        divergence=lambda p, q: kl(log_softmax(p), log_softmax(q)) / p.shape[1],
+        divergence=lambda p, q: right.kl(right.log_softmax(p), right.log_softmax(q)) / p.shape[1],
     ),
     "cross-entropy instead of divergence": wrong(
         "The entropy of the first distribution is not subtracted, so equal ones do not give 0.",
         "KL(p, q) = sum p (log p - log q).",
-        divergence=lambda p, q: -(softmax(p) * log_softmax(q)).sum(axis=1),
+        divergence=lambda p, q: -(right.softmax(p) * right.log_softmax(q)).sum(axis=1),
     ),
     "logits taken for log-probabilities": wrong(
         "F.kl_div was given logits as its first argument.",
         LOG_FIRST,
-        divergence=lambda p, q: kl(log_softmax(p), q),
+        divergence=lambda p, q: right.kl(right.log_softmax(p), q),
     ),
     "probabilities taken for log-probabilities": wrong(
         "F.kl_div was given softmax(logits) as its first argument.",
         LOG_FIRST,
-        divergence=lambda p, q: kl(log_softmax(p), softmax(q)),
+        divergence=lambda p, q: right.kl(right.log_softmax(p), right.softmax(q)),
     ),
     "divergence from the mean distribution": wrong(
         "Both are compared with (p + q) / 2, which is the Jensen-Shannon divergence.",
         "Compare them with one another: (KL(p, q) + KL(q, p)) / 2.",
-        divergence=lambda p, q: kl(log_softmax(p), np.log((softmax(p) + softmax(q)) / 2)),
+        divergence=lambda p, q: right.kl(
+            right.log_softmax(p), np.log((right.softmax(p) + right.softmax(q)) / 2)
+        ),
     ),
     "softmax over the examples": CROSS_ENTROPY["softmax over the examples"]._replace(
-        steps={"divergence": lambda p, q: kl(log_softmax(p, axis=0), log_softmax(q, axis=0))}
+        steps={
+            "divergence": lambda p, q: right.kl(right.log_softmax(p, axis=0), right.log_softmax(q, axis=0))
+        }
     ),
 }
 
 MISTAKES = {
-    "cross_entropy": CROSS_ENTROPY,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
-    "focal": FOCAL,
-    "mean_squared_error": MEAN_SQUARED_ERROR,
-    "cosine_similarity_loss": COSINE_SIMILARITY,
-    "simcse": SIMCSE,
-    "mnrl": {**IN_BATCH, **DIRECTIONS, **SCALED},
-    "mnrl_with_negatives": MNRL_WITH_NEGATIVES,
-    "cosent": COSENT,
-    "symmetric_kl": SYMMETRIC_KL,
+    right.cross_entropy: CROSS_ENTROPY,
+    right.binary_cross_entropy: BINARY_CROSS_ENTROPY,
+    right.focal: FOCAL,
+    right.mean_squared_error: MEAN_SQUARED_ERROR,
+    right.cosine_similarity_loss: COSINE_SIMILARITY,
+    right.simcse: SIMCSE,
+    right.mnrl: {**IN_BATCH, **DIRECTIONS, **SCALED},
+    right.mnrl_with_negatives: MNRL_WITH_NEGATIVES,
+    right.cosent: COSENT,
+    right.symmetric_kl: SYMMETRIC_KL,
 }
 
 CUT = "cut off from the gradient"
@@ -615,14 +608,14 @@ def _without(expected: Callable[[], Outputs], names: list[str]) -> Outputs:
 
 
 def _of_constant_factor(logits: np.ndarray, labels: np.ndarray, gamma: float) -> Outputs:
-    p, one_hot = softmax(logits.astype(np.float64)), np.eye(logits.shape[1])[labels]
-    factor = (1 - of_labels(p, labels)[:, None]) ** gamma
+    p, one_hot = right.softmax(logits.astype(np.float64)), np.eye(logits.shape[1])[labels]
+    factor = (1 - right.of_labels(p, labels)[:, None]) ** gamma
     return {"gradient of logits": factor * (p - one_hot) / len(p)}
 
 
 def _of_constant_targets(p_logits: np.ndarray, q_logits: np.ndarray) -> Outputs:
     """Returns the gradients of the cross-entropy with the other distribution as its target."""
-    p, q = softmax(p_logits.astype(np.float64)), softmax(q_logits.astype(np.float64))
+    p, q = right.softmax(p_logits.astype(np.float64)), right.softmax(q_logits.astype(np.float64))
     gradient = (p - q) / 2 / len(p)
     return {"gradient of p_logits": gradient, "gradient of q_logits": -gradient}
 
@@ -666,7 +659,7 @@ def large_logits_mistakes(
 
 
 def _of_classes(logits: np.ndarray, labels: np.ndarray, dtype: type) -> Iterator[np.ndarray]:
-    p = of_labels(softmax(logits.astype(dtype)), labels)
+    p = right.of_labels(right.softmax(logits.astype(dtype)), labels)
     for tiny in map(dtype, TINY):
         yield -np.log(p + tiny).mean()
         yield -np.log(np.maximum(p, tiny)).mean()

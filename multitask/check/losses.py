@@ -6,7 +6,6 @@ process that only judges does without.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import Parameter, signature
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +13,11 @@ import numpy as np
 
 from minbert.check import Outputs, Part, Stage, read_fixture
 from multitask.check.functions import Functions
-from multitask.check.loss_formulas import FORMULAS, LARGE, NUMBERS
+from multitask.check.loss_formulas import LARGE, NUMBERS
 from multitask.check.loss_mistakes import MISTAKES, gradient_mistakes, large_logits_mistakes
 from multitask.check.mistakes import known_mistakes
+
+FORMULAS = {formula.__name__: formula for formula in MISTAKES}
 
 
 class LossFunctions(Functions):
@@ -93,13 +94,10 @@ def inputs_of(function: str, case: str = "") -> dict[str, np.ndarray]:
     return {name: arrays[f"{case}{function}.{name}"] for name in arguments_of(function)[0]}
 
 
-def arguments_of(function: str) -> tuple[list[str], str]:
+def arguments_of(function: str) -> tuple[tuple[str, ...], str]:
     """The names of a function's tensors, in their order, and of its last argument, a number, or ""."""
-    names = [
-        name
-        for name, parameter in signature(FORMULAS[function]).parameters.items()
-        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-    ]
+    code = FORMULAS[function].__code__
+    names = code.co_varnames[: code.co_argcount]
     return (names[:-1], names[-1]) if function in NUMBERS else (names, "")
 
 
@@ -124,7 +122,8 @@ def value_stage(function: str) -> Stage:
         ]
         return {name: np.asarray(formula(*inputs, *numbers)) for name, numbers in calls_of(function).items()}
 
-    known = known_mistakes(function, FORMULAS[function], MISTAKES[function], predicted)
+    formula = FORMULAS[function]
+    known = known_mistakes(function, formula, MISTAKES[formula], predicted)
     return Stage(function, run, expected, known)
 
 
@@ -163,7 +162,7 @@ def _stages() -> tuple[Stage, ...]:
     stages = []
     for function in FORMULAS:
         stages += [value_stage(function), gradient_stage(function)]
-        if function in LARGE:
+        if FORMULAS[function] in LARGE:
             stages.append(large_stage(function))
     return tuple(stages)
 

@@ -5,20 +5,8 @@ from collections import Counter
 import numpy as np
 
 from minbert.check import TOLERANCE, Mistake, Outputs, distance
-from multitask.check.metric_formulas import (
-    Counts,
-    Step,
-    centred,
-    correlation,
-    cosine,
-    entities,
-    f1_of,
-    harmonic_mean,
-    highest_ranks,
-    lowest_ranks,
-    mean_of_classes,
-    mean_ranks,
-)
+from multitask.check import metric_formulas as right
+from multitask.check.metric_formulas import Step
 from multitask.check.mistakes import wrong
 
 ACCURACY = {
@@ -30,12 +18,12 @@ ACCURACY = {
     "share of wrong predictions": wrong(
         "The error rate is returned.",
         "Return the share of equal entries: 1 - error rate.",
-        share=lambda right: 1 - right.mean(),
+        share=lambda equal: 1 - equal.mean(),
     ),
     "in percent": wrong(
         "The share is multiplied by 100.",
         "Return a share between 0 and 1.",
-        share=lambda right: 100 * right.mean(),
+        share=lambda equal: 100 * equal.mean(),
     ),
     "lists compared as a whole": wrong(
         "predictions == labels of two lists is one False, not one truth value for each entry.",
@@ -43,6 +31,10 @@ ACCURACY = {
         equal=lambda predictions, labels: predictions == labels,
     ),
 }
+
+
+def covariance(x: np.ndarray, y: np.ndarray) -> float:
+    return np.mean(right.centred(x) * right.centred(y))
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> float:
@@ -55,27 +47,27 @@ OF_R = {
     "covariance over N - 1, deviations over N": wrong(
         "The covariance divides by N - 1 (np.cov), the deviations by N (np.std): N / (N - 1) times r.",
         SAME_DIVISOR,
-        correlation=lambda x, y: correlation(x, y) * len(x) / (len(x) - 1),
+        correlation=lambda x, y: right.correlation(x, y) * len(x) / (len(x) - 1),
     ),
     "covariance over N, deviations over N - 1": wrong(
         "The covariance divides by N, the deviations by N - 1 (torch.std): (N - 1) / N times r.",
         SAME_DIVISOR,
-        correlation=lambda x, y: correlation(x, y) * (len(x) - 1) / len(x),
+        correlation=lambda x, y: right.correlation(x, y) * (len(x) - 1) / len(x),
     ),
     "square of r": wrong(
         "r^2, the share of variance explained, is returned.",
         "Return r.",
-        correlation=lambda x, y: correlation(x, y) ** 2,
+        correlation=lambda x, y: right.correlation(x, y) ** 2,
     ),
     "1 - r": wrong(
         "The correlation distance is returned.",
         "Return r.",
-        correlation=lambda x, y: 1 - correlation(x, y),
+        correlation=lambda x, y: 1 - right.correlation(x, y),
     ),
     "sign of r dropped": wrong(
         "The absolute value is returned.",
         "Return r with its sign: it lies between -1 and 1.",
-        correlation=lambda x, y: abs(correlation(x, y)),
+        correlation=lambda x, y: abs(right.correlation(x, y)),
     ),
     "Kendall's tau": wrong(
         "Pairs in the same and in the other order are counted, which is Kendall's tau (b).",
@@ -88,22 +80,22 @@ PEARSON = OF_R | {
     "means not subtracted": wrong(
         "The cosine of the two lists is returned: their means were not subtracted.",
         "Subtract each list's mean first: r = sum (x - mean x) (y - mean y) / (...).",
-        correlation=lambda x, y: cosine(np.asarray(x), np.asarray(y)),
+        correlation=lambda x, y: right.cosine(np.asarray(x), np.asarray(y)),
     ),
     "root of the sums of squares missing": wrong(
         "The products' sum is divided by both sums of squares, not by their root.",
         "Divide by sqrt(sum (x - mean x)^2 * sum (y - mean y)^2).",
-        correlation=lambda x, y: np.mean(centred(x) * centred(y)) / (len(x) * np.var(x) * np.var(y)),
+        correlation=lambda x, y: covariance(x, y) / (len(x) * np.var(x) * np.var(y)),
     ),
     "divided by the variances": wrong(
         "The covariance is divided by both variances, not by both standard deviations.",
         "Divide by the standard deviations, the roots of the variances.",
-        correlation=lambda x, y: np.mean(centred(x) * centred(y)) / (np.var(x) * np.var(y)),
+        correlation=lambda x, y: covariance(x, y) / (np.var(x) * np.var(y)),
     ),
     "covariance instead of correlation": wrong(
         "The covariance is not divided by the deviations.",
         BY_DEVIATIONS,
-        correlation=lambda x, y: np.mean(centred(x) * centred(y)),
+        correlation=covariance,
     ),
     "covariance over N - 1 instead of correlation": wrong(
         "The covariance (np.cov) is not divided by the deviations.",
@@ -113,7 +105,7 @@ PEARSON = OF_R | {
     "ranks instead of values": wrong(
         "The values are ranked first, which is Spearman's correlation.",
         "Correlate the values.",
-        correlation=lambda x, y: correlation(mean_ranks(x), mean_ranks(y)),
+        correlation=lambda x, y: right.correlation(right.mean_ranks(x), right.mean_ranks(y)),
     ),
 }
 RANKS = "Give equal values the mean of their ranks (scipy.stats.rankdata)."
@@ -124,10 +116,10 @@ SPEARMAN = OF_R | {
         ranks=lambda x: np.argsort(np.argsort(x, kind="stable"), kind="stable"),
     ),
     "ties at their lowest rank": wrong(
-        "Equal values get the first of their ranks (method='min').", RANKS, ranks=lowest_ranks
+        "Equal values get the first of their ranks (method='min').", RANKS, ranks=right.lowest_ranks
     ),
     "ties at their highest rank": wrong(
-        "Equal values get the last of their ranks (method='max').", RANKS, ranks=highest_ranks
+        "Equal values get the last of their ranks (method='max').", RANKS, ranks=right.highest_ranks
     ),
     "ties without gaps": wrong(
         "Equal values share a rank and the next value gets the next (method='dense', np.unique's inverse).",
@@ -152,7 +144,7 @@ SPEARMAN = OF_R | {
     "one list ranked from the top": wrong(
         "One list is ranked in falling order, so that the sign is reversed.",
         "Rank both lists in rising order.",
-        correlation=lambda x, y: -correlation(x, y),
+        correlation=lambda x, y: -right.correlation(x, y),
     ),
 }
 
@@ -180,7 +172,7 @@ OF_COUNTS = {
     "factor 2 missing": wrong(
         "P R / (P + R) is returned, half of F1.",
         "F1 = 2 P R / (P + R).",
-        score=lambda counts: f1_of(counts) / 2,
+        score=lambda counts: right.f1_of(counts) / 2,
     ),
     "intersection over union": wrong(
         "TP / (TP + FP + FN) is returned, in which hits count once.",
@@ -192,7 +184,7 @@ OF_CLASSES = OF_COUNTS | {
     "accuracy instead of F1": wrong(
         "The share of equal entries is returned; the micro-averaged F1 of all classes is the same number.",
         "F1 = 2 TP / (2 TP + FP + FN), for each class on its own.",
-        average=lambda counts, score: score(Counts(*map(sum, zip(*counts, strict=True)))),
+        average=lambda counts, score: score(right.Counts(*map(sum, zip(*counts, strict=True)))),
     ),
     "mean weighted by the classes' sizes": wrong(
         "The classes' F1 are weighted by how often each is true (average='weighted').",
@@ -211,7 +203,7 @@ F1 = OF_CLASSES | {
     "mean over both classes": wrong(
         "F1 of class 0 is averaged in (average='macro').",
         "Return the F1 of class 1 alone (average='binary').",
-        average=mean_of_classes,
+        average=right.mean_of_classes,
     ),
 }
 MACRO_F1 = OF_CLASSES | {
@@ -228,7 +220,7 @@ MACRO_F1 = OF_CLASSES | {
     "F1 of mean precision and mean recall": wrong(
         "Precision and recall are averaged over the classes before F1 is taken of them.",
         "Take each class's F1 first, then their mean.",
-        average=lambda counts, score: harmonic_mean(
+        average=lambda counts, score: right.harmonic_mean(
             np.mean([of_class.precision for of_class in counts]),
             np.mean([of_class.recall for of_class in counts]),
         ),
@@ -250,7 +242,7 @@ def mean_f1(place: int) -> Step:
 
     def average(ours: Counter, theirs: Counter, score: Step) -> float:
         sides = by(place, ours, theirs)
-        return np.mean([score(Counts((a & b).total(), a.total(), b.total())) for a, b in sides])
+        return np.mean([score(right.Counts((a & b).total(), a.total(), b.total())) for a, b in sides])
 
     return average
 
@@ -258,7 +250,7 @@ def mean_f1(place: int) -> Step:
 def f1_of_sets(ours: Counter, theirs: Counter, score: Step) -> float:
     """Compares the entities without their sentences, each counted once."""
     a, b = ({entity[1:] for entity in counted} for counted in (ours, theirs))
-    return score(Counts(len(a & b), len(a), len(b)))
+    return score(right.Counts(len(a & b), len(a), len(b)))
 
 
 def named_outside(tags: list[str]) -> list[str]:
@@ -291,7 +283,7 @@ ENTITY_F1 = {
     "entity at a sentence's end lost": wrong(
         "An entity is kept only when another tag follows, so that one which ends the sentence is dropped.",
         "After the last tag, keep the entity that is still open.",
-        entities=lambda tags: [entity for entity in entities(tags) if entity[2] < len(tags) - 1],
+        entities=lambda tags: [entity for entity in right.entities(tags) if entity[2] < len(tags) - 1],
     ),
     "O counted": wrong(
         "The words outside of entities count as well, which is the accuracy of the tags.",
@@ -301,7 +293,7 @@ ENTITY_F1 = {
     "runs of O counted as entities": wrong(
         "Runs of words outside of entities are compared as if O were a type.",
         "Leave the tag O out.",
-        entities=lambda tags: entities(named_outside(tags)),
+        entities=lambda tags: right.entities(named_outside(tags)),
     ),
     "entity types not compared": wrong(
         "An entity counts as found where its words are right, whatever its type.",
@@ -321,7 +313,9 @@ ENTITY_F1 = {
     "B- not heeded": wrong(
         "Entities of one type that stand side by side are read as one.",
         "Begin a new entity at every B-.",
-        entities=lambda tags: entities(tags, lambda tag, before: before == "O" or before[2:] != tag[2:]),
+        entities=lambda tags: right.entities(
+            tags, lambda tag, before: before == "O" or before[2:] != tag[2:]
+        ),
     ),
     "sentences not told apart": wrong(
         "Entities of the same type and place in different sentences are taken for one, in one set.",
@@ -354,12 +348,12 @@ LOOSE_ENTITY_F1 = {
     "I- without B- dropped": wrong(
         "An I- that continues no entity of its type is left out.",
         "Let it begin an entity, as CoNLL's scorer does.",
-        entities=lambda tags: entities(without_lone_inside(tags)),
+        entities=lambda tags: right.entities(without_lone_inside(tags)),
     ),
     "I- of another type continues the entity": wrong(
         "An I- is added to the entity before it without a look at its type.",
         "Begin a new entity where the type changes.",
-        entities=lambda tags: entities(tags, lambda tag, before: tag[0] == "B" or before == "O"),
+        entities=lambda tags: right.entities(tags, lambda tag, before: tag[0] == "B" or before == "O"),
     ),
 }
 
