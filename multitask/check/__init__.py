@@ -1,1 +1,1 @@
-"""Losses and metrics checked against reference outputs: formulas, tables of mistakes, parts for minbert.check."""
+"""Losses and metrics checked with the kit of minbert.check: formulas, tables of mistakes, the two parts."""
