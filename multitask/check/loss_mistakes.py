@@ -1,4 +1,7 @@
-"""The catalogue of mistakes in losses: the step that is done wrong, by loss. N examples, C classes."""
+"""Mistakes in losses: for each loss a table of rows with the step that is done wrong.
+
+Rows that several losses share stand in a table of their own. N examples, C classes.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -37,14 +40,14 @@ BASE_TWO = wrong(
     "Take the natural logarithm (torch.log).",
     mean=lambda losses: losses.mean() / np.log(2),
 )
-LIKELIHOOD_MEANS = MEANS | {
-    "logarithm to base 2": BASE_TWO,
+LOGARITHM_MEANS = MEANS | {"logarithm to base 2": BASE_TWO}
+LIKELIHOOD_MEANS = {
     "minus missing": wrong(
         "The log-likelihood is returned as it is, so that training would make it smaller.",
         "Put a minus before it: loss = -log p.",
         mean=lambda losses: -losses.mean(),
     ),
-}
+} | LOGARITHM_MEANS
 IGNORED = (
     "The usual value is written into the code, and the one that the caller gives is not used.",
     "Use the argument; another gamma, temperature or scale has to give another loss.",
@@ -55,7 +58,7 @@ NO_LOGARITHM = (
     "The loss is -p of the label; F.nll_loss gives this when it is given softmax(logits).",
     "Take the logarithm: loss = -log p.",
 )
-CROSS_ENTROPY = LIKELIHOOD_MEANS | {
+CROSS_ENTROPY = {
     "softmax before a loss of logits": wrong(
         "The logits go through a softmax, and the loss takes the softmax of that once more.",
         LOGITS,
@@ -101,9 +104,9 @@ CROSS_ENTROPY = LIKELIHOOD_MEANS | {
             0.9 * right.class_losses(logits, labels) - 0.1 * right.log_softmax(logits).mean(1)
         ),
     ),
-}
+} | LIKELIHOOD_MEANS
 
-BINARY_CROSS_ENTROPY = LIKELIHOOD_MEANS | {
+BINARY_CROSS_ENTROPY = {
     "sigmoid before a loss of logits": wrong(
         "The logits go through a sigmoid, and the loss takes the sigmoid of that once more.",
         "Give F.binary_cross_entropy_with_logits the logits as they are.",
@@ -128,10 +131,9 @@ BINARY_CROSS_ENTROPY = LIKELIHOOD_MEANS | {
         *NO_LOGARITHM,
         losses=lambda logits, labels: -labels * sigmoid(logits) - (1 - labels) * sigmoid(-logits),
     ),
-}
+} | LIKELIHOOD_MEANS
 
 FOCAL = {
-    **LIKELIHOOD_MEANS,
     **picked(CROSS_ENTROPY, "softmax before a loss of logits", "sigmoid instead of softmax"),
     **picked(CROSS_ENTROPY, "softmax over the examples", "labels counted from 1"),
     "probability instead of its logarithm": wrong(
@@ -168,9 +170,9 @@ FOCAL = {
         "Leave alpha out: -(1 - p)^gamma log p (equation 4).",
         weighted=lambda losses, gamma: 0.25 * right.focal_losses(losses, gamma),
     ),
-}
+} | LIKELIHOOD_MEANS
 
-SQUARES = MEANS | {
+SQUARES = {
     "half the squared error": wrong(
         "The squares are multiplied by 1/2.",
         "Take the mean of (prediction - label)^2 as it is.",
@@ -186,8 +188,8 @@ SQUARES = MEANS | {
         "Square them: mean of (prediction - label)^2.",
         errors=lambda predictions, labels: np.abs(predictions - labels),
     ),
-}
-MEAN_SQUARED_ERROR = SQUARES | {
+} | MEANS
+MEAN_SQUARED_ERROR = {
     "(N, 1) and (N,) broadcast": wrong(
         "One of predictions and labels is a column, so that every prediction meets all labels.",
         "Give both the shape (N,), by squeeze(-1), before they are subtracted.",
@@ -203,11 +205,11 @@ MEAN_SQUARED_ERROR = SQUARES | {
         "Compare the predictions as they are.",
         errors=lambda predictions, labels: right.squared_errors(sigmoid(predictions), labels),
     ),
-}
+} | SQUARES
 
 UNSTRETCHED = "Compare with the labels as they are: (cos - label)^2."
 BOTH_LENGTHS = "Divide by both lengths: cos(u, v) = u v / (|u| |v|)."
-COSINE_SIMILARITY = SQUARES | {
+COSINE_SIMILARITY = {
     "dot product instead of cosine": wrong(
         "The vectors' lengths are not divided out.",
         BOTH_LENGTHS,
@@ -263,7 +265,7 @@ COSINE_SIMILARITY = SQUARES | {
         "Compare with the labels: (cos - label)^2.",
         errors=lambda cosine, labels: right.squared_errors(cosine, 1),
     ),
-}
+} | SQUARES
 
 
 def without_diagonal(scores: np.ndarray) -> np.ndarray:
@@ -281,7 +283,7 @@ def log_total(scores: np.ndarray) -> np.ndarray:
     return np.log(np.exp(scores).sum(axis=1))
 
 
-IN_BATCH = LIKELIHOOD_MEANS | {
+IN_BATCH = {
     "dot product instead of cosine": wrong(
         "The vectors' lengths are not divided out.",
         "Normalize both sides first: F.normalize(vectors, dim=-1).",
@@ -339,7 +341,7 @@ IN_BATCH = LIKELIHOOD_MEANS | {
         "Give F.cross_entropy the scores as they are.",
         losses=lambda scores: right.choose_own(right.softmax(scores)),
     ),
-}
+} | LIKELIHOOD_MEANS
 DIRECTIONS = {
     "both directions averaged": wrong(
         "The loss of candidates that look for their anchor is averaged in.",
@@ -373,13 +375,13 @@ SIMCSE = {
     ),
 }
 SCALE_IGNORED = {"last argument ignored": wrong(*IGNORED, scaled=lambda scores, scale: 20.0 * scores)}
-SCALED = SCALE_IGNORED | {
+SCALED = {
     "divided by the scale": wrong(
         "The cosines are divided by the scale, as if it were a temperature.",
         "Multiply by it: scale * cos; the scale is 1 / temperature.",
         scaled=lambda cosine, scale: cosine / scale,
     )
-}
+} | SCALE_IGNORED
 
 
 def counted(of_positives: Callable, of_negatives: Callable) -> Callable:
@@ -398,8 +400,6 @@ def all_rows(*shape: int) -> np.ndarray:
 
 
 MNRL_WITH_NEGATIVES = {
-    **IN_BATCH,
-    **SCALED,
     "only the own hard negative": wrong(
         "The hard negatives of the batch's other rows are left out.",
         "All N hard negatives are candidates of every anchor.",
@@ -425,12 +425,14 @@ MNRL_WITH_NEGATIVES = {
         "Put the positives first: torch.cat([positives, negatives]).",
         joined=lambda positives, negatives: np.concatenate([negatives, positives]),
     ),
+    **IN_BATCH,
+    **SCALED,
 }
 
 WHOLE = "Return log(1 + sum) as it is: it is a loss of the whole batch."
 ONE_LOGARITHM = "Sum the powers first and take one logarithm: log(1 + sum)."
 ORDERED = "Take only pairs with label_i > label_j."
-COSENT = SCALE_IGNORED | {
+COSENT = {
     "pairs the wrong way round": wrong(
         "Pairs with label_i < label_j are taken, so that the loss wants the order reversed.",
         "Sum e^(scale (cos_j - cos_i)) over the pairs with label_i > label_j.",
@@ -489,12 +491,11 @@ COSENT = SCALE_IGNORED | {
     "logarithm to base 2": BASE_TWO._replace(
         steps={"gathered": lambda powers, labels: np.log2(1 + powers.sum())}
     ),
-}
+} | SCALE_IGNORED
 
 BOTH = "Take both: (KL(p, q) + KL(q, p)) / 2."
 LOG_FIRST = "Its first argument is log_softmax(logits, dim=-1)."
-SYMMETRIC_KL = MEANS | {
-    "logarithm to base 2": BASE_TWO,
+SYMMETRIC_KL = {
     "KL(p, q) only": wrong(
         "The divergence is taken in one direction only.", BOTH, both=lambda forward, backward: forward
     ),
@@ -540,7 +541,7 @@ SYMMETRIC_KL = MEANS | {
             "divergence": lambda p, q: right.kl(right.log_softmax(p, axis=0), right.log_softmax(q, axis=0))
         }
     ),
-}
+} | LOGARITHM_MEANS
 
 MISTAKES = {
     right.cross_entropy: CROSS_ENTROPY,
@@ -561,7 +562,7 @@ CUT = "cut off from the gradient"
 def gradient_mistakes(
     function: str, expected: Callable[[], Outputs], inputs: Mapping[str, np.ndarray], numbers: list[float]
 ) -> tuple[Mistake, ...]:
-    """Mistakes that only gradients show; `expected` gives the right ones, named "gradient of INPUT"."""
+    """Returns mistakes that only gradients show; `expected` gives the right ones, "gradient of INPUT"."""
     names = [name for name in inputs if name != "labels"]
     known = [
         Mistake(
@@ -627,7 +628,7 @@ TORCH_CUT = -100.0  # F.binary_cross_entropy cuts logarithms off here
 def large_logits_mistakes(
     function: str, inputs: Callable[[], Mapping[str, np.ndarray]]
 ) -> tuple[Mistake, ...]:
-    """Mistakes of probabilities that are rounded before their logarithm; `inputs` gives logits, labels."""
+    """Returns mistakes of probabilities rounded before their logarithm; `inputs` gives logits, labels."""
     kept_finite, remedy = {
         "cross_entropy": (
             _of_classes,

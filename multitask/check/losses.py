@@ -31,7 +31,7 @@ class LossFunctions(Functions):
     def gradients(
         self, name: str, inputs: Mapping[str, np.ndarray], numbers: list[float]
     ) -> dict[str, np.ndarray]:
-        """Of all inputs but the labels; zero where none flows."""
+        """Returns the gradients of all inputs but the labels; zeros where none flows."""
         import torch
 
         leaves = {key: torch.tensor(value, requires_grad=key != "labels") for key, value in inputs.items()}
@@ -45,7 +45,7 @@ class LossFunctions(Functions):
 
 
 def own_losses() -> LossFunctions:
-    """Multitask's objectives, under the names and with the arguments of the kit."""
+    """Returns multitask's losses under the names and with the arguments of the kit."""
     import torch
 
     from multitask.objectives import classification, contrastive, divergence, regression
@@ -89,20 +89,20 @@ def fixture() -> dict[str, np.ndarray]:
 
 
 def inputs_of(function: str, case: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a function, in the order of its arguments; `case` is "large_" for large logits."""
+    """Returns the tensors of a function in the order of its arguments; `case` "large_" for large logits."""
     arrays = fixture()
     return {name: arrays[f"{case}{function}.{name}"] for name in arguments_of(function)[0]}
 
 
 def arguments_of(function: str) -> tuple[tuple[str, ...], str]:
-    """The names of a function's tensors, in their order, and of its last argument, a number, or ""."""
+    """Returns the names of a function's tensors, in their order, and of its number, "" without one."""
     code = FORMULAS[function].__code__
     names = code.co_varnames[: code.co_argcount]
     return (names[:-1], names[-1]) if function in NUMBERS else (names, "")
 
 
 def calls_of(function: str) -> dict[str, list[float]]:
-    """The last arguments that a function is called with, by the output: "loss", or "loss for gamma 2"."""
+    """Returns the numbers that a function is called with, by the output: "loss" or "loss for gamma 2"."""
     numbers, (_, name) = NUMBERS.get(function), arguments_of(function)
     return {f"loss for {name} {number:g}": [number] for number in numbers} if numbers else {"loss": []}
 
@@ -146,7 +146,7 @@ def _named(gradients: Mapping[str, np.ndarray]) -> Outputs:
 
 
 def large_stage(function: str) -> Stage:
-    """Logits whose naive powers overflow, or whose probabilities round to 0 or 1."""
+    """Makes the stage of logits whose powers overflow or whose probabilities round to 0 or 1."""
 
     def run(candidate: LossFunctions) -> Outputs:
         return {"loss": candidate.loss(function, inputs_of(function, "large_"), [])}

@@ -64,7 +64,7 @@ def spearman(
 
 
 class Counts(NamedTuple):
-    """How often a class is predicted rightly, is predicted, and is true."""
+    """The number of right predictions of a class, of its predictions, and of its true cases."""
 
     hits: int
     predicted: int

@@ -1,4 +1,4 @@
-"""The catalogue of mistakes in metrics: the step that is done wrong, by metric."""
+"""Mistakes in metrics: for each metric a table of rows with the step that is done wrong."""
 
 from collections import Counter
 
@@ -76,7 +76,7 @@ OF_R = {
     ),
 }
 BY_DEVIATIONS = "Divide by the product of both standard deviations."
-PEARSON = OF_R | {
+PEARSON = {
     "means not subtracted": wrong(
         "The cosine of the two lists is returned: their means were not subtracted.",
         "Subtract each list's mean first: r = sum (x - mean x) (y - mean y) / (...).",
@@ -107,9 +107,9 @@ PEARSON = OF_R | {
         "Correlate the values.",
         correlation=lambda x, y: right.correlation(right.mean_ranks(x), right.mean_ranks(y)),
     ),
-}
+} | OF_R
 RANKS = "Give equal values the mean of their ranks (scipy.stats.rankdata)."
-SPEARMAN = OF_R | {
+SPEARMAN = {
     "ties in the order of appearance": wrong(
         "Equal values get different ranks, as argsort of argsort gives them.",
         RANKS,
@@ -146,7 +146,7 @@ SPEARMAN = OF_R | {
         "Rank both lists in rising order.",
         correlation=lambda x, y: -right.correlation(x, y),
     ),
-}
+} | OF_R
 
 OF_COUNTS = {
     "precision instead of F1": wrong(
@@ -180,7 +180,7 @@ OF_COUNTS = {
         score=lambda counts: counts.hits / (counts.predicted + counts.true - counts.hits),
     ),
 }
-OF_CLASSES = OF_COUNTS | {
+OF_CLASSES = {
     "accuracy instead of F1": wrong(
         "The share of equal entries is returned; the micro-averaged F1 of all classes is the same number.",
         "F1 = 2 TP / (2 TP + FP + FN), for each class on its own.",
@@ -193,8 +193,8 @@ OF_CLASSES = OF_COUNTS | {
             [score(of_class) for of_class in counts], weights=[of_class.true for of_class in counts]
         ),
     ),
-}
-F1 = OF_CLASSES | {
+} | OF_COUNTS
+F1 = {
     "F1 of class 0": wrong(
         "Class 0 is taken for the positive one.",
         "Count hits, misses and false alarms of class 1.",
@@ -205,8 +205,8 @@ F1 = OF_CLASSES | {
         "Return the F1 of class 1 alone (average='binary').",
         average=right.mean_of_classes,
     ),
-}
-MACRO_F1 = OF_CLASSES | {
+} | OF_CLASSES
+MACRO_F1 = {
     "F1 of class 1 alone": wrong(
         "Only class 1 is counted.",
         "Take the mean over all classes.",
@@ -225,7 +225,7 @@ MACRO_F1 = OF_CLASSES | {
             np.mean([of_class.recall for of_class in counts]),
         ),
     ),
-}
+} | OF_CLASSES
 
 
 def by(place: int, ours: Counter, theirs: Counter) -> list[tuple[Counter, Counter]]:
@@ -359,7 +359,7 @@ LOOSE_ENTITY_F1 = {
 
 SUM = {"sum of the tasks": wrong("The three scores are added up.", "Divide by 3.", mean=sum)}
 MOVED = "Use (sts + 1) / 2."
-OVERALL_2024 = SUM | {
+OVERALL_2024 = {
     "correlation as it is": wrong(
         "The correlation goes into the mean without being moved from [-1, 1] to [0, 1].",
         MOVED,
@@ -385,14 +385,14 @@ OVERALL_2024 = SUM | {
         "The order is sst, paraphrase, sts: move the last.",
         scores=lambda sst, paraphrase, sts: ((sst + 1) / 2, paraphrase, sts),
     ),
-}
-MEAN_RAW = SUM | {
+} | SUM
+MEAN_RAW = {
     "correlation moved to 0..1": wrong(
         "The correlation goes into the mean as (sts + 1) / 2, which is the rule since 2024.",
         "Use sts as it is.",
         scores=lambda sst, paraphrase, sts: (sst, paraphrase, (sts + 1) / 2),
     ),
-}
+} | SUM
 
 MISTAKES = {
     "accuracy": ACCURACY,
@@ -408,7 +408,7 @@ MISTAKES = {
 
 
 def with_p_value(function: str) -> Mistake:
-    """The pair that scipy returns, r and its p-value."""
+    """Returns the mistake of giving scipy's result whole, r with its p-value."""
 
     def first_are_right(given: Outputs, expected: Outputs) -> bool:
         return all(

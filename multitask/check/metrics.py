@@ -17,7 +17,7 @@ from multitask.check.mistakes import known_mistakes
 
 
 def own_metrics() -> Functions:
-    """Multitask's metrics, under the names and with the arguments of the kit; it has no macro F1."""
+    """Returns multitask's metrics under the names and with the arguments of the kit; macro F1 is missing."""
     from multitask import metrics
     from multitask.entities import entity_scores
 
@@ -43,12 +43,12 @@ def load_metrics(module: ModuleType) -> Functions:
 
 
 def fixture() -> tuple[dict[str, np.ndarray], dict[str, list[list]]]:
-    """Two scores (2,) of each metric, and the arguments of both calls, in their order."""
+    """Returns two scores (2,) of each metric, and the arguments of both calls in their order."""
     return read_fixture(Path(__file__).with_name("fixtures") / "metrics.safetensors")
 
 
 def array_stage(function: str, others: tuple[Mistake, ...] = ()) -> Stage:
-    """A metric of two lists of numbers: the first two given as arrays, the others as lists."""
+    """Makes the stage of a metric of two lists, called with arrays and then with lists."""
     of_arrays, of_lists = fixture()[1][function]
 
     def score(call: Callable[..., Any]) -> Outputs:
@@ -68,7 +68,7 @@ def array_stage(function: str, others: tuple[Mistake, ...] = ()) -> Stage:
 
 
 def value_stage(case: str, name: str = "") -> Stage:
-    """A metric of three numbers, or of sentences of tags. `name` is that of a further case's stage."""
+    """Makes the stage of a metric of numbers or tags; `name` is that of a further case's stage."""
     scores, calls = fixture()[0][case], fixture()[1][case]
     function = FORMULAS[case].__name__
 
