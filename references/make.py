@@ -1,7 +1,7 @@
 """Writes the fixtures of the checking kit. Run: python -m references.make
 
 The references are fp64 formulas in plain numpy, written from the papers, and import nothing of minBERT: each
-file beside this one has `fixture() -> (tensors, settings)`.
+file beside this one, and those of MODULES, has `fixture() -> (tensors, settings)`.
 """
 
 import json
@@ -23,9 +23,12 @@ PLACES = {
 }
 
 
+MODULES = {"losses": "multitask.check.loss_formulas", "metrics": "multitask.check.metric_formulas"}
+
+
 def make(name: str) -> bytes:
     """The bytes of a fixture's file."""
-    tensors, settings = import_module(f"references.{name}").fixture()
+    tensors, settings = import_module(MODULES.get(name, f"references.{name}")).fixture()
     arrays = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     return save(arrays, {"settings": json.dumps(settings)})  # one key, since their order is not kept
 

@@ -1,1 +1,1 @@
-"""Losses and metrics compared with references: what `multitask check` runs, on the kit of minbert.check."""
+"""Losses and metrics checked with the kit of minbert.check: formulas, tables of mistakes, the two parts."""

@@ -1,4 +1,4 @@
-"""The functions of a user's file, by name, and what they return as arrays."""
+"""Calls the functions of a user's file by name and returns their results as arrays."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,14 +15,14 @@ class Functions:
         self.functions = functions
 
     def __getitem__(self, name: str) -> Callable:
-        """Raises NotThere for a name that is no function here."""
+        """Raises NotThere if the name is missing or not a function."""
         function = self.functions.get(name)
         if not callable(function):
             raise NotThere(f"there is no function {name}")
         return function
 
     def call(self, name: str, *arguments: Any) -> np.ndarray:
-        """What a function returns, a number or a tensor, in fp64. Raises BadAnswer for anything else."""
+        """Returns a function's number or tensor in fp64. Raises BadAnswer for anything else."""
         result = self[name](*arguments)
         if hasattr(result, "detach"):
             result = result.detach().double().numpy()

@@ -4,57 +4,20 @@ A candidate is `LossFunctions`, a file's functions by name. torch is imported wh
 process that only judges does without.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import numpy as np
 
 from minbert.check import Outputs, Part, Stage, read_fixture
 from multitask.check.functions import Functions
-from multitask.check.mistakes import classification, contrastive, cosent, divergence, squared_errors
-from multitask.check.mistakes.formula import Formula, Slip, mistakes
-from multitask.check.mistakes.gradients import gradient_mistakes
-from multitask.check.mistakes.large_logits import large_logits_mistakes
+from multitask.check.loss_formulas import LARGE, NUMBERS
+from multitask.check.loss_mistakes import MISTAKES, gradient_mistakes, large_logits_mistakes
+from multitask.check.mistakes import known_mistakes
 
-
-class Loss(NamedTuple):
-    """A function that a file has to hold, and what is known of it."""
-
-    inputs: tuple[str, ...]  # the names of its tensors
-    number: str  # the name of its last argument, empty for none
-    formula: type[Formula]
-    slips: tuple[type[Slip], ...]
-
-
-FUNCTIONS = {
-    "cross_entropy": Loss(
-        ("logits", "labels"), "", classification.CrossEntropy, classification.CROSS_ENTROPY
-    ),
-    "binary_cross_entropy": Loss(
-        ("logits", "labels"), "", classification.BinaryCrossEntropy, classification.BINARY_CROSS_ENTROPY
-    ),
-    "focal": Loss(("logits", "labels"), "gamma", classification.Focal, classification.FOCAL),
-    "mean_squared_error": Loss(
-        ("predictions", "labels"), "", squared_errors.MeanSquaredError, squared_errors.MEAN_SQUARED_ERROR
-    ),
-    "cosine_similarity_loss": Loss(
-        ("u", "v", "labels"), "", squared_errors.CosineSimilarity, squared_errors.COSINE_SIMILARITY
-    ),
-    "simcse": Loss(("first", "second"), "temperature", contrastive.SimCSE, contrastive.SIMCSE),
-    "mnrl": Loss(("anchors", "positives"), "scale", contrastive.MNRL, contrastive.MNRL_SLIPS),
-    "mnrl_with_negatives": Loss(
-        ("anchors", "positives", "negatives"),
-        "scale",
-        contrastive.WithNegatives,
-        contrastive.MNRL_WITH_NEGATIVES,
-    ),
-    "cosent": Loss(("cosines", "labels"), "scale", cosent.CoSENT, cosent.COSENT),
-    "symmetric_kl": Loss(("p_logits", "q_logits"), "", divergence.SymmetricKL, divergence.SYMMETRIC_KL),
-}
-LARGE = ("cross_entropy", "binary_cross_entropy")
+FORMULAS = {formula.__name__: formula for formula in MISTAKES}
 
 
 class LossFunctions(Functions):
@@ -68,7 +31,7 @@ class LossFunctions(Functions):
     def gradients(
         self, name: str, inputs: Mapping[str, np.ndarray], numbers: list[float]
     ) -> dict[str, np.ndarray]:
-        """Of all inputs but the labels; zero where none flows."""
+        """Returns the gradients of all inputs but the labels; zeros where none flows."""
         import torch
 
         leaves = {key: torch.tensor(value, requires_grad=key != "labels") for key, value in inputs.items()}
@@ -82,7 +45,7 @@ class LossFunctions(Functions):
 
 
 def own_losses() -> LossFunctions:
-    """Multitask's objectives, under the names and with the arguments of the kit."""
+    """Returns multitask's losses under the names and with the arguments of the kit."""
     import torch
 
     from multitask.losses import classification, contrastive, divergence, regression
@@ -120,24 +83,28 @@ def load_losses(module: ModuleType) -> LossFunctions:
     return LossFunctions(vars(module))
 
 
-def fixture() -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
-    """Arrays by "function.name", and the numbers that a function is called with."""
-    arrays, settings = read_fixture(Path(__file__).with_name("fixtures") / "losses.safetensors")
-    return arrays, settings["numbers"]
+def fixture() -> dict[str, np.ndarray]:
+    """Returns the arrays NAME.ARGUMENT, NAME.loss and NAME.gradient.ARGUMENT."""
+    return read_fixture(Path(__file__).with_name("fixtures") / "losses.safetensors")[0]
 
 
 def inputs_of(function: str, case: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a function, in the order of its arguments; `case` is "large_" for large logits."""
-    arrays, _ = fixture()
-    return {name: arrays[f"{case}{function}.{name}"] for name in FUNCTIONS[function].inputs}
+    """Returns the tensors of a function in the order of its arguments; `case` "large_" for large logits."""
+    arrays = fixture()
+    return {name: arrays[f"{case}{function}.{name}"] for name in arguments_of(function)[0]}
+
+
+def arguments_of(function: str) -> tuple[tuple[str, ...], str]:
+    """Returns the names of a function's tensors, in their order, and of its number, "" without one."""
+    code = FORMULAS[function].__code__
+    names = code.co_varnames[: code.co_argcount]
+    return (names[:-1], names[-1]) if function in NUMBERS else (names, "")
 
 
 def calls_of(function: str) -> dict[str, list[float]]:
-    """The last arguments that a function is called with, by the output: "loss", or "loss for gamma 2"."""
-    numbers = fixture()[1].get(function)
-    if numbers is None:
-        return {"loss": []}
-    return {f"loss for {FUNCTIONS[function].number} {number:g}": [number] for number in numbers}
+    """Returns the numbers that a function is called with, by the output: "loss" or "loss for gamma 2"."""
+    numbers, (_, name) = NUMBERS.get(function), arguments_of(function)
+    return {f"loss for {name} {number:g}": [number] for number in numbers} if numbers else {"loss": []}
 
 
 def value_stage(function: str) -> Stage:
@@ -146,30 +113,29 @@ def value_stage(function: str) -> Stage:
         return {name: candidate.loss(function, inputs, numbers) for name, numbers in calls.items()}
 
     def expected() -> Outputs:
-        losses = fixture()[0][f"{function}.loss"]
-        return dict(zip(calls_of(function), losses, strict=True))
+        return dict(zip(calls_of(function), fixture()[f"{function}.loss"], strict=True))
 
-    def predicted(mistaken: type) -> Outputs:
+    def predicted(formula: Callable) -> Outputs:
         inputs = [
             value.astype(np.float64) if value.dtype.kind == "f" else value
             for value in inputs_of(function).values()
         ]
-        return {name: mistaken(*numbers).loss(*inputs) for name, numbers in calls_of(function).items()}
+        return {name: np.asarray(formula(*inputs, *numbers)) for name, numbers in calls_of(function).items()}
 
-    loss = FUNCTIONS[function]
-    return Stage(function, run, expected, mistakes(function, loss.formula, loss.slips, predicted))
+    formula = FORMULAS[function]
+    known = known_mistakes(function, formula, MISTAKES[formula], predicted)
+    return Stage(function, run, expected, known)
 
 
 def gradient_stage(function: str) -> Stage:
-    numbers = fixture()[1].get(function, [])[:1]
+    numbers = NUMBERS.get(function, [])[:1]
 
     def run(candidate: LossFunctions) -> Outputs:
         return _named(candidate.gradients(function, inputs_of(function), numbers))
 
     def expected() -> Outputs:
-        arrays, _ = fixture()
-        names = [name for name in FUNCTIONS[function].inputs if name != "labels"]
-        return _named({name: arrays[f"{function}.gradient.{name}"] for name in names})
+        names = [name for name in inputs_of(function) if name != "labels"]
+        return _named({name: fixture()[f"{function}.gradient.{name}"] for name in names})
 
     known = gradient_mistakes(function, expected, inputs_of(function), numbers)
     return Stage(f"{function} gradient", run, expected, known, builds_on=(function,))
@@ -180,13 +146,13 @@ def _named(gradients: Mapping[str, np.ndarray]) -> Outputs:
 
 
 def large_stage(function: str) -> Stage:
-    """Logits whose naive powers overflow, or whose probabilities round to 0 or 1."""
+    """Makes the stage of logits whose powers overflow or whose probabilities round to 0 or 1."""
 
     def run(candidate: LossFunctions) -> Outputs:
         return {"loss": candidate.loss(function, inputs_of(function, "large_"), [])}
 
     def expected() -> Outputs:
-        return {"loss": fixture()[0][f"large_{function}.loss"][0]}
+        return {"loss": fixture()[f"large_{function}.loss"][0]}
 
     known = large_logits_mistakes(function, partial(inputs_of, function, "large_"))
     return Stage(f"{function} of large logits", run, expected, known, builds_on=(function,))
@@ -194,9 +160,9 @@ def large_stage(function: str) -> Stage:
 
 def _stages() -> tuple[Stage, ...]:
     stages = []
-    for function in FUNCTIONS:
+    for function in FORMULAS:
         stages += [value_stage(function), gradient_stage(function)]
-        if function in LARGE:
+        if FORMULAS[function] in LARGE:
             stages.append(large_stage(function))
     return tuple(stages)
 

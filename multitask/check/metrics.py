@@ -1,24 +1,25 @@
 """The part "metrics": each score against its reference, from lists and from numpy arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from minbert.check import Mistake, Outputs, Part, Stage, read_fixture
 from multitask.check.functions import Functions
-from multitask.check.mistakes import correlations, counts, entities
-from multitask.check.mistakes.correlations import with_p_value
-from multitask.check.mistakes.formula import Slip, mistakes
+from multitask.check.metric_formulas import FORMULAS
+from multitask.check.metric_mistakes import MISTAKES, with_p_value
+from multitask.check.mistakes import known_mistakes
 
 
 def own_metrics() -> Functions:
-    """Multitask's metrics, under the names and with the arguments of the kit; it has no macro F1."""
-    from multitask.metrics import scores as metrics
+    """Returns multitask's metrics under the names and with the arguments of the kit; macro F1 is missing."""
     from multitask.metrics.entities import entity_scores
+    from multitask.metrics import scores as metrics
 
     def overall(name: str, sst: float, paraphrase: float, sts: float) -> float:
         scores = {"sst": {"accuracy": sst}, "paraphrase": {"accuracy": paraphrase}, "sts": {"pearson": sts}}
@@ -42,63 +43,46 @@ def load_metrics(module: ModuleType) -> Functions:
 
 
 def fixture() -> tuple[dict[str, np.ndarray], dict[str, list[list]]]:
-    """Two scores (2,) of each metric, and the arguments of both calls, in their order."""
+    """Returns two scores (2,) of each metric, and the arguments of both calls in their order."""
     return read_fixture(Path(__file__).with_name("fixtures") / "metrics.safetensors")
 
 
-def array_stage(
-    function: str, formula: type, slips: tuple[type[Slip], ...], others: tuple[Mistake, ...] = ()
-) -> Stage:
-    """A metric of two lists of numbers: the first two given as arrays, the others as lists."""
-    scores, (of_arrays, of_lists) = fixture()[0][function], fixture()[1][function]
+def array_stage(function: str, others: tuple[Mistake, ...] = ()) -> Stage:
+    """Makes the stage of a metric of two lists, called with arrays and then with lists."""
+    of_arrays, of_lists = fixture()[1][function]
+
+    def score(call: Callable[..., Any]) -> Outputs:
+        return {
+            "score of arrays": np.asarray(call(*map(np.array, of_arrays)), np.float64),
+            "score of lists": np.asarray(call(*map(list, of_lists)), np.float64),
+        }
 
     def run(candidate: Functions) -> Outputs:
-        return {
-            "score of arrays": candidate.call(function, *(np.array(values) for values in of_arrays)),
-            "score of lists": candidate.call(function, *(list(values) for values in of_lists)),
-        }
+        return score(partial(candidate.call, function))
 
     def expected() -> Outputs:
-        return {"score of arrays": scores[0], "score of lists": scores[1]}
+        return dict(zip(("score of arrays", "score of lists"), fixture()[0][function], strict=True))
 
-    def predicted(mistaken: type) -> Outputs:
-        return {
-            name: np.asarray(mistaken().score(*(np.array(values) for values in lists)), np.float64)
-            for name, lists in (("score of arrays", of_arrays), ("score of lists", of_lists))
-        }
-
-    return Stage(function, run, expected, (*mistakes(function, formula, slips, predicted), *others))
+    known = known_mistakes(function, FORMULAS[function], MISTAKES[function], score)
+    return Stage(function, run, expected, (*known, *others))
 
 
-def _lists_compared() -> Outputs:
-    """What accuracy gives if two lists are one entry each, which differ."""
-    return {"score of arrays": fixture()[0]["accuracy"][0], "score of lists": np.array(0.0)}
-
-
-LISTS_COMPARED = Mistake(
-    name="lists compared as a whole (accuracy)",
-    cause="predictions == labels of two lists is one False, not one truth value for each entry.",
-    remedy="Make arrays of them first: np.asarray(predictions) == np.asarray(labels).",
-    predict=_lists_compared,
-)
-
-
-def value_stage(function: str, formula: type, slips: tuple, case: str = "", name: str = "") -> Stage:
-    """A metric of three numbers, or of sentences of tags. `case` and `name` stand in for `function`."""
-    scores, calls = fixture()[0][case or function], fixture()[1][case or function]
+def value_stage(case: str, name: str = "") -> Stage:
+    """Makes the stage of a metric of numbers or tags; `name` is that of a further case's stage."""
+    scores, calls = fixture()[0][case], fixture()[1][case]
+    function = FORMULAS[case].__name__
 
     def run(candidate: Functions) -> Outputs:
         # Copies, which a function may change.
         return _numbered(candidate.call(function, *deepcopy(call)) for call in calls)
 
-    def expected() -> Outputs:
-        return _numbered(scores)
+    def predicted(formula: Callable[..., Any]) -> Outputs:
+        return _numbered(np.asarray(formula(*call), np.float64) for call in calls)
 
-    def predicted(mistaken: type) -> Outputs:
-        return _numbered(np.asarray(mistaken().score(*call), np.float64) for call in calls)
-
-    known = mistakes(function, formula, slips, predicted)
-    return Stage(name or function, run, expected, known, builds_on=(function,) if name else ())
+    known = known_mistakes(function, FORMULAS[case], MISTAKES[case], predicted)
+    return Stage(
+        name or function, run, lambda: _numbered(scores), known, builds_on=(function,) if name else ()
+    )
 
 
 def _numbered(scores: Iterable[np.ndarray]) -> Outputs:
@@ -109,21 +93,15 @@ METRICS = Part(
     "metrics",
     "metrics.py",
     (
-        array_stage("accuracy", counts.Accuracy, counts.ACCURACY, (LISTS_COMPARED,)),
-        array_stage("pearson", correlations.Pearson, correlations.PEARSON, (with_p_value("pearson"),)),
-        array_stage("spearman", correlations.Spearman, correlations.SPEARMAN, (with_p_value("spearman"),)),
-        array_stage("f1", counts.F1, counts.F1_SLIPS),
-        array_stage("macro_f1", counts.MacroF1, counts.MACRO_F1),
-        value_stage("entity_f1", entities.EntityF1, entities.ENTITY_F1),
-        value_stage(
-            "entity_f1",
-            entities.EntityF1,
-            entities.LOOSE_ENTITY_F1,
-            "loose_entity_f1",
-            "entity_f1 of I- without B-",
-        ),
-        value_stage("overall_2024", counts.MeanOfTasks, counts.OVERALL_2024),
-        value_stage("mean_raw", counts.MeanOfRawScores, counts.MEAN_RAW),
+        array_stage("accuracy"),
+        array_stage("pearson", (with_p_value("pearson"),)),
+        array_stage("spearman", (with_p_value("spearman"),)),
+        array_stage("f1"),
+        array_stage("macro_f1"),
+        value_stage("entity_f1"),
+        value_stage("loose_entity_f1", "entity_f1 of I- without B-"),
+        value_stage("overall_2024"),
+        value_stage("mean_raw"),
     ),
     load_metrics,
     own_metrics,

@@ -6,13 +6,14 @@ Run: pytest tests/multitask/cli/test_check.py
 import json
 import subprocess
 import sys
+from random import Random
 from xml.etree import ElementTree
 
 import pytest
 
 from minbert import CommandParser, InputError
 from multitask.cli.check import add_check_options, check_command
-from tests.multitask.check import student_losses, student_metrics
+from tests.multitask.check import right_files
 
 
 @pytest.fixture
@@ -29,15 +30,34 @@ def check(tmp_path, capsys):
 
 
 @pytest.fixture
-def losses(tmp_path):
-    """losses(function, title): a file with this mistake."""
+def write(tmp_path):
+    """write(kind, functions): a right file of losses or metrics, with these functions in place of its own."""
 
-    def write(function, title):
-        path = tmp_path / "losses.py"
-        path.write_text(student_losses.source(function, student_losses.MISTAKES[function][title]))
+    def file(kind, functions=""):
+        path = tmp_path / f"{kind}.py"
+        right = right_files.random_file(getattr(right_files, kind.upper()), Random(0))
+        path.write_text(f"{right}\n{functions}")
         return path
 
-    return write
+    return file
+
+
+OWN_POSITIVE_MISSING = """
+def mnrl(anchors, positives, scale):
+    scores = scale * F.cosine_similarity(anchors[:, None], positives, dim=-1)
+    own = torch.eye(len(scores)).bool()
+    return (scores.masked_fill(own, -torch.inf).logsumexp(1) - scores[own]).mean()
+"""
+FACTOR_CUT_OFF = """
+def focal(logits, labels, gamma):
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return ((1 - torch.exp(-losses)).detach() ** gamma * losses).mean()
+"""
+EXITS = """
+def pearson(x, y):
+    import sys
+    sys.exit(3)
+"""
 
 
 def test_without_a_file_our_own_are_checked(check):
@@ -50,9 +70,9 @@ def test_without_a_file_our_own_are_checked(check):
     ]
 
 
-def test_a_mistake_in_a_file_is_named(check, losses, tmp_path):
+def test_a_mistake_in_a_file_is_named(check, write, tmp_path):
     junit = tmp_path / "report.xml"
-    path = losses("mnrl", "own positive missing in the denominator")
+    path = write("losses", OWN_POSITIVE_MISSING)
     status, printed = check("--losses", path, "--junit", junit)
     assert status == 1
     assert "Likely mistake: own positive missing in the denominator (mnrl)." in printed
@@ -66,10 +86,8 @@ def test_a_mistake_in_a_file_is_named(check, losses, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_files_at_once(check, losses, tmp_path):
-    metrics = tmp_path / "metrics.py"
-    metrics.write_text(student_metrics.source() + "\n\ndef pearson(x, y):\n    import sys\n    sys.exit(3)\n")
-    loss = losses("focal", "factor cut off from the gradient")
+def test_both_files_at_once(check, write):
+    loss, metrics = write("losses", FACTOR_CUT_OFF), write("metrics", EXITS)
     status, printed = check("--losses", loss, "--metrics", metrics, "--json", "--time-limit", 60)
     of_losses, of_metrics = json.loads(printed)["parts"]
     assert status == 1
@@ -80,10 +98,8 @@ def test_both_files_at_once(check, losses, tmp_path):
     assert (stage["stage"], stage["status"]) == ("pearson", "failed") and "sys.exit(3)" in stage["detail"]
 
 
-def test_right_files_are_good(check, tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(student_metrics.source())
-    status, printed = check("--metrics", path)
+def test_right_files_are_good(check, write):
+    status, printed = check("--metrics", write("metrics"))
     assert status == 0 and "points 9 / 9" in printed and "DIFFERENT" not in printed
 
 
