@@ -103,7 +103,7 @@ def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
 
 SEARCH = """
 from minbert import CommandParser, run_command
-from multitask.experiments.searches.command import add_search_options, search_command
+from multitask.experiments.search.command import add_search_options, search_command
 from multitask.options import RunOptions
 
 

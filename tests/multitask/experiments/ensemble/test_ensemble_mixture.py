@@ -6,7 +6,7 @@ from scipy.optimize import minimize, nnls
 
 from minbert import InputError
 from multitask.data.readers import Example
-from multitask.experiments.ensembles.mixture import (
+from multitask.experiments.ensemble.mixture import (
     correlation_weights,
     cross_validated,
     fit_weights,

@@ -20,8 +20,8 @@ from minbert import InputError, run_command
 from multitask.config import RunConfig
 from multitask.experiments.claims.claims import Claim
 from multitask.experiments.processes import read_job
-from multitask.experiments.searches.settings import Settings, Turn, read_settings
-from multitask.experiments.searches.storage import (
+from multitask.experiments.search.settings import Settings, Turn, read_settings
+from multitask.experiments.search.storage import (
     Kept,
     ask,
     from_point,

@@ -6,9 +6,9 @@ import pytest
 
 from minbert import CommandParser, InputError
 from multitask import RunConfig
-from multitask.experiments.searches.command import add_search_options
-from multitask.experiments.searches.settings import Method
-from multitask.experiments.searches.space import Space, read_space
+from multitask.experiments.search.command import add_search_options
+from multitask.experiments.search.settings import Method
+from multitask.experiments.search.space import Space, read_space
 from multitask.options import RunOptions
 
 RATE = {"low": 1e-5, "high": 1e-3, "log": True}

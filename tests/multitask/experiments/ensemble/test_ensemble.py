@@ -12,9 +12,9 @@ import pytest
 from minbert import CommandParser, InputError
 from multitask import RunConfig, load_run, train
 from multitask.cli import run as multitask
-from multitask.experiments.ensembles import ensemble as ensemble_module
-from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
-from multitask.experiments.ensembles.ensemble import ensemble
+from multitask.experiments.ensemble import ensemble as ensemble_module
+from multitask.experiments.ensemble.command import add_ensemble_options, ensemble_command
+from multitask.experiments.ensemble.ensemble import ensemble
 from multitask.metrics import overall_scores
 from multitask.predictions import FORMATS, read_predictions
 from multitask.splits import load_split

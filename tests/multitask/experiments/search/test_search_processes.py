@@ -10,9 +10,9 @@ import pytest
 import tomli_w
 
 from minbert import InputError
-from multitask.experiments.searches.search import Workers, continue_search, search
-from multitask.experiments.searches.settings import Method
-from multitask.experiments.searches.space import Space
+from multitask.experiments.search.search import Workers, continue_search, search
+from multitask.experiments.search.settings import Method
+from multitask.experiments.search.space import Space
 
 PATIENCE = 300  # seconds that a test waits for a process before it fails
 GRID = ("--sampler", "grid", "--pruner", "none")
@@ -89,7 +89,7 @@ def test_a_search_that_is_killed_continues(start_search, space_file, hold, tmp_p
 
 
 def space_of(path: Path) -> Space:
-    from multitask.experiments.searches.space import read_space
+    from multitask.experiments.search.space import read_space
 
     return read_space(str(path))
 

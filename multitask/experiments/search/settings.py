@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from minbert import InputError, atomic_write, make_folder
 from multitask.config import RunConfig
 from multitask.experiments.claims.database import without_password
-from multitask.experiments.searches.space import Configure, Parameter, Point, Space, nested
+from multitask.experiments.search.space import Configure, Parameter, Point, Space, nested
 from multitask.values import merge, one_of, plain, within
 
 SAMPLERS = ("grid", "random", "tpe")

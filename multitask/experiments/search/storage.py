@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from minbert import InputError
 from multitask.experiments.claims.claims import Claims, open_store
 from multitask.experiments.claims.database import database_url, without_password
-from multitask.experiments.searches.settings import Settings, Turn
-from multitask.experiments.searches.space import Parameter, Point, label
+from multitask.experiments.search.settings import Settings, Turn
+from multitask.experiments.search.space import Parameter, Point, label
 
 JOURNAL = "journal:"
 STUDY_FILE = "study.db"

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from minbert import InputError
 from multitask.experiments.processes import available_cores, start_process
-from multitask.experiments.searches.results import SearchResult, collect, metric_name, show, write_results
-from multitask.experiments.searches.settings import (
+from multitask.experiments.search.results import SearchResult, collect, metric_name, show, write_results
+from multitask.experiments.search.settings import (
     FILE,
     Method,
     Settings,
@@ -22,8 +22,8 @@ from multitask.experiments.searches.settings import (
     read_settings,
     with_length,
 )
-from multitask.experiments.searches.space import Configure, Space
-from multitask.experiments.searches.storage import (
+from multitask.experiments.search.space import Configure, Space
+from multitask.experiments.search.storage import (
     Kept,
     check_storage,
     full_storage,
@@ -31,7 +31,7 @@ from multitask.experiments.searches.storage import (
     open_kept,
     shown_storage,
 )
-from multitask.experiments.searches.worker import Worker, is_decided
+from multitask.experiments.search.worker import Worker, is_decided
 from multitask.values import within
 
 POLL_SECONDS = 0.5  # between looks at what the workers have done
@@ -167,7 +167,7 @@ def _run_processes(folder: Path, workers: Workers, storage: str | None, watch: "
     """
     threads = max(1, available_cores() // workers.jobs)
     job = {"folder": str(folder), "storage": storage, "threads": threads, "timeout": workers.timeout}
-    module = "multitask.experiments.searches.worker"
+    module = "multitask.experiments.search.worker"
     processes = [start_process(module, job, threads, subprocess.DEVNULL) for _ in range(workers.jobs)]
     try:
         while any(process.poll() is None for process in processes):

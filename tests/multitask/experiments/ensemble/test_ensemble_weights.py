@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from minbert import CommandParser, InputError
 from multitask import RunConfig, train
 from multitask.cli import run as multitask
-from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
-from multitask.experiments.ensembles.weight_average import average_weights, mean_tensors, write_average
+from multitask.experiments.ensemble.command import add_ensemble_options, ensemble_command
+from multitask.experiments.ensemble.weight_average import average_weights, mean_tensors, write_average
 from multitask.run import load_weights
 from multitask.splits import load_split
 from multitask.tracking import write_json

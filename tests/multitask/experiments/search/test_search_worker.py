@@ -3,11 +3,11 @@
 import optuna
 import pytest
 
-from multitask.experiments.searches.search import continue_search, search
-from multitask.experiments.searches.settings import Method, read_settings, with_length
-from multitask.experiments.searches.space import Space
-from multitask.experiments.searches.storage import ask, open_kept
-from multitask.experiments.searches.worker import Worker
+from multitask.experiments.search.search import continue_search, search
+from multitask.experiments.search.settings import Method, read_settings, with_length
+from multitask.experiments.search.space import Space
+from multitask.experiments.search.storage import ask, open_kept
+from multitask.experiments.search.worker import Worker
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from minbert import InputError
 from multitask.data.readers import Example, Examples, Reject
-from multitask.experiments.ensembles.mixture import cross_validated, fit_weights, mix
+from multitask.experiments.ensemble.mixture import cross_validated, fit_weights, mix
 from multitask.metrics import overall_scores
 from multitask.predictions import prediction_path
 from multitask.rows_to_predict import examples_with_text, fill_in, find_fallback

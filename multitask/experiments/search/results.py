@@ -9,9 +9,9 @@ from typing import Any
 
 from minbert import InputError, atomic_write
 from multitask.config import RunConfig
-from multitask.experiments.searches.settings import Settings
-from multitask.experiments.searches.space import Point
-from multitask.experiments.searches.storage import Kept, import_optuna, quiet_optuna, to_point
+from multitask.experiments.search.settings import Settings
+from multitask.experiments.search.space import Point
+from multitask.experiments.search.storage import Kept, import_optuna, quiet_optuna, to_point
 
 IMPORTANCE_TRIALS = 10  # complete ones, below which importance is noise
 SHARE_OF_GOOD = 0.25  # importance: what tells the best quarter of the trials from all

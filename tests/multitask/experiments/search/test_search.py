@@ -10,10 +10,10 @@ import pytest
 
 from minbert import CommandParser, InputError
 from multitask import RunConfig
-from multitask.experiments.searches.command import add_search_options, search_command
-from multitask.experiments.searches.search import Workers, continue_search, search
-from multitask.experiments.searches.settings import Method, build_config
-from multitask.experiments.searches.space import Space
+from multitask.experiments.search.command import add_search_options, search_command
+from multitask.experiments.search.search import Workers, continue_search, search
+from multitask.experiments.search.settings import Method, build_config
+from multitask.experiments.search.space import Space
 from multitask.options import RunOptions, add_run_options, read_run_options
 
 DROPOUT = {"tasks.planted.dropout": {"low": 0.0, "high": 0.9}}  # decides the planted task's score

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minbert import BertConfig, InputError, Tokenizer, atomic_folder, find_folder, read_tensors, write_tensors
 from multitask.config import RunConfig
-from multitask.experiments.ensembles.ensemble import Scores, check_sources
+from multitask.experiments.ensemble.ensemble import Scores, check_sources
 from multitask.metrics import overall_scores
 from multitask.run import open_source
 from multitask.selection import selector

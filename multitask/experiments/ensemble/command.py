@@ -48,7 +48,7 @@ def ensemble_command(options: Namespace) -> None:
 
 
 def _average_predictions(options: Namespace, tasks: list[str] | None) -> None:
-    from multitask.experiments.ensembles.ensemble import ensemble, score_lines
+    from multitask.experiments.ensemble.ensemble import ensemble, score_lines
 
     result = ensemble(
         options.runs,
@@ -78,8 +78,8 @@ def _average_predictions(options: Namespace, tasks: list[str] | None) -> None:
 
 
 def _average_weights(options: Namespace, tasks: list[str] | None) -> None:
-    from multitask.experiments.ensembles.ensemble import data_of, score_lines
-    from multitask.experiments.ensembles.weight_average import METHODS, average_weights
+    from multitask.experiments.ensemble.ensemble import data_of, score_lines
+    from multitask.experiments.ensemble.weight_average import METHODS, average_weights
 
     if options.method not in METHODS:
         raise InputError(
