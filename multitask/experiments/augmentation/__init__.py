@@ -1,1 +1,1 @@
-"""Augmentation: a training file with new texts for its small classes, by a language model, edits or copies."""
+"""Augmentation: new texts for the small classes of a training file, by a language model, edits or copies."""

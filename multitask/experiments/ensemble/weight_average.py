@@ -1,4 +1,4 @@
-"""Averages of checkpoints' weights, "model soups" (Wortsman et al. 2022): one model, as cheap as each is.
+"""Averages checkpoints' weights, "model soups" (Wortsman et al. 2022): one model, as cheap as each is.
 
 Made for runs that began with the same weights, and for several checkpoints of one run. An average is summed
 in fp64 and written in fp32.
@@ -28,7 +28,7 @@ from multitask.training.checkpoint import read_heads, task_adapters
 from multitask.values import plain
 
 METHODS = ("plain", "greedy")
-# What only training reads; averaged checkpoints may differ in it.
+# Keys that only training reads; averaged checkpoints may differ in them.
 _OF_TRAINING = {
     "encoder": ("hidden_dropout_prob", "attention_probs_dropout_prob", "extra", "initializer_range"),
     "task": (
@@ -45,7 +45,7 @@ _NOT_COPIED = ("*.safetensors", "training_state", "adapter", "README.md", ".*")
 
 @dataclass
 class WeightAverage:
-    """What became of an average: the checkpoints in it, and scores on dev where there was data to score."""
+    """The result of an average: the checkpoints in it, and scores on dev where there was data to score."""
 
     sources: list[str]
     method: str
@@ -108,19 +108,19 @@ def average_weights(
 
 
 def checkpoint_folder(source: str) -> Path:
-    """The best/ of a run's folder, else the folder of weights itself."""
+    """Returns the best/ of a run's folder, else the folder of weights itself."""
     if not (Path(source) / "environment.json").is_file():
         return find_folder(source)
     best = Path(source) / "best"
     if not best.is_dir():
-        raise InputError(f"{source} holds no best/ yet; let the run reach its first evaluation")
+        raise InputError(f"{source} has no best/ yet; let the run reach its first evaluation")
     return best
 
 
 def score_on_dev(
     folder: Path, data: str | Path, tasks: Sequence[str] | None, device: str
 ) -> tuple[Scores, float | None]:
-    """Scores of a checkpoint on dev, and the number that checkpoints are compared by; None without scores."""
+    """Scores a checkpoint on dev; -> scores, and the number that checkpoints are compared by, or None."""
     run = open_source(folder, tasks, device=device)
     scores = run.evaluate(data, "dev", tasks).scores
     value = selector(RunConfig(), run.model.tasks)(scores)
@@ -132,7 +132,7 @@ def _greedy(
     values: Sequence[float | None],
     score: Callable[[Path], tuple[Scores, float | None]],
 ) -> list[int]:
-    """The places of the checkpoints to keep, the best first, of equal ones the earliest."""
+    """Returns the places of the checkpoints to keep, the best first, of equal ones the earliest."""
     if None in values:
         raise InputError(
             "greedy keeps checkpoints by their dev scores; give --data DIR with a labelled dev split"
@@ -149,14 +149,14 @@ def _greedy(
 
 
 def write_average(folders: Sequence[Path], out: Path) -> None:
-    """Writes the mean of checkpoints' tensors into a folder, with what else the first one's holds."""
+    """Writes the mean of checkpoints' tensors into a folder, with the other files of the first one."""
     shutil.copytree(folders[0], out, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
     for name in _tensor_files(folders[0]):
         write_tensors(mean_tensors([folder / name for folder in folders]), out / name)
 
 
 def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of each tensor over safetensors files of one form, in fp32, or fp64 where they are.
+    """Returns the mean of each tensor over safetensors files of one form, in fp32, or fp64 where they are.
 
     Raises InputError for tensors of whole numbers that are not equal.
     """
@@ -167,7 +167,7 @@ def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
         if not tensor.is_floating_point():
             for path, other in zip(paths[1:], same, strict=True):
                 if not torch.equal(tensor, other):
-                    raise InputError(f"{name} holds whole numbers that differ in {paths[0]} and {path}")
+                    raise InputError(f"{name} has whole numbers that differ in {paths[0]} and {path}")
             means[name] = tensor
             continue
         total = tensor.double()
@@ -178,7 +178,7 @@ def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def _tensor_files(folder: Path) -> list[str]:
-    """A checkpoint's safetensors files, from its own folder and from those of sentence-transformers in it."""
+    """Lists a checkpoint's safetensors files, in its own folder and in those of sentence-transformers."""
     found = (path.relative_to(folder) for path in folder.rglob("*.safetensors"))
     return sorted(str(path) for path in found if path.parts[0] not in ("adapter", "training_state"))
 
@@ -188,7 +188,7 @@ def check_same_form(first: Path, other: Path, source: str) -> None:
     for folder in (first, other):
         if task_adapters(folder):
             raise InputError(
-                f"{folder} holds an adapter for each task, whose factors cannot be averaged one by one; "
+                f"{folder} has an adapter for each task, whose factors cannot be averaged one by one; "
                 f"average predictions instead: --average predictions"
             )
     difference = next(_differences(first, other), None)
@@ -200,7 +200,7 @@ def check_same_form(first: Path, other: Path, source: str) -> None:
 
 
 def _differences(first: Path, other: Path) -> Iterator[str]:
-    """What differs: sizes, tokenizer, tasks, heads, tensors."""
+    """Yields the differences: sizes, tokenizer, tasks, heads, tensors."""
     ours, theirs = (_without(asdict(BertConfig.from_folder(f)), "encoder") for f in (first, other))
     yield from _unequal(ours, theirs, "")
     ours, theirs = (json.loads(Tokenizer.from_pretrained(f).backend.to_str()) for f in (first, other))
@@ -227,7 +227,7 @@ def _without(values: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """A text for each key whose values differ; tuples and lists are alike."""
+    """Yields a text for each key whose values differ; tuples and lists are alike."""
     ours, theirs = plain(ours), plain(theirs)
     for key, wanted in ours.items():
         if wanted != theirs.get(key):

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import shutil
 import weakref
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from minbert import CommandParser, InputError
-from multitask import RunConfig, load_run, train
+from multitask import load_run
 from multitask.cli import run as multitask
 from multitask.experiments.ensemble import ensemble as ensemble_module
 from multitask.experiments.ensemble.command import add_ensemble_options, ensemble_command
@@ -20,7 +19,7 @@ from multitask.predictions import FORMATS, read_predictions
 from multitask.splits import load_split
 
 TASKS = ("sst", "paraphrase", "sts")
-FILES = ["sst-{}-output.csv", "para-{}-output.csv", "sts-{}-output.csv"]
+FILES = ("sst-dev-output.csv", "para-dev-output.csv", "sts-dev-output.csv")
 
 
 @pytest.fixture(scope="module")
@@ -38,77 +37,49 @@ def data(tiny_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train_run(tiny_folder, data, tmp_path_factory):
-    """The function train_run(name, **changes) -> the run's folder, as text."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    def train_one(name, **changes):
-        values = {
-            "weights": str(tiny_folder),
-            "data": str(data),
-            "out": str(folder / name),
-            "device": "cpu",
-            "train": {"epochs": 2, "batch_size": 8, "seed": len(name)},
-            "optim": {"lr": 1e-3, "head_lr": 1e-2},
-            "tasks": {task: {} for task in TASKS},
-        }
-        return str(train(RunConfig.from_dict(values | changes)).folder)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield train_one
-
-
-@pytest.fixture(scope="module")
 def runs(train_run):
     """Three runs whose heads, losses, poolings and methods differ."""
+    other = {
+        "sst": {"loss": "ordinal", "pooling": "cls", "hidden": [7]},
+        "paraphrase": {"pairs": "bi"},
+        "sts": {"head": "mlp", "loss": "mse", "label_scale": [-1.0, 1.0]},
+    }
+    adapted = {"sts": {"loss": "cosent"}, "sst": {}, "paraphrase": {}}
     return [
         train_run("plain"),
-        train_run(
-            "other",
-            tasks={
-                "sst": {"loss": "ordinal", "pooling": "cls", "hidden": [7]},
-                "paraphrase": {"pairs": "bi"},
-                "sts": {"head": "mlp", "loss": "mse", "label_scale": [-1.0, 1.0]},
-            },
-        ),
-        train_run(
-            "adapted", lora={"rank": 2}, tasks={"sts": {"loss": "cosent"}, "sst": {}, "paraphrase": {}}
-        ),
+        train_run("other", tasks=other),
+        train_run("adapted", lora={"rank": 2}, tasks=adapted),
     ]
 
 
-def dev_rows(runs, data, name):
-    return load_split(load_run(runs[0]).task(name), data, "dev")[0].rows
-
-
 def soft_of(runs, data, name):
-    rows = dev_rows(runs, data, name)
+    rows = load_split(load_run(runs[0]).task(name), data, "dev")[0].rows
     return [load_run(run).soft_predictions(name, rows) for run in runs], rows
-
-
-def test_single_scores_are_those_of_evaluate(runs, data):
-    result = ensemble(runs, data)
-    assert result.single == [load_run(run).evaluate(data).scores for run in runs]
-    assert result.weights == {name: pytest.approx([1 / 3] * 3) for name in TASKS}
 
 
 @pytest.mark.parametrize("method", ["plain", "weighted", "greedy"])
 def test_scores_and_files_are_those_of_the_mean(runs, data, tmp_path, method):
     result = ensemble(runs, data, method=method, out=tmp_path)
+    assert result.single == [load_run(run).evaluate(data).scores for run in runs]
     for name, file in zip(TASKS, FILES, strict=True):
         soft, rows = soft_of(runs, data, name)
         task = load_run(runs[0]).task(name)
         mean = sum(weight * part for weight, part in zip(result.weights[name], soft, strict=True))
         expected = task.hard(mean)
         assert result.scores[name] == pytest.approx(task.score(expected, rows), nan_ok=True)
-        written = dict(read_predictions(tmp_path / file.format("dev"), FORMATS[name]))
+        written = dict(read_predictions(tmp_path / file, FORMATS[name]))
         found = [float(written[row.id]) for row in rows]
         assert found == pytest.approx([float(value) for value in expected], abs=1e-5)
+        if method == "plain":
+            assert result.weights[name] == pytest.approx([1 / 3] * 3)
+        else:
+            assert result.cross_validated[name].keys() == result.scores[name].keys()
+        if method == "greedy":
+            best = max(single[name][task.primary_metric] for single in result.single)
+            assert result.scores[name][task.primary_metric] >= best - 1e-12
     saved = json.loads((tmp_path / "ensemble.json").read_text())
-    assert saved["weights"] == result.weights and saved["ensemble"]["overall"] == overall_scores(
-        result.scores
-    )
+    assert saved["weights"] == result.weights
+    assert saved["ensemble"]["overall"] == overall_scores(result.scores)
 
 
 def test_the_order_of_the_runs_does_not_matter(runs, data):
@@ -121,49 +92,28 @@ def test_the_order_of_the_runs_does_not_matter(runs, data):
     assert there.scores["sst"]["accuracy"] == pytest.approx(expected)
 
 
-def test_ordinal_runs_among_themselves_take_the_middle_level(runs, data, tmp_path):
-    shutil.copytree(runs[1], tmp_path / "copy")
-    result = ensemble([runs[1], str(tmp_path / "copy")], data)
-    assert result.scores == result.single[0] == load_run(runs[1]).evaluate(data).scores
-
-
-def test_greedy_is_no_worse_than_the_best(runs, data):
-    result = ensemble(runs, data, method="greedy")
-    for name, metric in (("sst", "accuracy"), ("paraphrase", "accuracy"), ("sts", "pearson")):
-        best = max(single[name][metric] for single in result.single)
-        assert result.scores[name][metric] >= best - 1e-12
-    assert set(result.cross_validated) == set(TASKS)
-
-
 @pytest.mark.parametrize("dialect", ["code", "handout"])
-def test_the_files_are_valid(runs, data, tmp_path, dialect):
-    for split in ("dev", "test"):
-        result = ensemble(
-            runs, data, split, method="weighted", out=tmp_path, dialect=dialect, tasks=["sst", "sts"]
-        )
-        assert len(result.files) == 2
+def test_files_are_valid_and_weights_for_test_are_fitted_on_dev(runs, data, tmp_path, dialect):
+    dev, test = (
+        ensemble(runs, data, split, ["sst", "sts"], "weighted", tmp_path, dialect)
+        for split in ("dev", "test")
+    )
+    assert dev.weights == test.weights and dev.scores == test.scores
+    assert len(dev.files) == len(test.files) == 2
     assert multitask(["validate", str(tmp_path), "--data", str(data), "--tasks", "sst,sts"]) == 0
 
 
-def test_rows_without_text_get_the_fallback_and_rejects_with_text_a_prediction(runs, data, tmp_path):
-    result = ensemble(runs, data, out=tmp_path)
-    written = dict(read_predictions(tmp_path / "sst-dev-output.csv", FORMATS["sst"]))
-    assert int(written["empty"]) == load_run(runs[0]).fallbacks["sst"]
-    assert "unmarked" in written
-    assert any("ids-sst-dev.csv:18 has no text; predicted the training split's" in n for n in result.notes)
-
-
 def test_copies_of_one_run_write_what_the_run_writes(runs, data, tmp_path):
+    """Ordinal runs among themselves take the middle level; a row without text gets the fallback."""
     shutil.copytree(runs[1], tmp_path / "copy")
-    ensemble([runs[1], str(tmp_path / "copy")], data, out=tmp_path / "ours")
+    result = ensemble([runs[1], str(tmp_path / "copy")], data, out=tmp_path / "ours")
+    assert result.scores == result.single[0] == load_run(runs[1]).evaluate(data).scores
     load_run(runs[1]).write_predictions(tmp_path / "theirs", data)
-    for name in ("sst-dev-output.csv", "para-dev-output.csv"):
+    for name in FILES[:2]:
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
-
-
-def test_weights_for_test_are_fitted_on_dev(runs, data):
-    on_dev, on_test = (ensemble(runs, data, split, ["sst", "sts"], "weighted") for split in ("dev", "test"))
-    assert on_dev.weights == on_test.weights and on_dev.scores == on_test.scores
+    written = dict(read_predictions(tmp_path / "ours" / FILES[0], FORMATS["sst"]))
+    assert int(written["empty"]) == load_run(runs[1]).fallbacks["sst"] and "unmarked" in written
+    assert any("ids-sst-dev.csv:18 has no text; predicted the training split's" in n for n in result.notes)
 
 
 def test_checkpoints_and_the_runs_own_data(runs, data):
@@ -189,49 +139,33 @@ def test_no_two_runs_are_loaded_at_once(runs, data, monkeypatch):
     assert len(alive) == 3
 
 
-def test_tasks_that_a_run_lacks(runs, data, train_run):
-    few = train_run("few", tasks={"sts": {}, "sst": {}}, train={"max_steps": 1})
-    result = ensemble([runs[0], few], data)
-    assert list(result.scores) == ["sst", "sts"] and overall_scores(result.scores) == {}
-    assert any(note.startswith(f"left out: {few}: the run has no task 'paraphrase'") for note in result.notes)
-    with pytest.raises(InputError, match="few: the run has no task 'paraphrase'"):
-        ensemble([runs[0], few], data, tasks=["paraphrase"])
-
-
 CUSTOM = {"type": "classification", "train": "ids-sst-train.csv", "dev": "ids-sst-dev.csv"}
 CUSTOM |= {"text": "sentence", "label": "sentiment"}
 
 
-def test_tasks_that_differ_are_refused(train_run, data):
-    one = {"train": {"max_steps": 1}}
-    base = train_run("upwards", tasks={"mine": CUSTOM}, **one)
-    downwards = train_run("downwards", tasks={"mine": CUSTOM | {"labels": list("43210")}}, **one)
-    with pytest.raises(
-        InputError, match=r"downwards: mine.labels is \('4', .*, and \('0', .* leave the run out"
-    ):
-        ensemble([base, downwards], data)
-    scaled = train_run("scaled", tasks={"sts": {"high": 10.0}}, **one)
-    usual = train_run("usual", tasks={"sts": {}}, **one)
-    with pytest.raises(InputError, match="scaled: sts.high is 10.0, and 5.0 in the first run"):
-        ensemble([usual, scaled], data)
-
-
-def test_words_are_refused_with_a_hint(train_run, data):
-    words = "EU B-ORG\nrejects O\nbooks O\n\nthe O\ncat B-PER\n\n"
-    (data / "words.txt").write_text(words, encoding="utf-8")
+def test_tasks_that_runs_lack_or_that_differ(train_run, data):
+    (data / "words.txt").write_text("EU B-ORG\nrejects O\n\nthe O\ncat B-PER\n\n", encoding="utf-8")
     tags = {"type": "tokens", "train": "words.txt", "dev": "words.txt"}
-    found = [
-        train_run(name, tasks={"tags": tags, "sts": {}}, train={"max_steps": 1}) for name in ("red", "green")
-    ]
-    result = ensemble(found, data)
-    assert list(result.scores) == ["sts"]
-    assert any("tags (type tokens) gives no number" in note for note in result.notes)
+    base = train_run("base", tasks={"mine": CUSTOM, "tags": tags, "sts": {}}, train={"max_steps": 1})
+    changed = {"mine": CUSTOM | {"labels": list("43210")}, "tags": tags, "sts": {"high": 10.0}}
+    other = train_run("other-tasks", tasks=changed, train={"max_steps": 1})
+    with pytest.raises(InputError, match=r"tasks: mine.labels is \('4', .*, and \('0', .* leave the run out"):
+        ensemble([base, other], data, tasks=["mine"])
+    with pytest.raises(InputError, match="tasks: sts.high is 10.0, and 5.0 in the first run"):
+        ensemble([base, other], data, tasks=["sts"])
     with pytest.raises(InputError, match="tags .* average the weights: --average weights"):
-        ensemble(found, data, tasks=["tags"])
+        ensemble([base, other], data, tasks=["tags"])
+    few = train_run("few", tasks={"sts": {}, "tags": tags}, train={"max_steps": 1})
+    result = ensemble([base, few], data)
+    assert list(result.scores) == ["sts"] and overall_scores(result.scores) == {}
+    assert any("tags (type tokens) gives no number" in note for note in result.notes)
+    assert any(note.startswith(f"left out: {few}: the run has no task 'mine'") for note in result.notes)
+    with pytest.raises(InputError, match="few: the run has no task 'mine'"):
+        ensemble([base, few], data, tasks=["mine"])
 
 
-def test_what_is_no_ensemble(runs, data, tmp_path):
-    with pytest.raises(InputError, match="one run is no ensemble; give two or more"):
+def test_sources_that_make_no_ensemble(runs, data, tmp_path):
+    with pytest.raises(InputError, match="needs two or more folders"):
         ensemble(runs[:1], data)
     with pytest.raises(InputError, match="is given twice; name each run once"):
         ensemble([runs[0], f"{runs[1]}/../plain"], data)
@@ -244,34 +178,26 @@ def test_what_is_no_ensemble(runs, data, tmp_path):
     assert result.scores == {} and len(result.files) == 2
 
 
-# The command.
+def test_the_command(runs, data, capsys, tmp_path):
+    """One JSON object, or a table that warns of fitted weights."""
 
+    def command(*words: str) -> str:
+        parser = CommandParser(prog="multitask ensemble")
+        add_ensemble_options(parser)
+        ensemble_command(parser.parse_args([*runs, "--data", str(data), *words]))
+        return capsys.readouterr().out
 
-def command(*words: str):
-    parser = CommandParser(prog="multitask ensemble")
-    add_ensemble_options(parser)
-    return ensemble_command(parser.parse_args(words))
-
-
-def test_the_command_prints_one_json_object(runs, data, capsys):
-    command(*runs, "--data", str(data), "--method", "weighted", "--json")
-    found = json.loads(capsys.readouterr().out)
-    result = ensemble(runs, data, method="weighted")
+    result = ensemble(runs, data, method="greedy")
+    capsys.readouterr()
+    found = json.loads(command("--method", "greedy", "--json"))
     assert found == json.loads(json.dumps(result.as_dict()))
     assert found["fitted_on_dev"] and found["cross_validated"]["scores"]["sst"]
     assert found["single"][1]["overall"] == overall_scores(result.single[1])
-
-
-def test_the_command_shows_a_table_and_warns_of_fitted_weights(runs, data, capsys, tmp_path):
-    command(*runs, "--data", str(data), "--method", "greedy", "--out", str(tmp_path))
-    shown = capsys.readouterr().out
-    result = ensemble(runs, data, method="greedy")
+    shown = command("--method", "greedy", "--out", str(tmp_path))
     (line,) = [line for line in shown.splitlines() if line.startswith("sts            pearson")]
-    values = [*(single["sts"]["pearson"] for single in result.single), result.scores["sts"]["pearson"]]
-    values.append(result.cross_validated["sts"]["pearson"])
-    assert line.split()[2:] == [f"{value:.4f}" for value in values]
+    values = [*result.single, result.scores, result.cross_validated]
+    assert line.split()[2:] == [f"{scores['sts']['pearson']:.4f}" for scores in values]
     assert "weights were fitted on these dev examples" in shown and "overall_2024" in shown
     assert f"wrote {tmp_path / 'sst-dev-output.csv'}" in shown
-    command(*runs, "--data", str(data), "--tasks", "sst")
-    shown = capsys.readouterr().out
+    shown = command("--tasks", "sst")
     assert "cross-validated" not in shown and "fitted" not in shown and "paraphrase" not in shown

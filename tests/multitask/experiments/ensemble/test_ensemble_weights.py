@@ -1,7 +1,6 @@
 """Averages of weights: the mean of every tensor, in a checkpoint that all commands take; what is refused."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minbert import CommandParser, InputError
-from multitask import RunConfig, train
+from multitask import train
 from multitask.cli import run as multitask
 from multitask.experiments.ensemble.command import add_ensemble_options, ensemble_command
 from multitask.experiments.ensemble.weight_average import average_weights, mean_tensors, write_average
@@ -23,48 +22,15 @@ TENSORS = ("model.safetensors", "heads.safetensors")
 
 
 @pytest.fixture(scope="module")
-def train_run(tiny_folder, tiny_data, tmp_path_factory):
-    """The function train_run(name, **changes) -> the run's folder."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    def train_one(name, **changes):
-        values = {
-            "weights": str(tiny_folder),
-            "data": str(tiny_data),
-            "out": str(folder / name),
-            "device": "cpu",
-            "train": {"epochs": 2, "batch_size": 8, "seed": len(name)},
-            "optim": {"lr": 1e-3, "head_lr": 1e-2},
-            "tasks": {"sst": {}, "paraphrase": {}, "sts": {}},
-        }
-        return train(RunConfig.from_dict(values | changes)).folder
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield train_one
-
-
-@pytest.fixture(scope="module")
-def runs(train_run):
+def sources(train_run):
     """Three runs of one form: other seeds, dropout, rates and losses."""
+    focal = {"sst": {"loss": "focal"}, "paraphrase": {}, "sts": {}}
+    heavy = {"sst": {"dropout": 0.0, "weight": 2.0}, "paraphrase": {}, "sts": {}}
     return [
         train_run("a"),
-        train_run(
-            "bb",
-            model={"hidden_dropout_prob": 0.0},
-            tasks={"sst": {"loss": "focal"}, "paraphrase": {}, "sts": {}},
-        ),
-        train_run(
-            "ccc",
-            optim={"lr": 3e-3, "head_lr": 1e-2},
-            tasks={"sst": {"dropout": 0.0, "weight": 2.0}, "paraphrase": {}, "sts": {}},
-        ),
+        train_run("bb", model={"hidden_dropout_prob": 0.0}, tasks=focal),
+        train_run("ccc", optim={"lr": 3e-3, "head_lr": 1e-2}, tasks=heavy),
     ]
-
-
-@pytest.fixture(scope="module")
-def sources(runs):
-    return [str(folder) for folder in runs]
 
 
 def mean_of(folders: list[Path], name: str) -> dict[str, np.ndarray]:
@@ -109,30 +75,26 @@ def test_the_average_is_a_checkpoint_for_every_command(sources, tiny_data, tmp_p
     assert AutoModel.from_pretrained(tmp_path / "soup").config.hidden_size == 24
 
 
-def test_checkpoints_of_one_run(sources, tmp_path):
-    folders = [f"{sources[0]}/best", f"{sources[1]}/last"]
+def test_checkpoints_of_one_run_and_copies(sources, tmp_path):
+    folders = [f"{sources[1]}/last", f"{sources[0]}/best"]
     average_weights(folders, tmp_path / "soup")
     assert_is_mean(tmp_path / "soup", [Path(folder) for folder in folders])
     assert not (tmp_path / "soup" / "training_state").exists()
-    average_weights([folders[1], folders[0]], tmp_path / "turned")
-    assert not (tmp_path / "turned" / "training_state").exists()
-
-
-def test_copies_average_to_themselves(sources, tmp_path):
-    for name in ("one", "two"):
-        shutil.copytree(Path(sources[0]) / "best", tmp_path / name)
-    folders = [f"{sources[0]}/best", *(str(tmp_path / name) for name in ("one", "two"))]
-    average_weights(folders, tmp_path / "soup")
+    shutil.copytree(folders[1], tmp_path / "copy")
+    average_weights([folders[1], str(tmp_path / "copy")], tmp_path / "same")
     for name in TENSORS:
-        ours, theirs = load_file(tmp_path / "soup" / name), load_file(Path(folders[0]) / name)
+        ours, theirs = load_file(tmp_path / "same" / name), load_file(Path(folders[1]) / name)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_runs_with_lora_are_averaged_as_they_run(train_run, tmp_path):
+def test_adapters_are_averaged_as_they_run_or_refused(train_run, tmp_path):
     found = [train_run(name, lora={"rank": 2}, train={"max_steps": 4}) for name in ("low", "lower")]
-    average_weights([str(folder) for folder in found], tmp_path / "soup")
-    assert_is_mean(tmp_path / "soup", [folder / "best" for folder in found])
-    assert not (tmp_path / "soup" / "adapter").exists() and (found[0] / "best" / "adapter").is_dir()
+    average_weights(found, tmp_path / "soup")
+    assert_is_mean(tmp_path / "soup", [Path(folder) / "best" for folder in found])
+    assert not (tmp_path / "soup" / "adapter").exists() and Path(found[0], "best", "adapter").is_dir()
+    changes = {"lora": {"rank": 2}, "adapter_per_task": True, "train": {"max_steps": 2}}
+    with pytest.raises(InputError, match="has an adapter for each task.*--average predictions"):
+        average_weights([train_run(name, **changes) for name in ("own", "owned")], tmp_path / "soup2")
 
 
 def test_greedy_is_wortsmans(sources, tiny_data, tmp_path):
@@ -194,11 +156,11 @@ def test_half_precision_becomes_single_and_whole_numbers_have_to_be_equal(tmp_pa
     assert float(found["half"]) == np.float32(sum(halves) / 2)
     assert found["places"].tolist() == [0, 1, 2]
     save_file({"half": torch.zeros(1).half(), "places": torch.arange(3) + 1}, paths[1])
-    with pytest.raises(InputError, match="places holds whole numbers that differ in"):
+    with pytest.raises(InputError, match="places has whole numbers that differ in"):
         mean_tensors(paths)
 
 
-# What is refused, by the first difference.
+# Refused by the first difference.
 
 
 def changed_copy(source: str, out: Path, change) -> str:
@@ -208,46 +170,28 @@ def changed_copy(source: str, out: Path, change) -> str:
     return str(out)
 
 
-def edit(name: str, *keys, value):
-    """A change that sets one value inside a JSON file."""
-
-    def change(folder):
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-        inner = content
-        for key in keys[:-1]:
-            inner = inner[key]
-        inner[keys[-1]] = value
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("config.json layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05, and 1e-12 in the first"),
+        ("tokenizer.json normalizer lowercase", False, "tokenizers differ in their normal"),
+        ("tokenizer.json model vocab cat", 9999, "tokenizers differ in their model"),
+        ("heads.json tasks", {}, "the list of tasks is 'none', and 'paraphrase, sst, sts'"),
+        ("heads.json tasks sst labels", ["4", "3"], r"sst.labels is \['4', '3'\]"),
+        ("heads.json tasks sst config pooling", "cls", "sst.pooling is 'cls', and 'mean'"),
+        ("heads.json tasks sst config loss", "ordinal", "sst.loss is 'ordinal', and"),
+    ],
+)
+def test_another_form_is_refused(sources, tmp_path, key, value, message):
+    def edit(folder):
+        name, *keys, last = key.split()
+        content = inner = json.loads((folder / name).read_text(encoding="utf-8"))
+        for step in keys:
+            inner = inner[step]
+        inner[last] = value
         write_json(folder / name, content)
 
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            edit("config.json", "layer_norm_eps", value=1e-5),
-            "layer_norm_eps is 1e-05, and 1e-12 in the first",
-        ),
-        (edit("config.json", "num_attention_heads", value=2), "num_attention_heads is 2, and 3"),
-        (edit("tokenizer.json", "normalizer", "lowercase", value=False), "tokenizers differ in their normal"),
-        (edit("tokenizer.json", "model", "vocab", "cat", value=9999), "tokenizers differ in their model"),
-        (edit("heads.json", "tasks", value={}), "the list of tasks is 'none', and 'paraphrase, sst, sts'"),
-        (edit("heads.json", "tasks", "sst", "labels", value=["4", "3"]), r"sst.labels is \['4', '3'\]"),
-        (
-            edit("heads.json", "tasks", "sst", "config", "pooling", value="cls"),
-            "sst.pooling is 'cls', and 'mean'",
-        ),
-        (edit("heads.json", "tasks", "sst", "config", "loss", value="ordinal"), "sst.loss is 'ordinal', and"),
-        (
-            edit("heads.json", "tasks", "sts", "config", "label_scale", value=[-1.0, 1.0]),
-            "sts.label_scale is",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "edit",
-)
-def test_another_form_is_refused(sources, tmp_path, change, message):
-    other = changed_copy(sources[0], tmp_path / "other", change)
+    other = changed_copy(sources[0], tmp_path / "other", edit)
     with pytest.raises(InputError, match=f"other is of another form than .*best: .*{message}"):
         average_weights([sources[0], other], tmp_path / "soup")
     assert not (tmp_path / "soup").exists()
@@ -274,34 +218,18 @@ def test_other_shapes_are_refused(sources, tmp_path):
         average_weights([less, sources[0]], tmp_path / "soup")
 
 
-def test_an_adapter_for_each_task_is_refused(train_run, tmp_path):
-    changes = {"lora": {"rank": 2}, "adapter_per_task": True, "train": {"max_steps": 2}}
-    found = [str(train_run(name, **changes)) for name in ("own", "owned")]
-    with pytest.raises(InputError, match="holds an adapter for each task.*--average predictions"):
-        average_weights(found, tmp_path / "soup")
-
-
-def test_a_folder_that_is_there_is_left_alone(sources, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists already; give --out the name of a new folder"):
-        average_weights(sources, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_a_run_and_its_best_are_one(sources, tmp_path):
+def test_what_is_refused_leaves_nothing_behind(sources, tmp_path):
     with pytest.raises(InputError, match="best is given twice"):
         average_weights([sources[0], f"{sources[0]}/best"], tmp_path / "soup")
-
-
-def test_an_average_that_fails_leaves_nothing(sources, tmp_path):
     with pytest.raises(InputError, match="data folder .* does not exist"):
         average_weights(sources, tmp_path / "soup", data=tmp_path / "none")
     with pytest.raises(InputError, match="greedy keeps checkpoints by their dev scores; give --data DIR"):
         average_weights(sources, tmp_path / "soup", "greedy")
     assert list(tmp_path.iterdir()) == []
-
-
-# The command.
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already; give --out the name of a new folder"):
+        average_weights(sources, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def command(*words: str):
@@ -324,7 +252,7 @@ def test_the_command(sources, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "no folder for the averaged checkpoint; give --out FOLDER"),
+        ([], "folder for the averaged checkpoint is missing; give --out FOLDER"),
         (["--method", "weighted", "--out", "x"], "--method weighted is for predictions; .* plain, greedy"),
         (["--split", "test", "--out", "x"], "writes no prediction files; afterwards: multitask predict x"),
         (["--threads", "0", "--out", "x"], "--threads is 0; it must be at least 1"),
