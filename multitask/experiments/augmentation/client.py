@@ -295,7 +295,7 @@ def _read(reply: dict[str, Any], limits: Limits, bound: float) -> Reply:
 
 
 def _status_failure(error) -> Failure:
-    """The failure of an HTTP status other than success, which costs nothing."""
+    """Converts an HTTP status other than success to a failure, which costs nothing."""
     status, body = error.status_code, error.body
     said = body.get("message") if isinstance(body, dict) else None
     reason = f"HTTP {status}" + (f", {said}" if isinstance(said, str) and said else "")
@@ -308,7 +308,7 @@ def _status_failure(error) -> Failure:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """The seconds that a Retry-After header asks for, as a number or as a date."""
+    """Returns the seconds that a Retry-After header asks for, as a number or as a date."""
     for parse in (float, lambda text: parsedate_to_datetime(text).timestamp() - time.time()):
         try:
             return max(0.0, parse(value)) if value is not None else None
@@ -318,7 +318,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _reached(error: BaseException) -> bool:
-    """Whether a failed request may have reached the endpoint: not where there was no connection."""
+    """Tells whether a failed request may have reached the endpoint: not where there was no connection."""
     cause = error.__cause__
     while cause is not None:
         if type(cause).__name__ in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout"):

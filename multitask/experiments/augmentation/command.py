@@ -37,7 +37,7 @@ OF_METHOD: dict[str, dict[str, tuple[type, Any, str]]] = {
 
 
 def add_augment_options(parser: CommandParser) -> None:
-    """The options of `multitask augment`."""
+    """Adds the options of `multitask augment`."""
     add = parser.add_argument
     add("--task", default="sst", help="a classification of single texts; default sst")
     add("--data", required=True, help="folder with the data files, or `sample`")
@@ -114,7 +114,7 @@ def method_settings(options: Namespace) -> dict[str, Any]:
 
 
 def _task_config(options: Namespace):
-    """What --config says of the task; None where its name says it all."""
+    """Reads the task from --config; None where its name is enough."""
     if not options.config:
         return None
     from multitask.config import read_config
@@ -186,7 +186,7 @@ def _show_preview(options: Namespace, config, method) -> None:
 
 
 def _lines(summary) -> list[str]:
-    """The summary as text."""
+    """Formats the summary."""
     lines = [f"{'class':14} {'before':>7} {'after':>7} {'missing':>8}"]
     lines += [
         f"{label:14} {count.before:7} {count.after:7} {count.missing:8}"

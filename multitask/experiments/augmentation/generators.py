@@ -135,7 +135,7 @@ class Paraphrases(Generator):
         return make_prompt(table.task.config.type, table.labels, texts, seed, template)
 
     def _body(self, prompt: Prompt, request: Request, attempt: int, seed: int) -> tuple[dict[str, Any], str]:
-        """The JSON body of a request, and the name of the attempt, which also decides its seed."""
+        """Returns the JSON body of a request, and the name of the attempt, which also decides its seed."""
         name = request.attempt(attempt)
         draw = Random(f"{seed} {name}").randrange(2**31)
         filled = prompt.fill(request.source.texts[0], str(request.source.label))

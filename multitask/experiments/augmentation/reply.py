@@ -60,7 +60,7 @@ def read_reply(
 
 
 def _usable(text: str | None, source: str) -> str | Rejection:
-    """The paraphrase with single spaces, if it may be one; None stands for quotes that do not match."""
+    """Returns the paraphrase with single spaces, if it may be one; `text` is None for unmatched quotes."""
     if text is None:
         return Rejection("quotes do not match")
     text = " ".join(text.split())
@@ -81,7 +81,7 @@ def _usable(text: str | None, source: str) -> str | Rejection:
 
 
 def _without_scores(text: str) -> tuple[str, list[str]]:
-    """The text without a statement of its score before or after it, and what these say."""
+    """Splits the text from statements of its score before and after it."""
     stated = []
     for pattern in (_SCORE_BEFORE, _SCORE_AFTER):
         if found := pattern.search(text):
@@ -91,7 +91,7 @@ def _without_scores(text: str) -> tuple[str, list[str]]:
 
 
 def _without_tabbed_label(text: str, meanings: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The text without the label that follows it after a tab, as in the prompt's examples."""
+    """Splits the text from the label that follows it after a tab, as in the prompt's examples."""
     before, tab, after = text.rpartition("\t")
     if tab and _label(after, meanings) is not None:
         return before.strip(), [after]
@@ -99,7 +99,7 @@ def _without_tabbed_label(text: str, meanings: Mapping[str, str]) -> tuple[str, 
 
 
 def _label(stated: str, meanings: Mapping[str, str]) -> str | None:
-    """The label that is meant by its name or by its meaning; None where neither is known."""
+    """Finds the label that is meant by its name or by its meaning; None where neither is known."""
     stated = stated.strip(" *'\"`.").casefold()
     for label, meaning in meanings.items():
         if stated in (label.casefold(), meaning.casefold(), f"{label} - {meaning}".casefold()):
@@ -108,7 +108,7 @@ def _label(stated: str, meanings: Mapping[str, str]) -> str | None:
 
 
 def _without_quotes(text: str) -> str | None:
-    """The text without the quotes that enclose it whole; None where one is not closed."""
+    """Removes the quotes that enclose the whole text; None where one is not closed."""
     if text.count('"') % 2:
         return None
     inner = text[1:-1]

@@ -70,7 +70,7 @@ class TrainingTable:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def _texts_of_other_splits(self, folder: Path) -> list[str]:
-        """All texts of dev and test, rejected rows included, since a model may be scored on them."""
+        """Reads all texts of dev and test, rejected rows included, since a model may be scored on them."""
         texts = []
         for split in ("dev", "test"):
             if self.task.file(split) is None:
@@ -124,7 +124,7 @@ class TrainingTable:
 
 
 def _fresh_ids(read: Examples, sources: Sequence[str], mark: str) -> list[str]:
-    """An id for each new row that no other row has, old or new."""
+    """Makes an id for each new row that no other row has, old or new."""
     taken = {row.id for row in read.in_file_order()}
     numbers: dict[str, int] = defaultdict(int)
     fresh = []
@@ -154,5 +154,5 @@ def check_out(path: Path, table: TrainingTable) -> None:
 
 
 def summary_path(out: Path) -> Path:
-    """Where the summary of an output file stands: FILE.json."""
+    """Returns the path of an output file's summary: FILE.json."""
     return out.with_name(f"{out.name}.json")

@@ -82,7 +82,7 @@ def _refuse_when_continued(options: RunOptions) -> None:
     names += [option.removeprefix("--") for option, _ in options.dotted]
     if names:
         raise InputError(
-            f"{given.space} holds a search, which is continued as it began; leave out --{names[0]}"
+            f"{given.space} has a search, which is continued as it began; leave out --{names[0]}"
         )
 
 
