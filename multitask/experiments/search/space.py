@@ -79,11 +79,7 @@ class Space:
     def from_dict(cls, given: dict[str, Any]) -> "Space":
         """Builds a search from a file's nested values. Raises InputError, by name, for wrong ones."""
         given = table("the search", given)
-        for key in given:
-            if key not in KEYS:
-                raise InputError(
-                    f"there is no key {key} in a search{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}"
-                )
+        _check_keys("", given, KEYS)
         preset = checked("preset", given.get("preset"), str | None)
         values = merge(read_config(preset) if preset else {}, table("base", given.get("base", {})))
         tasks = table("base.tasks", values.get("tasks", {})) or {name: {} for name in DEFAULT_TASKS}
@@ -219,12 +215,7 @@ def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tupl
 def _parameter(name: str, entry: dict[str, Any], hints: dict[str, Any]) -> Parameter:
     """Makes a parameter from its table. Raises InputError, with its name, for one that makes no sense."""
     where = f"space.{name}"
-    for key in entry:
-        if key not in PARAMETER_KEYS:
-            raise InputError(
-                f"there is no key {where}.{key}{did_you_mean(key, PARAMETER_KEYS)}; "
-                f"known: {', '.join(PARAMETER_KEYS)}"
-            )
+    _check_keys(f"{where}.", entry, PARAMETER_KEYS)
     keys = tuple(
         key.replace("-", "_") for key in checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
     )
@@ -283,6 +274,14 @@ def _range(name: str, keys: tuple[str, ...], entry: dict[str, Any], hint: Any) -
 
 def _is_multiple(value: float, step: float) -> bool:
     return math.isclose(value / step, round(value / step), abs_tol=1e-9) and round(value / step) > 0
+
+
+def _check_keys(prefix: str, given: typing.Iterable[str], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise InputError(
+                f"there is no key {prefix}{key}{did_you_mean(key, known)}; known: {', '.join(known)}"
+            )
 
 
 def _refuse_twice(parameters: tuple[Parameter, ...]) -> None:

@@ -1,5 +1,7 @@
 """Weights of an ensemble's members: optimal as theory says, greedy as the paper says, checked fairly."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -84,6 +86,12 @@ def test_the_correlation_is_the_highest_there_is(seed):
     correlation = np.corrcoef(mixture, labels)[0, 1]
     for other in draw.dirichlet(np.ones(4) * 0.5, size=200):
         assert np.corrcoef(scores @ other, labels)[0, 1] <= correlation + 1e-9
+
+
+def test_the_extra_is_named_where_scipy_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(InputError, match=r"fitted with SciPy; pip install .minbert\[experiments\]"):
+        correlation_weights(np.ones((3, 2)), np.arange(3.0))
 
 
 def test_members_that_only_mislead_or_are_constant():

@@ -151,7 +151,7 @@ def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"metrik": "sst.accuracy"}, "no key metrik in a search; did you mean 'metric'"),
+        ({"metrik": "sst.accuracy"}, "no key metrik; did you mean 'metric'"),
         ({"seeds": [1, 1]}, "each seed once"),
         ({"seeds": ["one"]}, "seeds is 'one'"),
         ({"preset": "paper-bets"}, "did you mean 'paper-best'"),
