@@ -4,10 +4,11 @@ Made for runs that began with the same weights, and for several checkpoints of o
 in fp64 and written in fp32.
 """
 
+import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,52 +192,36 @@ def check_same_form(first: Path, other: Path, source: str) -> None:
                 f"{folder} has an adapter for each task, whose factors cannot be averaged one by one; "
                 f"average predictions instead: --average predictions"
             )
-    difference = next(_differences(first, other), None)
-    if difference:
+    ours, theirs = _form(first), _form(other)
+    for key in dict.fromkeys([*ours, *theirs]):
+        wanted, found = (form.get(key, "missing") for form in (ours, theirs))
+        if wanted == found or (key.endswith(".loss") and not {wanted, found} & {*_OWN_OUTPUTS}):
+            continue
         raise InputError(
-            f"{source} is of another form than {first}: {difference}; only weights of one form can be "
-            f"averaged: average predictions instead, or leave it out"
+            f"{source} is of another form than {first}: {key} is {found!r}, and {wanted!r} in the first; "
+            f"only weights of one form can be averaged: average predictions instead, or leave it out"
         )
 
 
-def _differences(first: Path, other: Path) -> Iterator[str]:
-    """Yields the differences: sizes, tokenizer, tasks, heads, tensors."""
-    ours, theirs = (_without(asdict(BertConfig.from_folder(f)), "encoder") for f in (first, other))
-    yield from _unequal(ours, theirs, "")
-    ours, theirs = (json.loads(Tokenizer.from_pretrained(f).backend.to_str()) for f in (first, other))
-    yield from (f"the tokenizers differ in their {key}" for key in ours if ours[key] != theirs.get(key))
-    ours, theirs = read_heads(first), read_heads(other)
-    named = [", ".join(sorted(heads)) or "none" for heads in (ours, theirs)]
-    yield from _unequal({"the list of tasks": named[0]}, {"the list of tasks": named[1]}, "")
-    for task in ours:
-        labels = ({"labels": heads[task].get("labels")} for heads in (ours, theirs))
-        yield from _unequal(*labels, f"{task}.")
-        configs = [asdict(TaskConfig()) | heads[task]["config"] for heads in (ours, theirs)]
-        yield from _unequal(*(_without(config, "task") for config in configs), f"{task}.")
-        losses = [{"loss": config["loss"]} for config in configs]
-        if any(loss["loss"] in _OWN_OUTPUTS for loss in losses):
-            yield from _unequal(*losses, f"{task}.")
-    ours, theirs = (_shapes(folder) for folder in (first, other))
-    names = dict.fromkeys([*ours, *theirs])
-    shapes = ({f"the shape of {name}": of.get(name, "missing") for name in names} for of in (ours, theirs))
-    yield from _unequal(*shapes, "")
+def _form(folder: Path) -> dict[str, Any]:
+    """Collects sizes, tokenizer, tasks, heads and shapes, without what only training reads."""
+    form = _without(asdict(BertConfig.from_folder(folder)), "encoder")
+    tokenizer = json.loads(Tokenizer.from_pretrained(folder).backend.to_str())
+    for key, value in tokenizer.items():
+        digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        form[f"the tokenizer's {key}, by its hash,"] = digest[:8]
+    heads = read_heads(folder)
+    form["the list of tasks"] = ", ".join(sorted(heads)) or "none"
+    for task, head in heads.items():
+        config = asdict(TaskConfig()) | head["config"]
+        form[f"the list of labels of {task}"] = head.get("labels")
+        values = _without(config, "task") | {"loss": config["loss"]}
+        form |= {f"{task}.{key}": value for key, value in values.items()}
+    for name in _tensor_files(folder):
+        tensors = read_tensors(folder / name)
+        form |= {f"the shape of {key} in {name}": list(tensor.shape) for key, tensor in tensors.items()}
+    return plain(form)
 
 
 def _without(values: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in _OF_TRAINING[part]}
-
-
-def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yields a text for each key whose values differ; tuples and lists are alike."""
-    ours, theirs = plain(ours), plain(theirs)
-    for key, wanted in ours.items():
-        if wanted != theirs.get(key):
-            yield f"{prefix}{key} is {theirs.get(key)!r}, and {wanted!r} in the first"
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{name} in {file}": tuple(tensor.shape)
-        for file in _tensor_files(folder)
-        for name, tensor in read_tensors(folder / file).items()
-    }

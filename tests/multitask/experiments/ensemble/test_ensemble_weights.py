@@ -151,10 +151,10 @@ def test_half_precision_becomes_single_and_whole_numbers_have_to_be_equal(tmp_pa
     ("key", "value", "message"),
     [
         ("config.json layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05, and 1e-12 in the first"),
-        ("tokenizer.json normalizer lowercase", False, "tokenizers differ in their normal"),
-        ("tokenizer.json model vocab cat", 9999, "tokenizers differ in their model"),
+        ("tokenizer.json normalizer lowercase", False, "the tokenizer's normalizer, by its hash, is"),
+        ("tokenizer.json model vocab cat", 9999, "the tokenizer's model, by its hash, is"),
         ("heads.json tasks", {}, "the list of tasks is 'none', and 'paraphrase, sst, sts'"),
-        ("heads.json tasks sst labels", ["4", "3"], r"sst.labels is \['4', '3'\]"),
+        ("heads.json tasks sst labels", ["4", "3"], r"the list of labels of sst is \['4', '3'\]"),
         ("heads.json tasks sst config pooling", "cls", "sst.pooling is 'cls', and 'mean'"),
         ("heads.json tasks sst config loss", "ordinal", "sst.loss is 'ordinal', and"),
     ],
