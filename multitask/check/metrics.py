@@ -18,8 +18,8 @@ from multitask.check.mistakes import known_mistakes
 
 def own_metrics() -> Functions:
     """Returns multitask's metrics under the names and with the arguments of the kit; macro F1 is missing."""
-    from multitask.metrics.entities import entity_scores
     from multitask.metrics import scores as metrics
+    from multitask.metrics.entities import entity_scores
 
     def overall(name: str, sst: float, paraphrase: float, sts: float) -> float:
         scores = {"sst": {"accuracy": sst}, "paraphrase": {"accuracy": paraphrase}, "sts": {"pearson": sts}}

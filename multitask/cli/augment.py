@@ -9,33 +9,35 @@ from minbert import CommandParser, InputError
 
 METHODS = ("paraphrase", "words", "resample")
 INCOMPLETE = 1  # exit status where the limits stopped it before all texts were there
-# Options that one method alone reads, with their defaults.
-OF_METHOD: dict[str, dict[str, Any]] = {
+# Options that one method alone reads: name -> type, default, help.
+OF_METHOD: dict[str, dict[str, tuple[type, Any, str]]] = {
     "paraphrase": {
-        "endpoint": None,
-        "model": None,
-        "template": None,
-        "cache": None,
-        "temperature": 0.8,
-        "max_tokens": 256,
-        "body": None,
-        "concurrency": 8,
-        "timeout": 60.0,
-        "retries": 6,
-        "backoff": 1.0,
-        "max_cost": None,
-        "max_requests": None,
-        "price_in": None,
-        "price_out": None,
-        "dry_run": False,
+        "endpoint": (str, None, "URL of an OpenAI-compatible API, such as http://localhost:8000/v1"),
+        "model": (str, None, "the model's name there; the key comes from the environment: OPENAI_API_KEY"),
+        "template": (str, None, "file with a prompt of your own; {text} and {label} are filled in"),
+        "cache": (str, None, "file that keeps every reply; default FILE.cache.jsonl"),
+        "temperature": (float, 0.8, "of the model's draws"),
+        "max_tokens": (int, 256, "longest reply"),
+        "body": (str, None, "JSON object with more fields for each request; null takes one out"),
+        "concurrency": (int, 8, "requests at a time"),
+        "timeout": (float, 60.0, "seconds without an answer, after which a request has failed"),
+        "retries": (int, 6, "of a request that failed"),
+        "backoff": (float, 1.0, "seconds before the first retry, doubled for each further one"),
+        "max_cost": (float, None, "most that the cache's requests may cost in all, in the prices' currency"),
+        "max_requests": (int, None, "most requests in all, over all runs on the cache"),
+        "price_in": (float, None, "price of a million tokens of prompts"),
+        "price_out": (float, None, "price of a million tokens of replies"),
     },
-    "words": {"synonyms": None, "share": 0.1},
+    "words": {
+        "synonyms": (str, None, "words: file with a word and its synonyms a line, separated by tabs"),
+        "share": (float, 0.1, "words: share of a text's words that are changed"),
+    },
     "resample": {},
 }
 
 
 def add_augment_options(parser: CommandParser) -> None:
-    """The options of `multitask augment`."""
+    """Adds the options of `multitask augment`."""
     add = parser.add_argument
     add("--task", default="sst", help="a classification of single texts; default sst")
     add("--data", required=True, help="folder with the data files, or `sample`")
@@ -55,37 +57,11 @@ def add_augment_options(parser: CommandParser) -> None:
     add("--check-distance", type=int, default=0, metavar="N", help="levels that it may be off; default 0")
     add("--seed", type=int, default=0, help="decides sources, examples in the prompt, and edits; default 0")
     add("--json", action="store_true", help="print one JSON object")
-    _add_method_options(parser)
-
-
-def _add_method_options(parser: CommandParser) -> None:
-    """Options without a default here, so that one that the method does not read is seen."""
-    defaults = {name: value for options in OF_METHOD.values() for name, value in options.items()}
-    for name, kind, help in (
-        ("endpoint", str, "URL of an OpenAI-compatible API, such as http://localhost:8000/v1"),
-        ("model", str, "the model's name there; the key comes from the environment: OPENAI_API_KEY"),
-        ("template", str, "file with a prompt of your own; {text} and {label} are filled in"),
-        ("cache", str, "file that keeps every reply; default FILE.cache.jsonl"),
-        ("temperature", float, "of the model's draws"),
-        ("max-tokens", int, "longest reply"),
-        ("body", str, "JSON object with more fields for each request; null takes one out"),
-        ("concurrency", int, "requests at a time"),
-        ("timeout", float, "seconds without an answer, after which a request has failed"),
-        ("retries", int, "of a request that failed"),
-        ("backoff", float, "seconds before the first retry, doubled for each further one"),
-        ("max-cost", float, "most that the cache's requests may cost in all, in the prices' currency"),
-        ("max-requests", int, "most requests in all, over all runs on the cache"),
-        ("price-in", float, "price of a million tokens of prompts"),
-        ("price-out", float, "price of a million tokens of replies"),
-        ("synonyms", str, "words: file with a word and its synonyms a line, separated by tabs"),
-        ("share", float, "words: share of a text's words that are changed"),
-    ):
-        value = defaults[name.replace("-", "_")]
+    # Without a default here, so that an option that the method does not read is seen.
+    for name, (kind, value, text) in {**OF_METHOD["paraphrase"], **OF_METHOD["words"]}.items():
         default = "" if value is None else f"; default {value:g}"
-        parser.add_argument(f"--{name}", type=kind, help=help + default)
-    parser.add_argument(
-        "--dry-run", action="store_const", const=True, help="say how many requests, show one, and ask nothing"
-    )
+        add(f"--{name.replace('_', '-')}", type=kind, help=text + default)
+    add("--dry-run", action="store_true", help="say how many requests, show one, and ask nothing")
 
 
 def augment_command(options: Namespace) -> int | None:
@@ -98,7 +74,7 @@ def augment_command(options: Namespace) -> int | None:
 
     config = _task_config(options)
     method = _method(options, settings)
-    if settings.get("dry_run"):
+    if options.dry_run:
         _show_preview(options, config, method)
         return None
     summary = augment(
@@ -119,25 +95,26 @@ def augment_command(options: Namespace) -> int | None:
 
 
 def method_settings(options: Namespace) -> dict[str, Any]:
-    """The values of the method's own options. Raises InputError for one that belongs to another method."""
+    """Returns the values of the method's own options. Raises InputError for one of another method."""
     own = OF_METHOD[options.method]
     for method, names in OF_METHOD.items():
-        for name in names:
-            if name not in own and getattr(options, name) is not None:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is for --method {method}, and the method is "
-                    f"{options.method}; leave it out, or change the method"
-                )
+        given = [name for name in names if name not in own and getattr(options, name) is not None]
+        given += ["dry_run"] if options.dry_run and method == "paraphrase" != options.method else []
+        if given:
+            raise InputError(
+                f"--{given[0].replace('_', '-')} is for --method {method}, and the method is "
+                f"{options.method}; leave it out, or change the method"
+            )
     if options.method == "resample" and (options.near is not None or options.check is not None):
         raise InputError("--near and --check judge new texts, and resample makes none; leave them out")
     if options.check_distance and options.check is None:
         raise InputError("--check-distance says how far --check RUN may be off; give --check too")
     given = {name: getattr(options, name) for name in own}
-    return {name: own[name] if value is None else value for name, value in given.items()}
+    return {name: own[name][1] if value is None else value for name, value in given.items()}
 
 
 def _task_config(options: Namespace):
-    """What --config says of the task; None where its name says it all."""
+    """Reads the task from --config; None where its name is enough."""
     if not options.config:
         return None
     from multitask.config.option_types import table
@@ -154,7 +131,8 @@ def _task_config(options: Namespace):
 
 
 def _method(options: Namespace, settings: dict[str, Any]):
-    from multitask.experiments.augmentation.writers import Copies, Paraphrases, WordEdits
+    from multitask.experiments.augmentation.client import Endpoint, Limits
+    from multitask.experiments.augmentation.generators import Copies, Paraphrases, WordEdits
 
     near = {} if options.near is None else {"near": options.near}
     if options.method == "resample":
@@ -162,24 +140,21 @@ def _method(options: Namespace, settings: dict[str, Any]):
     if options.method == "words":
         synonyms = settings["synonyms"]
         return WordEdits(Path(synonyms) if synonyms else None, settings["share"], **near)
-    from multitask.experiments.augmentation.client import Endpoint, Limits
-
     for name in ("endpoint", "model"):
         if not settings[name]:
             raise InputError(
                 f"--{name} is missing: paraphrases come from a language model; give --endpoint URL and "
                 f"--model NAME, or take --method words or resample"
             )
-    names = ("model", "temperature", "max_tokens", "concurrency", "timeout", "retries", "backoff")
-    endpoint = Endpoint(
-        settings["endpoint"], body=_body(settings["body"]), **{name: settings[name] for name in names}
+    limits, names = (
+        ("max_cost", "max_requests", "price_in", "price_out"),
+        ("model", "temperature", "max_tokens", "concurrency", "timeout", "retries", "backoff"),
     )
-    limits = Limits(
-        **{name: settings[name] for name in ("max_cost", "max_requests", "price_in", "price_out")}
-    )
+    body = _body(settings["body"])
+    endpoint = Endpoint(settings["endpoint"], body=body, **{name: settings[name] for name in names})
     cache = Path(settings["cache"] or f"{options.out}.cache.jsonl")
     template = Path(settings["template"]) if settings["template"] else None
-    return Paraphrases(endpoint, cache, limits, template, **near)
+    return Paraphrases(endpoint, cache, Limits(*(settings[name] for name in limits)), template, **near)
 
 
 def _body(text: str | None) -> dict[str, Any]:
@@ -195,11 +170,11 @@ def _body(text: str | None) -> dict[str, Any]:
 
 
 def _show_preview(options: Namespace, config, method) -> None:
-    from multitask.experiments.augmentation.augment import draw_slots, missing_texts, opened_table
+    from multitask.experiments.augmentation.augment import draw_requests, missing_texts, opened_table
 
     with opened_table(options.task, options.data, config) as table:
-        slots = draw_slots(table, missing_texts(table, options.per_class), options.seed)
-        preview = method.preview(table, slots, options.seed)
+        requests = draw_requests(table, missing_texts(table, options.per_class), options.seed)
+        preview = method.preview(table, requests, options.seed)
     if options.json:
         print(json.dumps(preview))
         return
@@ -211,7 +186,7 @@ def _show_preview(options: Namespace, config, method) -> None:
 
 
 def _lines(summary) -> list[str]:
-    """The summary as text."""
+    """Formats the summary."""
     lines = [f"{'class':14} {'before':>7} {'after':>7} {'missing':>8}"]
     lines += [
         f"{label:14} {count.before:7} {count.after:7} {count.missing:8}"

@@ -40,15 +40,19 @@ def ensemble_command(options: Namespace) -> None:
         if options.threads < 1:
             raise InputError(f"--threads is {options.threads}; it must be at least 1")
         torch.set_num_threads(options.threads)
-    names = [name.strip() for name in (options.tasks or "").split(",") if name.strip()] or None
-    if options.average == "weights":
-        _average_weights(options, names)
+    tasks = [name.strip() for name in (options.tasks or "").split(",") if name.strip()] or None
+    average = _average_weights if options.average == "weights" else _average_predictions
+    result, lines = average(options, tasks)
+    if options.json:
+        from multitask.runtime.tracking import strict
+
+        print(json.dumps(strict(result.as_dict()), allow_nan=False))
     else:
-        _average_predictions(options, names)
+        print("\n".join(lines))
 
 
-def _average_predictions(options: Namespace, tasks: list[str] | None) -> None:
-    from multitask.experiments.ensembles.ensemble import ensemble, score_lines
+def _average_predictions(options: Namespace, tasks: list[str] | None):
+    from multitask.experiments.ensemble.ensemble import ensemble
 
     result = ensemble(
         options.runs,
@@ -60,13 +64,10 @@ def _average_predictions(options: Namespace, tasks: list[str] | None) -> None:
         options.dialect,
         options.device,
     )
-    if options.json:
-        _print_json(result.as_dict())
-        return
-    columns = [*_numbered(result.single), ("ensemble", result.scores)]
+    columns = [("ensemble", result.scores)]
     if result.fitted:
         columns.append(("cross-validated", result.cross_validated))
-    lines = [*_legend(result.sources), *score_lines(columns)]
+    lines = _table(result, columns)
     if result.fitted:
         lines.append(
             "weights were fitted on these dev examples, so the column `ensemble` is optimistic; go by "
@@ -74,12 +75,12 @@ def _average_predictions(options: Namespace, tasks: list[str] | None) -> None:
         )
     for task, weights in result.weights.items():
         lines.append(f"weights of {task}: {', '.join(f'{weight:.3f}' for weight in weights)}")
-    print("\n".join([*lines, *(f"wrote {path}" for path in result.files), *result.notes]))
+    return result, [*lines, *(f"wrote {path}" for path in result.files), *result.notes]
 
 
-def _average_weights(options: Namespace, tasks: list[str] | None) -> None:
-    from multitask.experiments.ensembles.ensemble import data_of, score_lines
-    from multitask.experiments.ensembles.weight_average import METHODS, average_weights
+def _average_weights(options: Namespace, tasks: list[str] | None):
+    from multitask.experiments.ensemble.ensemble import data_of
+    from multitask.experiments.ensemble.weight_average import METHODS, average_weights
 
     if options.method not in METHODS:
         raise InputError(
@@ -87,46 +88,27 @@ def _average_weights(options: Namespace, tasks: list[str] | None) -> None:
             f"{', '.join(METHODS)}"
         )
     if options.out is None:
-        raise InputError("no folder for the averaged checkpoint; give --out FOLDER")
+        raise InputError("the folder for the averaged checkpoint is missing; give --out FOLDER")
     if options.split != "dev" or options.dialect != "code":
         raise InputError(
             f"--average weights writes no prediction files; afterwards: multitask predict {options.out} "
             f"--data DIR --split {options.split}"
         )
-    result = average_weights(
-        options.runs,
-        options.out,
-        options.method,
-        data_of(options.runs[0], options.data),
-        tasks,
-        options.device,
-    )
-    if options.json:
-        _print_json(result.as_dict())
-        return
-    lines = []
-    if result.scores:
-        lines += [
-            *_legend(result.sources),
-            *score_lines([*_numbered(result.single), ("average", result.scores)]),
-        ]
+    data = data_of(options.runs[0], options.data)
+    result = average_weights(options.runs, options.out, options.method, data, tasks, options.device)
+    lines = _table(result, [("average", result.scores)]) if result.scores else []
     if result.method == "greedy":
         lines.append(
             f"kept {', '.join(result.kept)}; they were chosen on these dev examples, so the column `average` "
             f"is optimistic"
         )
-    print("\n".join([*lines, f"wrote {result.folder}, which --weights takes"]))
+    return result, [*lines, f"wrote {result.folder}, which --weights takes"]
 
 
-def _numbered(single: list) -> list[tuple[str, dict]]:
-    return [(f"run {number}", scores) for number, scores in enumerate(single, start=1)]
+def _table(result, columns: list[tuple[str, dict]]) -> list[str]:
+    """Formats a legend of the runs, and the scores of each run and of the average."""
+    from multitask.experiments.ensemble.ensemble import score_lines
 
-
-def _legend(sources: list[str]) -> list[str]:
-    return [f"run {number}: {source}" for number, source in enumerate(sources, start=1)]
-
-
-def _print_json(values: dict) -> None:
-    from multitask.runtime.tracking import strict
-
-    print(json.dumps(strict(values), allow_nan=False))
+    titles = [f"run {number}" for number in range(1, len(result.sources) + 1)]
+    legend = [f"{title}: {source}" for title, source in zip(titles, result.sources, strict=True)]
+    return [*legend, *score_lines([*zip(titles, result.single, strict=True), *columns])]

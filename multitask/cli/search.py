@@ -40,10 +40,10 @@ def add_search_options(parser: CommandParser) -> None:
 
 def search_command(options: RunOptions) -> int:
     """Begins a search, or continues one; status 1 where no trial is complete."""
-    from multitask.experiments.searches.results import table
-    from multitask.experiments.searches.search import Workers, continue_search, search
-    from multitask.experiments.searches.settings import Method, command_line
-    from multitask.experiments.searches.space import read_space
+    from multitask.experiments.search.results import table
+    from multitask.experiments.search.search import Workers, continue_search, search
+    from multitask.experiments.search.settings import Method, command_line
+    from multitask.experiments.search.space import read_space
 
     given = options.given
     workers = Workers(given.jobs, given.timeout, given.storage)
@@ -82,7 +82,7 @@ def _refuse_when_continued(options: RunOptions) -> None:
     names += [option.removeprefix("--") for option, _ in options.dotted]
     if names:
         raise InputError(
-            f"{given.space} holds a search, which is continued as it began; leave out --{names[0]}"
+            f"{given.space} has a search, which is continued as it began; leave out --{names[0]}"
         )
 
 

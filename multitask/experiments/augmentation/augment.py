@@ -1,38 +1,33 @@
-"""Balanced training data: new texts for the classes that have fewer than others, in a file to train on.
+"""Balances the classes of a training file: writes it with new texts for the classes that have fewer rows.
 
     summary = augment("sst", "DATA", "sst-train-augmented.csv", Paraphrases(endpoint, Path("cache.jsonl")))
 
-How a new text comes about is the method's work (augment_writers.py); here it is decided which are wanted,
-which are kept, and what is written.
+Here it is decided which texts are wanted; generators.py makes them, filter.py decides which are kept.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from minbert import InputError
 from multitask.config.option_types import within
 from multitask.config.task_config import TaskConfig, task_config
-from multitask.data.readers import Example
-from multitask.experiments.augmentation.filter import NEAR, NearTexts
-from multitask.experiments.augmentation.reply import Rejection
-from multitask.experiments.augmentation.table import NewRow, TrainingTable, check_out, summary_path
-from multitask.experiments.augmentation.writers import Method, Slot, Writer
-from multitask.inference.run import Run, load_run
+from multitask.experiments.augmentation.filter import TextFilter, agreement
+from multitask.experiments.augmentation.generators import Generator
+from multitask.experiments.augmentation.table import Request, TrainingTable, check_out, summary_path
+from multitask.inference.run import Run
 from multitask.runtime.tracking import write_json
 from multitask.tasks.splits import open_data
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Rows of a class before and after, and how many of those wanted could not be had."""
+    """Rows of a class before and after, and how many of those wanted are missing."""
 
     before: int
     after: int
@@ -41,10 +36,10 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written. `rejected` counts texts by the reason why they were not kept, all attempts together.
+    """The result of `augment`. `rejected` counts texts of all attempts by the reason why they were not kept.
 
-    `stopped` says why the method made no more texts before all were there. `method` holds what decided the
-    texts: the model, its settings and the prompt's hash, no key.
+    `stopped` says why the method made no more texts before all were there. `method` has the settings that
+    decided the texts: the model, its settings and the prompt's hash, no key.
     """
 
     out: str
@@ -67,7 +62,7 @@ class Summary:
         return sum(count.after - count.before for count in self.classes.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers, for JSON."""
+        """Returns plain dictionaries, lists and numbers, for JSON."""
         return asdict(self) | {"added": self.added}
 
 
@@ -75,7 +70,7 @@ def augment(
     task: str,
     data: str | Path,
     out: str | Path,
-    method: Method,
+    method: Generator,
     *,
     config: TaskConfig | None = None,
     per_class: int | None = None,
@@ -92,20 +87,21 @@ def augment(
     of its source, once. `check` is a trained run, or its folder, that
     has to predict a new text's label, give or take `check_distance` levels. `config` is for a task that is
     not known by its name. The same arguments and replies give the same file. Beside it stands `out`.json,
-    the summary. Raises InputError for what cannot be used; nothing is written then.
+    the summary. Raises InputError for arguments that cannot be used; nothing is written then.
     """
     within("attempts", attempts, 1, float("inf"), "at least 1")
     out = Path(out)
     with opened_table(task, data, config) as table:
         check_out(out, table)
         missing = missing_texts(table, per_class)
-        accept = _Acceptance(table, method.near, _agreement(check, check_distance, table))
-        with method.open(table, seed) as writer:
-            made = _write_all(draw_slots(table, missing, seed), writer, accept, attempts, quiet)
-            spare = draw_slots(table, missing - _labels(made), seed, after=missing)
-            made |= _write_all(spare, writer, accept, attempts, quiet)
-            facts = {"name": method.name} | writer.summary()
-            stopped = writer.stopped
+        keep = TextFilter(table, method.near, agreement(check, check_distance, table))
+        with method.open(table, seed):
+            made = _generate(draw_requests(table, missing, seed), method, keep, attempts, quiet)
+            spare = draw_requests(table, missing - _labels(made), seed, after=missing)
+            made |= _generate(spare, method, keep, attempts, quiet)
+            facts, stopped = {"name": method.name} | method.summary(), method.stopped
+        got = _labels(made)
+        before = {label: len(table.by_label.get(label, ())) for label in table.labels}
         summary = Summary(
             out=str(out),
             task=task,
@@ -116,27 +112,29 @@ def augment(
             near=method.near,
             check=None if check is None else str(check.folder if isinstance(check, Run) else check),
             check_distance=None if check is None else check_distance,
-            classes=_counts(table, missing, _labels(made)),
-            rejected=dict(accept.rejected.most_common()),
+            classes={
+                label: ClassCount(count, count + got[label], missing[label] - got[label])
+                for label, count in before.items()
+            },
+            rejected=dict(keep.rejected.most_common()),
             stopped=stopped,
             method=facts,
             notes=table.notes,
         )
-        new = [NewRow(slot.source, text) for slot, text in made.items()]
-        table.write(out, new, method.mark)
+        table.write(out, made, method.mark)
     write_json(summary_path(out), summary.as_dict())
     return summary
 
 
 @contextmanager
 def opened_table(task: str, data: str | Path, config: TaskConfig | None = None):
-    """The training table of a task in a data folder."""
+    """Opens the training table of a task in a data folder."""
     with open_data(data) as folder:
         yield TrainingTable(task, config or task_config(task, {}), folder)
 
 
 def missing_texts(table: TrainingTable, per_class: int | None) -> Counter[str]:
-    """How many texts each class lacks of `per_class`, or of as many as the largest class has."""
+    """Counts the texts that each class lacks of `per_class`, or of as many as the largest class has."""
     within("per-class", per_class, 1, float("inf"), "at least 1")
     goal = per_class or max(len(rows) for rows in table.by_label.values())
     empty = [label for label in table.labels if not table.by_label.get(label)]
@@ -144,118 +142,42 @@ def missing_texts(table: TrainingTable, per_class: int | None) -> Counter[str]:
     return Counter({label: goal - len(rows) for label, rows in table.by_label.items() if len(rows) < goal})
 
 
-def draw_slots(
+def draw_requests(
     table: TrainingTable, counts: Counter[str], seed: int, after: Counter[str] | None = None
-) -> list[Slot]:
-    """Slots for so many texts of each class: its training rows in random order, again and again.
+) -> list[Request]:
+    """Draws requests for so many texts of each class: its training rows in random order, again and again.
 
-    `after` says how many slots of each class were drawn before, with the same seed.
+    `after` says how many requests of each class were drawn before, with the same seed.
     """
-    slots = []
+    requests = []
     for label in table.labels:
         rows = list(table.by_label.get(label, ()))
         Random(f"{seed} {label}").shuffle(rows)
         first = after[label] if after else 0
-        slots += [Slot(rows[i % len(rows)], i // len(rows)) for i in range(first, first + counts[label])]
-    return slots
+        places = range(first, first + counts[label])
+        requests += [Request(rows[i % len(rows)], i // len(rows)) for i in places]
+    return requests
 
 
-def _write_all(
-    slots: Sequence[Slot], writer: Writer, accept: "_Acceptance", attempts: int, quiet: bool
-) -> dict[Slot, str]:
-    """Texts by slot. All slots are tried once before the rejected ones are tried again, in the same order.
+def _generate(
+    requests: Sequence[Request], method: Generator, keep: TextFilter, attempts: int, quiet: bool
+) -> dict[Request, str]:
+    """Generates texts by request.
 
-    So what is kept does not depend on which reply comes first.
+    All requests are tried once before the rejected ones are tried again, in the same order: so the texts that
+    are kept do not depend on which reply comes first.
     """
-    made: dict[Slot, str] = {}
+    made: dict[Request, str] = {}
     for attempt in range(attempts):
-        rest = [slot for slot in slots if slot not in made]
-        if not rest or writer.stopped:
+        rest = [request for request in requests if request not in made]
+        if not rest or method.stopped:
             break
         name = f"attempt {attempt + 1}"
         with tqdm(total=len(rest), unit=" texts", desc=name, leave=False, disable=quiet or None) as bar:
-            texts = writer.write(rest, attempt, bar.update)
-        made |= accept(rest, texts)
+            texts = method.generate(rest, attempt, bar.update)
+        made |= keep(rest, texts)
     return made
 
 
-class _Acceptance:
-    """Decides which texts are kept; `rejected` counts the others by reason."""
-
-    def __init__(self, table: TrainingTable, near: float | None, agrees: Callable[[list], list[bool]] | None):
-        self.rejected: Counter[str] = Counter()
-        self._near = near
-        self._agrees = agrees
-        if near is not None:
-            within("near", near, 0, 1, "above 0 and at most 1", near > 0)
-            self._train = NearTexts(row.texts[0] for row in table.rows)
-            self._others = NearTexts(table.others)
-
-    def __call__(self, slots: Sequence[Slot], texts: Sequence[str | Rejection | None]) -> dict[Slot, str]:
-        self.rejected.update(text.reason for text in texts if isinstance(text, Rejection))
-        found = [(slot, text) for slot, text in zip(slots, texts, strict=True) if isinstance(text, str)]
-        if self._agrees and found:
-            agreed = self._agrees(found)
-            self.rejected["the run predicts another label"] += agreed.count(False)
-            found = [pair for pair, fits in zip(found, agreed, strict=True) if fits]
-        kept = {}
-        for slot, text in found:
-            reason = self._too_near(text)
-            if reason:
-                self.rejected[reason] += 1
-            else:
-                kept[slot] = text
-        self.rejected = +self.rejected  # without zeros
-        return kept
-
-    def _too_near(self, text: str) -> str | None:
-        if self._near is None:
-            return None
-        if self._others.nearest(text) >= NEAR:
-            return "near a text of dev or test"
-        if self._train.nearest(text) >= self._near:
-            return "near a training text or an earlier new one"
-        self._train.add(text)
-        return None
-
-
-def _agreement(
-    check: str | Path | Run | None, distance: int, table: TrainingTable
-) -> Callable[[list[tuple[Slot, str]]], list[bool]] | None:
-    """A function that says of each new text whether the run predicts its label, within `distance` levels."""
-    within("check-distance", distance, 0, len(table.labels) - 1, f"from 0 to {len(table.labels) - 1}")
-    if distance and not all(label.isdigit() for label in table.labels):
-        raise InputError(
-            f"check-distance is {distance}, and the labels {', '.join(table.labels)} are no levels; give 0"
-        )
-    if check is None:
-        return None
-    run = check if isinstance(check, Run) else load_run(check)
-    name = table.task.name
-    task = run.task(name)
-    if tuple(getattr(task, "labels", ())) != table.labels:
-        raise InputError(
-            f"the run knows other labels of {name}: {', '.join(getattr(task, 'labels', ()))}; the data has "
-            f"{', '.join(table.labels)}; check with a run that was trained on this task"
-        )
-
-    def agrees(found: list[tuple[Slot, str]]) -> list[bool]:
-        examples = [Example(str(i), (text,), None, i) for i, (_, text) in enumerate(found)]
-        predicted = task.hard(run.soft_predictions(name, examples))
-        places = [table.labels.index(str(label)) for label in predicted]
-        gold = [table.labels.index(str(slot.source.label)) for slot, _ in found]
-        return (np.abs(np.subtract(places, gold)) <= distance).tolist()
-
-    return agrees
-
-
-def _labels(made: dict[Slot, str]) -> Counter[str]:
-    return Counter(str(slot.source.label) for slot in made)
-
-
-def _counts(table: TrainingTable, missing: Counter[str], got: Counter[str]) -> dict[str, ClassCount]:
-    before = {label: len(table.by_label.get(label, ())) for label in table.labels}
-    return {
-        label: ClassCount(count, count + got[label], missing[label] - got[label])
-        for label, count in before.items()
-    }
+def _labels(made: dict[Request, str]) -> Counter[str]:
+    return Counter(str(request.source.label) for request in made)

@@ -1,18 +1,17 @@
-"""The journal of requests to a language model: what was asked, what came back, what it cost.
+"""Caches the replies of a language model, and accounts for every request, in a JSON Lines file.
 
-One JSON object a line, on the disk before the next step is taken. A request is written down before it is
-sent, so that after a kill it is known which ones may have been paid without a reply: they count with the
-most that they can have cost. No torch here.
+Each line is on the disk before the next step is taken. A request is written down before it is sent, so that
+after a kill the requests that may have been paid without a reply are known: they count with the most that
+they can have cost. No torch here.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from minbert import InputError, make_folder
 from multitask.data.readers import read_text
@@ -22,7 +21,7 @@ _START = '{"request": '  # of every line
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote, and the tokens and the money that it took; None where that is not known."""
+    """The model's text, and the tokens and the money that it took; None where that is not known."""
 
     text: str
     finish_reason: str | None
@@ -31,17 +30,34 @@ class Reply:
     cost: float
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A request without a usable reply, and what it may have cost.
+
+    `again` says that another attempt may help, `ends_run` that every other request would fail the same way,
+    `wait` for how many seconds the endpoint asks.
+    """
+
+    reason: str
+    cost: float = 0.0
+    again: bool = True
+    ends_run: bool = False
+    wait: float | None = None
+    advice: str = "check that the endpoint is up, and run the same command again"
+
+
 def request_key(body: dict[str, Any], attempt: str) -> str:
-    """What a reply is found by: model, prompt, sampling settings, and which attempt at which row it is."""
+    """Returns the key of a reply: a hash of model, prompt, settings, and which attempt at which row it is."""
     text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-class Journal:
-    """Replies by key, and the accounts of all runs that used this file. Methods may be called by threads.
+class ReplyCache:
+    """Replies by key, and the accounts of all runs that used this file.
 
-    Holds a lock on the file until `close`. Raises InputError where another process holds it, and for a file
-    that is no journal. `cost` is in the currency of the prices, `requests` counts every attempt.
+    Locks the file until `close`. Raises InputError where another process has locked it, and for a file in
+    another format. `cost` is in the currency of the prices, `requests` counts every attempt, `under_way` has
+    the bounds on the cost of requests that have not ended.
     """
 
     def __init__(self, path: Path):
@@ -49,89 +65,58 @@ class Journal:
         self.replies: dict[str, Reply] = {}
         self.cost = 0.0
         self.requests = 0
+        self.under_way: dict[int, float] = {}
         self.notes: list[str] = []
-        self._mutex = threading.Lock()
         make_folder(path.parent)
         self._file = open(path, "a", encoding="utf-8")
         try:
-            self._lock()
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read()
+        except BlockingIOError:
+            self._file.close()
+            raise InputError(
+                f"{path} is in use by another augment; wait until it ends, or give another --cache"
+            ) from None
         except BaseException:
             self._file.close()
             raise
 
-    def begin(self, key: str, bound: float) -> int:
-        """Writes down that a request is about to be sent that costs at most `bound`; -> its number."""
-        with self._mutex:
-            self.requests += 1
-            self._write({"request": self.requests, "key": key, "bound": bound})
-            return self.requests
-
-    def fail(self, request: int, error: str, cost: float) -> None:
-        """Writes down that a request gave no reply, and what it may have cost."""
-        with self._mutex:
-            self.cost += cost
-            self._write({"request": request, "error": error, "cost": cost})
-
-    def finish(self, request: int, key: str, reply: Reply) -> None:
-        """Keeps a reply."""
-        with self._mutex:
-            self.cost += reply.cost
-            self.replies[key] = reply
-            self._write({"request": request, "key": key, "reply": asdict(reply)})
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "ReplyCache":
         return self
 
     def __exit__(self, *error) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{self.path} is in use by another augment; wait until it ends, or give another --cache"
-            ) from None
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def most(self) -> float:
+        """The most that all requests so far can have cost."""
+        return self.cost + sum(self.under_way.values())
+
+    def begin(self, key: str, bound: float) -> int:
+        """Writes down that a request is about to be sent that costs at most `bound`; -> its number."""
+        self._write({"request": self.requests + 1, "key": key, "bound": bound})
+        return self.requests
+
+    def end(self, request: int, key: str, answer: Reply | Failure) -> None:
+        """Keeps a reply, or writes down why there is none and what that may have cost."""
+        if isinstance(answer, Reply):
+            self._write({"request": request, "key": key, "reply": asdict(answer)})
+        else:
+            self._write({"request": request, "error": answer.reason, "cost": answer.cost})
 
     def _write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._take(record)
 
-    def _read(self) -> None:
-        """Takes in what is there; what a kill cut off in the middle of a line goes."""
-        *lines, rest = read_text(self.path).split("\n")
-        open_bounds: dict[int, float] = {}
-        for number, line in enumerate(lines, start=1):
-            try:
-                self._take(json.loads(line), open_bounds)
-            except (ValueError, TypeError, KeyError):
-                self._refuse(number)
-        if rest[: len(_START)] != _START[: len(rest)]:
-            self._refuse(len(lines) + 1)
-        if rest:
-            self._file.truncate(sum(len(line.encode("utf-8")) + 1 for line in lines))
-        if open_bounds:
-            self.cost += sum(open_bounds.values())
-            self.notes.append(
-                f"{len(open_bounds)} requests were under way when an earlier run was killed; they count as "
-                f"paid, and may be asked again"
-            )
-
-    def _refuse(self, number: int) -> NoReturn:
-        raise InputError(
-            f"{self.path}:{number} is no line of a journal of augment; give another --cache, or "
-            f"remove that line"
-        )
-
-    def _take(self, record: dict[str, Any], open_bounds: dict[int, float]) -> None:
+    def _take(self, record: dict[str, Any]) -> None:
         request = int(record["request"])
         if "bound" in record:
-            open_bounds[request] = float(record["bound"])
+            self.under_way[request] = float(record["bound"])
             self.requests = max(self.requests, request)
             return
         if "reply" in record:
@@ -140,4 +125,28 @@ class Journal:
             self.cost += reply.cost
         else:
             self.cost += float(record["cost"])
-        del open_bounds[request]
+        del self.under_way[request]
+
+    def _read(self) -> None:
+        """Reads the file; what a kill cut off in the middle of a line is removed."""
+        *lines, rest = read_text(self.path).split("\n")
+        for number, line in enumerate([*lines, rest], start=1):
+            try:
+                if number <= len(lines):
+                    self._take(json.loads(line))
+                elif rest[: len(_START)] != _START[: len(rest)]:
+                    raise ValueError
+            except (ValueError, TypeError, KeyError):
+                raise InputError(
+                    f"{self.path}:{number} is not a line of a cache of augment; give another --cache, or "
+                    f"remove that line"
+                ) from None
+        if rest:
+            self._file.truncate(sum(len(line.encode("utf-8")) + 1 for line in lines))
+        if self.under_way:
+            self.cost = self.most
+            self.notes.append(
+                f"{len(self.under_way)} requests were under way when an earlier run was killed; they count "
+                f"as paid, and may be asked again"
+            )
+            self.under_way.clear()

@@ -1,4 +1,4 @@
-"""What a language model is asked: a template, filled with examples of the user's own training data.
+"""Builds prompts for a language model: a template, filled with examples of the user's own training data.
 
 The default template is built like the prompt in appendix A.4 of the project's source paper: what the model
 does, what each label means, an example of each label, and the text to paraphrase. No torch here.
@@ -64,7 +64,7 @@ class Prompt:
     meanings: Mapping[str, str]  # label -> what it means, in the order of the labels
 
     def fill(self, text: str, label: str) -> str:
-        """The prompt for a paraphrase of `text`."""
+        """Returns the prompt for a paraphrase of `text`."""
         return self._format(text=one_line(text), label=label, meaning=self.meanings[label])
 
     @property
@@ -87,7 +87,7 @@ def make_prompt(
     seed: int,
     template: str | None = None,
 ) -> Prompt:
-    """The prompt of a task of type `kind`, with an example of each label drawn from `texts` of that label.
+    """Makes the prompt of a task of type `kind`, with an example of each label drawn from its `texts`.
 
     Raises InputError for a template with an unknown placeholder, or without one that it needs.
     """
@@ -100,7 +100,7 @@ def make_prompt(
 
 
 def check_template(template: str) -> str:
-    """The template itself. Raises InputError where it cannot be filled; `{{` and `}}` stand for braces."""
+    """Returns the template. Raises InputError where it cannot be filled; `{{` and `}}` stand for braces."""
     known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
     try:
         parts = list(Formatter().parse(template))
@@ -123,5 +123,5 @@ def check_template(template: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces for all white space, as a line of a prompt needs it."""
+    """Returns the text with single spaces for all white space, as a line of a prompt needs it."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""A language model's reply, read strictly: one paraphrase, or the reason why it is rejected.
+"""Reads a language model's reply strictly: one paraphrase, or the reason why it is rejected.
 
 Accepted are the paraphrase alone, in double quotes or not, and what models like to put around it: a line
 such as `Here is a paraphrased version of the review:` before it, `Sentiment score: 3 (somewhat positive)`
@@ -8,7 +8,7 @@ No torch here.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from multitask.data.doctor import word_key
@@ -31,7 +31,7 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"
 
 
 class Rejection(NamedTuple):
-    """Why there is no text."""
+    """The reason why there is no text."""
 
     reason: str
 
@@ -39,7 +39,7 @@ class Rejection(NamedTuple):
 def read_reply(
     reply: str, finish_reason: str | None, source: str, label: str, meanings: Mapping[str, str]
 ) -> str | Rejection:
-    """The paraphrase of `source` in a reply.
+    """Returns the paraphrase of `source` in a reply.
 
     `label` is that of the source, `meanings` says of all labels what they mean: a reply that states another
     label is rejected, and so is one that cannot be a paraphrase by its length.
@@ -60,7 +60,7 @@ def read_reply(
 
 
 def _usable(text: str | None, source: str) -> str | Rejection:
-    """The paraphrase with single spaces, if it may be one; None stands for quotes that do not match."""
+    """Returns the paraphrase with single spaces, if it may be one; `text` is None for unmatched quotes."""
     if text is None:
         return Rejection("quotes do not match")
     text = " ".join(text.split())
@@ -81,7 +81,7 @@ def _usable(text: str | None, source: str) -> str | Rejection:
 
 
 def _without_scores(text: str) -> tuple[str, list[str]]:
-    """The text without a statement of its score before or after it, and what these say."""
+    """Splits the text from statements of its score before and after it."""
     stated = []
     for pattern in (_SCORE_BEFORE, _SCORE_AFTER):
         if found := pattern.search(text):
@@ -91,7 +91,7 @@ def _without_scores(text: str) -> tuple[str, list[str]]:
 
 
 def _without_tabbed_label(text: str, meanings: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The text without the label that follows it after a tab, as in the prompt's examples."""
+    """Splits the text from the label that follows it after a tab, as in the prompt's examples."""
     before, tab, after = text.rpartition("\t")
     if tab and _label(after, meanings) is not None:
         return before.strip(), [after]
@@ -99,7 +99,7 @@ def _without_tabbed_label(text: str, meanings: Mapping[str, str]) -> tuple[str, 
 
 
 def _label(stated: str, meanings: Mapping[str, str]) -> str | None:
-    """The label that is meant by its name or by its meaning; None where neither is known."""
+    """Finds the label that is meant by its name or by its meaning; None where neither is known."""
     stated = stated.strip(" *'\"`.").casefold()
     for label, meaning in meanings.items():
         if stated in (label.casefold(), meaning.casefold(), f"{label} - {meaning}".casefold()):
@@ -108,7 +108,7 @@ def _label(stated: str, meanings: Mapping[str, str]) -> str | None:
 
 
 def _without_quotes(text: str) -> str | None:
-    """The text without the quotes that enclose it whole; None where one is not closed."""
+    """Removes the quotes that enclose the whole text; None where one is not closed."""
     if text.count('"') % 2:
         return None
     inner = text[1:-1]
@@ -118,3 +118,52 @@ def _without_quotes(text: str) -> str | None:
     # The second quote closes the first, as in `"Up" is better than "Cars"`, unless a space stands before it.
     closes_first = place >= 0 and not inner[:place].endswith((" ", "("))
     return text if closes_first else inner
+
+
+# Penn Treebank spacing
+
+_NO_TITLE = "".join(rf"(?<!\b{title})" for title in ("Mr", "Ms", "Mrs", "Dr", "St", "Jr", "Sr"))
+_STEPS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        ("[‘’]", "'"),
+        ("[“”]", '"'),
+        ("…", "..."),
+        ("[–—]", "--"),
+        (r'(^|(?<=[\s(\[{<]))"', " `` "),
+        ('"', " '' "),
+        (r"\.{2,}", lambda dots: f" {dots[0]} "),
+        ("--+", lambda dashes: f" {dashes[0]} "),
+        (r"([;@#$%&?!])", r" \1 "),
+        (r"([,:])(?!\d)|(?<!\d)([,:])", lambda mark: f" {mark[0]} "),
+        # The full stop that ends a sentence: with it end the text, or a capital follows.
+        (r"(?<=[^\s.])\.(?=[\s'\])}`]*$)", " ."),
+        (r"(?<=[a-z0-9)'])" + _NO_TITLE + r"\.(?=\s+[A-Z`'])", " ."),
+        (r"[(\[{]", lambda bracket: f" {_BRACKETS[bracket[0]]} "),
+        (r"[)\]}]", lambda bracket: f" {_BRACKETS[bracket[0]]} "),
+        (r"(?<=s)'(?=\s)", " '"),
+        (r"(?<=\w)('(?:s|m|d|ll|re|ve|S|M|D|LL|RE|VE))\b", r" \1"),
+        (r"(?<=\w)(n't|N'T)\b", r" \1"),
+        (r"\b([Cc]an)not\b", r"\1 not"),
+        (r"(?<!\\)/", r"\\/"),
+    )
+]
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+
+
+def treebank_spacing(text: str) -> str:
+    """Spaces plain English as the Penn Treebank does: `It 's`, `does n't`, `-LRB-`, back-ticks for quotes.
+
+    SST and CFIMDB are written so. New texts of some classes only, in another spelling, would tell a model the
+    class by the spelling. A text that is spaced so already stays.
+    """
+    for pattern, replacement in _STEPS:
+        text = pattern.sub(replacement, text)
+    return " ".join(text.split())
+
+
+def is_treebank(texts: Iterable[str]) -> bool:
+    """Tells whether most texts that have a comma set it apart from the word before it."""
+    with_comma = [text for text in texts if ", " in text]
+    apart = sum(" , " in text for text in with_comma)
+    return bool(with_comma) and 2 * apart > len(with_comma)

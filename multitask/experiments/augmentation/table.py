@@ -1,11 +1,11 @@
-"""A training file with its classes, and the same file with rows added in its own format."""
+"""Reads a training file with its classes, and the same file with rows added in its own format."""
 
 import csv
 import hashlib
 import io
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +13,21 @@ from minbert import InputError, atomic_write
 from multitask.config.task_config import TaskConfig
 from multitask.data.readers import Example, Examples, is_json_lines, read_table, read_text
 from multitask.data.records import json_rows
-from multitask.experiments.augmentation.treebank import is_treebank
+from multitask.experiments.augmentation.reply import is_treebank
 from multitask.tasks.generic import ClassificationTask
 from multitask.tasks.registry import make_task
 from multitask.tasks.splits import load_split
 
 
-class NewRow(NamedTuple):
-    """A new text that takes the label of the training row it was made from."""
+class Request(NamedTuple):
+    """A text that is wanted: of the class of `source`, the `variant`-th one made from it."""
 
     source: Example
-    text: str
+    variant: int
+
+    def attempt(self, number: int) -> str:
+        """Returns a name that is unique to each attempt at each request for a table."""
+        return f"{self.source.line}/{self.variant}/{number}"
 
 
 class TrainingTable:
@@ -66,7 +70,7 @@ class TrainingTable:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def _texts_of_other_splits(self, folder: Path) -> list[str]:
-        """All texts of dev and test, rejected rows included, since a model may be scored on them."""
+        """Reads all texts of dev and test, rejected rows included, since a model may be scored on them."""
         texts = []
         for split in ("dev", "test"):
             if self.task.file(split) is None:
@@ -77,8 +81,8 @@ class TrainingTable:
                 texts += [" ".join(row.texts) for row in examples.in_file_order() if row.texts]
         return texts
 
-    def write(self, path: Path, new: Sequence[NewRow], mark: str) -> None:
-        """Writes the training file as it is, then the new rows, with ids such as `SOURCE-MARK1`."""
+    def write(self, path: Path, made: Mapping[Request, str], mark: str) -> None:
+        """Writes the training file as it is, then the new texts, with ids such as `SOURCE-MARK1`."""
         content = read_text(self.path)
         end = "\r\n" if content.partition("\n")[0].endswith("\r") else "\n"
         if not content.endswith("\n"):
@@ -89,10 +93,10 @@ class TrainingTable:
         if is_json_lines(self.path):
             records = json_rows(self.path, content)[1]
             labels = {record.line: record.values.get(config.label) for record in records}
-        ids = _fresh_ids(read, [row.source.id for row in new], mark)
+        ids = _fresh_ids(read, [request.source.id for request in made], mark)
         rows = [
-            {"id": id, config.text: row.text, config.label: labels[row.source.line]}
-            for id, row in zip(ids, new, strict=True)
+            {"id": id, config.text: text, config.label: labels[request.source.line]}
+            for id, (request, text) in zip(ids, made.items(), strict=True)
         ]
         with atomic_write(path) as file:
             file.write(content)
@@ -120,7 +124,7 @@ class TrainingTable:
 
 
 def _fresh_ids(read: Examples, sources: Sequence[str], mark: str) -> list[str]:
-    """An id for each new row that no other row has, old or new."""
+    """Makes an id for each new row that no other row has, old or new."""
     taken = {row.id for row in read.in_file_order()}
     numbers: dict[str, int] = defaultdict(int)
     fresh = []
@@ -150,5 +154,5 @@ def check_out(path: Path, table: TrainingTable) -> None:
 
 
 def summary_path(out: Path) -> Path:
-    """Where the summary of an output file stands: FILE.json."""
+    """Returns the path of an output file's summary: FILE.json."""
     return out.with_name(f"{out.name}.json")

@@ -1,4 +1,4 @@
-"""New texts without a language model: easy data augmentation (EDA, Wei and Zou 2019) on a text's words.
+"""Edits the words of a text: easy data augmentation (EDA, Wei and Zou 2019).
 
 Words are swapped, deleted, repeated at another place, or replaced by synonyms where the user has a file of
 them: this project ships no thesaurus. No torch here.
@@ -21,7 +21,7 @@ Edit = Callable[[list[str], Random], None]
 
 
 def edit_words(text: str, draw: Random, synonyms: Synonyms | None = None, share: float = SHARE) -> str:
-    """The text after one kind of edit, drawn among those possible, at `share` of its words.
+    """Returns the text after one kind of edit, drawn among those possible, at `share` of its words.
 
     A text of one word has only its synonyms, and without any stays as it is.
     """
@@ -61,7 +61,7 @@ def _replace(words: list[str], draw: Random, synonyms: Synonyms) -> None:
 
 
 def read_synonyms(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
-    """A file with a word and its synonyms a line, separated by tabs; -> (synonyms, notes on bad lines).
+    """Reads a file with a word and its synonyms a line, separated by tabs; -> (synonyms, notes).
 
     Words are found in any case. Raises InputError for a file without any.
     """
@@ -75,5 +75,5 @@ def read_synonyms(path: str | Path) -> tuple[dict[str, list[str]], list[str]]:
         elif line.strip():
             notes.append(f"{path}:{number}: no word with synonyms after tabs, left out")
     if not synonyms:
-        raise InputError(f"{path} holds no synonyms; give a word and its synonyms a line, separated by tabs")
+        raise InputError(f"{path} has no synonyms; give a word and its synonyms a line, separated by tabs")
     return synonyms, notes

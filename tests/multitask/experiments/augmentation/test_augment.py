@@ -1,13 +1,10 @@
-"""From a training file to a balanced one: what is wanted, kept, written, and that it trains.
-
-Run: pytest tests/multitask/experiments/augment/test_augment.py
-"""
+"""From a training file to a balanced one: what is wanted, kept, written, and that it trains."""
 
 import csv
 import hashlib
 import json
 import random
-import threading
+import time
 from collections import Counter
 
 import pytest
@@ -16,9 +13,9 @@ from minbert import InputError
 from multitask.config.task_config import task_config
 from multitask.data.readers import read_table
 from multitask.experiments.augmentation.augment import augment
-from multitask.experiments.augmentation.client import Endpoint, Limits
+from multitask.experiments.augmentation.client import Endpoint
 from multitask.experiments.augmentation.filter import NEAR, word_pairs
-from multitask.experiments.augmentation.writers import Copies, Paraphrases, WordEdits
+from multitask.experiments.augmentation.generators import Copies, Paraphrases, WordEdits
 
 SST = {"texts": ["sentence"], "label": "sentiment", "parse_label": int}
 TRAIN, DEV = "ids-sst-train.csv", "ids-sst-dev.csv"
@@ -58,9 +55,9 @@ def rows_of(path):
         return list(csv.reader(file, delimiter="\t"))
 
 
-def test_paraphrases_balance_the_classes(serve, data, tmp_path):
-    server = serve()
-    out = tmp_path / "out.csv"
+def test_paraphrases_balance_the_classes(serve, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-2")
+    server, out = serve(), tmp_path / "out.csv"
     summary = augment("sst", data, out, paraphrases(server, tmp_path))
     assert labels_of(out) == {0: 20, 1: 20, 2: 20, 4: 20}
     assert out.read_bytes().startswith((data / TRAIN).read_bytes())
@@ -79,12 +76,6 @@ def test_paraphrases_balance_the_classes(serve, data, tmp_path):
     assert summary.added == 30 and len(server.seen) == 30
     assert summary.notes[-1].startswith("the class 3 has no training row")
 
-
-def test_the_summary_says_how_it_came_about(serve, data, tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-2")
-    out = tmp_path / "out.csv"
-    method = paraphrases(serve(), tmp_path)
-    summary = augment("sst", data, out, method, seed=5)
     written = json.loads((tmp_path / "out.csv.json").read_text())
     assert written == summary.as_dict() | {"rejected": {}}
     assert written["classes"]["4"] == {"before": 8, "after": 20, "missing": 0}
@@ -92,66 +83,46 @@ def test_the_summary_says_how_it_came_about(serve, data, tmp_path, monkeypatch):
     facts = written["method"]
     assert (facts["requests"], facts["replies"], facts["prompt_tokens"], facts["cost"]) == (30, 30, 600, None)
     assert facts["endpoint"]["model"] == "tiny" and len(facts["prompt_sha256"]) == 64
-    for path in tmp_path.glob("*.*"):
-        assert "sk-secret-2" not in path.read_text()
-    sentences = [row[2].strip() for row in rows_of(data / TRAIN)[1:]]
-    assert not any(sentence in (tmp_path / "out.csv.json").read_text() for sentence in sentences)
+    assert not any("sk-secret-2" in path.read_text() for path in tmp_path.glob("*.*"))
+    assert not any(row[2].strip() in (tmp_path / "out.csv.json").read_text() for row in old[1:])
 
 
-def test_a_second_run_asks_nothing_and_writes_the_same(serve, data, tmp_path, acts):
-    # Replies come back in another order each time: every other request is answered late.
-    late = threading.Semaphore(0)
-
-    def act(number, body):
-        if number % 2:
-            late.release()
-        else:
-            late.acquire(timeout=0.05)
-        return acts.paraphrase(number, body) if body["seed"] % 3 else "Here it is:\n"
-
-    server = serve(act)
-    out = tmp_path / "out.csv"
-    first = augment("sst", data, out, paraphrases(server, tmp_path), attempts=4)
-    content, asked = out.read_bytes(), len(server.seen)
-    again = augment("sst", data, out, paraphrases(server, tmp_path), attempts=4)
-    assert out.read_bytes() == content and len(server.seen) == asked
-    assert again.method["requests"] == 0 and first.rejected == again.rejected != {}
-    fresh = paraphrases(server, tmp_path / "elsewhere")
-    augment("sst", data, tmp_path / "other.csv", fresh, attempts=4)
-    assert (tmp_path / "other.csv").read_bytes() == content and len(server.seen) == 2 * asked
-
-
-def test_misbehaviour_of_all_kinds_is_counted_and_tried_again(serve, data, tmp_path, acts):
-    tries = Counter()
-    bad = [
-        acts.says(""),
-        acts.says(None),
-        acts.says('"A fine reply"\nSentiment score: 9'),
-        acts.says('"A fine reply"', reason="length"),
-        acts.says("One line\nand one more"),
-        acts.says("This same reply comes every time"),
+def test_misbehaviour_of_all_kinds_is_tried_again_and_a_second_run_asks_nothing(serve, data, tmp_path, acts):
+    rejected = {
+        "empty": acts.says(None),
+        "wrong label": acts.says('"A fine reply"\nSentiment score: 9'),
+        "cut off": acts.says('"A fine reply"', reason="length"),
+        "more than one line": acts.says("One line\nand one more"),
+    }
+    troubles = [
         acts.fails(429, Retry_After="0.01"),
         acts.fails(500),
         acts.truncates,
         acts.drops,
         acts.sends(b"{"),
     ]
-    mutex = threading.Lock()
+    bad = [*rejected.values(), *troubles]
+    tries = Counter()
 
     def act(number, body):
-        line = body["messages"][0]["content"].splitlines()[-1]
-        with mutex:
-            tries[line] += 1
-            place = len(tries)
-        return bad[place % len(bad)] if tries[line] == 1 else acts.paraphrase(number, body)
+        time.sleep(0.02 * (number % 2))  # so that replies come back in another order each time
+        seed = body["seed"]
+        tries[seed] += 1
+        place = seed % (len(bad) + 3)
+        if place < len(rejected) or place < len(bad) and tries[seed] == 1:
+            return bad[place]
+        return acts.paraphrase(number, body)
 
-    out = tmp_path / "out.csv"
-    summary = augment("sst", data, out, paraphrases(serve(act), tmp_path), attempts=3)
-    assert labels_of(out) == {0: 20, 1: 20, 2: 20, 4: 20}
-    reasons = {"empty", "wrong label", "cut off", "more than one line"}
-    assert reasons <= set(summary.rejected) <= {*reasons, "near a training text or an earlier new one"}
-    # What failed on the way was asked again and is no rejected text.
-    assert summary.method["replies"] == 30 + sum(summary.rejected.values())
+    server, out = serve(act), tmp_path / "out.csv"
+    first = augment("sst", data, out, paraphrases(server, tmp_path), attempts=6)
+    assert labels_of(out) == {0: 20, 1: 20, 2: 20, 4: 20} and first.rejected.keys() == rejected.keys()
+    assert first.method["replies"] == 30 + sum(first.rejected.values())  # troubles are not rejected texts
+    content, asked = out.read_bytes(), len(server.seen)
+    again = augment("sst", data, out, paraphrases(server, tmp_path), attempts=6)
+    assert out.read_bytes() == content and len(server.seen) == asked
+    assert again.method["requests"] == 0 and first.rejected == again.rejected
+    augment("sst", data, tmp_path / "other.csv", paraphrases(server, tmp_path / "elsewhere"), attempts=6)
+    assert (tmp_path / "other.csv").read_bytes() == content and len(server.seen) > asked
 
 
 def test_a_reply_that_comes_twice_is_kept_once(serve, data, tmp_path):
@@ -166,46 +137,38 @@ def test_a_reply_that_comes_twice_is_kept_once(serve, data, tmp_path):
 
 def test_nothing_close_to_dev_or_train_is_kept(serve, data, tmp_path, acts):
     dev, train = (rows_of(data / name)[1:] for name in (DEV, TRAIN))
-    rejected = {"dev": 0, "train": 0}
 
     def act(number, body):
-        kind = number % 3
-        if kind == 2:
+        rows = (dev, train, None)[number % 3]
+        if rows is None:
             return acts.paraphrase(number, body)
-        rows = (dev, train)[kind]
-        rejected[("dev", "train")[kind]] += 1
-        words = rows[number % len(rows)][2].split()
-        words[0] = "other"  # near, and not the same
-        return " ".join(words)
+        return " ".join(["other", *rows[number % len(rows)][2].split()[1:]])  # near, and not the same
 
     out = tmp_path / "out.csv"
-    method = paraphrases(serve(act), tmp_path, concurrency=1)
-    summary = augment("sst", data, out, method, attempts=1)
-    kept = [row[2] for row in rows_of(out)[51:]]
+    summary = augment("sst", data, out, paraphrases(serve(act), tmp_path, concurrency=1), attempts=1)
+    kept = [word_pairs(row[2]) for row in rows_of(out)[51:]]
     assert len(kept) == summary.added < 20
-
-    def closeness(text, others):
-        mine = word_pairs(text)
-        return max(len(mine & word_pairs(row[2])) / len(mine | word_pairs(row[2])) for row in others)
-
-    assert all(closeness(text, dev) < NEAR and closeness(text, train) < NEAR for text in kept)
+    for pairs in (word_pairs(row[2]) for row in [*dev, *train]):
+        assert all(len(mine & pairs) < NEAR * len(mine | pairs) for mine in kept)
     assert summary.rejected["near a text of dev or test"] > 5
     assert summary.rejected["near a training text or an earlier new one"] > 5
 
 
-def test_per_class_sets_the_number(data, tmp_path):
-    out = tmp_path / "out.csv"
-    summary = augment("sst", data, out, Copies(), per_class=11)
-    assert labels_of(out) == {0: 20, 1: 12, 2: 11, 4: 11} and summary.added == 4
-
-
 def test_copies_are_training_rows_under_new_ids(data, tmp_path):
-    out = tmp_path / "out.csv"
-    augment("sst", data, out, Copies())
-    old, new = rows_of(data / TRAIN), rows_of(out)
+    augment("sst", data, tmp_path / "first.csv", Copies())
+    old, new = rows_of(data / TRAIN), rows_of(tmp_path / "first.csv")
     texts = {row[1]: row[2:] for row in old}
     assert all(texts[row[1].rpartition("-r")[0]] == row[2:] for row in new[51:])
-    assert labels_of(out) == {0: 20, 1: 20, 2: 20, 4: 20} and len({row[1] for row in new}) == 81
+    assert (
+        labels_of(tmp_path / "first.csv") == {0: 20, 1: 20, 2: 20, 4: 20} and len({r[1] for r in new}) == 81
+    )
+    # What it wrote can be augmented too.
+    config = task_config("sst", {"train": str(tmp_path / "first.csv")})
+    augment("sst", data, tmp_path / "second.csv", Copies(), config=config, per_class=30)
+    assert labels_of(tmp_path / "second.csv") == dict.fromkeys((0, 1, 2, 4), 30)
+    assert len({row[1] for row in rows_of(tmp_path / "second.csv")}) == 121
+    summary = augment("sst", data, tmp_path / "third.csv", Copies(), per_class=11)
+    assert labels_of(tmp_path / "third.csv") == {0: 20, 1: 12, 2: 11, 4: 11} and summary.added == 4
 
 
 def test_word_edits_are_new_texts_of_the_sources_words(data, tmp_path):
@@ -224,48 +187,28 @@ def test_word_edits_are_new_texts_of_the_sources_words(data, tmp_path):
     assert (tmp_path / "other.csv").read_bytes() != out.read_bytes()
 
 
-def test_an_augmented_file_can_be_augmented(data, tmp_path):
-    augment("sst", data, tmp_path / "first.csv", Copies())
-    config = task_config("sst", {"train": str(tmp_path / "first.csv")})
-    augment("sst", data, tmp_path / "second.csv", Copies(), config=config, per_class=30)
-    assert labels_of(tmp_path / "second.csv") == dict.fromkeys((0, 1, 2, 4), 30)
-    assert len({row[1] for row in rows_of(tmp_path / "second.csv")}) == 121
-
-
 def test_the_check_keeps_what_a_run_agrees_with(tiny_config, tiny_data, tmp_path):
     from multitask import train
 
-    run = train(tiny_config(tasks={"sst": {}}, train={"epochs": 1}))
-    old = read_table(tiny_data / TRAIN, **SST)
+    augment("sst", tiny_data, tmp_path / "copies.csv", Copies())
+    copies = {"train": str(tmp_path / "copies.csv")}
+    run = train(tiny_config(tasks={"sst": copies}, train={"epochs": 1}))
+    assert run.scores["step"] == -(-sum(labels_of(tmp_path / "copies.csv").values()) // 8)
 
+    old = read_table(tiny_data / TRAIN, **SST)
     kept = {}
     for distance in (None, 0, 1, 4):
         out = tmp_path / f"out{distance}.csv"
         settings = {} if distance is None else {"check": run.folder, "check_distance": distance}
         summary = augment("sst", tiny_data, out, WordEdits(), attempts=1, per_class=30, **settings)
-        new = read_table(out, **SST).rows[len(old.rows) :]
-        kept[distance] = {row.texts[0]: row.label for row in new}
-        if distance is not None:
-            predicted = run.predict("sst", list(kept[distance]))
-            off = [abs(a - b) for a, b in zip(predicted, kept[distance].values(), strict=True)]
-            assert max(off, default=0) <= distance
-            assert 105 <= sum(summary.rejected.values()) + summary.added <= 2 * 105
-    texts, labels = list(kept[None]), list(kept[None].values())
-    predicted = run.predict("sst", texts)
-    for distance in (0, 1, 4):  # nothing that fits is lost
-        fits = [t for t, p, label in zip(texts, predicted, labels, strict=True) if abs(p - label) <= distance]
-        assert set(fits) <= set(kept[distance])
-    assert len(kept[0]) < len(kept[1]) < len(kept[4])
-
-
-def test_a_run_trains_on_the_file(data, tiny_config, tmp_path):
-    from multitask import train
-
-    out = tmp_path / "out.csv"
-    augment("sst", data, out, Copies())
-    tasks = {"sst": {"train": str(out)}}
-    run = train(tiny_config(data=str(data), tasks=tasks, train={"epochs": 1, "batch_size": 8}))
-    assert run.scores["step"] == 80 // 8
+        kept[distance] = {row.texts[0]: row.label for row in read_table(out, **SST).rows[len(old.rows) :]}
+    assert 105 <= sum(summary.rejected.values()) + summary.added <= 2 * 105
+    assert kept[4].keys() >= kept[None].keys() and len(kept[0]) < len(kept[1]) < len(kept[4])
+    for distance in (0, 1):
+        texts, labels = zip(*(kept[distance] | kept[None]).items(), strict=True)
+        predicted = run.predict("sst", list(texts))
+        fits = {t for t, p, label in zip(texts, predicted, labels, strict=True) if abs(p - label) <= distance}
+        assert fits & kept[None].keys() <= kept[distance].keys() <= fits  # nothing that fits is lost
 
 
 def test_another_format_stays_as_it_is(tmp_path):
@@ -275,8 +218,6 @@ def test_another_format_stays_as_it_is(tmp_path):
     content = (tmp_path / "out.csv").read_bytes()
     assert content.startswith((tmp_path / "a.csv").read_bytes() + b"\r\ndown,,") and content.endswith(b"\r\n")
 
-
-def test_json_lines_stay_json_lines(tmp_path):
     lines = ['{"id": "a", "t": "one two three", "y": 1}', '{"id": "b", "t": "four five six", "y": 1}']
     lines.append('{"id": "c", "t": "seven é eight", "y": 0}')
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -320,7 +261,6 @@ def test_the_courses_file_keeps_its_ways(shared, tmp_path):
         ({"out": "out.jsonl"}, "another ending"),
         ({"out": DEV}, "was not written by augment"),
         ({"attempts": 0}, "at least 1"),
-        ({"per_class": 0}, "at least 1"),
         ({"check_distance": 5}, "from 0 to 4"),
         ({"method": WordEdits(near=0.0)}, "above 0"),
     ],
@@ -332,14 +272,3 @@ def test_what_cannot_be_used_is_refused_and_nothing_written(data, arguments, mes
     with pytest.raises(InputError, match=message):
         augment(data=data, **settings)
     assert {path: path.read_bytes() for path in data.iterdir()} == before
-
-
-def test_the_cap_stops_it_with_what_is_there(serve, data, tmp_path):
-    server = serve()
-    where = paraphrases(server, tmp_path).endpoint
-    method = Paraphrases(where, tmp_path / "cache.jsonl", Limits(max_requests=12))
-    summary = augment("sst", data, tmp_path / "out.csv", method)
-    assert summary.added == 12 == len(server.seen) and "--max-requests" in summary.stopped
-    assert summary.rejected == {} and sum(count.missing for count in summary.classes.values()) == 18
-    more = Paraphrases(where, tmp_path / "cache.jsonl", Limits(max_requests=100))
-    assert augment("sst", data, tmp_path / "out.csv", more).added == 30 == len(server.seen)

@@ -1,7 +1,4 @@
-"""`multitask augment` as a process: killed and continued, refused, dry; what it prints and how it ends.
-
-Run: pytest tests/multitask/experiments/augment/test_augment_command.py
-"""
+"""`multitask augment` as a process: killed and continued, refused, dry; what it prints and how it ends."""
 
 import csv
 import json
@@ -16,7 +13,7 @@ import pytest
 
 from minbert import CommandParser, InputError
 from multitask.cli.augment import add_augment_options, augment_command
-from multitask.experiments.augmentation.cache import Journal
+from multitask.experiments.augmentation.cache import ReplyCache
 
 ROOT = Path(__file__).parents[4]
 COMMAND = """
@@ -52,10 +49,20 @@ def run(*arguments):
 
 
 def tiny(server, tiny_data, out, *more):
-    """Arguments for paraphrases by that server; the attempts of a request come fast."""
-    where = server if isinstance(server, str) else server.url
+    """Arguments for 55 paraphrases by that server; the attempts of a request come fast."""
     return (
-        *("--data", tiny_data, "--out", out, "--endpoint", where, "--model", "tiny", "--backoff", "0.001"),
+        *(
+            "--data",
+            tiny_data,
+            "--out",
+            out,
+            "--endpoint",
+            server.url,
+            "--model",
+            "tiny",
+            "--backoff",
+            "0.001",
+        ),
         *("--timeout", "5", "--per-class", "20", *more),
     )
 
@@ -85,9 +92,11 @@ def test_an_interrupted_run_goes_on(serve, tiny_data, tmp_path, acts, capsys, nu
     assert process.returncode == (-signal.SIGKILL if killed else 130) and not out.exists()
 
     first = list(server.seen)
-    with Journal(Path(f"{out}.cache.jsonl")) as journal:
-        kept = set(journal.replies)
-        assert killed or not journal.notes  # Ctrl-C waits for what is under way
+    with ReplyCache(Path(f"{out}.cache.jsonl")) as cache:
+        kept = set(cache.replies)
+        assert killed or not cache.notes  # Ctrl-C waits for what is under way
+        with pytest.raises(InputError, match="in use by another augment"):
+            run(*arguments)
     # Of the 14 before the signal two failed, and at most three were under way beside the one that sent it.
     assert 14 - 2 - 3 <= len(kept) <= len(first) < 55
 
@@ -95,29 +104,20 @@ def test_an_interrupted_run_goes_on(serve, tiny_data, tmp_path, acts, capsys, nu
     summary = json.loads(capsys.readouterr().out)
     second = server.seen[len(first) :]
     asked = [seen.body["seed"] for seen in first], [seen.body["seed"] for seen in second]
-    # What is asked again are the requests that failed or were under way: at most four of these.
+    # Asked again are the requests that failed or were under way: at most four of these.
     failed = {seen.body["seed"] for place, seen in enumerate(first) if place % 7 == 6}
     assert len(set(asked[0]) & set(asked[1]) - failed) <= (4 if killed else 0)
     assert len(set(asked[0]) | set(asked[1])) == summary["added"] == 100 - 45
     with open(out, encoding="utf-8", newline="") as file:
-        assert Counter(row["sentiment"] for row in csv.DictReader(file, delimiter="\t")) == dict.fromkeys(
-            "01234", 20
-        )
+        labels = Counter(row["sentiment"] for row in csv.DictReader(file, delimiter="\t"))
+    assert labels == dict.fromkeys("01234", 20)
 
     other = tmp_path / "uninterrupted.csv"
     assert run(*tiny(serve(), tiny_data, other, "--json")) is None
     assert other.read_bytes() == out.read_bytes()
 
 
-def test_two_runs_on_one_cache_are_refused(serve, tiny_data, tmp_path):
-    server = serve()
-    with Journal(tmp_path / "mine.jsonl"):
-        with pytest.raises(InputError, match="in use by another augment"):
-            run(*tiny(server, tiny_data, tmp_path / "out.csv", "--cache", tmp_path / "mine.jsonl"))
-    assert server.seen == []
-
-
-def test_a_wrong_key_and_a_dead_endpoint_are_one_line(serve, tiny_data, tmp_path, acts):
+def test_a_wrong_key_is_one_line(serve, tiny_data, tmp_path, acts):
     server = serve(lambda number, body: acts.fails(401, "Incorrect API key provided: sk-secret-3"))
     process = start(*tiny(server, tiny_data, tmp_path / "out.csv"), OPENAI_API_KEY="sk-secret-3")
     printed, errors = process.communicate(timeout=60)
@@ -127,44 +127,33 @@ def test_a_wrong_key_and_a_dead_endpoint_are_one_line(serve, tiny_data, tmp_path
     assert "sk-secret-3" not in errors and server.seen[0].authorization == "Bearer sk-secret-3"
     assert len(server.seen) <= 8  # those that were under way
     assert not any("sk-secret-3" in path.read_text() for path in tmp_path.iterdir())
-    url = server.url
-    server.close()
-    with pytest.raises(InputError, match="no connection"):
-        run(*tiny(url, tiny_data, tmp_path / "out.csv", "--retries", "1"))
 
 
-def test_the_cap_is_a_status_of_its_own(serve, tiny_data, tmp_path, capsys):
-    server = serve()
-    arguments = tiny(server, tiny_data, tmp_path / "out.csv", "--price-in", "1", "--price-out", "2")
-    assert run(*arguments, "--max-cost", "0.003") == 1
-    assert "stopped: the next request could go over the cost cap of 0.003" in capsys.readouterr().out
-    asked = len(server.seen)
-    assert 0 < asked < 55
-    assert run(*arguments, "--max-cost", "1") is None
-    printed = capsys.readouterr().out
-    assert f"{55 - asked} requests in this run; the cache has cost {55 * 40e-6:.4f} so far" in printed
-    assert len(server.seen) == 55
-
-
-def test_a_dry_run_asks_nothing(serve, tiny_data, tmp_path, capsys):
+def test_a_dry_run_asks_nothing_and_the_cap_is_a_status_of_its_own(serve, tiny_data, tmp_path, capsys):
     server = serve()
     arguments = tiny(server, tiny_data, tmp_path / "out.csv", "--price-in", "1", "--price-out", "2")
     assert run(*arguments, "--dry-run") is None
     printed = capsys.readouterr().out
     assert printed.startswith("55 requests, which cost") and "You are rewriting movie reviews." in printed
     assert server.seen == [] and list(tmp_path.iterdir()) == []
-    assert run(*arguments, "--max-requests", "20") == 1
-    capsys.readouterr()
+
+    assert run(*arguments, "--max-cost", "0.003") == 1
+    assert "stopped: the next request could go over the cost cap of 0.003" in capsys.readouterr().out
+    asked = len(server.seen)
     run(*arguments, "--dry-run", "--json")
     preview = json.loads(capsys.readouterr().out)
-    assert (preview["requests"], preview["cached"]) == (35, 20)
-    prompts = [seen.body["messages"][0]["content"] for seen in server.seen]
-    assert preview["prompt"] in prompts and len(server.seen) == 20
-    # What it says that they cost at most is what the budget takes for each.
+    assert (preview["requests"], preview["cached"]) == (55 - asked, asked) and 0 < asked < 55
     body = server.seen[0].body
-    assert preview["cost_at_most"] / 35 == pytest.approx(
+    assert preview["prompt"] in [seen.body["messages"][0]["content"] for seen in server.seen]
+    # The bound on the costs is what the budget takes for each.
+    assert preview["cost_at_most"] / (55 - asked) == pytest.approx(
         (len(body["messages"][0]["content"]) + 200 + 2 * body["max_tokens"]) / 1e6, rel=0.1
     )
+
+    assert run(*arguments, "--max-cost", "1") is None
+    printed = capsys.readouterr().out
+    assert f"{55 - asked} requests in this run; the cache has cost {55 * 40e-6:.4f} so far" in printed
+    assert len(server.seen) == 55
 
 
 def test_a_template_of_ones_own(serve, tiny_data, tmp_path):
@@ -177,47 +166,51 @@ def test_a_template_of_ones_own(serve, tiny_data, tmp_path):
     assert all(seen.body["top_p"] == 0.5 for seen in server.seen)
 
 
-def test_without_a_language_model(tiny_data, tmp_path, capsys):
-    out = tmp_path / "out.csv"
-    assert run("--data", tiny_data, "--out", out, "--method", "resample", "--json") is None
-    summary = json.loads(capsys.readouterr().out)
-    assert summary == json.loads((tmp_path / "out.csv.json").read_text())
-    assert len({count["after"] for count in summary["classes"].values()}) == 1
+def test_without_a_language_model(tmp_path, capsys):
     words = ("--method", "words", "--share", "0.3", "--attempts", "9", "--seed", "2")
     assert run("--data", "sample", "--out", tmp_path / "words.csv", *words) is None
     assert "new rows; train on it with --sst.train" in capsys.readouterr().out
 
-
-def test_a_task_from_a_configuration(tmp_path, capsys):
     (tmp_path / "mine.csv").write_text("t,y\na b c,up\nd e f,up\ng h i,down\n")
     (tmp_path / "run.toml").write_text(
         '[tasks.mine]\ntype = "classification"\ntrain = "mine.csv"\ntext = "t"\nlabel = "y"\n'
     )
-    settings = ("--data", tmp_path, "--out", tmp_path / "out.csv", "--method", "resample")
-    run("--task", "mine", "--config", tmp_path / "run.toml", *settings)
+    settings = (
+        "--config",
+        tmp_path / "run.toml",
+        "--data",
+        tmp_path,
+        "--out",
+        tmp_path / "out.csv",
+        "--json",
+    )
+    run("--task", "mine", "--method", "resample", *settings)
     assert (tmp_path / "out.csv").read_text().splitlines()[4:] == ["g h i,down"]
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out.csv.json").read_text())
     with pytest.raises(InputError, match="has no task 'other'; it has mine"):
-        run("--task", "other", "--config", tmp_path / "run.toml", *settings)
+        run("--task", "other", "--method", "resample", *settings)
+
+
+ENDPOINT = ("--endpoint", "http://h/v1", "--model", "m")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "--endpoint is missing"),
-        (("--endpoint", "http://h/v1"), "--model is missing"),
+        (ENDPOINT[:2], "--model is missing"),
         (("--method", "words", "--model", "m"), "--model is for --method paraphrase"),
         (("--method", "words", "--dry-run"), "--dry-run is for --method paraphrase"),
         (("--synonyms", "f"), "--synonyms is for --method words"),
         (("--method", "resample", "--near", "0.4"), "resample makes none"),
         (("--method", "words", "--check-distance", "1"), "give --check too"),
-        (("--endpoint", "http://h/v1", "--model", "m", "--body", "[1]"), "give a JSON object"),
-        (("--endpoint", "http://h/v1", "--model", "m", "--max-cost", "1"), "--price-in"),
+        ((*ENDPOINT, "--body", "[1]"), "give a JSON object"),
+        ((*ENDPOINT, "--max-cost", "1", "--price-in", "1"), "--price-out"),
         (
-            ("--endpoint", "http://h/v1", "--model", "m", "--max-cost", "1", "--price-in", "1", "--price-out")
-            + ("2", "--body", '{"max_tokens": null}'),
+            (*ENDPOINT, *"--max-cost 1 --price-in 1 --price-out 2 --body".split(), '{"max_tokens": null}'),
             "limit on the length of replies",
         ),
-        (("--endpoint", "http://h/v1", "--model", "m", "--template", "none.txt"), "no such file"),
+        ((*ENDPOINT, "--template", "none.txt"), "no such file"),
         (("--method", "words", "--task", "stss"), "did you mean 'sts'"),
     ],
 )
@@ -225,13 +218,3 @@ def test_wrong_options_are_refused(tiny_data, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         run("--data", tiny_data, "--out", tmp_path / "out.csv", *arguments)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_options_load_no_torch():
-    code = (
-        "import sys; from minbert import CommandParser; "
-        "from multitask.cli.augment import add_augment_options; "
-        "parser = CommandParser(prog='x'); add_augment_options(parser); parser.format_help(); "
-        "assert not {'torch', 'openai', 'numpy'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)

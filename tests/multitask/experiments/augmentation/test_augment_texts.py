@@ -1,7 +1,4 @@
-"""Prompts, replies, closeness of texts, edits of words, Treebank spacing: what is done to one text.
-
-Run: pytest tests/multitask/experiments/augment/test_augment_texts.py
-"""
+"""Prompts, replies, closeness of texts, edits of words, Treebank spacing: what is done to one text."""
 
 import random
 import re
@@ -13,8 +10,7 @@ from minbert import InputError
 from multitask.data.readers import read_table
 from multitask.experiments.augmentation.filter import NEAR, NearTexts, word_pairs
 from multitask.experiments.augmentation.prompt import MEANINGS, check_template, make_prompt
-from multitask.experiments.augmentation.reply import Rejection, read_reply
-from multitask.experiments.augmentation.treebank import is_treebank, treebank_spacing
+from multitask.experiments.augmentation.reply import Rejection, is_treebank, read_reply, treebank_spacing
 from multitask.experiments.augmentation.words import NEGATIONS, edit_words, read_synonyms
 
 SOURCE = "a slow , gentle film about two sisters and a lighthouse ."
@@ -37,20 +33,15 @@ def test_the_prompt_is_built_like_the_papers():
     assert all(text in (f"first of {label}", f"second of {label}") for text, label in shown[:-1])
 
 
-def test_the_seed_decides_the_examples():
-    prompts = {make_prompt("sst", LABELS, TEXTS, seed).examples for seed in range(20)}
-    assert len(prompts) > 10
-    assert make_prompt("sst", LABELS, TEXTS, 4) == make_prompt("sst", LABELS, TEXTS, 4)
+def test_the_seed_decides_the_examples_and_the_hash():
+    prompts = [make_prompt("sst", LABELS, TEXTS, seed) for seed in (*range(20), 4)]
+    assert len({prompt.examples for prompt in prompts}) == len({prompt.hash for prompt in prompts}) > 10
+    assert prompts[-1] == prompts[4] and prompts[-1].hash == prompts[4].hash
 
 
-def test_braces_in_texts_are_no_placeholders():
+def test_braces_in_texts_are_not_placeholders():
     prompt = make_prompt("news", ("World", "Sports"), {"World": ["{label}"]}, 0, "{examples}|{text}|{label}")
     assert prompt.fill("{text} {0}", "Sports") == "{label}\tWorld|{text} {0}|Sports"
-
-
-def test_the_hash_is_that_of_what_prompts_share():
-    prompts = [make_prompt("sst", LABELS, TEXTS, seed) for seed in (1, 1, 2)]
-    assert prompts[0].hash == prompts[1].hash != prompts[2].hash
 
 
 @pytest.mark.parametrize(
@@ -58,10 +49,8 @@ def test_the_hash_is_that_of_what_prompts_share():
     [
         ("{text} {lable}", "did you mean 'label'"),
         ("{text}", "no {label}"),
-        ("{label}", "no {text}"),
         ("{text} {label} {", "write {{ and }}"),
         ("{text} {label!r}", "without a format"),
-        ("{text:>9} {label}", "without a format"),
         ("{text} {label} {}", "accepted ones are {text}"),
     ],
 )
@@ -76,16 +65,13 @@ def test_a_template_is_checked(template, message):
         GOOD,
         f'"{GOOD}"',
         f"“{GOOD}”",
-        f"  {GOOD}\n\n",
         f'Here is a paraphrased version of the review with the same sentiment score:\n\n"{GOOD}"\n\n'
         "Sentiment score: 3 (somewhat positive)",
         f'Here is a paraphrased version: "{GOOD}" Sentiment score: 3 (somewhat positive)',
         f"Sure! Here's a rephrased version of the line:\n{GOOD}\nScore: 3",
-        f'**Paraphrase:** "{GOOD}"'.replace("**", ""),
         f'"{GOOD}"\n\n**Sentiment score:** 3',
         f"Sentiment score: 3\n{GOOD}",
         f"{GOOD}\t3",
-        f'"{GOOD}"\t3',
         f'"{GOOD}"\nSentiment: somewhat positive.',
         f"<think>The score is 0.\nHm.</think>\n{GOOD}",
     ],
@@ -98,19 +84,15 @@ def test_a_paraphrase_is_found(reply):
     ("reply", "reason"),
     [
         ("", "empty"),
-        (" \n", "empty"),
-        ('""', "empty"),
         ('"..."', "empty"),
         ("Here is a paraphrase:", "empty"),
         (f'"{GOOD}"\nSentiment score: 2 (neutral)', "wrong label"),
-        (f'"{GOOD}"\nSentiment score: 33', "wrong label"),
         (f'"{GOOD}"\nSentiment: positive', "wrong label"),
         (f'"{GOOD}"\nSentiment score: unclear', "wrong label"),
         (f"{GOOD}\t0", "wrong label"),
         (f"Score: 1\n{GOOD}\nScore: 3", "wrong label"),
         (f"{GOOD}\n{GOOD}", "more than one line"),
         (f'"{GOOD}"\n(I kept the tone of the review.)', "more than one line"),
-        (f'1. "{GOOD}"\n2. "{GOOD}"', "more than one line"),
         (f'"{GOOD}', "quotes do not match"),
         (SOURCE, "same as the source"),
         (f'"{SOURCE.upper().replace(" ,", ",")}!"', "same as the source"),
@@ -125,25 +107,18 @@ def test_all_else_is_rejected(reply, reason):
     assert read_reply(reply, "stop", SOURCE, "3", SST) == Rejection(reason)
 
 
-@pytest.mark.parametrize(
-    ("finish_reason", "reason"),
-    [
-        ("length", "cut off"),
-        ("content_filter", "ended by content_filter"),
-        ("other", "ended by other"),
-    ],
-)
-def test_a_reply_has_to_have_ended_by_itself(finish_reason, reason):
-    assert read_reply(GOOD, finish_reason, SOURCE, "3", SST) == Rejection(reason)
+def test_a_reply_has_to_have_ended_by_itself():
+    ends = {"length": "cut off", "content_filter": "ended by content_filter"}
+    assert {end: read_reply(GOOD, end, SOURCE, "3", SST).reason for end in ends} == ends
     assert read_reply(GOOD, None, SOURCE, "3", SST) == GOOD
 
 
-@pytest.mark.parametrize("words", range(1, 40))
-def test_the_bounds_on_length_are_the_documented_ones(words):
-    source = " ".join(f"s{i}" for i in range(words))
-    for count in range(1, 140):
-        kept = read_reply(" ".join(f"w{i}" for i in range(count)), "stop", source, "3", SST)
-        assert isinstance(kept, str) == (max(words, count) <= 3 * min(words, count) + 3)
+def test_the_bounds_on_length_are_the_documented_ones():
+    for words in (1, 2, 7, 30):
+        source = " ".join(f"s{i}" for i in range(words))
+        for count in range(1, 100):
+            kept = read_reply(" ".join(f"w{i}" for i in range(count)), "stop", source, "3", SST)
+            assert isinstance(kept, str) == (max(words, count) <= 3 * min(words, count) + 3)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +138,7 @@ def test_quotes_and_words_inside_a_review_stay(reply, text):
 def test_labels_may_be_names():
     meanings = {label: label for label in ("World", "Sci/Tech")}
     assert read_reply(f"{GOOD}\nLabel: Sci/Tech", "stop", SOURCE, "Sci/Tech", meanings) == GOOD
-    assert read_reply(f"{GOOD}\nLabel: World", "stop", SOURCE, "Sci/Tech", meanings) == Rejection(
-        "wrong label"
-    )
+    assert read_reply(f"{GOOD}\nLabel: World", "stop", SOURCE, "Sci/Tech", meanings).reason == "wrong label"
 
 
 def test_closeness_is_the_jaccard_index_of_word_pairs():
@@ -177,18 +150,14 @@ def test_closeness_is_the_jaccard_index_of_word_pairs():
         expected = max(len(mine & word_pairs(old)) / len(mine | word_pairs(old)) for old in texts[:50])
         assert near.nearest(text) == pytest.approx(expected)
     assert NearTexts().nearest("a") == 0
-
-
-def test_what_counts_as_near():
     sentence = [f"w{i}" for i in range(20)]
     near = NearTexts([" ".join(sentence)])
 
     def changed(*places):
-        return " ".join("new" + word if i in places else word for i, word in enumerate(sentence))
+        return near.nearest(" ".join("new" if i in places else word for i, word in enumerate(sentence)))
 
-    assert near.nearest(changed(5)) == pytest.approx(19 / 23)
-    assert near.nearest(changed(5, 10, 15)) == pytest.approx(15 / 27) and 15 / 27 >= NEAR
-    assert near.nearest(changed(3, 7, 11, 15)) < NEAR
+    assert changed(5) == pytest.approx(19 / 23) and changed(5, 10, 15) == pytest.approx(15 / 27)
+    assert changed(3, 7, 11, 15) < NEAR <= 15 / 27
     assert near.nearest(f"  {' '.join(sentence).upper()} !") == 1
 
 
@@ -208,11 +177,6 @@ def test_edits_change_words_and_invent_none():
     assert "not" in NEGATIONS
 
 
-def test_a_single_word_changes_by_synonyms_only():
-    assert edit_words("Dull", random.Random(0)) == "Dull"
-    assert edit_words("Dull", random.Random(0), {"dull": ["boring"]}) == "boring"
-
-
 def test_synonyms_are_read_and_bad_lines_named(tmp_path):
     path = tmp_path / "synonyms.txt"
     path.write_text("Good\tfine\tnice\nbad\n\ngood\tgreat\r\n\tx\n", encoding="utf-8")
@@ -221,6 +185,9 @@ def test_synonyms_are_read_and_bad_lines_named(tmp_path):
     assert [note.split(":")[1] for note in notes] == ["2", "5"]
     new = {edit_words("a good day", random.Random(seed), synonyms) for seed in range(60)}
     assert {"a fine day", "a nice day", "a great day"} <= new
+    # A single word changes by synonyms only.
+    assert edit_words("Dull", random.Random(0)) == "Dull"
+    assert edit_words("Dull", random.Random(0), {"dull": ["boring"]}) == "boring"
     path.write_text("nothing\n", encoding="utf-8")
     with pytest.raises(InputError, match="separated by tabs"):
         read_synonyms(path)

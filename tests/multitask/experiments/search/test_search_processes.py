@@ -10,9 +10,9 @@ import pytest
 import tomli_w
 
 from minbert import InputError
-from multitask.experiments.searches.search import Workers, continue_search, search
-from multitask.experiments.searches.settings import Method
-from multitask.experiments.searches.space import Space
+from multitask.experiments.search.search import Workers, continue_search, search
+from multitask.experiments.search.settings import Method
+from multitask.experiments.search.space import read_space
 
 PATIENCE = 300  # seconds that a test waits for a process before it fails
 GRID = ("--sampler", "grid", "--pruner", "none")
@@ -82,16 +82,10 @@ def test_a_search_that_is_killed_continues(start_search, space_file, hold, tmp_p
     assert again.parameters == killed.parameters
 
     # As if it had never been killed.
-    whole = search(space_of(space_file()), tmp_path / "whole", Method("random", 2))
+    whole = search(read_space(str(space_file())), tmp_path / "whole", Method("random", 2))
     assert [(t.parameters, t.value) for t in whole.trials] == [
         (t.parameters, t.value) for t in (again, other)
     ]
-
-
-def space_of(path: Path) -> Space:
-    from multitask.experiments.searches.space import read_space
-
-    return read_space(str(path))
 
 
 def test_others_take_over_what_a_killed_worker_had(start_search, space_file, hold, tmp_path):
@@ -110,11 +104,16 @@ def test_others_take_over_what_a_killed_worker_had(start_search, space_file, hol
 
 @pytest.mark.slow
 def test_two_searches_begun_at_once_in_one_folder(start_search, space_file, tmp_path):
-    words = [space_file(), *GRID, "--out", tmp_path / "out", "--json"]
-    processes = [start_search(*words), start_search(*words)]
-    for process in processes:
-        found = result_of(process)
-        assert points(found, "complete") == list(DROPOUTS) and len(found["trials"]) == 6
+    """They share the points of a random search, which do not depend on who takes them."""
+    space = {"optim.lr": {"low": 1e-5, "high": 1e-2, "log": True}}
+    words = [space_file(space=space), "--sampler", "random", "--trials", 6, "--json", "--out"]
+    alone = start_search(*words, tmp_path / "alone")
+    both = [start_search(*words, tmp_path / "out") for _ in range(2)]
+    rates = [
+        sorted(trial["parameters"]["optim.lr"] for trial in result_of(process)["trials"])
+        for process in (alone, *both)
+    ]
+    assert rates[0] == rates[1] == rates[2] and len(set(rates[0])) == 6
 
 
 def test_machines_share_a_search_on_postgresql(start_search, space_file, hold, tmp_path, postgresql_url):
@@ -145,18 +144,6 @@ def test_machines_share_a_search_on_postgresql(start_search, space_file, hold, t
 
 
 @pytest.mark.slow
-def test_random_points_do_not_depend_on_who_takes_them(start_search, space_file, tmp_path):
-    space = {"optim.lr": {"low": 1e-5, "high": 1e-2, "log": True}}
-    words = [space_file(space=space), "--sampler", "random", "--trials", 6, "--json", "--out"]
-    alone = result_of(start_search(*words, tmp_path / "alone"))
-    shared = result_of(start_search(*words, tmp_path / "shared", "--jobs", 2))
-    rates = [
-        sorted(trial["parameters"]["optim.lr"] for trial in found["trials"]) for found in (alone, shared)
-    ]
-    assert rates[0] == rates[1] and len(set(rates[0])) == 6
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_search(start_search, space_file, hold, tmp_path, number):
     """After Ctrl-C, and where the search itself is killed; either is continued."""
@@ -173,10 +160,8 @@ def test_workers_end_with_their_search(start_search, space_file, hold, tmp_path,
     result = continue_search(tmp_path / "out")
     failed = [trial for trial in result.trials if trial.state == "failed"]
     assert {trial.error for trial in failed} == {"interrupted"} and len(failed) == 2
-    complete = [
-        trial.parameters["tasks.planted.dropout"] for trial in result.trials if trial.state == "complete"
-    ]
-    assert sorted(complete) == list(DROPOUTS)
+    complete = [trial.parameters for trial in result.trials if trial.state == "complete"]
+    assert sorted(point["tasks.planted.dropout"] for point in complete) == list(DROPOUTS)
 
 
 def is_running(process: int) -> bool:

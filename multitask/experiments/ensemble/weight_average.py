@@ -1,13 +1,14 @@
-"""Averages of checkpoints' weights, "model soups" (Wortsman et al. 2022): one model, as cheap as each is.
+"""Averages checkpoints' weights, "model soups" (Wortsman et al. 2022): one model, as cheap as each is.
 
 Made for runs that began with the same weights, and for several checkpoints of one run. An average is summed
 in fp64 and written in fp32.
 """
 
+import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from minbert import BertConfig, InputError, Tokenizer, atomic_folder, find_folde
 from multitask.config.option_types import plain
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
-from multitask.experiments.ensembles.ensemble import Scores, check_sources
+from multitask.experiments.ensemble.ensemble import Scores, check_sources
 from multitask.inference.checkpoint import read_heads, task_adapters
 from multitask.inference.run import open_source
 from multitask.metrics.scores import overall_scores
@@ -28,7 +29,7 @@ from multitask.runtime.tracking import write_json
 from multitask.training.selection import selector
 
 METHODS = ("plain", "greedy")
-# What only training reads; averaged checkpoints may differ in it.
+# Keys that only training reads; averaged checkpoints may differ in them.
 _OF_TRAINING = {
     "encoder": ("hidden_dropout_prob", "attention_probs_dropout_prob", "extra", "initializer_range"),
     "task": (
@@ -45,7 +46,7 @@ _NOT_COPIED = ("*.safetensors", "training_state", "adapter", "README.md", ".*")
 
 @dataclass
 class WeightAverage:
-    """What became of an average: the checkpoints in it, and scores on dev where there was data to score."""
+    """The result of an average: the checkpoints in it, and scores on dev where there was data to score."""
 
     sources: list[str]
     method: str
@@ -108,19 +109,19 @@ def average_weights(
 
 
 def checkpoint_folder(source: str) -> Path:
-    """The best/ of a run's folder, else the folder of weights itself."""
+    """Returns the best/ of a run's folder, else the folder of weights itself."""
     if not (Path(source) / "environment.json").is_file():
         return find_folder(source)
     best = Path(source) / "best"
     if not best.is_dir():
-        raise InputError(f"{source} holds no best/ yet; let the run reach its first evaluation")
+        raise InputError(f"{source} has no best/ yet; let the run reach its first evaluation")
     return best
 
 
 def score_on_dev(
     folder: Path, data: str | Path, tasks: Sequence[str] | None, device: str
 ) -> tuple[Scores, float | None]:
-    """Scores of a checkpoint on dev, and the number that checkpoints are compared by; None without scores."""
+    """Scores a checkpoint on dev; -> scores, and the number that checkpoints are compared by, or None."""
     run = open_source(folder, tasks, device=device)
     scores = run.evaluate(data, "dev", tasks).scores
     value = selector(RunConfig(), run.model.tasks)(scores)
@@ -132,7 +133,7 @@ def _greedy(
     values: Sequence[float | None],
     score: Callable[[Path], tuple[Scores, float | None]],
 ) -> list[int]:
-    """The places of the checkpoints to keep, the best first, of equal ones the earliest."""
+    """Returns the places of the checkpoints to keep, the best first, of equal ones the earliest."""
     if None in values:
         raise InputError(
             "greedy keeps checkpoints by their dev scores; give --data DIR with a labelled dev split"
@@ -149,14 +150,14 @@ def _greedy(
 
 
 def write_average(folders: Sequence[Path], out: Path) -> None:
-    """Writes the mean of checkpoints' tensors into a folder, with what else the first one's holds."""
+    """Writes the mean of checkpoints' tensors into a folder, with the other files of the first one."""
     shutil.copytree(folders[0], out, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
     for name in _tensor_files(folders[0]):
         write_tensors(mean_tensors([folder / name for folder in folders]), out / name)
 
 
 def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of each tensor over safetensors files of one form, in fp32, or fp64 where they are.
+    """Returns the mean of each tensor over safetensors files of one form, in fp32, or fp64 where they are.
 
     Raises InputError for tensors of whole numbers that are not equal.
     """
@@ -167,7 +168,7 @@ def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
         if not tensor.is_floating_point():
             for path, other in zip(paths[1:], same, strict=True):
                 if not torch.equal(tensor, other):
-                    raise InputError(f"{name} holds whole numbers that differ in {paths[0]} and {path}")
+                    raise InputError(f"{name} has whole numbers that differ in {paths[0]} and {path}")
             means[name] = tensor
             continue
         total = tensor.double()
@@ -178,7 +179,7 @@ def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def _tensor_files(folder: Path) -> list[str]:
-    """A checkpoint's safetensors files, from its own folder and from those of sentence-transformers in it."""
+    """Lists a checkpoint's safetensors files, in its own folder and in those of sentence-transformers."""
     found = (path.relative_to(folder) for path in folder.rglob("*.safetensors"))
     return sorted(str(path) for path in found if path.parts[0] not in ("adapter", "training_state"))
 
@@ -188,55 +189,39 @@ def check_same_form(first: Path, other: Path, source: str) -> None:
     for folder in (first, other):
         if task_adapters(folder):
             raise InputError(
-                f"{folder} holds an adapter for each task, whose factors cannot be averaged one by one; "
+                f"{folder} has an adapter for each task, whose factors cannot be averaged one by one; "
                 f"average predictions instead: --average predictions"
             )
-    difference = next(_differences(first, other), None)
-    if difference:
+    ours, theirs = _form(first), _form(other)
+    for key in dict.fromkeys([*ours, *theirs]):
+        wanted, found = (form.get(key, "missing") for form in (ours, theirs))
+        if wanted == found or (key.endswith(".loss") and not {wanted, found} & {*_OWN_OUTPUTS}):
+            continue
         raise InputError(
-            f"{source} is of another form than {first}: {difference}; only weights of one form can be "
-            f"averaged: average predictions instead, or leave it out"
+            f"{source} is of another form than {first}: {key} is {found!r}, and {wanted!r} in the first; "
+            f"only weights of one form can be averaged: average predictions instead, or leave it out"
         )
 
 
-def _differences(first: Path, other: Path) -> Iterator[str]:
-    """What differs: sizes, tokenizer, tasks, heads, tensors."""
-    ours, theirs = (_without(asdict(BertConfig.from_folder(f)), "encoder") for f in (first, other))
-    yield from _unequal(ours, theirs, "")
-    ours, theirs = (json.loads(Tokenizer.from_pretrained(f).backend.to_str()) for f in (first, other))
-    yield from (f"the tokenizers differ in their {key}" for key in ours if ours[key] != theirs.get(key))
-    ours, theirs = read_heads(first), read_heads(other)
-    named = [", ".join(sorted(heads)) or "none" for heads in (ours, theirs)]
-    yield from _unequal({"the list of tasks": named[0]}, {"the list of tasks": named[1]}, "")
-    for task in ours:
-        labels = ({"labels": heads[task].get("labels")} for heads in (ours, theirs))
-        yield from _unequal(*labels, f"{task}.")
-        configs = [asdict(TaskConfig()) | heads[task]["config"] for heads in (ours, theirs)]
-        yield from _unequal(*(_without(config, "task") for config in configs), f"{task}.")
-        losses = [{"loss": config["loss"]} for config in configs]
-        if any(loss["loss"] in _OWN_OUTPUTS for loss in losses):
-            yield from _unequal(*losses, f"{task}.")
-    ours, theirs = (_shapes(folder) for folder in (first, other))
-    names = dict.fromkeys([*ours, *theirs])
-    shapes = ({f"the shape of {name}": of.get(name, "missing") for name in names} for of in (ours, theirs))
-    yield from _unequal(*shapes, "")
+def _form(folder: Path) -> dict[str, Any]:
+    """Collects sizes, tokenizer, tasks, heads and shapes, without what only training reads."""
+    form = _without(asdict(BertConfig.from_folder(folder)), "encoder")
+    tokenizer = json.loads(Tokenizer.from_pretrained(folder).backend.to_str())
+    for key, value in tokenizer.items():
+        digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        form[f"the tokenizer's {key}, by its hash,"] = digest[:8]
+    heads = read_heads(folder)
+    form["the list of tasks"] = ", ".join(sorted(heads)) or "none"
+    for task, head in heads.items():
+        config = asdict(TaskConfig()) | head["config"]
+        form[f"the list of labels of {task}"] = head.get("labels")
+        values = _without(config, "task") | {"loss": config["loss"]}
+        form |= {f"{task}.{key}": value for key, value in values.items()}
+    for name in _tensor_files(folder):
+        tensors = read_tensors(folder / name)
+        form |= {f"the shape of {key} in {name}": list(tensor.shape) for key, tensor in tensors.items()}
+    return plain(form)
 
 
 def _without(values: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in _OF_TRAINING[part]}
-
-
-def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """A text for each key whose values differ; tuples and lists are alike."""
-    ours, theirs = plain(ours), plain(theirs)
-    for key, wanted in ours.items():
-        if wanted != theirs.get(key):
-            yield f"{prefix}{key} is {theirs.get(key)!r}, and {wanted!r} in the first"
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{name} in {file}": tuple(tensor.shape)
-        for file in _tensor_files(folder)
-        for name, tensor in read_tensors(folder / file).items()
-    }

@@ -1,35 +1,36 @@
-"""What a search is: its space resolved to one base configuration, how points are chosen, its turns.
+"""Settings of a search: its space resolved to one base configuration, how points are chosen, its trial slots.
 
-It lies in the search's folder as settings.json, from which every worker reads it and `multitask search
-FOLDER` continues. No Optuna here.
+They are kept in the search's folder as settings.json, from which every worker reads them and `multitask
+search FOLDER` continues. No Optuna here.
 """
 
 import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minbert import InputError, atomic_write, make_folder
+from minbert import InputError, make_folder
 from multitask.config.option_types import merge, one_of, plain, within
 from multitask.config.run_config import RunConfig
 from multitask.experiments.claims.database import without_password
-from multitask.experiments.searches.space import Configure, Parameter, Point, Space, nested
+from multitask.experiments.search.space import Configure, Parameter, Point, Space, nested
+from multitask.runtime.tracking import write_json
 
 SAMPLERS = ("grid", "random", "tpe")
 PRUNERS = ("none", "median", "halving", "hyperband")
 DEFAULT_TRIALS = 20
 FILE = "settings.json"
 MAY_CHANGE = ("trials", "pruner", "created", "command", "about")  # when a search is continued
-# What of the base configuration says only where and how fast it runs. Weights count by the folder's name.
-WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "cache")
+# Keys of the base configuration that do not change results. Weights count by the folder's name.
+NON_RESULT_KEYS = ("out", "threads", "device", "data", "weights", "task_file", "cache")
 
 
-class Turn(NamedTuple):
-    """The right to one trial: the work that a lease is about. Where workers die, it takes more trials."""
+class TrialSlot(NamedTuple):
+    """The unit of work that a lease is about: one trial, or more where workers die."""
 
     key: str
     number: int
@@ -98,8 +99,8 @@ class Settings:
 
     @property
     def study(self) -> str:
-        """The study's name in its storage: machines that search the same share it, others do not."""
-        base = {key: value for key, value in self.base.items() if key not in WHERE_AND_HOW}
+        """The study's name in its storage: machines with the same search share it."""
+        base = {key: value for key, value in self.base.items() if key not in NON_RESULT_KEYS}
         facts = [
             base,
             Path(self.base["weights"] or "").name,
@@ -109,17 +110,15 @@ class Settings:
         slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
         return f"{slug[:40] or 'search'}-{_hash(facts)[:12]}"
 
-    def turns(self) -> Iterator[Turn]:
-        """A turn for each point of the grid, or for each trial."""
-        if self.sampler == "grid":
-            for number, point in enumerate(self.points):
-                yield Turn(_hash([self.study, point]), number, point)
-        else:
-            for number in range(self.trials):
-                yield Turn(_hash([self.study, number]), number, None)
+    def slots(self) -> Iterator[TrialSlot]:
+        """Yields a slot for each point of the grid, or for each trial."""
+        points = self.points if self.sampler == "grid" else [None] * self.trials
+        for number, point in enumerate(points):
+            key = _hash([self.study, number if point is None else point])
+            yield TrialSlot(key, number, point)
 
     def config(self, point: Point | None = None, **changes: Any) -> RunConfig:
-        """The configuration of a trial's run. `changes` are keys of the run, `seed` is that of training."""
+        """Returns the configuration of a trial. `changes` are keys of the run, `seed` is that of training."""
         values = merge(self.base, nested(self.parameters, point)) if point else self.base
         seed = changes.pop("seed", None)
         if seed is not None:
@@ -127,29 +126,29 @@ class Settings:
         return build_config(values | changes)
 
     def save(self, folder: Path) -> None:
-        """Begins the search's folder, or checks that it holds this search, whose length may have changed."""
+        """Writes the settings into a new folder, or into that of the same search at another length."""
         if (folder / FILE).is_file():
             self._check_same(read_settings(folder))
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} exists and is no search; choose another --out")
+            raise InputError(f"{folder} exists and is not a search; choose another --out")
         make_folder(folder)
-        with atomic_write(folder / FILE) as file:
-            file.write(json.dumps(plain(asdict(self)), indent=2, allow_nan=False) + "\n")
+        write_json(folder / FILE, asdict(self))
 
     def _check_same(self, before: "Settings") -> None:
         ours, theirs = (plain(asdict(settings)) for settings in (self, before))
         differs = [key for key in ours if key not in MAY_CHANGE and ours[key] != theirs[key]]
-        differs += [f"base.{key}" for key in ours["base"] if ours["base"][key] != theirs["base"].get(key)]
-        named = [key for key in differs if key not in ("base", "base.out", "base.threads")]
-        if named:
+        base = [key for key in ours["base"] if ours["base"][key] != theirs["base"].get(key)]
+        differs += [f"base.{key}" for key in base if key not in ("out", "threads")]
+        differs = [key for key in differs if key != "base"]
+        if differs:
             raise InputError(
-                f"the search begun before has other values of {', '.join(named)}; choose another --out, or "
+                f"the search begun before has other values of {', '.join(differs)}; choose another --out, or "
                 f"continue it as it is: multitask search FOLDER"
             )
 
 
 def build_config(values: dict[str, Any]) -> RunConfig:
-    """The configuration of nested values, whose tasks may be those of their task file."""
+    """Builds the configuration of nested values, whose tasks may be those of their task file."""
     if values.get("task_file"):
         from multitask.tasks.registry import load_task_file
 
@@ -158,7 +157,7 @@ def build_config(values: dict[str, Any]) -> RunConfig:
 
 
 def read_settings(folder: str | Path) -> Settings:
-    """The search that lies in a folder. Raises InputError where there is none."""
+    """Reads the settings of the search in a folder. Raises InputError where there is none."""
     path = Path(folder) / FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -169,26 +168,22 @@ def read_settings(folder: str | Path) -> Settings:
         fixed = {"parameters": parameters, "seeds": tuple(values["seeds"]), "points": tuple(values["points"])}
         return Settings(**values | fixed)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"there is no search in {folder}; it would hold {FILE}") from None
+        raise InputError(f"{folder} has no search: {FILE} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; begin the search anew with another --out") from None
 
 
 def with_length(settings: Settings, trials: int | None) -> Settings:
-    """The same search with another number of trials; None leaves it."""
-    if trials is None:
-        return settings
-    Method(settings.sampler, trials)
-    return replace(settings, trials=trials)
+    """Returns the same search with another number of trials; None leaves it."""
+    return settings if trials is None else replace(settings, trials=Method(settings.sampler, trials).trials)
 
 
 def command_line(words: list[str], storage: str | None) -> str:
-    """The command as search.json shows it, without a password."""
+    """Returns the command as search.json shows it, without a password."""
     words = ["multitask", "search", *words]
     shown = [word.replace(storage, without_password(storage)) if storage else word for word in words]
     return shlex.join(shown)
 
 
 def _hash(facts: Any) -> str:
-    text = json.dumps(plain(facts) if not isinstance(facts, Mapping) else facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

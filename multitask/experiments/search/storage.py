@@ -1,7 +1,8 @@
-"""Where a search's trials are kept, and the parts of Optuna that it uses: study, sampler, pruner.
+"""Opens the storage of a search: Optuna's study with its sampler and pruner, and leases on trial slots.
 
-The leases on its turns lie beside the trials: in the same database, or in a folder beside a journal file.
-Their heartbeat takes the place of Optuna's own, which a journal does not have and which only waits.
+The leases lie beside the trials: in the same database, or in a folder beside a journal file. Optuna's own
+queue and heartbeat cannot replace them: on SQLite two processes can take the same queued trial, a journal has
+no heartbeat, and a trial whose process was killed would count as running for a whole grace period.
 """
 
 import hashlib
@@ -15,8 +16,8 @@ from typing import Any, NamedTuple
 from minbert import InputError
 from multitask.experiments.claims.claims import Claims, open_store
 from multitask.experiments.claims.database import database_url, without_password
-from multitask.experiments.searches.settings import Settings, Turn
-from multitask.experiments.searches.space import Parameter, Point, label
+from multitask.experiments.search.settings import Settings, TrialSlot
+from multitask.experiments.search.space import Parameter, Point, label
 
 JOURNAL = "journal:"
 STUDY_FILE = "study.db"
@@ -24,15 +25,18 @@ STARTUP_TRIALS = 5  # complete ones, before the median prunes
 LOCK_SECONDS = 60  # that a process waits for SQLite's lock
 
 
-class Kept(NamedTuple):
-    """An open storage: Optuna's study, and the leases on its turns."""
+class StudyHandle(NamedTuple):
+    """An open storage: Optuna's study, and the leases on its trial slots."""
 
     study: Any
     claims: Claims
 
+    def trials(self) -> list[Any]:
+        return self.study.get_trials(deepcopy=False)
+
 
 def check_storage(storage: str | None) -> None:
-    """Raises InputError for a storage that cannot be meant, or whose password could not be hidden."""
+    """Raises InputError for a storage that is a folder, or whose password could not be hidden."""
     if storage is None or storage.startswith(JOURNAL):
         return
     if "password=" in storage.partition("?")[2]:
@@ -44,20 +48,20 @@ def check_storage(storage: str | None) -> None:
 
 
 def full_storage(storage: str | None) -> str | None:
-    """The storage as processes in other working folders find it."""
+    """Returns the storage with an absolute path, for processes in other working folders."""
     if storage is None or "://" in storage:
         return storage
-    prefix, path = (JOURNAL, storage.removeprefix(JOURNAL)) if storage.startswith(JOURNAL) else ("", storage)
-    return f"{prefix}{Path(path).absolute()}"
+    prefix = JOURNAL if storage.startswith(JOURNAL) else ""
+    return f"{prefix}{Path(storage.removeprefix(prefix)).absolute()}"
 
 
 def shown_storage(storage: str | None) -> str | None:
-    """The storage as it may be written down."""
+    """Returns the storage without a password."""
     return without_password(storage) if storage and "://" in storage else storage
 
 
-def open_kept(settings: Settings, folder: Path, storage: str | None = None) -> Kept:
-    """The search's study, made where it is not there yet. `storage` is the one with the password.
+def open_study(settings: Settings, folder: Path, storage: str | None = None) -> StudyHandle:
+    """Opens the search's study, or creates it. `storage` is the one with the password.
 
     Raises InputError for a storage that cannot be opened.
     """
@@ -80,26 +84,26 @@ def open_kept(settings: Settings, folder: Path, storage: str | None = None) -> K
         try:
             if location.startswith(JOURNAL):
                 backend = optuna.storages.journal.JournalFileBackend(str(path))
-                kept = optuna.storages.JournalStorage(backend)
+                opened = optuna.storages.JournalStorage(backend)
             else:
                 from sqlalchemy.pool import NullPool  # a worker that trains holds no connection
 
-                kept = optuna.storages.RDBStorage(database_url(url), {"poolclass": NullPool})
+                opened = optuna.storages.RDBStorage(database_url(url), {"poolclass": NullPool})
             study = optuna.create_study(
-                storage=kept,
+                storage=opened,
                 study_name=settings.study,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=_pruner(settings.pruner),
             )
-        except (RuntimeError, optuna.exceptions.OptunaError) as error:  # kept by another version of Optuna
+        except (RuntimeError, optuna.exceptions.OptunaError) as error:  # of another version of Optuna
             reason = str(error).splitlines()[0]
             raise InputError(f"storage {shown_storage(location)} cannot be used: {reason}") from None
-    return Kept(study, claims)
+    return StudyHandle(study, claims)
 
 
 def import_optuna() -> Any:
-    """The package. Raises InputError where it is not installed."""
+    """Returns the package. Raises InputError where it is not installed."""
     try:
         import optuna
     except ImportError:
@@ -109,7 +113,7 @@ def import_optuna() -> Any:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Without Optuna's lines on what it does and on what is experimental; we say what a user should know."""
+    """Silences Optuna's messages and warnings of experimental features."""
     optuna = import_optuna()
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -121,32 +125,32 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def ask(kept: Kept, settings: Settings, turn: Turn, fixed: dict[str, Any] | None) -> Any:
-    """A new trial of a turn, at the point `fixed` (values as the study has them), or where the sampler says.
+def ask(handle: StudyHandle, settings: Settings, slot: TrialSlot, fixed: dict[str, Any] | None) -> Any:
+    """Creates a trial for a slot at the study's parameters `fixed`, or at those that the sampler chooses.
 
-    A turn's sampler has a seed of its own: the points of a random search do not depend on who takes which
-    turn, and no two workers propose the same point.
+    Each slot's sampler has its own seed: the points of a random search do not depend on who takes which slot,
+    and no two workers propose the same point.
     """
-    samplers = import_optuna().samplers
-    text = f"{settings.sampler_seed} {turn.number}"
+    optuna = import_optuna()
+    text = f"{settings.sampler_seed} {slot.number}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     with quiet_optuna():
         if settings.sampler == "tpe":
-            sampler = samplers.TPESampler(seed=seed, constant_liar=True)
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         else:
-            sampler = samplers.RandomSampler(seed=seed)
+            sampler = optuna.samplers.RandomSampler(seed=seed)
         if fixed is not None:
-            sampler = samplers.PartialFixedSampler(fixed, sampler)
-        kept.study.sampler = sampler
-        trial = kept.study.ask(
+            sampler = optuna.samplers.PartialFixedSampler(fixed, sampler)
+        handle.study.sampler = sampler
+        trial = handle.study.ask(
             {parameter.name: _distribution(parameter) for parameter in settings.parameters}
         )
-    trial.set_user_attr("turn", turn.key)
+    trial.set_user_attr("turn", slot.key)
     return trial
 
 
 def to_point(settings: Settings, parameters: dict[str, Any]) -> Point:
-    """The values of a trial as the configuration has them, from those that the study keeps."""
+    """Converts a trial's parameters in the study to values of the configuration."""
     point = {}
     for parameter in settings.parameters:
         value = parameters[parameter.name]
@@ -157,7 +161,7 @@ def to_point(settings: Settings, parameters: dict[str, Any]) -> Point:
 
 
 def from_point(point: Point) -> dict[str, Any]:
-    """The values of a point as the study keeps them."""
+    """Converts values of the configuration to a trial's parameters in the study."""
     return {name: label(value) for name, value in point.items()}
 
 
@@ -166,26 +170,23 @@ def _distribution(parameter: Parameter) -> Any:
     if parameter.kind == "choice":
         return distributions.CategoricalDistribution([label(choice) for choice in parameter.ends()])
     if parameter.kind == "int":
-        return distributions.IntDistribution(
-            parameter.low, parameter.high, parameter.log, parameter.step or 1
-        )
+        step = parameter.step or 1
+        return distributions.IntDistribution(parameter.low, parameter.high, parameter.log, step)
     return distributions.FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
 
 
 def _pruner(name: str) -> Any:
     """Pruners compare trials after the same number of evaluations, whatever the batch size."""
     pruners = import_optuna().pruners
-    return {
-        "none": pruners.NopPruner,
-        "median": lambda: pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-        "halving": pruners.SuccessiveHalvingPruner,
-        "hyperband": pruners.HyperbandPruner,
-    }[name]()
+    if name == "median":
+        return pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
+    classes = {"none": "NopPruner", "halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner"}
+    return getattr(pruners, classes[name])()
 
 
 @contextmanager
 def _alone(claims: Claims, key: str) -> Iterator[None]:
-    """One process at a time: tables and studies are not made atomically."""
+    """Lets one process in at a time, because tables and studies are not created atomically."""
     key = hashlib.sha256(key.encode()).hexdigest()[:32]
     while (claim := claims.claim(key)) is None:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""SPACE.toml: what a search tries out, as parameters over the keys of a configuration. No torch, no Optuna.
+"""Reads SPACE.toml: the parameters of a search, over the keys of a configuration. No torch, no Optuna.
 
 A parameter is a table by its configuration key, `[space.optim.lr]`, or by a name of its own with `keys`,
 the list of configuration keys that all get its value.
@@ -23,7 +23,7 @@ RANGE_KEYS = ("low", "high", "log", "step", "grid")
 PARAMETER_KEYS = (*RANGE_KEYS, "choices", "keys")
 NOT_SEARCHED = ("data", "out", "select", "task_file")
 LARGEST_GRID = 10_000  # points; more are a mistake
-CORNERS = 500  # configurations that are built before the first trial of a search that is no grid
+CORNERS = 500  # configurations that are built before the first trial of a search without grid
 
 Point = dict[str, Any]  # parameter's name -> value, as the configuration has it
 Configure = Callable[[dict[str, Any]], RunConfig]
@@ -44,7 +44,7 @@ class Parameter:
     grid: tuple[float, ...] = ()
 
     def values(self) -> list[Any]:
-        """The values that a grid visits. Raises InputError for a range that does not say which."""
+        """Returns the values that a grid visits. Raises InputError for a range without step or grid."""
         if self.kind == "choice" or self.grid:
             return plain(self.choices or self.grid)
         if self.step is None:
@@ -55,11 +55,11 @@ class Parameter:
         return [self.low + index * self.step for index in range(count)]
 
     def ends(self) -> list[Any]:
-        """The choices, or both ends of the range."""
+        """Returns the choices, or both ends of the range."""
         return plain(self.choices) if self.kind == "choice" else [self.low, self.high]
 
     def as_dict(self) -> dict[str, Any]:
-        """The parameter as search.json has it."""
+        """Returns the parameter as search.json has it."""
         choices = plain(self.choices) if self.kind == "choice" else None
         return {"kind": self.kind, "low": self.low, "high": self.high, "log": self.log, "choices": choices}
 
@@ -77,13 +77,9 @@ class Space:
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "Space":
-        """From a file's nested values. Raises InputError, by name, for what a search cannot be made of."""
+        """Builds a search from a file's nested values. Raises InputError, by name, for wrong ones."""
         given = table("the search", given)
-        for key in given:
-            if key not in KEYS:
-                raise InputError(
-                    f"there is no key {key} in a search{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}"
-                )
+        _check_keys("", given, KEYS)
         preset = checked("preset", given.get("preset"), str | None)
         values = merge(read_config(preset) if preset else {}, table("base", given.get("base", {})))
         tasks = table("base.tasks", values.get("tasks", {})) or {name: {} for name in DEFAULT_TASKS}
@@ -108,11 +104,11 @@ class Space:
         )
 
     def with_point(self, point: Point) -> dict[str, Any]:
-        """Nested values of the trial at a point."""
+        """Returns nested values of the trial at a point."""
         return merge(self.values, nested(self.parameters, point))
 
     def grid(self) -> Iterator[Point]:
-        """Every point of the grid; the last parameter changes fastest."""
+        """Yields every point of the grid; the last parameter changes fastest."""
         axes = [parameter.values() for parameter in self.parameters]
         size = math.prod(map(len, axes))
         if size > LARGEST_GRID:
@@ -122,7 +118,7 @@ class Space:
         return (self._point(values) for values in itertools.product(*axes))
 
     def corners(self) -> list[Point]:
-        """Points at the ends of all ranges with every choice; where these are many, one at a time."""
+        """Lists points at the ends of all ranges with every choice; where these are many, one at a time."""
         axes = [parameter.ends() for parameter in self.parameters]
         if math.prod(map(len, axes)) <= CORNERS:
             return [self._point(values) for values in itertools.product(*axes)]
@@ -133,7 +129,7 @@ class Space:
         return [self._point(row) for row in rows]
 
     def base(self, configure: Configure, points: list[Point]) -> dict[str, Any]:
-        """The whole configuration of the first point, as nested values.
+        """Returns the whole configuration of the first point, as nested values.
 
         Raises InputError where a point's configuration cannot be built, or does not have the point's values,
         since an option stands above them.
@@ -162,12 +158,12 @@ class Space:
 
 
 def read_space(name: str) -> Space:
-    """From a TOML file, or the preset of that name. Raises InputError for one that is no search."""
+    """Reads a TOML file, or the preset of that name. Raises InputError for one that is not a search."""
     return Space.from_dict(read_config(name, FOLDER))
 
 
 def nested(parameters: tuple[Parameter, ...], point: Point) -> dict[str, Any]:
-    """A point as nested values of a configuration."""
+    """Converts a point to nested values of a configuration."""
     values: dict[str, Any] = {}
     for parameter in parameters:
         for key in parameter.keys:
@@ -179,19 +175,19 @@ def nested(parameters: tuple[Parameter, ...], point: Point) -> dict[str, Any]:
 
 
 def lookup(values: dict[str, Any], key: str) -> Any:
-    """The value under a dotted key; None where there is none."""
+    """Returns the value under a dotted key; None where it is missing."""
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def label(choice: Any) -> Any:
-    """A choice as a study can keep it: lists as their JSON text."""
+    """Converts a choice to what a study can keep: lists to their JSON text."""
     return choice if isinstance(choice, str | int | float) else json.dumps(plain(choice))
 
 
 def _hints(tasks: typing.Iterable[str]) -> dict[str, Any]:
-    """Every key that can be searched, with its type."""
+    """Collects every key that can be searched, with its type."""
     hints: dict[str, Any] = {}
     whole = typing.get_type_hints(RunConfig)
     for f in fields(RunConfig):
@@ -206,7 +202,7 @@ def _hints(tasks: typing.Iterable[str]) -> dict[str, Any]:
 
 
 def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each parameter's dotted name and table, whether the name was written in quotes or as nested tables."""
+    """Yields each parameter's dotted name and table, whether written in quotes or as nested tables."""
     for key, entry in values.items():
         name = f"{prefix}{key.replace('-', '_')}"
         entry = table(f"space.{name}", entry)
@@ -217,14 +213,9 @@ def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tupl
 
 
 def _parameter(name: str, entry: dict[str, Any], hints: dict[str, Any]) -> Parameter:
-    """A parameter from its table. Raises InputError, with its name, for one that makes no sense."""
+    """Makes a parameter from its table. Raises InputError, with its name, for one that makes no sense."""
     where = f"space.{name}"
-    for key in entry:
-        if key not in PARAMETER_KEYS:
-            raise InputError(
-                f"there is no key {where}.{key}{did_you_mean(key, PARAMETER_KEYS)}; "
-                f"known: {', '.join(PARAMETER_KEYS)}"
-            )
+    _check_keys(f"{where}.", entry, PARAMETER_KEYS)
     keys = tuple(
         key.replace("-", "_") for key in checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
     )
@@ -261,7 +252,7 @@ def _range(name: str, keys: tuple[str, ...], entry: dict[str, Any], hint: Any) -
         raise InputError(f"{where} needs low and high, or choices")
     kind = next((kind for kind in (bool, int, float, str) if kind in {hint, *typing.get_args(hint)}), None)
     if kind not in (int, float):
-        raise InputError(f"{where} has low and high, and {keys[0]} is no number; give choices")
+        raise InputError(f"{where} has low and high, and {keys[0]} is not a number; give choices")
     low, high = (checked(f"{where}.{end}", entry[end], kind) for end in ("low", "high"))
     log = checked(f"{where}.log", entry.get("log", False), bool)
     step = checked(f"{where}.step", entry.get("step"), kind | None)
@@ -283,6 +274,14 @@ def _range(name: str, keys: tuple[str, ...], entry: dict[str, Any], hint: Any) -
 
 def _is_multiple(value: float, step: float) -> bool:
     return math.isclose(value / step, round(value / step), abs_tol=1e-9) and round(value / step) > 0
+
+
+def _check_keys(prefix: str, given: typing.Iterable[str], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise InputError(
+                f"there is no key {prefix}{key}{did_you_mean(key, known)}; known: {', '.join(known)}"
+            )
 
 
 def _refuse_twice(parameters: tuple[Parameter, ...]) -> None:

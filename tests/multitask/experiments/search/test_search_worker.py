@@ -1,13 +1,13 @@
-"""What a worker does where another one has ended, at each moment at which it can end."""
+"""Workers whose predecessor has ended, at each moment at which it can end."""
 
 import optuna
 import pytest
 
-from multitask.experiments.searches.search import continue_search, search
-from multitask.experiments.searches.settings import Method, read_settings, with_length
-from multitask.experiments.searches.space import Space
-from multitask.experiments.searches.storage import ask, open_kept
-from multitask.experiments.searches.worker import Worker
+from multitask.experiments.search.search import continue_search, search
+from multitask.experiments.search.settings import Method, read_settings, with_length
+from multitask.experiments.search.space import Space
+from multitask.experiments.search.storage import ask, open_study
+from multitask.experiments.search.worker import Worker
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +20,14 @@ def begun(planted, tmp_path):
     """A random search of one trial, complete; and its storage."""
     given = {"base": planted, "space": {"tasks.planted.dropout": {"low": 0.0, "high": 0.9}}}
     search(Space.from_dict(given), tmp_path, Method("random", 1))
-    return tmp_path, open_kept(read_settings(tmp_path), tmp_path)
+    return tmp_path, open_study(read_settings(tmp_path), tmp_path)
 
 
 def test_the_point_of_a_trial_whose_process_died_is_tried_again(begun):
-    folder, kept = begun
+    folder, handle = begun
     settings = with_length(read_settings(folder), 2)
-    turn = list(settings.turns())[1]
-    ask(kept, settings, turn, {"tasks.planted.dropout": 0.123})  # and dies, without a lease
+    slot = list(settings.slots())[1]
+    ask(handle, settings, slot, {"tasks.planted.dropout": 0.123})  # and dies, without a lease
     result = continue_search(folder, trials=2)
     assert [trial.state for trial in result.trials] == ["complete", "failed", "complete"]
     assert result.trials[2].parameters == result.trials[1].parameters == {"tasks.planted.dropout": 0.123}
@@ -35,30 +35,30 @@ def test_the_point_of_a_trial_whose_process_died_is_tried_again(begun):
 
 
 def test_a_trial_that_nobody_had_begun_yet_does_not_run_for_ever(begun):
-    folder, kept = begun
-    orphan = kept.study.ask()  # its process died before it said whose turn it was
+    folder, handle = begun
+    orphan = handle.study.ask()  # its process died before it said whose turn it was
     result = continue_search(folder, trials=2)
     assert [trial.state for trial in result.trials] == ["complete", "complete"]
     state = optuna.trial.TrialState
-    assert kept.study.get_trials()[orphan.number].state == state.FAIL
+    assert handle.study.get_trials()[orphan.number].state == state.FAIL
 
 
 def test_a_trial_that_was_told_but_not_recorded_is_not_repeated(begun):
-    folder, kept = begun
-    (turn,) = read_settings(folder).turns()
-    kept.claims.forget(turn.key)  # as if its process had died between the two
-    kept.claims.store.remove(turn.key, 1)
-    before = kept.study.get_trials()
+    folder, handle = begun
+    (slot,) = read_settings(folder).slots()
+    handle.claims.forget(slot.key)  # as if its process had died between the two
+    handle.claims.store.remove(slot.key, 1)
+    before = handle.study.get_trials()
     continue_search(folder)
-    assert kept.study.get_trials() == before
-    assert kept.claims.results([turn.key]) == {turn.key: {"trial": 0}}
+    assert handle.study.get_trials() == before
+    assert handle.claims.results([slot.key]) == {slot.key: {"trial": 0}}
 
 
 def test_a_worker_that_was_given_up_leaves_its_trial(begun):
     """Another machine has seen no heartbeat of it, and failed its trial while it trains."""
-    folder, kept = begun
+    folder, handle = begun
     settings = with_length(read_settings(folder), 2)
-    other = open_kept(settings, folder).study
+    other = open_study(settings, folder).study
     given_up = []
 
     def look():
@@ -67,13 +67,13 @@ def test_a_worker_that_was_given_up_leaves_its_trial(begun):
             given_up.append(running[0].number)
             other.tell(running[0].number, state=optuna.trial.TrialState.FAIL)
 
-    Worker(settings, folder, kept, look=look).run()
-    states = [trial.state.name for trial in kept.study.get_trials()]
+    Worker(settings, folder, handle, look=look).run()
+    states = [trial.state.name for trial in handle.study.get_trials()]
     assert given_up == [1] and states == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
 def test_an_error_of_ours_ends_the_worker_and_the_trial_is_tried_again(begun, monkeypatch):
-    folder, kept = begun
+    folder, handle = begun
 
     def broken(self, trial, claim):
         raise RuntimeError("shapes differ")
@@ -88,7 +88,7 @@ def test_an_error_of_ours_ends_the_worker_and_the_trial_is_tried_again(begun, mo
 
 
 def test_no_trial_begins_after_the_timeout(begun):
-    folder, kept = begun
+    folder, handle = begun
     settings = with_length(read_settings(folder), 50)
-    Worker(settings, folder, kept, timeout=1e-9).run()
-    assert len(kept.study.get_trials()) == 1
+    Worker(settings, folder, handle, timeout=1e-9).run()
+    assert len(handle.study.get_trials()) == 1

@@ -1,4 +1,4 @@
-"""What a search has found: its trials, the best one as a configuration file, which parameters mattered."""
+"""Results of a search: its trials, the best one as a configuration file, the importance of parameters."""
 
 import json
 import math
@@ -9,9 +9,9 @@ from typing import Any
 
 from minbert import InputError, atomic_write
 from multitask.config.run_config import RunConfig
-from multitask.experiments.searches.settings import Settings
-from multitask.experiments.searches.space import Point
-from multitask.experiments.searches.storage import Kept, import_optuna, quiet_optuna, to_point
+from multitask.experiments.search.settings import Settings
+from multitask.experiments.search.space import Point
+from multitask.experiments.search.storage import StudyHandle, import_optuna, quiet_optuna, to_point
 
 IMPORTANCE_TRIALS = 10  # complete ones, below which importance is noise
 SHARE_OF_GOOD = 0.25  # importance: what tells the best quarter of the trials from all
@@ -55,7 +55,7 @@ class SearchResult:
         return self.settings.config(self.best.parameters, seed=seeds[0] if seeds else None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of search.json, apart from the environment."""
+        """Returns the content of search.json, apart from the environment."""
         best = self.best and {key: vars(self.best)[key] for key in ("number", "value", "parameters")}
         return {
             "kind": "search",
@@ -74,23 +74,20 @@ class SearchResult:
         }
 
 
-def collect(kept: Kept, settings: Settings, folder: Path) -> SearchResult:
-    """Reads a search's study."""
-    found = kept.study.get_trials(deepcopy=False)
-    trials = tuple(
-        _trial(settings, trial) for trial in found if len(trial.params) == len(settings.parameters)
-    )
+def collect(handle: StudyHandle, settings: Settings, folder: Path) -> SearchResult:
+    """Reads the results from a search's study."""
+    found = handle.trials()
+    parameters = len(settings.parameters)
+    trials = tuple(_trial(settings, trial) for trial in found if len(trial.params) == parameters)
     complete = [trial for trial in trials if trial.state == "complete"]
     # Of equal ones the first.
     best = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
-    importance, notes = _importance(kept, complete)
+    importance, notes = _importance(handle, complete)
     failed = sum(trial.state == "failed" for trial in trials)
     if failed:
         notes.append(f"{failed} of {len(trials)} trials failed; search.json has their errors")
-    hashes = Counter(
-        json.dumps(t.user_attrs["data"], sort_keys=True) for t in found if "data" in t.user_attrs
-    )
-    if len(hashes) > 1:
+    hashes = [trial.user_attrs["data"] for trial in found if "data" in trial.user_attrs]
+    if any(each != hashes[0] for each in hashes):
         notes.append("the trials were trained on data files that differ; their values cannot be compared")
     if settings.seeds[1:]:
         notes.append(f"each value is the mean over the seeds {', '.join(map(str, settings.seeds))}")
@@ -98,7 +95,7 @@ def collect(kept: Kept, settings: Settings, folder: Path) -> SearchResult:
 
 
 def metric_name(settings: Settings) -> str:
-    """The number that is searched for, by name."""
+    """Returns the name of the number that is searched for."""
     from multitask.config.stages import stage_configs
     from multitask.metrics.scores import overall_scores
     from multitask.tasks.base import ScoredTask
@@ -107,13 +104,12 @@ def metric_name(settings: Settings) -> str:
     last = stage_configs(settings.config())[-1]
     if last.select is not None:
         return last.select
-    tasks = {name: make_task(name, task) for name, task in last.tasks.items()}
-    metrics = {name: task.primary_metric for name, task in tasks.items() if isinstance(task, ScoredTask)}
-    overall = overall_scores({name: {metric: 0.0} for name, metric in metrics.items()})
-    names = [f"{name}.{metric}" for name, metric in metrics.items()]
-    if overall:
+    tasks = [make_task(name, task) for name, task in last.tasks.items()]
+    metrics = {task.name: task.primary_metric for task in tasks if isinstance(task, ScoredTask)}
+    if overall_scores({name: {metric: 0.0} for name, metric in metrics.items()}):
         return "overall_2024"
-    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
+    names = ", ".join(f"{name}.{metric}" for name, metric in metrics.items())
+    return names if len(metrics) == 1 else f"mean of {names}"
 
 
 def write_results(result: SearchResult) -> None:
@@ -132,7 +128,7 @@ def write_results(result: SearchResult) -> None:
 
 
 def best_toml(result: SearchResult) -> str:
-    """The best trial's configuration as a file for `multitask train`: all that differs from the defaults."""
+    """Returns the best trial's configuration as a TOML file for `multitask train`, without default values."""
     try:
         import tomli_w
     except ImportError:
@@ -145,27 +141,25 @@ def best_toml(result: SearchResult) -> str:
         values.pop(key, None)
     # A task with default values only is a task of the run all the same.
     values["tasks"] = {name: values.get("tasks", {}).get(name, {}) | kinds[name] for name in kinds}
-    head = [
-        f"{result.settings.title}: the best of {len(result.trials)} trials, number {result.best.number}",
-        f"{result.metric} {result.best.value:.4f}",
-    ]
+    head = (
+        f"# {result.settings.title}: the best of {len(result.trials)} trials, number {result.best.number}\n"
+        f"# {result.metric} {result.best.value:.4f}\n"
+    )
     if config.limit is not None:
-        head.append(f"searched with --limit {config.limit}, which is not repeated here")
-    return "".join(f"# {line}\n" for line in head) + "\n" + tomli_w.dumps(values)
+        head += f"# searched with --limit {config.limit}, which is not repeated here\n"
+    return f"{head}\n{tomli_w.dumps(values)}"
 
 
 def table(result: SearchResult) -> str:
-    """The best trials, and what the search says of its parameters, as lines to read."""
-    complete = sorted(
-        (trial for trial in result.trials if trial.state == "complete"), key=lambda t: (-t.value, t.number)
-    )
+    """Formats the best trials and the importance of parameters as lines."""
+    complete = [trial for trial in result.trials if trial.state == "complete"]
     names = [parameter.name for parameter in result.settings.parameters]
     rows = [["trial", result.metric, *names, "seconds"]]
-    for trial in complete[:SHOWN]:
-        values = [show(trial.parameters[name]) for name in names]
+    for trial in sorted(complete, key=lambda trial: (-trial.value, trial.number))[:SHOWN]:
         seconds = "" if trial.seconds is None else f"{trial.seconds:.0f}"
+        values = [show(trial.parameters[name]) for name in names]
         rows.append([str(trial.number), f"{trial.value:.4f}", *values, seconds])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     counts = Counter(trial.state for trial in result.trials)
     lines.append(", ".join(f"{counts[state]} {state}" for state in STATES.values() if counts[state]))
@@ -176,30 +170,23 @@ def table(result: SearchResult) -> str:
 
 
 def show(value: Any) -> str:
-    """A parameter's value as text."""
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float)
-        else json.dumps(value)
-        if isinstance(value, list)
-        else str(value)
-    )
+    """Formats a parameter's value."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def _trial(settings: Settings, trial: Any) -> TrialResult:
     attributes = trial.user_attrs
     state = STATES[trial.state.name]
-    error = attributes.get("error") or attributes.get("stopped")
-    if state == "failed" and error is None:
-        error = "its process ended before the trial did"
+    error = attributes.get("error") or attributes.get("stopped") or "its process ended before the trial did"
     seconds = None
     if trial.datetime_start and trial.datetime_complete:
         seconds = round((trial.datetime_complete - trial.datetime_start).total_seconds(), 3)
-    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
     return TrialResult(
         number=trial.number,
         state=state,
-        value=value,
+        value=trial.value if trial.value is not None and math.isfinite(trial.value) else None,
         parameters=to_point(settings, trial.params),
         seconds=seconds,
         error=error if state == "failed" else None,
@@ -208,28 +195,29 @@ def _trial(settings: Settings, trial: Any) -> TrialResult:
     )
 
 
-def _importance(kept: Kept, complete: list[TrialResult]) -> tuple[dict[str, float] | None, list[str]]:
-    """By PED-ANOVA: how much a parameter's values among the good trials differ from those among all."""
+def _importance(
+    handle: StudyHandle, complete: list[TrialResult]
+) -> tuple[dict[str, float] | None, list[str]]:
+    """Computes by PED-ANOVA how far a parameter's values in good trials differ from those in all."""
     if len(complete) < IMPORTANCE_TRIALS:
-        many = f"there are {len(complete)}"
-        return None, [f"the importance of parameters needs {IMPORTANCE_TRIALS} complete trials; {many}"]
+        needed = f"the importance of parameters needs {IMPORTANCE_TRIALS} complete trials"
+        return None, [f"{needed}; there are {len(complete)}"]
     if len({trial.value for trial in complete}) == 1:
         return None, ["all complete trials have the same value; no parameter is more important than another"]
     importance = import_optuna().importance
     with quiet_optuna():
         evaluator = importance.PedAnovaImportanceEvaluator(target_quantile=SHARE_OF_GOOD)
-        return dict(importance.get_param_importances(kept.study, evaluator=evaluator)), []
+        return dict(importance.get_param_importances(handle.study, evaluator=evaluator)), []
 
 
 def _without_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The values that differ from the defaults; TOML has no null, `none` stands for it."""
+    """Returns the values that differ from the defaults; TOML has no null, `none` stands for it."""
     kept = {}
     for key, value in values.items():
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict):
-            value = _without_defaults(value, default)
-            if value:
-                kept[key] = value
+            if inner := _without_defaults(value, default):
+                kept[key] = inner
         elif value != default:
             kept[key] = _without_null(value)
     return kept

@@ -1,4 +1,4 @@
-"""SPACE.toml: what is read from it, which points it has, and what is refused before anything is trained."""
+"""SPACE.toml: reading it, its points, and what is refused before anything is trained."""
 
 import math
 
@@ -8,8 +8,8 @@ from minbert import CommandParser, InputError
 from multitask import RunConfig
 from multitask.cli.search import add_search_options
 from multitask.config.options import RunOptions
-from multitask.experiments.searches.settings import Method
-from multitask.experiments.searches.space import Space, read_space
+from multitask.experiments.search.settings import Method
+from multitask.experiments.search.space import Space, read_space
 
 RATE = {"low": 1e-5, "high": 1e-3, "log": True}
 
@@ -54,13 +54,7 @@ def test_a_file_is_read(tmp_path):
     rate, hidden, rank, dropout = space.parameters
     assert (rate.name, rate.kind, rate.low, rate.high, rate.log) == ("optim.lr", "float", 1e-5, 1.0, True)
     assert isinstance(rate.high, float)
-    assert hidden.as_dict() == {
-        "kind": "choice",
-        "low": None,
-        "high": None,
-        "log": False,
-        "choices": [[], [768, 768]],
-    }
+    assert (hidden.kind, hidden.choices) == ("choice", ([], [768, 768]))
     assert (rank.kind, rank.values()) == ("int", [2, 4, 6, 8])
     assert (dropout.kind, dropout.keys) == ("float", ("tasks.sst.dropout", "model.hidden_dropout_prob"))
     config = RunConfig.from_dict(
@@ -91,27 +85,17 @@ def test_a_grid_is_the_product_of_its_values():
     assert [round(point["tasks.sst.dropout"], 9) for point in points[:6:2]] == [0.1, 0.2, 0.3]
     assert points[0].keys() == {"optim.lr", "tasks.sst.dropout", "freeze"}
     assert [point["freeze"] for point in points[:2]] == ["none", "backbone"]
+    with pytest.raises(InputError, match="give step, or grid"):
+        list(space_of({"optim.lr": RATE}).grid())
 
 
 def test_the_papers_spaces():
     grid = read_space("paper-grid")
-    assert {parameter.name: len(parameter.values()) for parameter in grid.parameters} == {
-        "learning_rate": 4,
-        "train.batch_size": 5,
-        "freeze": 2,
-    }
-    assert len(list(grid.grid())) == 40
+    sizes = {parameter.name: len(parameter.values()) for parameter in grid.parameters}
+    assert sizes == {"learning_rate": 4, "train.batch_size": 5, "freeze": 2}
     configs = [RunConfig.from_dict(grid.with_point(point)) for point in grid.grid()]
-    assert (
-        {config.optim.lr for config in configs}
-        == {config.optim.head_lr for config in configs}
-        == {
-            1e-5,
-            1e-4,
-            1e-3,
-            1e-2,
-        }
-    )
+    assert len(configs) == 40 and {c.optim.lr for c in configs} == {1e-5, 1e-4, 1e-3, 1e-2}
+    assert all(config.optim.lr == config.optim.head_lr for config in configs)
     later = {parameter.name: parameter for parameter in read_space("paper-range").parameters}
     assert (later["learning_rate"].low, later["learning_rate"].high) == (1e-7, 1e-3)
     assert (later["dropout"].low, later["dropout"].high) == (0.01, 0.5)
@@ -123,14 +107,8 @@ def test_the_papers_spaces():
 def test_corners_hold_each_end_and_each_choice():
     few = space_of({"optim.lr": RATE, "freeze": {"choices": ["none", "backbone", "embeddings"]}})
     assert len(few.corners()) == 2 * 3
-    keys = ("dropout", "label_smoothing", "weight")
-    many = space_of(
-        {
-            f"tasks.{task}.{key}": {"low": 0.1, "high": 0.4}
-            for task in ("sst", "paraphrase", "sts")
-            for key in keys
-        }
-    )
+    keys = [f"tasks.{t}.{k}" for t in ("sst", "paraphrase", "sts") for k in ("dropout", "weight", "lr")]
+    many = space_of({key: {"low": 0.1, "high": 0.4} for key in keys})
     corners = many.corners()
     assert len(corners) < 2**9 and all(len(corner) == 9 for corner in corners)
     for name in corners[0]:
@@ -157,15 +135,14 @@ def test_corners_hold_each_end_and_each_choice():
         ({"train.batch_size": {"choices": []}}, "at least one value"),
         ({"train.batch_size": {"choices": [8, 8]}}, "each once"),
         ({"train.batch_size": {"choices": [8], "low": 2}}, "choices and low"),
-        ({"freeze": {"low": 1, "high": 2}}, "freeze is no number"),
-        ({"optim.correct_bias": {"low": 0, "high": 1}}, "no number"),
+        ({"freeze": {"low": 1, "high": 2}}, "freeze is not a number"),
         ({"rate": {"keys": ["optim.lr", "optim.lr"], "low": 1e-5, "high": 1.0}}, "optim.lr is set by"),
         ({"optim.lr": RATE, "rate": RATE | {"keys": ["optim.lr"]}}, "optim.lr is set by"),
         ({"out": {"choices": ["a", "b"]}}, "no configuration key out"),
         ({"optim.lr": 3}, "space.optim.lr is 3"),
     ],
 )
-def test_what_is_no_parameter_is_refused(parameters, message):
+def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
     with pytest.raises(InputError, match="^[^\n]*$") as raised:
         space_of(parameters)
     assert message in str(raised.value)
@@ -174,22 +151,18 @@ def test_what_is_no_parameter_is_refused(parameters, message):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"metrik": "sst.accuracy"}, "no key metrik in a search; did you mean 'metric'"),
+        ({"metrik": "sst.accuracy"}, "no key metrik; did you mean 'metric'"),
         ({"seeds": [1, 1]}, "each seed once"),
         ({"seeds": ["one"]}, "seeds is 'one'"),
         ({"preset": "paper-bets"}, "did you mean 'paper-best'"),
         ({"title": 3}, "title is 3"),
+        ({"seeds": [1, 2], "space": {"train.seed": {"choices": [1, 2]}}}, "train.seed is searched"),
     ],
 )
-def test_what_is_no_search_is_refused(others, message):
+def test_a_file_that_is_not_a_search_is_refused(others, message):
     with pytest.raises(InputError) as raised:
-        space_of({"optim.lr": RATE}, **others)
+        Space.from_dict({"space": {"optim.lr": RATE}} | others)
     assert message in str(raised.value)
-
-
-def test_a_seed_cannot_be_searched_and_given():
-    with pytest.raises(InputError, match="train.seed is searched"):
-        space_of({"train.seed": {"choices": [1, 2]}}, seeds=[1, 2])
 
 
 @pytest.mark.parametrize(
@@ -250,8 +223,3 @@ def test_options_do_not_decide_what_is_searched(parameters, words, message):
 def test_methods_that_make_no_sense_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         Method(**given)
-
-
-def test_a_range_without_values_is_no_grid():
-    with pytest.raises(InputError, match="give step, or grid"):
-        list(space_of({"optim.lr": RATE}).grid())

@@ -1,6 +1,6 @@
-"""An ensemble: one prediction from those of several runs, which are loaded one after another.
+"""Averages the predictions of several runs, which are loaded one after another.
 
-What is averaged is soft predictions, see ScoredTask.soft: they share a scale, whatever the runs' heads,
+The averaged numbers are soft predictions, see ScoredTask.soft: they share a scale, whatever the runs' heads,
 losses and sizes are.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from minbert import InputError
 from multitask.data.readers import Example, Examples, Reject
-from multitask.experiments.ensembles.mixture import cross_validated, fit_weights, mix
+from multitask.experiments.ensemble.mixture import cross_validated, fit_weights, mix
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.run import SAMPLE_FOLDER, Run, open_source, read_run_config
 from multitask.metrics.scores import overall_scores
@@ -23,13 +23,13 @@ from multitask.tasks.predictions import prediction_path
 from multitask.tasks.splits import SAMPLE, load_split, open_data
 
 Scores = dict[str, dict[str, float]]  # by task and metric
-# What has to be equal of a task in all runs: its examples, and the scale of its soft predictions.
+# Keys of a task that decide its examples and the scale of its soft predictions; equal in all runs.
 _EQUAL = ("type", "labels", "low", "high", "dev", "test", "text", "text2", "label")
 
 
 @dataclass
 class Ensemble:
-    """What became of an ensemble. All scores are on dev; `weights` has one for each source, by task.
+    """The result of an ensemble. All scores are on dev; `weights` has one for each source, by task.
 
     `fitted` says that weights were fitted on dev, so that `scores` flatter them; `cross_validated` do not.
     """
@@ -48,7 +48,7 @@ class Ensemble:
         return self.method != "plain"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; each group of scores with its overall ones."""
+        """Returns plain values; each group of scores with its overall ones."""
         single = [{"source": source, **_all(s)} for source, s in zip(self.sources, self.single, strict=True)]
         return {
             "method": self.method,
@@ -68,7 +68,7 @@ def _all(scores: Scores) -> dict[str, Any]:
 
 @dataclass
 class _Split:
-    """The rows of a task's split that a prediction file lists, and each member's say on those with text."""
+    """The rows of a split that a prediction file lists, and the members' predictions for those with text."""
 
     examples: Examples
     rows: list[Example | Reject]
@@ -76,16 +76,15 @@ class _Split:
     soft: list[np.ndarray] = field(default_factory=list)
 
     def labelled(self) -> tuple[list[Example], list[np.ndarray]]:
-        """The rows with labels, and the members' soft predictions for them."""
+        """Returns the rows with labels, and the members' soft predictions for them."""
         places = {example.line: place for place, example in enumerate(self.with_text)}
         rows = [row for row in self.examples.rows if row.label is not None]
-        chosen = [places[row.line] for row in rows]
-        return rows, [member[chosen] for member in self.soft]
+        return rows, [member[[places[row.line] for row in rows]] for member in self.soft]
 
 
 @dataclass
 class _Votes:
-    """A task, as each source has it, with what the members say of its splits."""
+    """A task of each source, and the members' predictions for its splits."""
 
     tasks: list[ScoredTask]
     fallback: Any
@@ -93,7 +92,7 @@ class _Votes:
 
     @property
     def task(self) -> ScoredTask:
-        """Whose `hard` makes predictions of a mixture.
+        """The task whose `hard` makes predictions of a mixture.
 
         Tasks with the loss "ordinal" take the middle level, others the most probable class; a mixture of both
         takes the most probable one, in whichever order the runs are given.
@@ -139,7 +138,7 @@ def ensemble(
 def check_sources(sources: Sequence[str]) -> None:
     """Raises InputError for fewer than two sources, and for one that is given twice."""
     if len(sources) < 2:
-        raise InputError("one run is no ensemble; give two or more folders of runs or checkpoints")
+        raise InputError("an ensemble needs two or more folders of runs or checkpoints, and one is given")
     places = [str(Path(source).resolve()) for source in sources]
     for number, place in enumerate(places):
         if place in places[:number]:
@@ -147,7 +146,7 @@ def check_sources(sources: Sequence[str]) -> None:
 
 
 def data_of(source: str, data: str | Path | None) -> str | Path | None:
-    """The data as given, else those of the run, of the bundled corpus its own copy; None for neither."""
+    """Returns the data as given, else those of the run (its own copy of the bundled corpus), else None."""
     if data is None and (Path(source) / "environment.json").is_file():
         data = read_run_config(Path(source)).data
     own = Path(source) / SAMPLE_FOLDER
@@ -163,7 +162,7 @@ def _collect(
     device: str,
     notes: list[str],
 ) -> dict[str, _Votes]:
-    """The votes of the sources so far with those of one more; the first one (votes None) says which tasks."""
+    """Adds the votes of one more source to those so far; the first one (votes None) decides the tasks."""
     run = open_source(source, tasks, device=device)
     found = {}
     for name in tasks or (run.model.tasks if votes is None else votes):
@@ -187,7 +186,7 @@ def _collect(
 
 
 def _votes_on(run: Run, name: str) -> ScoredTask:
-    """A task of a run that gives numbers to average; InputError for one that does not."""
+    """Returns a task of a run. Raises InputError for one without numbers to average."""
     task = run.task(name)
     if type(task).soft is ScoredTask.soft:
         raise InputError(
@@ -198,7 +197,7 @@ def _votes_on(run: Run, name: str) -> ScoredTask:
 
 
 def _read_splits(task: ScoredTask, folder: Path, split: str, notes: list[str]) -> dict[str, _Split]:
-    """Dev, and the split to predict."""
+    """Reads dev, and the split to predict."""
     splits = {}
     for name in dict.fromkeys(["dev", split]):
         examples, found = load_split(task, folder, name)
@@ -210,7 +209,7 @@ def _read_splits(task: ScoredTask, folder: Path, split: str, notes: list[str]) -
 
 
 def _check_equal(first: ScoredTask, other: ScoredTask, source: str) -> None:
-    """Raises InputError, with the first difference, for a task that is another one in another run."""
+    """Raises InputError, with the first difference, for a task that differs between runs."""
     for key in _EQUAL:
         wanted, found = (
             tuple(getattr(task, "labels", ())) if key == "labels" else getattr(task.config, key)
@@ -224,7 +223,7 @@ def _check_equal(first: ScoredTask, other: ScoredTask, source: str) -> None:
 
 
 def _scored(sources: list[str], method: str, votes: dict[str, _Votes], notes: list[str]) -> Ensemble:
-    """Weights for each task, and scores on dev."""
+    """Fits weights for each task, and scores on dev."""
     result = Ensemble(sources, method, [{} for _ in sources], {}, {}, {}, notes)
     for name, vote in votes.items():
         task, rows, soft = vote.task, [], []
@@ -263,14 +262,13 @@ def _write(vote: _Votes, result: Ensemble, out: Path, split: str, dialect: str, 
 
 
 def score_lines(columns: Iterable[tuple[str, Scores]]) -> Iterator[str]:
-    """A table of scores as lines: a row for each score, a column for each (title, scores)."""
+    """Formats scores as the lines of a table: a row for each score, a column for each (title, scores)."""
     columns = [(title, scores | {"all": overall_scores(scores)}) for title, scores in columns]
     keys = dict.fromkeys((task, name) for _, scores in columns for task, s in scores.items() for name in s)
-    widths = [max(8, len(title)) for title, _ in columns]
-    titles = [f"{title:>{width}}" for (title, _), width in zip(columns, widths, strict=True)]
+    titles = [f"{title:>8}" for title, _ in columns]
     yield " ".join([f"{'task':14} {'score':12}", *titles])
     for task, name in sorted(keys, key=lambda key: key[0] == "all"):
         values = [scores.get(task, {}).get(name) for _, scores in columns]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
-        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        padded = [f"{cell:>{len(title)}}" for cell, title in zip(cells, titles, strict=True)]
         yield " ".join([f"{task:14} {name:12}", *padded])

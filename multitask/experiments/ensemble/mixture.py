@@ -1,4 +1,4 @@
-"""How much each member of an ensemble counts: equally, fitted, or chosen one after another.
+"""Weights of an ensemble's members: equal, fitted, or chosen one after another.
 
 M members, N examples. Soft predictions are probabilities (N, C) of classes, (N,) of class 1, or (N,) scores.
 Weights are at least 0 and sum to 1, so that a mixture stays on the scale of its members.
@@ -22,14 +22,14 @@ _ADDITIONS = 100  # to a greedy ensemble
 
 
 def mix(soft: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """The weighted mean of M soft predictions, (N, ...)."""
+    """Returns the weighted mean of M soft predictions, (N, ...)."""
     return np.einsum("m,m...->...", weights, np.stack(soft))
 
 
 def fit_weights(
     method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]
 ) -> np.ndarray:
-    """(M,) weights by a method of METHODS, from M soft predictions for labelled examples.
+    """Returns (M,) weights by a method of METHODS, from M soft predictions for labelled examples.
 
     `weighted`: a classification's have the least negative log-likelihood of the mixture, a similarity's the
     highest Pearson correlation. `greedy`: Caruana et al. 2004, by the task's primary metric.
@@ -54,11 +54,11 @@ def fit_weights(
 
 
 def likelihood_weights(chosen: np.ndarray) -> np.ndarray:
-    """(M,) weights of the mixture under which the true classes are most probable.
+    """Returns the (M,) weights of the mixture under which the true classes are most probable.
 
-    `chosen` (N, M) is what each member gives the true class of each example. The problem is convex; the EM
-    algorithm for mixture weights lowers the negative log-likelihood in every round, and stops where a round
-    gains less than 1e-10 an example.
+    `chosen` (N, M) has the probability that each member gives the true class of each example. The problem is
+    convex; the EM algorithm for mixture weights lowers the negative log-likelihood in every round, and stops
+    where a round gains less than 1e-10 an example.
     """
     chosen = np.maximum(chosen, _LEAST)
     weights = np.full(chosen.shape[1], 1 / chosen.shape[1])
@@ -73,28 +73,24 @@ def likelihood_weights(chosen: np.ndarray) -> np.ndarray:
 
 
 def correlation_weights(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(M,) weights of the mean of scores (N, M) that correlates most with labels (N,).
+    """Returns the (M,) weights of the mean of scores (N, M) that correlates most with labels (N,).
 
     Of all weighted sums with weights of at least 0, the one nearest to the centred labels has the smallest
-    angle to them, which is the highest correlation; non-negative least squares finds it, here by coordinate
-    descent. Equal weights where no member correlates above 0.
+    angle to them, which is the highest correlation; non-negative least squares finds it. Equal weights where
+    no member correlates above 0.
     """
-    scores, labels = scores - scores.mean(axis=0), labels - labels.mean()
-    products, aims = scores.T @ scores, scores.T @ labels
-    weights = np.zeros(scores.shape[1])
-    for _ in range(_ROUNDS):
-        before = weights.copy()
-        for member, size in enumerate(np.diag(products)):
-            if size > 0:
-                step = (aims[member] - products[member] @ weights) / size
-                weights[member] = max(0.0, weights[member] + step)
-        if np.abs(weights - before).max() <= 1e-10 * weights.max():
-            break
+    try:
+        from scipy.optimize import nnls
+    except ImportError:
+        raise InputError(
+            'weights of similarities are fitted with SciPy; pip install "minbert[experiments]"'
+        ) from None
+    weights, _ = nnls(scores - scores.mean(axis=0), labels - labels.mean(), maxiter=_ROUNDS)
     return weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights))
 
 
 def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]) -> np.ndarray:
-    """(M,) shares of a bag into which members are drawn with replacement (Caruana et al. 2004).
+    """Returns the (M,) shares of a bag into which members are drawn with replacement (Caruana et al. 2004).
 
     It begins with the best member and takes in the one that raises the primary metric most, of equal ones the
     earliest, until none raises it.
@@ -116,26 +112,24 @@ def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Seque
 
 
 def cross_validated(
-    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example], folds: int = FOLDS
+    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]
 ) -> dict[str, float]:
-    """Scores of predictions whose weights were fitted without the examples that they are made for.
+    """Returns scores of predictions whose weights were fitted without the examples that they are made for.
 
-    The examples are dealt into folds, always the same; for each, the weights come from the others, and the
-    predictions of all folds are scored together. Raises InputError for fewer than two examples a fold.
+    The examples are dealt into FOLDS folds, always the same; for each, the weights come from the others, and
+    the predictions of all folds are scored together. Raises InputError for fewer than two examples a fold.
     """
     count = len(examples)
-    if count < 2 * folds:
+    if count < 2 * FOLDS:
         raise InputError(
             f"{task.name}: {count} labelled dev examples are too few to fit weights on and to check them in "
-            f"{folds} folds; give at least {2 * folds}, or take --method plain"
+            f"{FOLDS} folds; give at least {2 * FOLDS}, or take --method plain"
         )
     predictions: list = [None] * count
     order = np.random.default_rng(0).permutation(count)
-    for fold in range(folds):
-        held_out, others = order[fold::folds], np.delete(order, np.s_[fold::folds])
-        weights = fit_weights(
-            method, task, [member[others] for member in soft], [examples[i] for i in others]
-        )
+    for fold in range(FOLDS):
+        held_out, others = order[fold::FOLDS], np.delete(order, np.s_[fold::FOLDS])
+        weights = fit_weights(method, task, [m[others] for m in soft], [examples[i] for i in others])
         hard = task.hard(mix([member[held_out] for member in soft], weights))
         for place, prediction in zip(held_out, hard, strict=True):
             predictions[place] = prediction

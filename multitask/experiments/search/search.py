@@ -1,9 +1,8 @@
-"""search: hyperparameters by Optuna, by one process or many, interrupted and continued as one likes."""
+"""Searches hyperparameters with Optuna, in one process or many; a search can be interrupted and continued."""
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,8 @@ from tqdm import tqdm
 from minbert import InputError
 from multitask.config.option_types import within
 from multitask.experiments.processes import available_cores, start_process
-from multitask.experiments.searches.results import SearchResult, collect, metric_name, show, write_results
-from multitask.experiments.searches.settings import (
+from multitask.experiments.search.results import SearchResult, collect, metric_name, show, write_results
+from multitask.experiments.search.settings import (
     FILE,
     Method,
     Settings,
@@ -23,16 +22,16 @@ from multitask.experiments.searches.settings import (
     read_settings,
     with_length,
 )
-from multitask.experiments.searches.space import Configure, Space
-from multitask.experiments.searches.storage import (
-    Kept,
+from multitask.experiments.search.space import Configure, Space
+from multitask.experiments.search.storage import (
+    StudyHandle,
     check_storage,
     full_storage,
     import_optuna,
-    open_kept,
+    open_study,
     shown_storage,
 )
-from multitask.experiments.searches.worker import Worker, is_decided
+from multitask.experiments.search.worker import Worker, is_decided
 
 POLL_SECONDS = 0.5  # between looks at what the workers have done
 Say = Callable[[str], None]
@@ -66,27 +65,28 @@ def search(
     quiet: bool = True,
     command: str = "",
 ) -> SearchResult:
-    """Trains trials over the space into the folder `out`; continues the search where `out` holds it.
+    """Trains trials over the space into the folder `out`; continues the search that `out` has.
 
     `configure` makes a configuration of a trial's nested values; weights and data come from it, or from the
-    space's base. The folder then holds search.json, best.toml, report.html, and the runs in trials/NUMBER;
+    space's base. The folder then has search.json, best.toml, report.html, and the runs in trials/NUMBER;
     only the best few keep their weights. Raises InputError, before anything is trained, for a space of which
-    some configuration cannot be built, for weights or data that cannot be read, and where `out` holds
+    some configuration cannot be built, for weights or data that cannot be read, and where `out` has
     another search.
     """
     import_optuna()
-    folder, method, workers = Path(out), method or Method(), workers or Workers()
-    facts = {
-        "storage": shown_storage(full_storage(workers.storage)),
-        "data": {},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-    }
-    settings = Settings.of(space, method, configure, **facts)
+    folder, workers = Path(out), workers or Workers()
+    settings = Settings.of(
+        space,
+        method or Method(),
+        configure,
+        storage=shown_storage(full_storage(workers.storage)),
+        data={},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+    )
     settings = _with_sources(settings)
     if (folder / FILE).is_file():
         settings = replace(settings, created=read_settings(folder).created)
-    settings.save(folder)
     return _run(settings, folder, workers, say, quiet)
 
 
@@ -106,13 +106,11 @@ def continue_search(
     settings = with_length(read_settings(folder), trials)
     if workers.storage is not None and shown_storage(full_storage(workers.storage)) != settings.storage:
         raise InputError(f"the search is kept in {settings.storage or 'its folder'}; give that as --storage")
-    settings = _with_sources(settings)
-    settings.save(folder)
-    return _run(settings, folder, workers, say, quiet)
+    return _run(_with_sources(settings), folder, workers, say, quiet)
 
 
 def _with_sources(settings: Settings) -> Settings:
-    """The settings with the data files' hashes, and paths that hold in any working folder.
+    """Returns the settings with the data files' hashes and absolute paths.
 
     Raises InputError where the first trial could not begin: no weights, no data, nothing to score.
     """
@@ -140,68 +138,63 @@ def _with_sources(settings: Settings) -> Settings:
 
 
 def _run(settings: Settings, folder: Path, workers: Workers, say: Say, quiet: bool) -> SearchResult:
-    """Works, or has processes work, until no turn is left; then writes what was found."""
+    """Runs trials until no slot is left; then, or when it is interrupted, writes the results."""
+    settings.save(folder)
     storage = full_storage(workers.storage)
-    kept = open_kept(settings, folder, storage)
-    with _written(kept, settings, folder), Watch(settings, kept, say, quiet) as watch:
-        if workers.jobs == 1:
-            Worker(settings, folder, kept, timeout=workers.timeout, look=watch.look).run()
-        else:
-            _run_processes(folder, workers, storage, watch)
-    return collect(kept, settings, folder)
-
-
-@contextmanager
-def _written(kept: Kept, settings: Settings, folder: Path) -> Iterator[None]:
-    """Writes the results at the end, of a search that was interrupted too."""
+    handle = open_study(settings, folder, storage)
     try:
-        yield
+        with Progress(settings, handle, say, quiet) as progress:
+            if workers.jobs == 1:
+                Worker(settings, folder, handle, timeout=workers.timeout, look=progress.look).run()
+            else:
+                _run_processes(folder, workers, storage, progress)
     finally:
-        write_results(collect(kept, settings, folder))
+        result = collect(handle, settings, folder)
+        write_results(result)
+    return result
 
 
-def _run_processes(folder: Path, workers: Workers, storage: str | None, watch: "Watch") -> None:
-    """Worker processes side by side, each with its share of the cores; none is started anew.
+def _run_processes(folder: Path, workers: Workers, storage: str | None, progress: "Progress") -> None:
+    """Runs worker processes, each with its share of the cores; none is started anew.
 
     Raises InputError where one ends with an error and the others have not done its work.
     """
     threads = max(1, available_cores() // workers.jobs)
     job = {"folder": str(folder), "storage": storage, "threads": threads, "timeout": workers.timeout}
-    module = "multitask.experiments.searches.worker"
+    module = "multitask.experiments.search.worker"
     processes = [start_process(module, job, threads, subprocess.DEVNULL) for _ in range(workers.jobs)]
     try:
         while any(process.poll() is None for process in processes):
-            watch.look()
+            progress.look()
             time.sleep(POLL_SECONDS)
     finally:
         for process in processes:  # after Ctrl-C: they end as with a Ctrl-C of their own
             process.stdin.close()
         for process in processes:
             process.wait()
-        watch.look()
+        progress.look()
     failed = [process.returncode for process in processes if process.returncode]
-    if failed and watch.left():
+    if failed and progress.left():
         raise InputError(
             f"{len(failed)} of {workers.jobs} worker processes ended early (status {failed[0]}), "
-            f"{watch.left()} trials are left; continue with: multitask search {folder}"
+            f"{progress.left()} trials are left; continue with: multitask search {folder}"
         )
 
 
-class Watch:
+class Progress:
     """A bar of the trials that are done, and a line for each that ends, whoever has trained it."""
 
-    def __init__(self, settings: Settings, kept: Kept, say: Say, quiet: bool):
-        self.settings = settings
-        self.kept = kept
+    def __init__(self, settings: Settings, handle: StudyHandle, say: Say, quiet: bool):
+        self.title = settings.title
+        self.handle = handle
         self.say = say
         self.metric = metric_name(settings)
-        self.keys = [turn.key for turn in settings.turns()]
-        self.shown = {trial.number for trial in self._trials() if trial.state.is_finished()}
+        self.keys = [slot.key for slot in settings.slots()]
+        self.shown = {trial.number for trial in handle.trials() if trial.state.is_finished()}
         self.bar = tqdm(total=len(self.keys), unit=" trials", disable=True if quiet else None)
 
-    def __enter__(self) -> "Watch":
-        left = self.left()
-        self.say(f"{self.settings.title}: {len(self.keys)} trials, {len(self.keys) - left} of them done")
+    def __enter__(self) -> "Progress":
+        self.say(f"{self.title}: {len(self.keys)} trials, {len(self.keys) - self.left()} of them done")
         self.look()
         return self
 
@@ -210,8 +203,8 @@ class Watch:
         self.bar.close()
 
     def look(self) -> None:
-        """Says what is new."""
-        trials = self._trials()
+        """Reports what is new."""
+        trials = self.handle.trials()
         for trial in trials:
             if trial.state.is_finished() and trial.number not in self.shown:
                 self.shown.add(trial.number)
@@ -223,20 +216,15 @@ class Watch:
         self.bar.set_postfix_str(f"{running} running{best}")
 
     def left(self) -> int:
-        """How many trials are still to be made."""
-        return len(self.keys) - len(self.kept.claims.results(self.keys))
+        """Counts the trials that are still to be made."""
+        return len(self.keys) - len(self.handle.claims.results(self.keys))
 
     def _line(self, trial: Any) -> str:
         at = ", ".join(f"{name} {show(value)}" for name, value in trial.params.items())
-        state = trial.state.name
-        if state == "COMPLETE":
+        if trial.state.name == "COMPLETE":
             return f"trial {trial.number}: {self.metric} {trial.value:.4f} ({at})"
-        if state == "PRUNED":
+        if trial.state.name == "PRUNED":
             return f"trial {trial.number}: pruned ({at})"
-        attributes = trial.user_attrs
-        reason = attributes.get("error") or attributes.get("stopped") or "its process ended"
+        reason = trial.user_attrs.get("error") or trial.user_attrs.get("stopped") or "its process ended"
         again = "" if is_decided(trial) else "; it is tried again"
         return f"trial {trial.number}: failed: {reason}{again} ({at})"
-
-    def _trials(self) -> list[Any]:
-        return self.kept.study.get_trials(deepcopy=False)

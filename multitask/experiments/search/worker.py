@@ -1,7 +1,7 @@
-"""A worker of a search: takes turns until none is left, trains a trial in each, prunes the hopeless.
+"""Runs trials of a search until none are left, and prunes weak ones.
 
-It is started with `python -m` and this module's name, and ends with the process that started it: a search
-that is killed takes its workers with it.
+Started with `python -m` and this module's name, it ends with the process that started it: a search that is
+killed takes its workers with it.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,24 +20,24 @@ from minbert import InputError, run_command
 from multitask.config.run_config import RunConfig
 from multitask.experiments.claims.claims import Claim
 from multitask.experiments.processes import read_job
-from multitask.experiments.searches.settings import Settings, Turn, read_settings
-from multitask.experiments.searches.storage import (
-    Kept,
+from multitask.experiments.search.settings import Settings, TrialSlot, read_settings
+from multitask.experiments.search.storage import (
+    StudyHandle,
     ask,
     from_point,
     import_optuna,
-    open_kept,
+    open_study,
     quiet_optuna,
     to_point,
 )
 
 KEPT_RUNS = 3  # trials whose weights stay on the disk
 INTERRUPTED = 130  # exit status
-POLL_SECONDS = 0.5  # between looks at the turns that others have
+POLL_SECONDS = 0.5  # between looks at the slots that others have
 
 
 class TakenOver(Exception):
-    """Another process has the turn, since this one was silent for too long."""
+    """Another process has the slot, since this one was silent for too long."""
 
 
 @dataclass
@@ -46,72 +46,74 @@ class Worker:
 
     settings: Settings
     folder: Path
-    kept: Kept
+    handle: StudyHandle
     threads: int | None = None
     timeout: float | None = None  # seconds after which no trial begins
     look: Callable[[], None] = lambda: None
 
     def run(self) -> None:
-        """Takes turns until all are done, waiting for those of others: their processes may die."""
+        """Takes slots until all are done, waiting for those of others: their processes may die."""
         started = time.monotonic()
-        turns = list(self.settings.turns())
-        while left := self._left(turns):
+        slots = {slot.key: slot for slot in self.settings.slots()}
+        while left := slots.keys() - self.handle.claims.results(slots).keys():
             if self.timeout is not None and time.monotonic() - started >= self.timeout:
                 return
-            if not any(self._take(turn) for turn in left):
+            if not any(self._take(slot) for key, slot in slots.items() if key in left):
                 time.sleep(POLL_SECONDS)
-        self._bury(trial for trial in self._trials() if "turn" not in trial.user_attrs)
+        self._fail_stale_trials(trial for trial in self.handle.trials() if "turn" not in trial.user_attrs)
 
-    def _left(self, turns: list[Turn]) -> list[Turn]:
-        finished = self.kept.claims.results(turn.key for turn in turns)
-        return [turn for turn in turns if turn.key not in finished]
-
-    def _take(self, turn: Turn) -> bool:
-        """Does a turn; False where another process has it."""
-        claim = self.kept.claims.claim(turn.key)
+    def _take(self, slot: TrialSlot) -> bool:
+        """Runs the trial of a slot; False where another process has it."""
+        claim = self.handle.claims.claim(slot.key)
         if claim is None:
             return False
         with claim:
-            before = [trial for trial in self._trials() if trial.user_attrs.get("turn") == turn.key]
-            self._bury(before)  # the turn is ours, so whoever had begun these is gone
-            decided = [trial.number for trial in before if is_decided(trial)]
-            if not decided:
+            before = [trial for trial in self.handle.trials() if trial.user_attrs.get("turn") == slot.key]
+            self._fail_stale_trials(before)  # the slot is ours, so whoever had begun these is gone
+            decided = next((trial.number for trial in before if is_decided(trial)), None)
+            if decided is None:
                 dead = next((trial for trial in before if trial.params), None)
-                fixed = from_point(turn.point) if turn.point else dead and dead.params
-                decided = self._run_trial(turn, claim, fixed)
-            for number in decided[:1]:
-                claim.finish({"trial": number})
+                fixed = from_point(slot.point) if slot.point else dead and dead.params
+                decided = self._run_trial(slot, claim, fixed)
+            if decided is not None:
+                claim.finish({"trial": decided})
         self.look()
         return True
 
-    def _run_trial(self, turn: Turn, claim: Claim, fixed: dict[str, Any] | None) -> list[int]:
-        """Runs one trial to its end; -> its number, unless the turn was lost meanwhile."""
+    def _fail_stale_trials(self, trials: Iterable[Any]) -> None:
+        """Marks running trials as failed whose process is gone."""
+        state = import_optuna().trial.TrialState
+        for trial in trials:
+            if trial.state == state.RUNNING:
+                self.handle.study.tell(trial.number, state=state.FAIL, skip_if_finished=True)
+
+    def _run_trial(self, slot: TrialSlot, claim: Claim, fixed: dict[str, Any] | None) -> int | None:
+        """Runs one trial to its end; -> its number, unless the slot was lost meanwhile."""
         optuna = import_optuna()
         states = optuna.trial.TrialState
-        trial = ask(self.kept, self.settings, turn, fixed)
+        trial = ask(self.handle, self.settings, slot, fixed)
         try:
             return self._end(trial, states.COMPLETE, self._train(trial, claim))
         except optuna.TrialPruned:
             return self._end(trial, states.PRUNED)
         except (TakenOver, optuna.exceptions.UpdateFinishedTrialError):
-            return []
+            return None
         except BaseException as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _one_line(error)
             final = isinstance(error, InputError) or _out_of_memory(error)
-            trial.set_user_attr("error" if final else "stopped", reason)
+            trial.set_user_attr("error" if final else "stopped", _one_line(error))
             decided = self._end(trial, states.FAIL)
             if not final:
                 raise
             return decided
 
-    def _end(self, trial: Any, state: Any, value: float | None = None) -> list[int]:
+    def _end(self, trial: Any, state: Any, value: float | None = None) -> int | None:
         with quiet_optuna():
-            told = self.kept.study.tell(trial, value, state, skip_if_finished=True)
-        trim(self.folder, self._trials())
-        return [trial.number] if told.state == state else []
+            told = self.handle.study.tell(trial, value, state, skip_if_finished=True)
+        remove_weights(self.folder, self.handle.trials())
+        return trial.number if told.state == state else None
 
     def _train(self, trial: Any, claim: Claim) -> float:
-        """The mean over the seeds of what the best checkpoint of a run has."""
+        """Returns the mean over the seeds of the value of each run's best checkpoint."""
         from multitask.training.trainer import train
 
         point = to_point(self.settings, trial.params)
@@ -125,42 +127,32 @@ class Worker:
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
             listener = Listener(trial, claim, select, self.look, prunes=not (values or config.stages))
-            run = train(config, listen=listener)
-            value = select(run.scores["scores"])
+            found = train(config, listen=listener).scores["scores"]
+            value = select(found)
             if value is None or not math.isfinite(value):
                 raise InputError(f"the trial's value is {value}: a score of the best checkpoint is undefined")
             values.append(value)
-            scores.append(
-                {f"{t}.{metric}": v for t, s in run.scores["scores"].items() for metric, v in s.items()}
-            )
+            scores.append({f"{task}.{name}": v for task, group in found.items() for name, v in group.items()})
             trial.set_user_attr("data", json.loads((out / "environment.json").read_text())["data"])
         means = {name: fmean(each[name] for each in scores) for name in scores[0]}
         trial.set_user_attr("scores", {name: v if math.isfinite(v) else None for name, v in means.items()})
         return fmean(values)
 
-    def _trials(self) -> list[Any]:
-        return self.kept.study.get_trials(deepcopy=False)
 
-    def _bury(self, trials: Any) -> None:
-        """Marks trials as failed whose process is gone."""
-        state = import_optuna().trial.TrialState
-        for trial in trials:
-            if trial.state == state.RUNNING:
-                self.kept.study.tell(trial.number, state=state.FAIL, skip_if_finished=True)
-
-
+@dataclass
 class Listener:
-    """Hears a run's records: keeps its evaluations in the study, and stops a run that is hopeless.
+    """Reports a run's evaluations to the study, and stops the run where the pruner says so.
 
     Runs are compared after the same number of evaluations, since a step is not the same for all batch sizes.
     """
 
-    def __init__(self, trial: Any, claim: Claim, select: Callable, look: Callable[[], None], prunes: bool):
-        self.trial = trial
-        self.claim = claim
-        self.select = select
-        self.look = look
-        self.prunes = prunes
+    trial: Any
+    claim: Claim
+    select: Callable[[Mapping], float | None]
+    look: Callable[[], None]
+    prunes: bool
+
+    def __post_init__(self):
         self.steps: list[list[float | None]] = []
 
     def __call__(self, kind: str, step: int, **values: Any) -> None:
@@ -178,7 +170,7 @@ class Listener:
 
 
 def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
-    """Scores -> the number that is searched for, which is the one that chooses a run's best checkpoint."""
+    """Returns the function from scores to the searched number, which also chooses a run's best checkpoint."""
     from multitask.config.stages import stage_configs
     from multitask.tasks.registry import make_task
     from multitask.training.selection import selector
@@ -188,34 +180,27 @@ def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
 
 
 def is_decided(trial: Any) -> bool:
-    """Whether a trial ended by itself, with a value or an error; not by its process's end."""
-    state = import_optuna().trial.TrialState
-    return trial.state in (state.COMPLETE, state.PRUNED) or "error" in trial.user_attrs
+    """Tells whether a trial ended by itself, with a value or an error; not by its process's end."""
+    return trial.state.name in ("COMPLETE", "PRUNED") or "error" in trial.user_attrs
 
 
 def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / str(number)
 
 
-def trim(folder: Path, trials: list[Any]) -> None:
-    """Removes the weights of all finished trials but the best few; what was measured stays."""
-    state = import_optuna().trial.TrialState
-    complete = [trial for trial in trials if trial.state == state.COMPLETE]
+def remove_weights(folder: Path, trials: list[Any]) -> None:
+    """Removes the weights of all finished trials but the best few; logs and scores stay."""
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     best = {trial.number for trial in sorted(complete, key=lambda t: (-t.value, t.number))[:KEPT_RUNS]}
     for trial in trials:
         top = trial_folder(folder, trial.number)
         if not trial.state.is_finished() or not top.is_dir():
             continue
+        names = ["last", "cache", ".*.partial", ".*.previous", "best-*"]
+        names += [] if trial.number in best else ["best", "sample"]
         for run in (top, *top.glob("seed-*"), *top.glob("stages/*"), *top.glob("seed-*/stages/*")):
-            for name in ("last", "cache", ".*.partial", ".*.previous", "best-*"):
-                _remove(run.glob(name))
-            if trial.number not in best:
-                _remove([run / "best", run / "sample"])
-
-
-def _remove(paths: Any) -> None:
-    for path in paths:
-        shutil.rmtree(path, ignore_errors=True)
+            for path in [path for name in names for path in run.glob(name)]:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -225,6 +210,8 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
@@ -237,8 +224,8 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(job["folder"])
     settings = read_settings(folder)
     try:
-        kept = open_kept(settings, folder, job["storage"])
-        Worker(settings, folder, kept, job["threads"], job["timeout"]).run()
+        handle = open_study(settings, folder, job["storage"])
+        Worker(settings, folder, handle, job["threads"], job["timeout"]).run()
     except KeyboardInterrupt:  # the search itself says that it was interrupted
         return INTERRUPTED
     return 0

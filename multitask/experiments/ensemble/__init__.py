@@ -1,0 +1,1 @@
+"""Several runs as one: averages of their predictions or of their weights."""
