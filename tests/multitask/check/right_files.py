@@ -85,9 +85,7 @@ def symmetric_kl(p_logits, q_logits):
     "table": ("<list:$0>", "<list:$0>", "$0 = $0.T.contiguous().T"),
     "log_softmax": (
         "F.log_softmax($0, dim=-1)",
-        "nn.LogSoftmax(dim=-1)($0)",
         "($0 - $0.logsumexp(-1, keepdim=True))",
-        "($0 - $0.amax(-1, keepdim=True)).log_softmax(-1)",
         "(($0 - $0.amax(1)[:, None]) - ($0 - $0.amax(1)[:, None]).exp().sum(-1, keepdim=True).log())",
         "torch.stack([row - torch.logsumexp(row, 0) for row in $0])",
     ),
@@ -101,7 +99,6 @@ def symmetric_kl(p_logits, q_logits):
     "picked": (
         "$0[torch.arange(len($1)), $1]",
         "$0.gather(1, $1[:, None]).squeeze(1)",
-        "$0.gather(dim=-1, index=$1.unsqueeze(-1)).view(-1)",
         "($0 * F.one_hot($1, $0.shape[1])).sum(-1)",
         "torch.einsum('nc,nc->n', $0, F.one_hot($1, $0.shape[1]).to($0.dtype))",
         "torch.stack([row[int(label)] for row, label in zip($0, $1)])",
@@ -109,7 +106,6 @@ def symmetric_kl(p_logits, q_logits):
     "mean": (
         "$0.mean()",
         "$0.sum() / len($0)",
-        "torch.mean($0, dim=0)",
         "sum($0) / len($0)",
         "torch.stack(tuple($0)).mean()",
         "($0 / $0.numel()).sum()",
@@ -117,13 +113,11 @@ def symmetric_kl(p_logits, q_logits):
     ),
     "of_scores": (
         "return F.cross_entropy($0, $1)",
-        "return nn.CrossEntropyLoss()($0, $1)",
         "return F.nll_loss(<$2:$0>, $1)",
         "log_p = <$2:$0>\nlosses = -<picked:log_p,$1>\nreturn <mean:losses>",
     ),
     "binary": (
         "return F.binary_cross_entropy_with_logits(logits, labels)",
-        "return nn.BCEWithLogitsLoss()(logits, labels)",
         "return F.cross_entropy(torch.stack([torch.zeros_like(logits), logits], 1), labels.long())",
         "losses = <binary_losses>\nreturn <mean:losses>",
         "losses = <binary_losses>\nreturn <mean:losses>",
@@ -142,23 +136,18 @@ def symmetric_kl(p_logits, q_logits):
     ),
     "focal": (
         "-((1 - log_p.exp()) ** gamma) * log_p",
-        "-torch.pow(1 - torch.exp(log_p), gamma) * log_p",
         "-torch.exp(gamma * torch.log1p(-log_p.exp())) * log_p",
         "-(-torch.expm1(log_p)) ** gamma * log_p",
     ),
     "squares": (
         "return F.mse_loss($0, labels)",
-        "return nn.MSELoss()($0, labels)",
         "return torch.dot($0 - labels, $0 - labels) / len(labels)",
         "losses = ($0 - labels) ** 2\nreturn <mean:losses>",
-        "losses = ($0 - labels).square()\nreturn <mean:losses>",
         "losses = $0 ** 2 - 2 * $0 * labels + labels ** 2\nreturn <mean:losses>",
         "losses = torch.stack([(p - y) * (p - y) for p, y in zip($0, labels)])\nreturn <mean:losses>",
     ),
     "unit": (
         "F.normalize($0, dim=-1)",
-        "F.normalize($0, p=2, dim=1)",
-        "($0 / $0.norm(dim=-1, keepdim=True))",
         "($0 / ($0 ** 2).sum(-1, keepdim=True).sqrt())",
         "($0 * torch.rsqrt(($0 * $0).sum(-1, keepdim=True)))",
         "($0 / torch.linalg.vector_norm($0, dim=1)[:, None])",
@@ -166,7 +155,6 @@ def symmetric_kl(p_logits, q_logits):
     ),
     "pair_cosines": (
         "F.cosine_similarity(u, v)",
-        "nn.CosineSimilarity(dim=1)(u, v)",
         "(<unit:u> * <unit:v>).sum(-1)",
         "torch.einsum('nd,nd->n', <unit:u>, <unit:v>)",
         "(u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))",
@@ -176,16 +164,13 @@ def symmetric_kl(p_logits, q_logits):
     ),
     "scores": (  # cosines of all pairs of $0 and $1, times $2
         "<unit:$0> @ <unit:$1>.T * $2",
-        "<unit:$0> @ <unit:$1>.T / (1 / $2)",
         "($2 * <unit:$0>) @ <unit:$1>.T",
-        "(<unit:$1> @ <unit:$0>.T).T * $2",
         "(math.sqrt($2) * <unit:$0>) @ (math.sqrt($2) * <unit:$1>).transpose(0, 1)",
         "torch.einsum('nd,md->nm', <unit:$0>, <unit:$1>) * $2",
         "F.cosine_similarity($0[:, None], $1[None, :], dim=-1) * $2",
         "$2 * ($0 @ $1.T) / $0.norm(dim=1)[:, None] / $1.norm(dim=1)",
         "(<unit:$0>[:, None, :] * <unit:$1>[None]).sum(-1).mul($2)",
         "torch.stack([torch.stack([$2 * F.cosine_similarity(x, y, dim=0) for y in $1]) for x in $0])",
-        "F.linear(<unit:$0>, <unit:$1>) * $2",
     ),
     "scores_with_negatives": (
         "others = torch.cat([positives, negatives])\nscores = <scores:anchors,others,scale>",
@@ -233,7 +218,6 @@ def symmetric_kl(p_logits, q_logits):
         " + 0.5 * F.kl_div(b, a, log_target=True, reduction='sum') / len(b)",
         "losses = ((a.exp() - b.exp()) * (a - b)).sum(-1) / 2\nreturn <mean:losses>",
         "losses = 0.5 * (a.exp() * (a - b)).sum(1) + 0.5 * (b.exp() * (b - a)).sum(1)\nreturn <mean:losses>",
-        "losses = torch.einsum('nc,nc->n', a.exp() - b.exp(), a - b) * 0.5\nreturn <mean:losses>",
         "losses = torch.stack([(p.exp() @ (p - q) + q.exp() @ (q - p)) / 2 for p, q in zip(a, b)])\n"
         "return <mean:losses>",
     ),
@@ -286,12 +270,10 @@ def mean_raw(a, b, c):
         "return sklearn.metrics.accuracy_score(b, a)",
         "return (torch.tensor(a) == torch.tensor(b)).double().mean().item()",
         "return 1 - np.count_nonzero(np.subtract(a, b)) / len(b)",
-        "return np.sum(np.array(a) == np.array(b)) / np.size(b)",
         "return statistics.fmean(int(x == y) for x, y in zip(list(a), list(b), strict=True))",
     ),
     "pearson": (
         "return np.corrcoef(a, b)[0, 1]",
-        "return scipy.stats.pearsonr(a, b)[0]",
         "return scipy.stats.pearsonr(a, b).statistic",
         "return statistics.correlation(list(map(float, a)), list(map(float, b)))",
         "return torch.corrcoef(torch.tensor(np.array([a, b])))[0, 1].item()",
@@ -406,14 +388,11 @@ def mean_raw(a, b, c):
     "overall_2024": (
         "return (a + b + (c + 1) / 2) / 3",
         "return np.mean([a, b, 0.5 + c / 2])",
-        "return statistics.fmean((a, b, 0.5 * (c + 1.0)))",
         "return a / 3 + b / 3 + (c + 1) / 6",
         "return float(torch.tensor([a, b, (c + 1) / 2]).mean())",
     ),
     "mean_raw": (
         "return (a + b + c) / 3",
-        "return np.mean((a, b, c))",
-        "return statistics.mean([a, b, c])",
         "return sum([a, b, c]) / 3.0",
         "return torch.tensor([a, b, c]).mean().item()",
     ),
