@@ -6,9 +6,9 @@ The names that make further parts are public, see multitask/check/.
 from minbert.first_use import names_on_first_use
 
 _HOME = {
-    "BadAnswer": "stage",
+    "InvalidOutput": "stage",
     "Mistake": "stage",
-    "NotThere": "stage",
+    "MissingImplementation": "stage",
     "Outputs": "stage",
     "Part": "stage",
     "Stage": "stage",

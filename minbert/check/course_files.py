@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check.stage import BadAnswer, NotThere, Outputs, Part, Stage
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outputs, Part, Stage
 from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.hub import find_folder
@@ -90,7 +90,7 @@ def _own_model(folder: Path):
 def _students_model(module: ModuleType, folder: Path):
     """The file's BertModel in evaluation mode, with the folder's tensors under the course's names."""
     if not hasattr(module, "BertModel"):
-        raise NotThere("the file has no class BertModel")
+        raise MissingImplementation("the file has no class BertModel")
     from minbert.weights import MODULE_NAMES
 
     own = _own_model(folder)
@@ -106,7 +106,7 @@ def _students_model(module: ModuleType, folder: Path):
         tensors[f"{names[layer]}.{kind}"] = tensor
     differing = sorted(dict(model.named_parameters()).keys() ^ tensors.keys())
     if differing:
-        raise BadAnswer(f"BertModel and the weights differ in these parameters: {', '.join(differing)}")
+        raise InvalidOutput(f"BertModel and the weights differ in these parameters: {', '.join(differing)}")
     model.load_state_dict(tensors, strict=False)  # buffers such as position_ids stay
     return model.eval()
 
@@ -152,7 +152,7 @@ def course_optimizer(data: str) -> Part:
 
 def _students_optimizer(module: ModuleType):
     if not hasattr(module, "AdamW"):
-        raise NotThere("the file has no class AdamW")
+        raise MissingImplementation("the file has no class AdamW")
     return module.AdamW
 
 

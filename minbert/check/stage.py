@@ -11,11 +11,11 @@ Outputs = Mapping[str, np.ndarray]
 TOLERANCE = 2e-5  # of |given - expected| / (1 + |expected|): fp32 errs by 1e-6, the mildest mistake by 1e-3
 
 
-class NotThere(Exception):
+class MissingImplementation(Exception):
     """Raised by a candidate that has no such method: the stage is skipped, with this reason."""
 
 
-class BadAnswer(Exception):
+class InvalidOutput(Exception):
     """Raised by a candidate whose answer cannot be compared: the stage failed, with this reason."""
 
 
@@ -24,7 +24,8 @@ class Mistake:
     """A mistake that people make, and how it is recognised.
 
     `predict()` gives what the stage outputs if just this is wrong; `recognise(given, expected)` takes its
-    place where a mistake shows otherwise than by numbers that can be foretold, such as dropout in evaluation.
+    place for mistakes whose outputs cannot be predicted numerically, such as dropout in evaluation.
+    `tolerance` replaces the stage's where fp32 leaves fewer digits.
     """
 
     name: str  # unique in its part: "scores without 1/sqrt(d)"
@@ -32,6 +33,7 @@ class Mistake:
     remedy: str  # one sentence: what to do instead, with the formula
     predict: Callable[[], Outputs] | None = None
     recognise: Callable[[Outputs, Outputs], bool] | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)

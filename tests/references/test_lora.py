@@ -11,7 +11,7 @@ from torch import nn
 
 from minbert.check.fixtures import model_fixture
 from references.lora import LAYERS, fixture
-from references.make import make
+from minbert.check.references.make import make
 
 
 def test_making_it_again_gives_the_file():

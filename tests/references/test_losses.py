@@ -13,7 +13,7 @@ from safetensors.numpy import load
 
 from minbert.check.fixtures import read_fixture
 from references.losses import LARGE, LOSSES, NUMBERS
-from references.make import PLACES, ROOT, make
+from minbert.check.references.make import PLACES, ROOT, make
 
 FILE = Path(ROOT) / PLACES["losses"] / "losses.safetensors"
 

@@ -13,7 +13,7 @@ import sklearn.metrics
 from safetensors.numpy import load
 
 from minbert.check.fixtures import read_fixture
-from references.make import PLACES, ROOT, make
+from minbert.check.references.make import PLACES, ROOT, make
 from references.metrics import entities, fixture
 
 FILE = Path(ROOT) / PLACES["metrics"] / "metrics.safetensors"

@@ -13,7 +13,7 @@ from safetensors.numpy import load
 from minbert.check.fixtures import model_fixture
 from minbert.check.judge import distance
 from minbert.check.stage import TOLERANCE
-from references.make import make
+from minbert.check.references.make import make
 from references.model import fixture
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load
 
 from minbert.check.fixtures import model_fixture
-from references.make import make
+from minbert.check.references.make import make
 from references.optimizer import DEFAULTS, fixture, scenarios
 
 

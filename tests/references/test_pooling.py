@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.numpy import load
 
 from minbert.check.fixtures import model_fixture
-from references.make import make
+from minbert.check.references.make import make
 
 
 @pytest.fixture(scope="module")

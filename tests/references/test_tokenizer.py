@@ -11,7 +11,7 @@ from safetensors.numpy import load
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from minbert.check.fixtures import model_fixture
-from references.make import make
+from minbert.check.references.make import make
 from references.tokenizer import TEXTS, VOCABULARY, token_ids
 
 ALL_TEXTS = [text for texts in TEXTS.values() for text in texts]

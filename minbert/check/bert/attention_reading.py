@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check.stage import BadAnswer, NotThere
+from minbert.check.stage import InvalidOutput, MissingImplementation
 
 SMALLEST = 1e-30  # probabilities below it have no logarithm that fp32 would know
 SUM_ERROR = 1e-3  # of the sum of a row of probabilities
@@ -57,7 +57,7 @@ def find_layout(candidate: Any, key: np.ndarray, query: np.ndarray) -> Layout:
     """How a candidate's output holds the heads' contexts, so that a wrong layout is no fault of the scores.
 
     Only feature h of head h has a value, so only it may be there in the output, whatever the probabilities.
-    Raises NotThere for an output from which the heads cannot be read.
+    Raises MissingImplementation for an output from which the heads cannot be read.
     """
     shape = query.shape
     value = np.zeros(shape, dtype=np.float32)
@@ -70,7 +70,7 @@ def find_layout(candidate: Any, key: np.ndarray, query: np.ndarray) -> Layout:
         if contexts is not None and np.array_equal(contexts != 0, expected):
             return layout
     if side_by_side(output, shape) is None or np.count_nonzero(output) == expected.sum():
-        raise NotThere(
+        raise MissingImplementation(
             f"attention's output, of shape {output.shape}, does not hold the heads side by side, so that "
             f"what is inside cannot be read; see the stage merged heads"
         )
@@ -91,7 +91,7 @@ def read_probabilities(
     output = candidate.attention(key, query, value, mask, training=training)
     contexts = layout(output, query.shape)
     if contexts is None:
-        raise BadAnswer(
+        raise InvalidOutput(
             f"attention returned shape {output.shape}; it has to be {(count, columns, heads * size)}"
         )
     return contexts[..., :columns]

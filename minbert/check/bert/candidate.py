@@ -1,4 +1,4 @@
-"""What a BERT has to answer for the stages of the part "model"."""
+"""The interface by which the stages of the part "model" ask a BERT."""
 
 from typing import Protocol
 
@@ -10,7 +10,8 @@ class Candidate(Protocol):
 
     Arrays in, fp64 arrays out, in evaluation mode unless `training`. `mask` is additive, (B, 1, 1, S), 0 or
     -10000, where heads and layers are asked, and (B, S) of 1 and 0 where the whole model is asked. A method
-    raises NotThere for what an implementation has not, and BadAnswer for what cannot be compared.
+    raises MissingImplementation where an implementation lacks something, and InvalidOutput for an output that
+    cannot be compared.
     """
 
     def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:

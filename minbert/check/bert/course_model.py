@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert.check.bert.formulas import model_config, model_weights
-from minbert.check.stage import BadAnswer, NotThere
+from minbert.check.references.bert import model_config, model_weights
+from minbert.check.stage import InvalidOutput, MissingImplementation
 from minbert.weights import MODULE_NAMES
 
 Arrays = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ class CourseModel:
     def _build(self, name: str, prefix: str) -> nn.Module:
         """A module of a user's class, in evaluation mode; `prefix` is where it stands in a BertModel."""
         if not hasattr(self._module, name):
-            raise NotThere(f"there is no class {name}")
+            raise MissingImplementation(f"there is no class {name}")
         with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
             torch.default_generator.manual_seed(next(SEEDS))
             made = getattr(self._module, name)(SimpleNamespace(**model_config(), name_or_path=""))
@@ -115,7 +115,9 @@ class CourseModel:
             total = (outputs["last_hidden_state"] * torch.from_numpy(hidden)).sum()
             total = total + (outputs["pooler_output"] * torch.from_numpy(pooler)).sum()
             if not total.requires_grad:
-                raise BadAnswer("BertModel's outputs have no gradient: look for torch.no_grad() and detach()")
+                raise InvalidOutput(
+                    "BertModel's outputs have no gradient: look for torch.no_grad() and detach()"
+                )
             total.backward()
         held = dict(model.named_parameters(remove_duplicate=False))
         found = {}
@@ -136,9 +138,9 @@ class CourseModel:
             try:
                 value = outputs[name]
             except (KeyError, TypeError, IndexError):
-                raise BadAnswer(f'BertModel.forward has to return a dict with "{name}"') from None
+                raise InvalidOutput(f'BertModel.forward has to return a dict with "{name}"') from None
             if not isinstance(value, Tensor):
-                raise BadAnswer(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
+                raise InvalidOutput(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
         return {name: outputs[name] for name in ("last_hidden_state", "pooler_output")}
 
 
@@ -156,7 +158,10 @@ def weight_names(prefix: str) -> dict[str, str]:
 
 
 def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
-    """Fills a user's module. A layer without a bias stays without; NotThere for other missing weights."""
+    """Fills a user's module. A layer without a bias stays without.
+
+    Raises MissingImplementation for other missing weights.
+    """
     held = dict(module.named_parameters(remove_duplicate=False))
     weights = model_weights()
     with torch.no_grad():
@@ -165,25 +170,25 @@ def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
             if parameter is None:
                 if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in held:
                     continue
-                raise NotThere(f"{class_name} has no parameter {name}")
+                raise MissingImplementation(f"{class_name} has no parameter {name}")
             if parameter.shape != value.shape:
                 shapes = f"{tuple(parameter.shape)}; it has to be {tuple(value.shape)}"
-                raise BadAnswer(f"{class_name}'s {name} has shape {shapes}")
+                raise InvalidOutput(f"{class_name}'s {name} has shape {shapes}")
             parameter.copy_(value)
 
 
 def call(
     owner: nn.Module, method: str, *arrays: np.ndarray, fixed: tuple[Any, ...] = (), training: bool = False
 ) -> np.ndarray:
-    """What a user's method returns for copies of arrays, and then `fixed`, without gradients.
+    """Calls a user's method with copies of arrays, and then `fixed`, without gradients.
 
-    Raises NotThere for a method that is missing or not written yet, BadAnswer where it returns no tensor or
-    changes its inputs.
+    Raises MissingImplementation for a method that is missing or not written yet, InvalidOutput where it does
+    not return a tensor or changes its inputs.
     """
     name = f"{type(owner).__name__}.{method}"
     function = getattr(owner, method, None)
     if function is None:
-        raise NotThere(f"there is no method {name}")
+        raise MissingImplementation(f"there is no method {name}")
     inputs = tuple(_to_tensor(array, owner) for array in arrays)
     arguments = _by_name(function, inputs)
     if training:
@@ -212,17 +217,17 @@ def written(name: str) -> Iterator[None]:
     try:
         yield
     except NotImplementedError:
-        raise NotThere(f"{name} is not written yet (NotImplementedError)") from None
+        raise MissingImplementation(f"{name} is not written yet (NotImplementedError)") from None
 
 
 @contextmanager
 def unchanged(inputs: tuple[Tensor, ...], name: str) -> Iterator[None]:
-    """Raises BadAnswer where the inputs are others afterwards."""
+    """Raises InvalidOutput where the inputs are others afterwards."""
     before = [value.clone() for value in inputs]
     yield
     for number, (value, old) in enumerate(zip(inputs, before, strict=True), start=1):
         if value.shape != old.shape or not torch.equal(value, old):
-            raise BadAnswer(
+            raise InvalidOutput(
                 f"{name} changes its inputs (argument {number}); let operations in place, such as +=, "
                 f"work on a copy"
             )
@@ -243,7 +248,7 @@ def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
 
 def to_array(value: Any, name: str) -> np.ndarray:
     if not isinstance(value, Tensor):
-        raise BadAnswer(f"{name} returned {_described(value)}; it has to return a tensor")
+        raise InvalidOutput(f"{name} returned {_described(value)}; it has to return a tensor")
     return value.detach().to("cpu", torch.float64).numpy().copy()
 
 

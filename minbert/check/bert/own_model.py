@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from minbert.attention import MultiHeadAttention
 from minbert.batch import Layout
-from minbert.check.bert.formulas import model_config, model_weights
-from minbert.check.stage import BadAnswer
+from minbert.check.references.bert import model_config, model_weights
+from minbert.check.stage import InvalidOutput
 from minbert.config import BertConfig
 from minbert.encoder import EncoderLayer
 from minbert.model import BertModel
@@ -117,7 +117,7 @@ class OwnModel:
         found = {}
         for name, parameter in self.model.named_parameters():
             if parameter.grad is None:
-                raise BadAnswer(f"{name} has no gradient")
+                raise InvalidOutput(f"{name} has no gradient")
             found[hugging_face_name(name)] = to_array(parameter.grad)
         return found
 

@@ -21,12 +21,12 @@ from minbert.optim import AdamW
 PARTS = """
 from types import SimpleNamespace
 import numpy as np
-from minbert.check.stage import Mistake, NotThere, Part, Stage
+from minbert.check.stage import Mistake, MissingImplementation, Part, Stage
 
 def stage(name, mistakes=()):
     def run(module):
         if not hasattr(module, name):
-            raise NotThere(f"the file has no function {name}")
+            raise MissingImplementation(f"the file has no function {name}")
         return {"out": getattr(module, name)()}
     return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
 

@@ -23,7 +23,7 @@ from minbert.check.course_files import (
 )
 from minbert.check.isolation.process import check_file
 from minbert.check.judge import check_candidate, first_difference
-from minbert.check.stage import BadAnswer, NotThere
+from minbert.check.stage import InvalidOutput, MissingImplementation
 
 # A student's file, here with torch's own attention and layer norms.
 BERT = """
@@ -140,9 +140,9 @@ def test_a_students_model_runs_on_the_same_weights(sanity_data, weights, tmp_pat
     hidden, pooled = check("hidden + fed", "fed")
     assert (hidden.status, pooled.status) == ("different", "different")
     assert pooled.follows == (hidden.stage,) and first_difference([hidden, pooled]) is hidden
-    with pytest.raises(BadAnswer, match="in these parameters: pooler_dense.*, pooling.bias"):
+    with pytest.raises(InvalidOutput, match="in these parameters: pooler_dense.*, pooling.bias"):
         check("self.pooler_dense", "self.pooling")
-    with pytest.raises(NotThere, match="the file has no class BertModel"):
+    with pytest.raises(MissingImplementation, match="the file has no class BertModel"):
         check("class BertModel", "class BERT")
 
 
@@ -257,7 +257,7 @@ def test_optimizer_data(tmp_path):
     assert coupled.status == "different"
     (written,) = check_candidate(part, part.load(SimpleNamespace(AdamW=Written)))
     assert written.difference == 0
-    with pytest.raises(NotThere, match="the file has no class AdamW"):
+    with pytest.raises(MissingImplementation, match="the file has no class AdamW"):
         part.load(SimpleNamespace(Adam=Written))
 
 

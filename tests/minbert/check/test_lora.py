@@ -8,7 +8,7 @@ import pytest
 
 from minbert.check.fixtures import model_fixture
 from minbert.check.judge import check_candidate, first_difference
-from minbert.check.lora import LORA
+from minbert.check.components.lora import LORA
 from minbert.check.mistakes.lora import Adapted
 from tests.minbert.check.judging import (
     assert_named,

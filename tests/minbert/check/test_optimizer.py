@@ -10,7 +10,7 @@ import torch
 from minbert.check.judge import check_candidate, first_difference
 from minbert.check.mistakes.optimizer import Scenario, Steps
 from minbert.check.mistakes.optimizer_calls import ClosureSteps
-from minbert.check.optimizer import OPTIMIZER, closure_expected
+from minbert.check.components.optimizer import OPTIMIZER, closure_expected
 from tests.minbert.check.judging import (
     assert_named,
     assert_not_diagnosed,

@@ -6,7 +6,7 @@ Run: python -m pytest tests/minbert/check/test_pooling.py
 import pytest
 
 from minbert.check.judge import check_candidate, first_difference
-from minbert.check.pooling import POOLING
+from minbert.check.components.pooling import POOLING
 from tests.minbert.check.judging import (
     assert_named,
     assert_not_diagnosed,

@@ -8,7 +8,7 @@ import pytest
 
 from minbert.check.judge import check_candidate, first_difference
 from minbert.check.mistakes.tokenizer import outputs
-from minbert.check.tokenizer import TOKENIZER
+from minbert.check.components.tokenizer import TOKENIZER
 from tests.minbert.check.judging import (
     assert_named,
     assert_not_diagnosed,

@@ -1,23 +1,25 @@
 """A BERT in numpy fp64 with a method for each step, so that a mistake can be written as another such step.
 
 Vaswani et al. 2017 (section 3), Ba et al. 2016 (layer norm), Hendrycks and Gimpel 2016 (GELU), Devlin et al.
-2018. B sentences, S columns, D hidden size, H heads, K = D / H head size, L layers. What is checked of a
-student's model can be asked of this one too: the methods under "what is checked" are those of `Candidate`.
+2018. B sentences, S columns, D hidden size, H heads, K = D / H head size. The methods under "what is checked"
+are those of `Candidate`, so that the stages run on this model as on a student's.
 """
 
 import copy
 import math
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
 
-from minbert.check.bert.formula_gradients import Arrays, Backward
 from minbert.check.fixtures import model_fixture
+from minbert.check.references.bert_gradients import Arrays, Backward
 
 # Far from each other and from 0, so that it shows which of them is used.
 RATES = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.25}
 MASKED = -10000.0  # added to the scores at padding
-OUTPUT = "attention.output.dense"
+FIRST_HALF = ("attention.output.dense", "attention.output.LayerNorm")  # a layer's dense layer and norm
+SECOND_HALF = ("output.dense", "output.LayerNorm")
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -35,19 +37,26 @@ def model_weights() -> Arrays:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-class Formulas:
-    """The right steps. A mistake is a subclass that overrides one of them."""
+class Bert:
+    """The right steps. A mistake is a subclass that overrides one of them.
+
+    `weights` have transformers' names; without them, weights and `config` are the fixture's.
+    """
 
     cut: frozenset[str] = frozenset()  # where gradients end, see Backward
+    reads: tuple[str, ...] = ()  # outputs of a stage that are not compared but tell this mistake from another
 
-    def __init__(self):
-        self.config = model_config()
-        self.weights = {name: value.astype(np.float64) for name, value in model_weights().items()}
+    def __init__(self, weights: Arrays | None = None, config: dict | None = None):
+        self.config = model_config() if config is None else config
+        weights = model_weights() if weights is None else weights
+        self.weights = {name: value.astype(np.float64) for name, value in weights.items()}
         self.heads = self.config["num_attention_heads"]
+        self.hidden_size = self.config["hidden_size"]
+        self.count = self.config["num_hidden_layers"]
         self.random = np.random.default_rng(0)
 
-    def changed(self, weights: Arrays) -> "Formulas":
-        """The same formulas with some other weights."""
+    def changed(self, weights: Arrays) -> "Bert":
+        """The same model with some other weights."""
         other = copy.copy(self)
         other.weights = self.weights | weights
         return other
@@ -73,7 +82,10 @@ class Formulas:
 
     def dropped(self, x: np.ndarray, rate: float) -> np.ndarray:
         """Each element 0 with probability `rate`, the others divided by 1 - rate."""
-        return np.where(self.random.random(x.shape) < rate, 0.0, x / (1 - rate))
+        return np.where(self.random.random(x.shape) < rate, 0.0, self.rescaled(x, rate))
+
+    def rescaled(self, x: np.ndarray, rate: float) -> np.ndarray:
+        return x / (1 - rate)
 
     def embedding_dropout(self, x: np.ndarray) -> np.ndarray:
         return self.dropped(x, self.config["hidden_dropout_prob"])
@@ -85,6 +97,9 @@ class Formulas:
         return self.dropped(x, self.config["hidden_dropout_prob"]) if training else x
 
     # Embeddings: ids (B, S) -> (B, S, D).
+
+    def is_padding(self, ids: np.ndarray) -> np.ndarray:
+        return ids == self.config["pad_token_id"]
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
@@ -150,11 +165,20 @@ class Formulas:
 
     # A layer: hidden (B, S, D) -> (B, S, D).
 
+    def apply(self, x: np.ndarray, number: int, name: str) -> np.ndarray:
+        """A linear layer or a layer norm of layer `number`."""
+        function = self.layer_norm if name.endswith("LayerNorm") else self.linear
+        return function(x, f"encoder.layer.{number}.{name}")
+
     def sum_and_norm(
         self, x: np.ndarray, output: np.ndarray, dense: str, norm: str, training: bool
     ) -> np.ndarray:
         """norm(x + dropout(dense(output)))"""
         return self.layer_norm(x + self.sublayer_dropout(self.linear(output, dense), training), norm)
+
+    def half(self, x: np.ndarray, output: np.ndarray, number: int, dense: str, norm: str) -> np.ndarray:
+        start = f"encoder.layer.{number}."
+        return self.sum_and_norm(x, output, start + dense, start + norm, False)
 
     def normal_distribution(self, x: np.ndarray) -> np.ndarray:
         return (1 + erf(x / math.sqrt(2))) / 2
@@ -165,16 +189,20 @@ class Formulas:
 
     def intermediate(self, hidden: np.ndarray, number: int) -> np.ndarray:
         """(B, S, D) -> (B, S, I), before the second linear layer."""
-        return self.activation(self.linear(hidden, f"encoder.layer.{number}.intermediate.dense"))
+        return self.activation(self.apply(hidden, number, "intermediate.dense"))
 
     def after_attention(self, x: np.ndarray, attended: np.ndarray, number: int) -> np.ndarray:
         """The layer's input and its merged heads -> what enters the feed-forward layers."""
-        name = f"encoder.layer.{number}.attention.output"
-        return self.sum_and_norm(x, attended, f"{name}.dense", f"{name}.LayerNorm", False)
+        return self.half(x, attended, number, *FIRST_HALF)
 
     def after_feed_forward(self, x: np.ndarray, widened: np.ndarray, number: int) -> np.ndarray:
-        name = f"encoder.layer.{number}.output"
-        return self.sum_and_norm(x, widened, f"{name}.dense", f"{name}.LayerNorm", False)
+        return self.half(x, widened, number, *SECOND_HALF)
+
+    def second_half(
+        self, hidden: np.ndarray, attended: np.ndarray, middle: np.ndarray, number: int
+    ) -> np.ndarray:
+        """The layer's input, its merged heads, and what after_attention makes of them -> its output."""
+        return self.after_feed_forward(middle, self.intermediate(middle, number), number)
 
     # The model.
 
@@ -186,7 +214,11 @@ class Formulas:
         return mask
 
     def encode(self, hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
-        for number in range(self.config["num_hidden_layers"]):
+        return self.run(range(self.count), hidden, extended)
+
+    def run(self, numbers: Iterable[int], hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
+        """The layers of these numbers, each on the output of the one before."""
+        for number in numbers:
             hidden = self.layer(number, hidden, extended)
         return hidden
 
@@ -223,22 +255,20 @@ class Formulas:
         dense: tuple[np.ndarray, np.ndarray] | None = None,
         training: bool = False,
     ) -> np.ndarray:
-        name = "encoder.layer.0.attention.output"
-        weight, bias = dense or (self.weights[f"{name}.dense.weight"], self.weights[f"{name}.dense.bias"])
-        formulas = self.changed({f"{name}.dense.weight": weight, f"{name}.dense.bias": bias})
-        x, output = x.astype(np.float64), output.astype(np.float64)
-        return formulas.sum_and_norm(x, output, f"{name}.dense", f"{name}.LayerNorm", training)
+        linear, norm = (f"encoder.layer.0.{name}" for name in FIRST_HALF)
+        weight, bias = dense or (self.weights[f"{linear}.weight"], self.weights[f"{linear}.bias"])
+        model = self.changed({f"{linear}.weight": weight, f"{linear}.bias": bias})
+        return model.sum_and_norm(x.astype(np.float64), output.astype(np.float64), linear, norm, training)
 
     def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
-        name = f"encoder.layer.0.{OUTPUT}"
+        name = f"encoder.layer.0.{FIRST_HALF[0]}"
         silent = {key: self.weights[key] * 0 for key in (f"{name}.weight", f"{name}.bias")}
-        count, columns = hidden.shape[:2]
-        return self.changed(silent).layer(0, hidden, np.zeros((count, 1, 1, columns)))
+        return self.changed(silent).layer(0, hidden, np.zeros((len(hidden), 1, 1, hidden.shape[1])))
 
     def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
         hidden = hidden.astype(np.float64)
-        middle = self.after_attention(hidden, self.self_attention(hidden, mask, number), number)
-        return self.after_feed_forward(middle, self.intermediate(middle, number), number)
+        attended = self.self_attention(hidden, mask, number)
+        return self.second_half(hidden, attended, self.after_attention(hidden, attended, number), number)
 
     def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return self.encode(embeddings, self.extended(self.attention_mask(ids, mask)))

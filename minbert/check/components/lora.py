@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from minbert.check.fixtures import model_fixture
-from minbert.check.mistakes.lora import NEW_LAYER, RANDOM_MISTAKES, TRAINED, Adapted, mistakes
-from minbert.check.mistakes.lora_output import FORWARD, GRADIENTS, MERGE
-from minbert.check.stage import BadAnswer, NotThere, Outputs, Part, Stage
+from minbert.check.mistakes import lora as table
+from minbert.check.mistakes.table import Wrong, mistakes
+from minbert.check.references.lora import LoRA
+from minbert.check.stage import InvalidOutput, MissingImplementation, Mistake, Outputs, Part, Stage
 
 Make = Callable[[nn.Linear, int, float], nn.Module]
-NEW_LAYER_OUTPUTS = ("shape of lora_A", "shape of lora_B", "lora_A has values", "lora_B")
-TRAINED_OUTPUTS = ("values to train",)
-FORWARD_OUTPUTS = ("output",)
-GRADIENT_OUTPUTS = ("gradient of lora_A", "gradient of lora_B", "gradient of the input")
-MERGE_OUTPUTS = ("merged weight", "merged bias")
+# Outputs of the stages.
+NEW_LAYER = ("shape of lora_A", "shape of lora_B", "lora_A has values", "lora_B")
+TRAINED = ("values to train",)
+FORWARD = ("output",)
+GRADIENTS = ("gradient of lora_A", "gradient of lora_B", "gradient of the input")
+MERGED = ("merged weight", "merged bias")
 
 
 def load(module: ModuleType) -> Make | None:
@@ -75,7 +77,7 @@ def tensor(layer: str, name: str) -> Tensor:
 def make(candidate: Make | None, layer: str) -> nn.Module:
     """A new layer with adapters around the fixture's linear layer, fp32."""
     if candidate is None:
-        raise NotThere("the file has no class LoRALinear")
+        raise MissingImplementation("the file has no class LoRALinear")
     weight, settings = tensor(layer, "weight"), model_fixture("lora")[1][layer]
     linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
     linear.load_state_dict({"weight": weight, "bias": tensor(layer, "bias")})
@@ -94,7 +96,7 @@ def make_filled(candidate: Make | None, layer: str) -> nn.Module:
     for name in ("lora_A", "lora_B"):
         values, parameter = tensor(layer, name), adapter(made, name)
         if parameter.shape != values.shape:
-            raise BadAnswer(
+            raise InvalidOutput(
                 f"{name} has the shape {tuple(parameter.shape)}; it has to be {tuple(values.shape)}"
             )
         with torch.no_grad():
@@ -137,25 +139,19 @@ def run_gradients(candidate: Make | None) -> Outputs:
     tensors = (adapter(made, "lora_A"), adapter(made, "lora_B"), x)
     return {
         name: array(torch.zeros_like(values) if values.grad is None else values.grad)
-        for name, values in zip(GRADIENT_OUTPUTS, tensors, strict=True)
+        for name, values in zip(GRADIENTS, tensors, strict=True)
     }
 
 
 def run_merge(candidate: Make | None) -> Outputs:
     made = make_filled(candidate, "square")
     if not hasattr(made, "merge"):
-        raise NotThere("LoRALinear has no method merge")
+        raise MissingImplementation("LoRALinear has no method merge")
     merged = made.merge()
     if not isinstance(merged, nn.Linear):
-        raise BadAnswer(f"merge() returned a {type(merged).__name__}; it has to return an nn.Linear")
+        raise InvalidOutput(f"merge() returned a {type(merged).__name__}; it has to return an nn.Linear")
     bias = torch.zeros(merged.out_features) if merged.bias is None else merged.bias
     return {"merged weight": array(merged.weight), "merged bias": array(bias)}
-
-
-def expected(layer: str, outputs: tuple[str, ...]) -> Outputs:
-    """From the fixture; what is no number of it, such as a shape, by the rules of Adapted."""
-    tensors, right = model_fixture("lora")[0], Adapted(layer).outputs()
-    return {name: tensors.get(f"{layer}/expected/{name}", right[name]) for name in outputs}
 
 
 def stage(
@@ -163,44 +159,35 @@ def stage(
     run: Callable[[Any], Outputs],
     layer: str,
     outputs: tuple[str, ...],
-    kinds: tuple[type[Adapted], ...],
+    rows: tuple[Wrong, ...],
     builds_on: tuple[str, ...] = (),
+    signs: tuple[Mistake, ...] = (),
 ) -> Stage:
-    return Stage(
-        name=name,
-        run=run,
-        expected=partial(expected, layer, outputs),
-        mistakes=mistakes(layer, kinds, outputs),
-        builds_on=builds_on,
-    )
+    def predicted(kind: type[LoRA]) -> Outputs:
+        found = kind.named(layer).outputs()
+        return {output: found[output] for output in outputs}
+
+    def expected() -> Outputs:
+        """From the fixture; what is not a number of it, such as a shape, by the formulas."""
+        tensors, right = model_fixture("lora")[0], predicted(LoRA)
+        return {output: tensors.get(f"{layer}/expected/{output}", right[output]) for output in outputs}
+
+    return Stage(name, run, expected, (*mistakes(rows, LoRA, predicted), *signs), builds_on)
 
 
-new_layer = Stage(
-    name="new layer",
-    run=run_new,
-    expected=partial(expected, "wide", NEW_LAYER_OUTPUTS),
-    mistakes=(*mistakes("wide", NEW_LAYER, NEW_LAYER_OUTPUTS), *RANDOM_MISTAKES),
-)
+run_square, run_wide = (partial(run_forward, layer) for layer in ("square", "wide"))
+BEFORE_GRADIENTS = ("trained parameters", "output")
 
 LORA = Part(
     name="lora",
     file="lora.py",
     stages=(
-        new_layer,
-        stage("trained parameters", run_trained, "wide", TRAINED_OUTPUTS, TRAINED),
-        stage("output", partial(run_forward, "square"), "square", FORWARD_OUTPUTS, FORWARD),
-        stage(
-            "output of another size", partial(run_forward, "wide"), "wide", FORWARD_OUTPUTS, (), ("output",)
-        ),
-        stage(
-            "gradients",
-            run_gradients,
-            "square",
-            GRADIENT_OUTPUTS,
-            GRADIENTS,
-            ("trained parameters", "output"),
-        ),
-        stage("merged layer", run_merge, "square", MERGE_OUTPUTS, MERGE, ("output",)),
+        stage("new layer", run_new, "wide", NEW_LAYER, table.NEW_LAYER, signs=table.RANDOM_MISTAKES),
+        stage("trained parameters", run_trained, "wide", TRAINED, table.TRAINED),
+        stage("output", run_square, "square", FORWARD, table.FORWARD),
+        stage("output of another size", run_wide, "wide", FORWARD, (), ("output",)),
+        stage("gradients", run_gradients, "square", GRADIENTS, table.GRADIENTS, BEFORE_GRADIENTS),
+        stage("merged layer", run_merge, "square", MERGED, table.MERGE, ("output",)),
     ),
     load=load,
     own=own,

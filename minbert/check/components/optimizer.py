@@ -1,5 +1,6 @@
 """AdamW checked step by step: each stage is a few steps whose settings bring out one part of the formula."""
 
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 
@@ -7,30 +8,18 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from minbert.check.mistakes.optimizer import Scenario, Steps, mistakes
-from minbert.check.mistakes.optimizer_calls import (
+from minbert.check.mistakes import optimizer as table
+from minbert.check.mistakes.table import Wrong, mistakes
+from minbert.check.references.optimizer import (
     CALLS,
-    CLOSURE,
-    CLOSURE_CALLED_TWICE,
-    GRADIENTS,
     GRADIENTS_ON,
     LOSS,
+    AdamW,
+    ClosureAdamW,
     GradientLeft,
+    Scenario,
 )
-from minbert.check.mistakes.optimizer_decay import FIRST_STEP_WITH_DECAY, SEVERAL_STEPS_WITH_DECAY
-from minbert.check.mistakes.optimizer_later import (
-    CHANGING_RATE,
-    NO_BIAS_CORRECTION,
-    SEVERAL_STEPS,
-    TINY_GRADIENTS,
-)
-from minbert.check.mistakes.optimizer_parameters import (
-    MISSING_GRADIENTS,
-    PARAMETER_GROUPS,
-    SEVERAL_PARAMETERS,
-)
-from minbert.check.mistakes.optimizer_update import FIRST_STEP, ZERO_GRADIENT
-from minbert.check.stage import NotThere, Outputs, Part, Stage
+from minbert.check.stage import MissingImplementation, Mistake, Outputs, Part, Stage
 
 FIRST_COUNT = "1 - beta^t is 0 for t = 0; at a parameter's first step t is 1"
 
@@ -46,12 +35,12 @@ def load(module: ModuleType) -> type[Optimizer] | None:
     return getattr(module, "AdamW", None)
 
 
-class Run:
+class OptimizerTrial:
     """An optimizer and the parameters of a scenario, fp32."""
 
     def __init__(self, candidate: type[Optimizer] | None, scenario: Scenario):
         if candidate is None:
-            raise NotThere("the file has no class AdamW")
+            raise MissingImplementation("the file has no class AdamW")
         self.scenario = scenario
         self.parameters = {
             name: torch.nn.Parameter(torch.tensor(value)) for name, value in scenario.start.items()
@@ -89,33 +78,33 @@ class Run:
 
 def run_steps(scene: str, candidate: type[Optimizer] | None) -> Outputs:
     """The parameters after each step of a scenario."""
-    run = Run(candidate, Scenario.named(scene))
+    trial = OptimizerTrial(candidate, Scenario.named(scene))
     found = {}
-    for step in range(1, run.scenario.steps + 1):
-        run.set_gradients(step)
-        run.set_rates(step)
-        run.step()
-        found |= run.values(step)
+    for step in range(1, trial.scenario.steps + 1):
+        trial.set_gradients(step)
+        trial.set_rates(step)
+        trial.step()
+        found |= trial.values(step)
     return found
 
 
 def run_closure(candidate: type[Optimizer] | None) -> Outputs:
     """Steps with a closure: parameters, the loss returned, how often it was called and under which mode."""
-    run = Run(candidate, Scenario.named("closure"))
-    weight, found = run.parameters["weight"], {}
-    for step in range(1, run.scenario.steps + 1):
+    trial = OptimizerTrial(candidate, Scenario.named("closure"))
+    weight, found = trial.parameters["weight"], {}
+    for step in range(1, trial.scenario.steps + 1):
         modes = []
 
         def closure(step=step, modes=modes):
             modes.append(torch.is_grad_enabled())
             with torch.enable_grad():
                 weight.grad = None
-                loss = (weight * torch.tensor(run.scenario.gradients[step, "weight"])).sum()
+                loss = (weight * torch.tensor(trial.scenario.gradients[step, "weight"])).sum()
                 loss.backward()
             return loss
 
-        loss = run.step(closure)
-        found |= run.values(step)
+        loss = trial.step(closure)
+        found |= trial.values(step)
         found[f"{LOSS}{step}"] = np.array([number(loss)])
         found[f"{CALLS}{step}"] = np.array([float(len(modes))])
         found[f"{GRADIENTS_ON}{step}"] = np.array([float(all(modes))])
@@ -126,69 +115,75 @@ def number(loss: torch.Tensor | float | None) -> float:
     return np.nan if loss is None else float(torch.as_tensor(loss).detach())
 
 
-def closure_expected() -> Outputs:
-    scenario = Scenario.named("closure")
-    calls = {}
-    for step in range(1, scenario.steps + 1):
-        calls[f"{CALLS}{step}"] = np.array([1.0])
-        calls[f"{GRADIENTS_ON}{step}"] = np.array([1.0])
-    return {**scenario.expected, **calls}
-
-
 def run_gradients(candidate: type[Optimizer] | None) -> Outputs:
     """The gradient after a step; one that was removed counts as zero."""
-    run = Run(candidate, Scenario.named("first step with decay"))
-    run.set_gradients(1)
-    run.step()
-    weight = run.parameters["weight"]
+    trial = OptimizerTrial(candidate, Scenario.named("first step with decay"))
+    trial.set_gradients(1)
+    trial.step()
+    weight = trial.parameters["weight"]
     gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
     return {"gradient after the step": gradient.detach().numpy().copy()}
 
 
-def gradients_expected() -> Outputs:
-    return GradientLeft(Scenario.named("first step with decay")).outputs()
+def stage(
+    name: str,
+    rows: tuple[Wrong, ...],
+    builds_on: tuple[str, ...] = (),
+    run: Callable[[type[Optimizer] | None], Outputs] | None = None,
+    scene: str = "",
+    right: type = AdamW,
+    signs: tuple[Mistake, ...] = (),
+) -> Stage:
+    """A stage on the scenario of its name, or `scene`; `right` are the formulas of what `run` observes."""
+    scene = scene or name
 
+    def outputs(kind: type) -> Outputs:
+        return kind(Scenario.named(scene)).outputs()
 
-def stage(scene: str, kinds: tuple[type[Steps], ...], builds_on: tuple[str, ...] = ()) -> Stage:
-    return Stage(
-        name=scene,
-        run=partial(run_steps, scene),
-        expected=lambda: Scenario.named(scene).expected,
-        mistakes=mistakes(scene, kinds),
-        builds_on=builds_on,
-    )
+    def expected() -> Outputs:
+        """From the fixture, and by the formulas what it does not have, such as calls of the closure."""
+        found, written = outputs(right), Scenario.named(scene).expected
+        return {name: value for name, value in written.items() if name in found} | {
+            name: value for name, value in found.items() if name not in written
+        }
+
+    known = (*mistakes(rows, right, outputs), *signs)
+    return Stage(name, run or partial(run_steps, scene), expected, known, builds_on)
 
 
 # "several steps" builds on no stage: it tells apart what the first step cannot.
 UPDATE = ("first step", "several steps")
 WHOLE = (*UPDATE, "first step with decay", "several steps with decay")
+SEVERAL = (*WHOLE, "several parameters")
 
 OPTIMIZER = Part(
     name="optimizer",
     file="optimizer.py",
     stages=(
-        stage("first step", (*FIRST_STEP, *ZERO_GRADIENT)),
-        stage("several steps", (*FIRST_STEP, *SEVERAL_STEPS)),
-        stage("several parameters", SEVERAL_PARAMETERS, UPDATE),
-        stage("first step with decay", FIRST_STEP_WITH_DECAY, ("first step",)),
-        stage("several steps with decay", SEVERAL_STEPS_WITH_DECAY, (*WHOLE[:3], "several parameters")),
-        stage("no bias correction", NO_BIAS_CORRECTION, ("several steps",)),
-        stage("tiny gradients", TINY_GRADIENTS, UPDATE),
-        stage("changing rate", CHANGING_RATE, WHOLE),
-        stage("parameter groups", PARAMETER_GROUPS, (*WHOLE, "several parameters")),
-        stage("missing gradients", MISSING_GRADIENTS, (*WHOLE, "several parameters")),
-        Stage(
-            name="closure",
-            run=run_closure,
-            expected=closure_expected,
-            mistakes=(*mistakes("closure", CLOSURE), CLOSURE_CALLED_TWICE),
-            builds_on=WHOLE,
+        stage("first step", table.FIRST_STEP + table.ZERO_GRADIENT),
+        stage("several steps", table.FIRST_STEP + table.SEVERAL_STEPS),
+        stage("several parameters", table.SEVERAL_PARAMETERS, UPDATE),
+        stage("first step with decay", table.FIRST_STEP_WITH_DECAY, ("first step",)),
+        stage("several steps with decay", table.SEVERAL_STEPS_WITH_DECAY, (*WHOLE[:3], "several parameters")),
+        stage("no bias correction", table.NO_BIAS_CORRECTION, ("several steps",)),
+        stage("tiny gradients", table.TINY_GRADIENTS, UPDATE),
+        stage("changing rate", table.CHANGING_RATE, WHOLE),
+        stage("parameter groups", table.PARAMETER_GROUPS, SEVERAL),
+        stage("missing gradients", table.MISSING_GRADIENTS, SEVERAL),
+        stage(
+            "closure",
+            table.CLOSURE,
+            WHOLE,
+            run_closure,
+            right=ClosureAdamW,
+            signs=(table.CLOSURE_CALLED_TWICE,),
         ),
-        Stage(
-            name="gradients unchanged",
+        stage(
+            "gradients unchanged",
+            table.GRADIENTS,
             run=run_gradients,
-            expected=gradients_expected,
-            mistakes=mistakes("first step with decay", GRADIENTS),
+            scene="first step with decay",
+            right=GradientLeft,
         ),
     ),
     load=load,

@@ -5,18 +5,15 @@ from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from minbert.check.fixtures import model_fixture
-from minbert.check.mistakes.pooling import (
-    CLS_MISTAKES,
-    L1_MISTAKES,
-    L2_MISTAKES,
-    MAX_MISTAKES,
-    MEAN_MISTAKES,
-)
-from minbert.check.stage import BadAnswer, Mistake, NotThere, Outputs, Part, Stage
+from minbert.check.mistakes import pooling as table
+from minbert.check.mistakes.table import Wrong, mistakes
+from minbert.check.references.pooling import Pooling
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outputs, Part, Stage
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,29 +46,31 @@ def own() -> SimpleNamespace:
 def run(function: str, inputs: tuple[str, ...], candidate: Any) -> Outputs:
     """The vectors (B, D) that a function of the candidate makes of these inputs of the fixture."""
     if not hasattr(candidate, function):
-        raise NotThere(f"the file has no function {function}")
+        raise MissingImplementation(f"the file has no function {function}")
     tensors, _ = model_fixture("pooling")
     given = [torch.tensor(tensors[name]) for name in inputs]
     vectors = getattr(candidate, function)(*given)
     for name, value in zip(inputs, given, strict=True):
         if not torch.equal(value, torch.tensor(tensors[name])):
-            raise BadAnswer(f"{function} changes its input {name}; let operations in place work on a copy")
+            raise InvalidOutput(
+                f"{function} changes its input {name}; let operations in place work on a copy"
+            )
     if not isinstance(vectors, Tensor):
-        raise BadAnswer(f"{function} returned a {type(vectors).__name__}; it has to return a tensor")
+        raise InvalidOutput(f"{function} returned a {type(vectors).__name__}; it has to return a tensor")
     return {"vectors": vectors.detach().double().numpy()}
 
 
-def expected(kind: str) -> Outputs:
-    return {"vectors": model_fixture("pooling")[0][f"expected/{kind}"]}
+def stage(name: str, kind: str, function: str, inputs: tuple[str, ...], rows: tuple[Wrong, ...]) -> Stage:
+    def expected() -> Outputs:
+        return {"vectors": model_fixture("pooling")[0][f"expected/{kind}"]}
 
+    def outputs(formulas: type[Pooling]) -> Outputs:
+        tensors, _ = model_fixture("pooling")
+        with np.errstate(all="ignore"):
+            pooling = formulas(*(tensors[name] for name in ("hidden", "mask", "vectors")))
+            return {"vectors": getattr(pooling, kind)()}
 
-def stage(name: str, kind: str, function: str, inputs: tuple[str, ...], known: tuple[Mistake, ...]) -> Stage:
-    return Stage(
-        name=name,
-        run=partial(run, function, inputs),
-        expected=partial(expected, kind),
-        mistakes=known,
-    )
+    return Stage(name, partial(run, function, inputs), expected, mistakes(rows, Pooling, outputs))
 
 
 TOKENS, VECTORS = ("hidden", "mask"), ("vectors",)
@@ -80,11 +79,11 @@ POOLING = Part(
     name="pooling",
     file="pooling.py",
     stages=(
-        stage("first token", "cls", "cls_pooling", TOKENS, CLS_MISTAKES),
-        stage("mean", "mean", "mean_pooling", TOKENS, MEAN_MISTAKES),
-        stage("maximum", "max", "max_pooling", TOKENS, MAX_MISTAKES),
-        stage("L1 normalisation", "l1", "l1_normalize", VECTORS, L1_MISTAKES),
-        stage("L2 normalisation", "l2", "l2_normalize", VECTORS, L2_MISTAKES),
+        stage("first token", "cls", "cls_pooling", TOKENS, table.CLS),
+        stage("mean", "mean", "mean_pooling", TOKENS, table.MEAN),
+        stage("maximum", "max", "max_pooling", TOKENS, table.MAX),
+        stage("L1 normalisation", "l1", "l1_normalize", VECTORS, table.L1),
+        stage("L2 normalisation", "l2", "l2_normalize", VECTORS, table.L2),
     ),
     load=load,
     own=own,

@@ -8,31 +8,31 @@ Arrays = dict[str, np.ndarray]
 
 
 class Backward:
-    """The chain rule through the right formulas of a BERT; at the points in `formulas.cut` gradients end.
+    """The chain rule through the right formulas of a BERT; at the points in `bert.cut` gradients end.
 
     The points are named query, key, value, probabilities, context, attention output, attention residual,
     activation, feed-forward output, feed-forward residual, layers (between two), encoder (after the last),
     pooler, pooler output, embeddings, word embeddings, position embeddings and token_type embeddings.
     """
 
-    def __init__(self, formulas):
-        self.formulas = formulas
-        self.weights: Arrays = formulas.weights
+    def __init__(self, bert):
+        self.bert = bert
+        self.weights: Arrays = bert.weights
         self.found = {name: np.zeros_like(value) for name, value in self.weights.items()}
 
     def run(
         self, ids: np.ndarray, mask: np.ndarray, hidden_direction: np.ndarray, pooler_direction: np.ndarray
     ) -> Arrays:
         """Of sum(last_hidden_state * hidden_direction) + sum(pooler_output * pooler_direction)."""
-        f = self.formulas
-        extended, count = f.extended(mask), f.config["num_hidden_layers"]
-        total = f.embedding_sum(ids)
-        states = [f.embedding_norm(total)]
+        bert = self.bert
+        extended, count = bert.extended(mask), bert.config["num_hidden_layers"]
+        total = bert.embedding_sum(ids)
+        states = [bert.embedding_norm(total)]
         for number in range(count):
-            states.append(f.layer(number, states[-1], extended))
+            states.append(bert.layer(number, states[-1], extended))
         gradient = np.array(hidden_direction, dtype=np.float64)
         first = states[-1][:, 0]
-        slope = 1 - np.tanh(f.linear(first, "pooler.dense")) ** 2
+        slope = 1 - np.tanh(bert.linear(first, "pooler.dense")) ** 2
         pooler = self.until("pooler output", pooler_direction * slope)
         gradient[:, 0] += self.until("pooler", self.linear(pooler, first, "pooler.dense"))
         gradient = self.until("encoder", gradient)
@@ -44,24 +44,24 @@ class Backward:
         return self.found
 
     def until(self, point: str, gradient: np.ndarray) -> np.ndarray:
-        return np.zeros_like(gradient) if point in self.formulas.cut else gradient
+        return np.zeros_like(gradient) if point in self.bert.cut else gradient
 
     def embeddings(self, gradient: np.ndarray, ids: np.ndarray) -> None:
-        f = self.formulas
-        indices = {"word": ids, "position": f.positions(ids), "token_type": f.token_types(ids)}
+        bert = self.bert
+        indices = {"word": ids, "position": bert.positions(ids), "token_type": bert.token_types(ids)}
         for kind, index in indices.items():
             table = self.found[f"embeddings.{kind}_embeddings.weight"]
             np.add.at(table, index, self.until(f"{kind} embeddings", gradient))
 
     def layer(self, gradient: np.ndarray, hidden: np.ndarray, mask: np.ndarray, number: int) -> np.ndarray:
-        f, name = self.formulas, f"encoder.layer.{number}"
-        attended = f.self_attention(hidden, mask, number)
+        bert, name = self.bert, f"encoder.layer.{number}"
+        attended = bert.self_attention(hidden, mask, number)
         output = f"{name}.attention.output"
-        attention_sum = hidden + f.linear(attended, f"{output}.dense")
-        middle = f.layer_norm(attention_sum, f"{output}.LayerNorm")
-        wide = f.linear(middle, f"{name}.intermediate.dense")
-        active = f.activation(wide)
-        layer_sum = middle + f.linear(active, f"{name}.output.dense")
+        attention_sum = hidden + bert.linear(attended, f"{output}.dense")
+        middle = bert.layer_norm(attention_sum, f"{output}.LayerNorm")
+        wide = bert.linear(middle, f"{name}.intermediate.dense")
+        active = bert.activation(wide)
+        layer_sum = middle + bert.linear(active, f"{name}.output.dense")
 
         gradient = self.norm(gradient, layer_sum, f"{name}.output.LayerNorm")
         inner = self.until("feed-forward output", gradient)
@@ -78,10 +78,10 @@ class Backward:
     def attention(
         self, gradient: np.ndarray, hidden: np.ndarray, mask: np.ndarray, number: int
     ) -> np.ndarray:
-        f = self.formulas
-        key, query, value = f.project(hidden, number)
-        probabilities = f.probabilities(query, key, mask)
-        gradient = f.split_heads(gradient)  # (B, H, S, K)
+        bert = self.bert
+        key, query, value = bert.project(hidden, number)
+        probabilities = bert.probabilities(query, key, mask)
+        gradient = bert.split_heads(gradient)  # (B, H, S, K)
         inner = self.until("probabilities", np.einsum("bhik,bhjk->bhij", gradient, value))
         inner = probabilities * (inner - (inner * probabilities).sum(axis=-1, keepdims=True))
         inner = inner / math.sqrt(query.shape[-1])
@@ -92,7 +92,7 @@ class Backward:
         }
         start = f"encoder.layer.{number}.attention.self"
         return sum(
-            self.linear(self.until(name, f.merge_heads(part)), hidden, f"{start}.{name}")
+            self.linear(self.until(name, bert.merge_heads(part)), hidden, f"{start}.{name}")
             for name, part in gradients.items()
         )
 
@@ -105,16 +105,16 @@ class Backward:
 
     def norm(self, gradient: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
         """The gradient (B, S, D) of a layer norm -> that of its input x."""
-        f = self.formulas
-        standard = f.standardized(x)
+        bert = self.bert
+        standard = bert.standardized(x)
         self.found[f"{name}.weight"] += (gradient * standard).sum(axis=(0, 1))
         self.found[f"{name}.bias"] += gradient.sum(axis=(0, 1))
         inner = gradient * self.weights[f"{name}.weight"]
         across = inner.mean(axis=-1, keepdims=True)
         along = standard * (inner * standard).mean(axis=-1, keepdims=True)
-        return (inner - across - along) / f.deviation(f.variance(x))
+        return (inner - across - along) / bert.deviation(bert.variance(x))
 
     def gelu_slope(self, x: np.ndarray) -> np.ndarray:
         """Phi(x) + x phi(x)"""
         density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-        return self.formulas.normal_distribution(x) + x * density
+        return self.bert.normal_distribution(x) + x * density
