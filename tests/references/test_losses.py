@@ -3,19 +3,16 @@
 Run: pytest tests/references/test_losses.py
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.numpy import load
 
 from minbert.check.fixtures import read_fixture
+from minbert.check.references.make import fixture_path, is_up_to_date
 from references.losses import LARGE, LOSSES, NUMBERS
-from minbert.check.references.make import PLACES, ROOT, make
 
-FILE = Path(ROOT) / PLACES["losses"] / "losses.safetensors"
+FILE = fixture_path("losses")
 
 
 def focal(logits, labels, gamma):
@@ -118,9 +115,5 @@ def test_losses_are_of_order_one(tensors):
         assert all(0.01 < value < 20 for value in largest), largest
 
 
-def test_making_it_again_gives_the_file(tensors):
-    again = load(make("losses"))
-    assert again.keys() == tensors.keys()
-    for name, value in again.items():
-        assert value.dtype == tensors[name].dtype
-        np.testing.assert_allclose(value, tensors[name], rtol=1e-12, atol=1e-12, err_msg=name)
+def test_making_it_again_gives_the_file():
+    assert is_up_to_date("losses")

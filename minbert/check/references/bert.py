@@ -53,6 +53,8 @@ class Bert:
         self.heads = self.config["num_attention_heads"]
         self.hidden_size = self.config["hidden_size"]
         self.count = self.config["num_hidden_layers"]
+        self.hidden_rate = self.config["hidden_dropout_prob"]
+        self.attention_rate = self.config["attention_probs_dropout_prob"]
         self.random = np.random.default_rng(0)
 
     def changed(self, weights: Arrays) -> "Bert":
@@ -80,21 +82,18 @@ class Bert:
     def deviation(self, variance: np.ndarray) -> np.ndarray:
         return np.sqrt(variance + self.config["layer_norm_eps"])
 
-    def dropped(self, x: np.ndarray, rate: float) -> np.ndarray:
+    def dropped(self, x: np.ndarray, rate: float, scaled: bool = True) -> np.ndarray:
         """Each element 0 with probability `rate`, the others divided by 1 - rate."""
-        return np.where(self.random.random(x.shape) < rate, 0.0, self.rescaled(x, rate))
-
-    def rescaled(self, x: np.ndarray, rate: float) -> np.ndarray:
-        return x / (1 - rate)
+        return np.where(self.random.random(x.shape) < rate, 0.0, x / (1 - rate) if scaled else x)
 
     def embedding_dropout(self, x: np.ndarray) -> np.ndarray:
-        return self.dropped(x, self.config["hidden_dropout_prob"])
+        return self.dropped(x, self.hidden_rate)
 
     def attention_dropout(self, x: np.ndarray) -> np.ndarray:
-        return self.dropped(x, self.config["attention_probs_dropout_prob"])
+        return self.dropped(x, self.attention_rate)
 
     def sublayer_dropout(self, x: np.ndarray, training: bool) -> np.ndarray:
-        return self.dropped(x, self.config["hidden_dropout_prob"]) if training else x
+        return self.dropped(x, self.hidden_rate) if training else x
 
     # Embeddings: ids (B, S) -> (B, S, D).
 
@@ -219,8 +218,11 @@ class Bert:
     def run(self, numbers: Iterable[int], hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
         """The layers of these numbers, each on the output of the one before."""
         for number in numbers:
-            hidden = self.layer(number, hidden, extended)
+            hidden = self.step(number, hidden, extended)
         return hidden
+
+    def step(self, number: int, hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
+        return self.layer(number, hidden, extended)
 
     def first_token(self, hidden: np.ndarray, embeddings: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return hidden[:, 0]

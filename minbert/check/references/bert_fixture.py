@@ -39,7 +39,6 @@ TOKEN_TYPE_IDS = np.array(
 NEARLY_CONSTANT = ((44, 4), (28, 2), (36, 1))
 
 
-
 def random_weights(random: np.random.Generator) -> Arrays:
     """Weights that keep activations of order 1 and give scores of deviation 2; fp32 values in fp64."""
     hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]

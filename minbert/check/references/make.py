@@ -45,6 +45,7 @@ def is_up_to_date(name: str) -> bool:
         settings == made_settings
         and written.keys() == tensors.keys()
         and all(written[key].dtype == value.dtype for key, value in tensors.items())
+        and all(written[key].shape == value.shape for key, value in tensors.items())
         and all(np.allclose(written[key], value, 1e-12, 1e-12) for key, value in tensors.items())
     )
 
@@ -56,7 +57,9 @@ def main() -> None:
             print(f"{path.relative_to(ROOT)}: unchanged")
             continue
         tensors, settings = make(name)
-        path.write_bytes(save(tensors, {"settings": json.dumps(settings)}))  # one key: their order is not kept
+        path.write_bytes(
+            save(tensors, {"settings": json.dumps(settings)})
+        )  # one key: their order is not kept
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
 
 

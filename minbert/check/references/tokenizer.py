@@ -84,10 +84,10 @@ class Tokenizer:
         return "" if self.is_removed(character) else character
 
     def is_space(self, character: str) -> bool:
-        return character in "\t\n\r" or category(character) == "Zs"
+        return character in "\t\n\r" or category(character).startswith("Z")
 
     def is_removed(self, character: str) -> bool:
-        return character == "\ufffd" or category(character) in ("Cc", "Cf")
+        return character == "\ufffd" or category(character).startswith("C")
 
     def is_ideograph(self, character: str) -> bool:
         name = unicodedata.name(character, "")

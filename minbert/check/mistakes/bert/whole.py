@@ -42,7 +42,7 @@ ALL_LAYERS = (
           encode=lambda self, hidden, extended: hidden),
     wrong("residual around a whole layer", "A layer's input is added to its output once more.",
           "Go on with the layer's output alone.",
-          layer=lambda self, number, hidden, mask: hidden + Bert.layer(self, number, hidden, mask)),
+          step=lambda self, number, hidden, extended: hidden + self.layer(number, hidden, extended)),
     wrong("mean of the layers' outputs", "The layers' outputs are averaged.",
           "Return the last layer's output.",
           encode=_mean_of_layers),
@@ -64,8 +64,8 @@ ALL_LAYERS = (
           extended=lambda self, mask: np.zeros((len(mask), 1, 1, mask.shape[1]))),
     wrong("mask for the first layer alone", "Only the first layer is given the mask.",
           f"Give every layer the extended mask: {EXTENDED}.",
-          layer=lambda self, number, hidden, mask:
-              Bert.layer(self, number, hidden, mask if number == 0 else 0 * mask)),
+          step=lambda self, number, hidden, extended:
+              self.layer(number, hidden, extended if number == 0 else 0 * extended)),
 )
 PADDING = (
     wrong("mask kept from an earlier call",

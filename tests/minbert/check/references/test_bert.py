@@ -1,6 +1,6 @@
 """The reference of the model against transformers.BertModel in fp64, its gradients against torch autograd.
 
-Run: pytest tests/references/test_model.py
+Run: pytest tests/minbert/check/references/test_bert.py
 """
 
 from copy import deepcopy
@@ -8,13 +8,10 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load
 
 from minbert.check.fixtures import model_fixture
 from minbert.check.judge import distance
 from minbert.check.stage import TOLERANCE
-from minbert.check.references.make import make
-from references.model import fixture
 
 
 @pytest.fixture(scope="module")
@@ -189,13 +186,3 @@ def test_inputs_show_what_they_are_there_for(tensors):
     assert (tensors["input_ids"][padding] == 0).all() and (tensors["input_ids"][~padding] > 0).all()
     assert (tensors["direction.hidden"][padding] == 0).all()
     assert (tensors["gradient.embeddings.word_embeddings.weight"][0] == 0).all()
-
-
-def test_making_it_again_gives_the_file(written):
-    tensors, settings = written
-    again = load(make("model"))
-    assert again.keys() == tensors.keys()
-    for name, value in again.items():
-        assert value.dtype == tensors[name].dtype
-        np.testing.assert_allclose(value, tensors[name], rtol=1e-12, atol=1e-12, err_msg=name)
-    assert fixture()[1] == settings
