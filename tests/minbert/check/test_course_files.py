@@ -4,7 +4,6 @@ Run: pytest tests/minbert/check/test_course_files.py
 """
 
 import os
-import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,65 +23,10 @@ from minbert.check.course_files import (
 from minbert.check.isolation.process import check_file
 from minbert.check.judge import check_candidate, first_difference
 from minbert.check.stage import InvalidOutput, MissingImplementation
+from tests.minbert.check.judging import module_of, source_of
+from tests.minbert.check.students import model
 
-# A student's file, here with torch's own attention and layer norms.
-BERT = """
-import torch
-from torch import nn
-
-class BertSelfAttention(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.heads = config.num_attention_heads
-        for name in ("query", "key", "value"):
-            setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size))
-
-    def forward(self, hidden, mask):
-        split = lambda layer: layer(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        context = nn.functional.scaled_dot_product_attention(
-            split(self.query), split(self.key), split(self.value), attn_mask=mask
-        )
-        return context.transpose(1, 2).flatten(2)
-
-class BertLayer(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        size, epsilon = config.hidden_size, config.layer_norm_eps
-        self.self_attention = BertSelfAttention(config)
-        self.attention_dense = nn.Linear(size, size)
-        self.attention_layer_norm = nn.LayerNorm(size, eps=epsilon)
-        self.interm_dense = nn.Linear(size, config.intermediate_size)
-        self.out_dense = nn.Linear(config.intermediate_size, size)
-        self.out_layer_norm = nn.LayerNorm(size, eps=epsilon)
-
-    def forward(self, hidden, mask):
-        attended = self.attention_dense(self.self_attention(hidden, mask))
-        hidden = self.attention_layer_norm(hidden + attended)
-        fed = self.out_dense(nn.functional.gelu(self.interm_dense(hidden)))
-        return self.out_layer_norm(hidden + fed)
-
-class BertModel(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        size = config.hidden_size
-        self.word_embedding = nn.Embedding(config.vocab_size, size)
-        self.pos_embedding = nn.Embedding(config.max_position_embeddings, size)
-        self.tk_type_embedding = nn.Embedding(config.type_vocab_size, size)
-        self.embed_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None])
-        self.bert_layers = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
-        self.pooler_dense = nn.Linear(size, size)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, input_ids, attention_mask):
-        positions = self.position_ids[:, : input_ids.shape[1]]
-        hidden = self.word_embedding(input_ids) + self.pos_embedding(positions)
-        hidden = self.dropout(self.embed_layer_norm(hidden + self.tk_type_embedding.weight[0]))
-        for layer in self.bert_layers:
-            hidden = layer(hidden, (1.0 - attention_mask[:, None, None, :]) * -10000.0)
-        pooled = torch.tanh(self.pooler_dense(hidden[:, 0]))
-        return {"last_hidden_state": hidden, "pooler_output": pooled}
-"""
+BERT = source_of(model)
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +75,11 @@ def test_a_students_model_runs_on_the_same_weights(sanity_data, weights, tmp_pat
 
     def check(old: str, new: str):
         assert old in BERT
-        module = types.ModuleType("bert")
-        exec(BERT.replace(old, new), module.__dict__)
-        return check_candidate(part, part.load(module))
+        return check_candidate(part, part.load(module_of(BERT.replace(old, new), tmp_path)))
 
-    hidden, pooled = check("torch.tanh(", "torch.sigmoid(")
+    hidden, pooled = check("self.pooler_af(", "torch.sigmoid(")
     assert (hidden.status, pooled.status) == ("same", "different")
-    hidden, pooled = check("hidden + fed", "fed")
+    hidden, pooled = check("return self.add_norm(middle, wide, *self.second)", "return middle")
     assert (hidden.status, pooled.status) == ("different", "different")
     assert pooled.follows == (hidden.stage,) and first_difference([hidden, pooled]) is hidden
     with pytest.raises(InvalidOutput, match="in these parameters: pooler_dense.*, pooling.bias"):
