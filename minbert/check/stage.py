@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-Outputs = Mapping[str, np.ndarray]
+Array = np.ndarray
+Arrays = dict[str, Array]
+Outputs = Mapping[str, Array]
 TOLERANCE = 2e-5  # of |given - expected| / (1 + |expected|): fp32 errs by 1e-6, the mildest mistake by 1e-3
 
 

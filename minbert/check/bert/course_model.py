@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from minbert.check.references.bert import model_config, model_weights
-from minbert.check.stage import InvalidOutput, MissingImplementation
+from minbert.check.stage import Array, Arrays, InvalidOutput, MissingImplementation
 from minbert.weights import MODULE_NAMES
 
-Arrays = dict[str, np.ndarray]
 SEEDS = count()  # another for each call, so that dropout shows, and the same in every check
 
 
@@ -52,37 +51,31 @@ class CourseModel:
         set_weights(made, name, prefix)
         return made.eval()
 
-    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+    def embed(self, ids: Array, training: bool = False) -> Array:
         return call(self._model, "embed", ids, training=training)
 
-    def split(self, hidden: np.ndarray) -> Arrays:
+    def split(self, hidden: Array) -> Arrays:
         attention = self._attention
         return {
             name: call(attention, "transform", hidden, fixed=(getattr(attention, name),))
             for name in ("key", "query", "value")
         }
 
-    def attention(
-        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
-    ) -> np.ndarray:
+    def attention(self, key: Array, query: Array, value: Array, mask: Array, training: bool = False) -> Array:
         return call(self._attention, "attention", key, query, value, mask, training=training)
 
-    def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def self_attention(self, hidden: Array, mask: Array) -> Array:
         return call(self._attention, "forward", hidden, mask)
 
     def add_norm(
-        self,
-        x: np.ndarray,
-        output: np.ndarray,
-        dense: tuple[np.ndarray, np.ndarray] | None = None,
-        training: bool = False,
-    ) -> np.ndarray:
+        self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
+    ) -> Array:
         layer = self._layers[0]
         linear = layer.attention_dense if dense is None else _linear(*dense).to(_type_of(layer))
         modules = (linear, layer.attention_dropout, layer.attention_layer_norm)
         return call(layer, "add_norm", x, output, fixed=modules, training=training)
 
-    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+    def feed_forward(self, hidden: Array) -> Array:
         layer = self._build("BertLayer", "bert_layers.0.")
         with torch.no_grad():
             for parameter in layer.attention_dense.parameters():
@@ -90,25 +83,23 @@ class CourseModel:
         mask = np.zeros((len(hidden), 1, 1, hidden.shape[1]), dtype=np.float32)
         return call(layer, "forward", hidden, mask)
 
-    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def layer(self, number: int, hidden: Array, mask: Array) -> Array:
         return call(self._layers[number], "forward", hidden, mask)
 
-    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         with replaced(self._model, embed=embeddings):
             return self.forward(ids, mask)["last_hidden_state"]
 
-    def pool(
-        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
+    def pool(self, hidden: Array, embeddings: Array, ids: Array, mask: Array) -> Array:
         with replaced(self._model, embed=embeddings, encode=hidden):
             return self.forward(ids, mask)["pooler_output"]
 
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+    def forward(self, ids: Array, mask: Array) -> Arrays:
         with torch.no_grad():
             outputs = self._outputs(self._model, ids, mask)
         return {name: to_array(value, f"BertModel's {name}") for name, value in outputs.items()}
 
-    def gradients(self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray) -> Arrays:
+    def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         model = self._build("BertModel", "")
         with torch.enable_grad():
             outputs = self._outputs(model, ids, mask)
@@ -128,7 +119,7 @@ class CourseModel:
         return found
 
     @staticmethod
-    def _outputs(model: nn.Module, ids: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
+    def _outputs(model: nn.Module, ids: Array, mask: Array) -> dict[str, Tensor]:
         inputs = (torch.from_numpy(ids.copy()), torch.from_numpy(mask.copy()))
         name = "BertModel.forward"
         with torch.random.fork_rng(devices=[]), unchanged(inputs, name), written(name):
@@ -178,8 +169,8 @@ def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
 
 
 def call(
-    owner: nn.Module, method: str, *arrays: np.ndarray, fixed: tuple[Any, ...] = (), training: bool = False
-) -> np.ndarray:
+    owner: nn.Module, method: str, *arrays: Array, fixed: tuple[Any, ...] = (), training: bool = False
+) -> Array:
     """Calls a user's method with copies of arrays, and then `fixed`, without gradients.
 
     Raises MissingImplementation for a method that is missing or not written yet, InvalidOutput where it does
@@ -234,7 +225,7 @@ def unchanged(inputs: tuple[Tensor, ...], name: str) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
+def replaced(model: nn.Module, **results: Array) -> Iterator[None]:
     """Methods of a model that return what is given, so that the rest is seen alone."""
     for name, result in results.items():
         value = torch.from_numpy(result).to(_type_of(model))
@@ -246,7 +237,7 @@ def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
             delattr(model, name)
 
 
-def to_array(value: Any, name: str) -> np.ndarray:
+def to_array(value: Any, name: str) -> Array:
     if not isinstance(value, Tensor):
         raise InvalidOutput(f"{name} returned {_described(value)}; it has to return a tensor")
     return value.detach().to("cpu", torch.float64).numpy().copy()
@@ -256,7 +247,7 @@ def _described(value: Any) -> str:
     return "nothing (no return statement?)" if value is None else f"a {type(value).__name__}"
 
 
-def _to_tensor(array: np.ndarray, owner: nn.Module) -> Tensor:
+def _to_tensor(array: Array, owner: nn.Module) -> Tensor:
     tensor = torch.from_numpy(np.array(array))
     return tensor.to(_type_of(owner)) if tensor.is_floating_point() else tensor
 
@@ -265,7 +256,7 @@ def _type_of(module: nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
 
 
-def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+def _linear(weight: Array, bias: Array) -> nn.Linear:
     linear = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))

@@ -3,32 +3,33 @@
 import numpy as np
 
 from minbert.check.fixtures import model_fixture
+from minbert.check.stage import Array
 
 
-def reference(name: str) -> np.ndarray:
+def reference(name: str) -> Array:
     return model_fixture("model")[0][name]
 
 
-def given(name: str) -> np.ndarray:
+def given(name: str) -> Array:
     """A reference as an input: what is a fraction, in fp32, writable."""
     value = reference(name)
     return value.astype(np.float32 if value.dtype.kind == "f" else value.dtype)
 
 
-def additive_mask() -> np.ndarray:
+def additive_mask() -> Array:
     """(B, 1, 1, S), 0 at real tokens and -10000 at padding."""
     return np.where(reference("attention_mask"), 0, -10000).astype(np.float32)[:, None, None, :]
 
 
-def no_mask() -> np.ndarray:
+def no_mask() -> Array:
     return np.zeros_like(additive_mask())
 
 
-def first_of(name: str) -> np.ndarray:
+def first_of(name: str) -> Array:
     return given(f"layer.0.{name}")
 
 
-def at_tokens(x: np.ndarray) -> np.ndarray:
+def at_tokens(x: Array) -> Array:
     """(B, S, ...), or (B, H, S, ...) -> the same with zeros where padding asks; other shapes as they are."""
     tokens = reference("attention_mask") == 1
     if x.shape[:2] == tokens.shape:

@@ -12,7 +12,7 @@ from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of
 from minbert.check.fixtures import model_fixture
 from minbert.check.judge import distance
 from minbert.check.references.bert import Bert
-from minbert.check.stage import TOLERANCE, MissingImplementation, Outputs
+from minbert.check.stage import TOLERANCE, Array, MissingImplementation, Outputs
 
 SMALL = 0.02  # brings the variance of a sum near the norm's epsilon
 
@@ -25,7 +25,7 @@ def expect_embeddings() -> Outputs:
     return {"embeddings": reference("embeddings.output")}
 
 
-def _diagonal(value: float) -> tuple[np.ndarray, np.ndarray]:
+def _diagonal(value: float) -> tuple[Array, Array]:
     """A dense layer, weight and bias, that multiplies by one number."""
     size = reference("layer.0.input").shape[-1]
     return np.eye(size, dtype=np.float32) * np.float32(value), np.zeros(size, dtype=np.float32)
@@ -100,7 +100,7 @@ def expect_pooler() -> Outputs:
     return {"pooler_output": reference("pooler_output")}
 
 
-def _forward(candidate: Candidate, ids: np.ndarray, mask: np.ndarray) -> Outputs:
+def _forward(candidate: Candidate, ids: Array, mask: Array) -> Outputs:
     outputs = candidate.forward(ids, mask)
     hidden = outputs["last_hidden_state"][:, : reference("input_ids").shape[1]]
     return {"last_hidden_state": at_tokens(hidden), "pooler_output": outputs["pooler_output"]}

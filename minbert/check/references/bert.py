@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from minbert.check.fixtures import model_fixture
-from minbert.check.references.bert_gradients import Arrays, Backward
+from minbert.check.references.bert_gradients import Backward
+from minbert.check.stage import Array, Arrays
 
 # Far from each other and from 0, so that it shows which of them is used.
 RATES = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.25}
@@ -65,226 +66,214 @@ class Bert:
 
     # Steps that all parts use.
 
-    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+    def linear(self, x: Array, name: str) -> Array:
         """x W^T + b: (..., I) -> (..., O)"""
         return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
 
-    def layer_norm(self, x: np.ndarray, name: str) -> np.ndarray:
+    def layer_norm(self, x: Array, name: str) -> Array:
         return self.standardized(x) * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
-    def standardized(self, x: np.ndarray) -> np.ndarray:
+    def standardized(self, x: Array) -> Array:
         """(x - mean) / sqrt(variance + epsilon) over the last axis."""
         return (x - x.mean(axis=-1, keepdims=True)) / self.deviation(self.variance(x))
 
-    def variance(self, x: np.ndarray) -> np.ndarray:
+    def variance(self, x: Array) -> Array:
         return x.var(axis=-1, keepdims=True)
 
-    def deviation(self, variance: np.ndarray) -> np.ndarray:
+    def deviation(self, variance: Array) -> Array:
         return np.sqrt(variance + self.config["layer_norm_eps"])
 
-    def dropped(self, x: np.ndarray, rate: float, scaled: bool = True) -> np.ndarray:
+    def dropped(self, x: Array, rate: float, scaled: bool = True) -> Array:
         """Each element 0 with probability `rate`, the others divided by 1 - rate."""
         return np.where(self.random.random(x.shape) < rate, 0.0, x / (1 - rate) if scaled else x)
 
-    def embedding_dropout(self, x: np.ndarray) -> np.ndarray:
+    def embedding_dropout(self, x: Array) -> Array:
         return self.dropped(x, self.hidden_rate)
 
-    def attention_dropout(self, x: np.ndarray) -> np.ndarray:
+    def attention_dropout(self, x: Array) -> Array:
         return self.dropped(x, self.attention_rate)
 
-    def sublayer_dropout(self, x: np.ndarray, training: bool) -> np.ndarray:
+    def sublayer_dropout(self, x: Array, training: bool) -> Array:
         return self.dropped(x, self.hidden_rate) if training else x
 
     # Embeddings: ids (B, S) -> (B, S, D).
 
-    def is_padding(self, ids: np.ndarray) -> np.ndarray:
+    def is_padding(self, ids: Array) -> Array:
         return ids == self.config["pad_token_id"]
 
-    def positions(self, ids: np.ndarray) -> np.ndarray:
+    def positions(self, ids: Array) -> Array:
         return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
 
-    def token_types(self, ids: np.ndarray) -> np.ndarray:
+    def token_types(self, ids: Array) -> Array:
         return np.zeros_like(ids)
 
-    def word_embeddings(self, ids: np.ndarray) -> np.ndarray:
+    def word_embeddings(self, ids: Array) -> Array:
         return self.weights["embeddings.word_embeddings.weight"][ids]
 
-    def position_embeddings(self, ids: np.ndarray) -> np.ndarray:
+    def position_embeddings(self, ids: Array) -> Array:
         return self.weights["embeddings.position_embeddings.weight"][self.positions(ids)]
 
-    def token_type_embeddings(self, ids: np.ndarray) -> np.ndarray:
+    def token_type_embeddings(self, ids: Array) -> Array:
         return self.weights["embeddings.token_type_embeddings.weight"][self.token_types(ids)]
 
-    def embedding_sum(self, ids: np.ndarray) -> np.ndarray:
+    def embedding_sum(self, ids: Array) -> Array:
         return self.word_embeddings(ids) + self.position_embeddings(ids) + self.token_type_embeddings(ids)
 
-    def embedding_norm(self, total: np.ndarray) -> np.ndarray:
+    def embedding_norm(self, total: Array) -> Array:
         return self.layer_norm(total, "embeddings.LayerNorm")
 
     # Attention: key, query, value (B, H, S, K), mask (B, 1, 1, S) of 0 and -10000.
 
-    def project(self, hidden: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def project(self, hidden: Array, number: int) -> tuple[Array, Array, Array]:
         """Key, query and value of layer `number`, in the order in which attention takes them."""
         start = f"encoder.layer.{number}.attention.self"
         key, query, value = (self.linear(hidden, f"{start}.{name}") for name in ("key", "query", "value"))
         return self.split_heads(key), self.split_heads(query), self.split_heads(value)
 
-    def arguments(self, hidden: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def arguments(self, hidden: Array, number: int) -> tuple[Array, Array, Array]:
         """What the forward method gives to attention."""
         return self.project(hidden, number)
 
-    def split_heads(self, x: np.ndarray) -> np.ndarray:
+    def split_heads(self, x: Array) -> Array:
         """(B, S, D) -> (B, H, S, K)"""
         return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)
 
-    def products(self, query: np.ndarray, key: np.ndarray) -> np.ndarray:
+    def products(self, query: Array, key: Array) -> Array:
         return np.einsum("bhik,bhjk->bhij", query, key)
 
-    def scaled(self, products: np.ndarray, size: int) -> np.ndarray:
+    def scaled(self, products: Array, size: int) -> Array:
         """Divided by the root of the head size."""
         return products / math.sqrt(size)
 
-    def masked(self, scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def masked(self, scores: Array, mask: Array) -> Array:
         return scores + mask
 
-    def softmax(self, scores: np.ndarray, axis: int = -1) -> np.ndarray:
+    def softmax(self, scores: Array, axis: int = -1) -> Array:
         powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
         return powers / powers.sum(axis=axis, keepdims=True)
 
-    def probabilities(self, query: np.ndarray, key: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def probabilities(self, query: Array, key: Array, mask: Array) -> Array:
         """(B, H, S, S), each row sums to one."""
         return self.softmax(self.masked(self.scaled(self.products(query, key), query.shape[-1]), mask))
 
-    def context(self, probabilities: np.ndarray, value: np.ndarray) -> np.ndarray:
+    def context(self, probabilities: Array, value: Array) -> Array:
         return np.einsum("bhij,bhjk->bhik", probabilities, value)
 
-    def merge_heads(self, context: np.ndarray) -> np.ndarray:
+    def merge_heads(self, context: Array) -> Array:
         """(B, H, S, K) -> (B, S, D)"""
         return context.swapaxes(1, 2).reshape(context.shape[0], context.shape[2], -1)
 
     # A layer: hidden (B, S, D) -> (B, S, D).
 
-    def apply(self, x: np.ndarray, number: int, name: str) -> np.ndarray:
+    def apply(self, x: Array, number: int, name: str) -> Array:
         """A linear layer or a layer norm of layer `number`."""
         function = self.layer_norm if name.endswith("LayerNorm") else self.linear
         return function(x, f"encoder.layer.{number}.{name}")
 
-    def sum_and_norm(
-        self, x: np.ndarray, output: np.ndarray, dense: str, norm: str, training: bool
-    ) -> np.ndarray:
+    def sum_and_norm(self, x: Array, output: Array, dense: str, norm: str, training: bool) -> Array:
         """norm(x + dropout(dense(output)))"""
         return self.layer_norm(x + self.sublayer_dropout(self.linear(output, dense), training), norm)
 
-    def half(self, x: np.ndarray, output: np.ndarray, number: int, dense: str, norm: str) -> np.ndarray:
+    def half(self, x: Array, output: Array, number: int, dense: str, norm: str) -> Array:
         start = f"encoder.layer.{number}."
         return self.sum_and_norm(x, output, start + dense, start + norm, False)
 
-    def normal_distribution(self, x: np.ndarray) -> np.ndarray:
+    def normal_distribution(self, x: Array) -> Array:
         return (1 + erf(x / math.sqrt(2))) / 2
 
-    def activation(self, x: np.ndarray) -> np.ndarray:
+    def activation(self, x: Array) -> Array:
         """The GELU of the error function."""
         return x * self.normal_distribution(x)
 
-    def intermediate(self, hidden: np.ndarray, number: int) -> np.ndarray:
+    def intermediate(self, hidden: Array, number: int) -> Array:
         """(B, S, D) -> (B, S, I), before the second linear layer."""
         return self.activation(self.apply(hidden, number, "intermediate.dense"))
 
-    def after_attention(self, x: np.ndarray, attended: np.ndarray, number: int) -> np.ndarray:
+    def after_attention(self, x: Array, attended: Array, number: int) -> Array:
         """The layer's input and its merged heads -> what enters the feed-forward layers."""
         return self.half(x, attended, number, *FIRST_HALF)
 
-    def after_feed_forward(self, x: np.ndarray, widened: np.ndarray, number: int) -> np.ndarray:
+    def after_feed_forward(self, x: Array, widened: Array, number: int) -> Array:
         return self.half(x, widened, number, *SECOND_HALF)
 
-    def second_half(
-        self, hidden: np.ndarray, attended: np.ndarray, middle: np.ndarray, number: int
-    ) -> np.ndarray:
+    def second_half(self, hidden: Array, attended: Array, middle: Array, number: int) -> Array:
         """The layer's input, its merged heads, and what after_attention makes of them -> its output."""
         return self.after_feed_forward(middle, self.intermediate(middle, number), number)
 
     # The model.
 
-    def extended(self, mask: np.ndarray) -> np.ndarray:
+    def extended(self, mask: Array) -> Array:
         """(B, S) of 1 and 0 -> (B, 1, 1, S) of 0 and -10000."""
         return (1.0 - mask[:, None, None, :]) * MASKED
 
-    def attention_mask(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def attention_mask(self, ids: Array, mask: Array) -> Array:
         return mask
 
-    def encode(self, hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
+    def encode(self, hidden: Array, extended: Array) -> Array:
         return self.run(range(self.count), hidden, extended)
 
-    def run(self, numbers: Iterable[int], hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
+    def run(self, numbers: Iterable[int], hidden: Array, extended: Array) -> Array:
         """The layers of these numbers, each on the output of the one before."""
         for number in numbers:
             hidden = self.step(number, hidden, extended)
         return hidden
 
-    def step(self, number: int, hidden: np.ndarray, extended: np.ndarray) -> np.ndarray:
+    def step(self, number: int, hidden: Array, extended: Array) -> Array:
         return self.layer(number, hidden, extended)
 
-    def first_token(self, hidden: np.ndarray, embeddings: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def first_token(self, hidden: Array, embeddings: Array, mask: Array) -> Array:
         return hidden[:, 0]
 
-    def pooler_activation(self, x: np.ndarray) -> np.ndarray:
+    def pooler_activation(self, x: Array) -> Array:
         return np.tanh(x)
 
     # What is checked.
 
-    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+    def embed(self, ids: Array, training: bool = False) -> Array:
         normal = self.embedding_norm(self.embedding_sum(ids))
         return self.embedding_dropout(normal) if training else normal
 
-    def split(self, hidden: np.ndarray) -> Arrays:
+    def split(self, hidden: Array) -> Arrays:
         return dict(zip(("key", "query", "value"), self.project(hidden, 0), strict=True))
 
-    def attention(
-        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
-    ) -> np.ndarray:
+    def attention(self, key: Array, query: Array, value: Array, mask: Array, training: bool = False) -> Array:
         key, query, value = (x.astype(np.float64) for x in (key, query, value))
         probabilities = self.probabilities(query, key, mask)
         probabilities = self.attention_dropout(probabilities) if training else probabilities
         return self.merge_heads(self.context(probabilities, value))
 
-    def self_attention(self, hidden: np.ndarray, mask: np.ndarray, number: int = 0) -> np.ndarray:
+    def self_attention(self, hidden: Array, mask: Array, number: int = 0) -> Array:
         return self.attention(*self.arguments(hidden, number), mask)
 
     def add_norm(
-        self,
-        x: np.ndarray,
-        output: np.ndarray,
-        dense: tuple[np.ndarray, np.ndarray] | None = None,
-        training: bool = False,
-    ) -> np.ndarray:
+        self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
+    ) -> Array:
         linear, norm = (f"encoder.layer.0.{name}" for name in FIRST_HALF)
         weight, bias = dense or (self.weights[f"{linear}.weight"], self.weights[f"{linear}.bias"])
         model = self.changed({f"{linear}.weight": weight, f"{linear}.bias": bias})
         return model.sum_and_norm(x.astype(np.float64), output.astype(np.float64), linear, norm, training)
 
-    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+    def feed_forward(self, hidden: Array) -> Array:
         name = f"encoder.layer.0.{FIRST_HALF[0]}"
         silent = {key: self.weights[key] * 0 for key in (f"{name}.weight", f"{name}.bias")}
         return self.changed(silent).layer(0, hidden, np.zeros((len(hidden), 1, 1, hidden.shape[1])))
 
-    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def layer(self, number: int, hidden: Array, mask: Array) -> Array:
         hidden = hidden.astype(np.float64)
         attended = self.self_attention(hidden, mask, number)
         return self.second_half(hidden, attended, self.after_attention(hidden, attended, number), number)
 
-    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         return self.encode(embeddings, self.extended(self.attention_mask(ids, mask)))
 
-    def pool(
-        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
+    def pool(self, hidden: Array, embeddings: Array, ids: Array, mask: Array) -> Array:
         first = self.first_token(hidden, embeddings, mask)
         return self.pooler_activation(self.linear(first, "pooler.dense"))
 
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+    def forward(self, ids: Array, mask: Array) -> Arrays:
         embeddings = self.embed(ids)
         hidden = self.all_layers(embeddings, ids, mask)
         return {"last_hidden_state": hidden, "pooler_output": self.pool(hidden, embeddings, ids, mask)}
 
-    def gradients(self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray) -> Arrays:
+    def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         return Backward(self).run(ids, mask, hidden, pooler)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minbert.check.references.bert import FIRST_HALF, SECOND_HALF, Bert
-from minbert.check.references.bert_gradients import Arrays
+from minbert.check.stage import Array, Arrays
 
 CONFIG = {
     "model_type": "bert",
@@ -77,12 +77,12 @@ def random_weights(random: np.random.Generator) -> Arrays:
     return {name: exact(value) for name, value in weights.items()}
 
 
-def exact(values: np.ndarray) -> np.ndarray:
+def exact(values: Array) -> Array:
     """The nearest fp32 values, in fp64."""
     return values.astype(np.float32).astype(np.float64)
 
 
-def layer_values(bert: Bert, number: int, hidden: np.ndarray, extended: np.ndarray) -> Arrays:
+def layer_values(bert: Bert, number: int, hidden: Array, extended: Array) -> Arrays:
     """Everything that one layer computes of hidden (B, S, D) under the mask (B, 1, 1, S)."""
     key, query, value = bert.project(hidden, number)
     scores = bert.scaled(bert.products(query, key), query.shape[-1])
@@ -110,7 +110,7 @@ def layer_values(bert: Bert, number: int, hidden: np.ndarray, extended: np.ndarr
     }
 
 
-def all_values(bert: Bert, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+def all_values(bert: Bert, ids: Array, mask: Array) -> Arrays:
     """Everything that a model computes of ids and mask, both (B, S)."""
     found = {"embeddings.sum": bert.embedding_sum(ids), "embeddings.output": bert.embed(ids)}
     hidden = found["embeddings.output"]
@@ -125,7 +125,7 @@ def all_values(bert: Bert, ids: np.ndarray, mask: np.ndarray) -> Arrays:
 class Typed(Bert):
     """With token types other than zero."""
 
-    def token_types(self, ids: np.ndarray) -> np.ndarray:
+    def token_types(self, ids: Array) -> Array:
         return TOKEN_TYPE_IDS
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+from minbert.check.stage import Array, Arrays
 
 
 class Backward:
@@ -20,9 +20,7 @@ class Backward:
         self.weights: Arrays = bert.weights
         self.found = {name: np.zeros_like(value) for name, value in self.weights.items()}
 
-    def run(
-        self, ids: np.ndarray, mask: np.ndarray, hidden_direction: np.ndarray, pooler_direction: np.ndarray
-    ) -> Arrays:
+    def run(self, ids: Array, mask: Array, hidden_direction: Array, pooler_direction: Array) -> Arrays:
         """Of sum(last_hidden_state * hidden_direction) + sum(pooler_output * pooler_direction)."""
         bert = self.bert
         extended, count = bert.extended(mask), bert.config["num_hidden_layers"]
@@ -43,17 +41,17 @@ class Backward:
         self.embeddings(gradient, ids)
         return self.found
 
-    def until(self, point: str, gradient: np.ndarray) -> np.ndarray:
+    def until(self, point: str, gradient: Array) -> Array:
         return np.zeros_like(gradient) if point in self.bert.cut else gradient
 
-    def embeddings(self, gradient: np.ndarray, ids: np.ndarray) -> None:
+    def embeddings(self, gradient: Array, ids: Array) -> None:
         bert = self.bert
         indices = {"word": ids, "position": bert.positions(ids), "token_type": bert.token_types(ids)}
         for kind, index in indices.items():
             table = self.found[f"embeddings.{kind}_embeddings.weight"]
             np.add.at(table, index, self.until(f"{kind} embeddings", gradient))
 
-    def layer(self, gradient: np.ndarray, hidden: np.ndarray, mask: np.ndarray, number: int) -> np.ndarray:
+    def layer(self, gradient: Array, hidden: Array, mask: Array, number: int) -> Array:
         bert, name = self.bert, f"encoder.layer.{number}"
         attended = bert.self_attention(hidden, mask, number)
         output = f"{name}.attention.output"
@@ -75,9 +73,7 @@ class Backward:
         inner = self.attention(self.until("context", inner), hidden, mask, number)
         return self.until("attention residual", gradient) + inner
 
-    def attention(
-        self, gradient: np.ndarray, hidden: np.ndarray, mask: np.ndarray, number: int
-    ) -> np.ndarray:
+    def attention(self, gradient: Array, hidden: Array, mask: Array, number: int) -> Array:
         bert = self.bert
         key, query, value = bert.project(hidden, number)
         probabilities = bert.probabilities(query, key, mask)
@@ -96,14 +92,14 @@ class Backward:
             for name, part in gradients.items()
         )
 
-    def linear(self, gradient: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
+    def linear(self, gradient: Array, x: Array, name: str) -> Array:
         """The gradient (..., O) of x W^T + b -> that of x (..., I)."""
         rows = gradient.reshape(-1, gradient.shape[-1])
         self.found[f"{name}.weight"] += rows.T @ x.reshape(-1, x.shape[-1])
         self.found[f"{name}.bias"] += rows.sum(axis=0)
         return gradient @ self.weights[f"{name}.weight"]
 
-    def norm(self, gradient: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
+    def norm(self, gradient: Array, x: Array, name: str) -> Array:
         """The gradient (B, S, D) of a layer norm -> that of its input x."""
         bert = self.bert
         standard = bert.standardized(x)
@@ -114,7 +110,7 @@ class Backward:
         along = standard * (inner * standard).mean(axis=-1, keepdims=True)
         return (inner - across - along) / bert.deviation(bert.variance(x))
 
-    def gelu_slope(self, x: np.ndarray) -> np.ndarray:
+    def gelu_slope(self, x: Array) -> Array:
         """Phi(x) + x phi(x)"""
         density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
         return self.bert.normal_distribution(x) + x * density

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minbert.check.fixtures import model_fixture
+from minbert.check.stage import Array, Arrays
 
 LAYERS = {  # name: (in, out, rank, alpha); alpha / rank is no whole number
     "square": (6, 6, 2, 5.0),
@@ -15,8 +16,6 @@ LAYERS = {  # name: (in, out, rank, alpha); alpha / rank is no whole number
 }
 
 WRITTEN = ("output", "gradient", "merged")  # beginnings of outputs that the fixture has
-
-Arrays = dict[str, np.ndarray]
 
 
 class LoRA:
@@ -44,7 +43,7 @@ class LoRA:
         }
         return cls(given, **settings[layer])
 
-    def outputs(self) -> dict[str, np.ndarray]:
+    def outputs(self) -> Arrays:
         gradients = {
             name: np.zeros_like(value) if name in self.cut else value
             for name, value in self.gradients().items()
@@ -78,13 +77,13 @@ class LoRA:
     def scale(self) -> float:
         return self.alpha / self.rank
 
-    def base(self) -> np.ndarray:
+    def base(self) -> Array:
         return self.x @ self.weight.T + self.bias
 
-    def update(self) -> np.ndarray:
+    def update(self) -> Array:
         return self.scale() * (self.x @ self.A.T @ self.B.T)
 
-    def gradients(self) -> dict[str, np.ndarray]:
+    def gradients(self) -> Arrays:
         """Of A and B, and of x through the base and through the adapters."""
         x, direction = (values.reshape(-1, values.shape[-1]) for values in (self.x, self.direction))
         before_A, after_A = direction @ self.B, x @ self.A.T  # (T, rank)
@@ -96,10 +95,10 @@ class LoRA:
             "adapters": scale * (self.direction @ self.B @ self.A),
         }
 
-    def merged_weight(self) -> np.ndarray:
+    def merged_weight(self) -> Array:
         return self.weight + self.alpha / self.rank * (self.B @ self.A)
 
-    def merged_bias(self) -> np.ndarray:
+    def merged_bias(self) -> Array:
         return self.bias
 
 

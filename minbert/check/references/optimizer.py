@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minbert.check.fixtures import model_fixture
-from minbert.check.stage import Outputs
+from minbert.check.stage import Array, Arrays, Outputs
 
 # Far from the defaults, so that a hard-coded value shows; epsilon matters in "tiny gradients" only.
 USUAL = {"lr": 0.2, "betas": (0.8, 0.95), "eps": 1e-9, "weight_decay": 0.0, "correct_bias": True}
@@ -43,8 +43,8 @@ class Scenario:
     `rates[step - 1][number]` is the rate that a group has at a step, where it changes.
     """
 
-    start: Mapping[str, np.ndarray]
-    gradients: Mapping[tuple[int, str], np.ndarray]  # (step, parameter); a missing one is no gradient
+    start: Mapping[str, Array]
+    gradients: Mapping[tuple[int, str], Array]  # (step, parameter); a missing one is no gradient
     expected: Outputs
     steps: int
     settings: Mapping[str, Any]
@@ -77,8 +77,8 @@ class Scenario:
 class State:
     """The moments of a parameter and the number of its steps."""
 
-    first: np.ndarray
-    second: np.ndarray
+    first: Array
+    second: Array
     t: int = 0
 
 
@@ -93,7 +93,7 @@ class AdamW:
         self.values = {name: value.astype(np.float64) for name, value in scenario.start.items()}
         self.states: dict[str, State] = {}
 
-    def outputs(self) -> dict[str, np.ndarray]:
+    def outputs(self) -> Arrays:
         """The parameters after each step."""
         found = {}
         for step in range(1, self.scenario.steps + 1):
@@ -128,7 +128,7 @@ class AdamW:
         zeros = np.zeros_like(self.values[name])
         return State(zeros, zeros, t)
 
-    def update(self, name: str, gradient: np.ndarray, settings: Settings) -> None:
+    def update(self, name: str, gradient: Array, settings: Settings) -> None:
         before, state = self.values[name], self.state(name)
         gradient = self.gradient(gradient.astype(np.float64), before, settings)
         self.t = state.t = self.count(state.t)
@@ -140,7 +140,7 @@ class AdamW:
         after = self.moved(before, rate, self.direction(state.first, gradient), root)
         self.values[name] = self.decayed(before, after, rate, settings)
 
-    def gradient(self, gradient: np.ndarray, value: np.ndarray, settings: Settings) -> np.ndarray:
+    def gradient(self, gradient: Array, value: Array, settings: Settings) -> Array:
         return gradient
 
     def count(self, t: int) -> int:
@@ -149,29 +149,27 @@ class AdamW:
     def betas(self, settings: Settings) -> tuple[float, float]:
         return tuple(settings.betas)
 
-    def first_moment(self, old: np.ndarray, gradient: np.ndarray, beta: float) -> np.ndarray:
+    def first_moment(self, old: Array, gradient: Array, beta: float) -> Array:
         return beta * old + (1 - beta) * gradient
 
-    def second_moment(
-        self, old: np.ndarray, gradient: np.ndarray, first: np.ndarray, beta: float
-    ) -> np.ndarray:
+    def second_moment(self, old: Array, gradient: Array, first: Array, beta: float) -> Array:
         return beta * old + (1 - beta) * gradient**2
 
     def correction(self, t: int, beta1: float, beta2: float, correct_bias: bool) -> float:
         """The factor between lr and the size of the step."""
         return np.sqrt(1 - np.float64(beta2) ** t) / (1 - np.float64(beta1) ** t) if correct_bias else 1.0
 
-    def root(self, second: np.ndarray, eps: float, bias: float) -> np.ndarray:
+    def root(self, second: Array, eps: float, bias: float) -> Array:
         """What the first moment is divided by; `bias` is 1 - beta2^t."""
         return np.sqrt(second) + eps
 
-    def direction(self, first: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    def direction(self, first: Array, gradient: Array) -> Array:
         return first
 
-    def moved(self, value: np.ndarray, rate: float, direction: np.ndarray, root: np.ndarray) -> np.ndarray:
+    def moved(self, value: Array, rate: float, direction: Array, root: Array) -> Array:
         return value - rate * direction / root
 
-    def decayed(self, before: np.ndarray, after: np.ndarray, rate: float, settings: Settings) -> np.ndarray:
+    def decayed(self, before: Array, after: Array, rate: float, settings: Settings) -> Array:
         """`before` and `after` are of the update, `rate` is the bias-corrected one."""
         return after - settings.lr * settings.weight_decay * after
 
@@ -179,8 +177,8 @@ class AdamW:
 class ClosureAdamW(AdamW):
     """A step with a closure that computes the sum of weight times gradient."""
 
-    def outputs(self) -> dict[str, np.ndarray]:
-        self.told: dict[str, np.ndarray] = {}
+    def outputs(self) -> Arrays:
+        self.told: Arrays = {}
         return super().outputs() | self.told
 
     def step(self, step: int) -> None:
@@ -204,19 +202,19 @@ class GradientLeft:
         self.value = scenario.start["weight"].astype(np.float64)
         self.settings = scenario.settings
 
-    def outputs(self) -> dict[str, np.ndarray]:
+    def outputs(self) -> Arrays:
         return {"gradient after the step": self.left()}
 
-    def left(self) -> np.ndarray:
+    def left(self) -> Array:
         return self.gradient
 
 
-def exact(values: np.ndarray) -> np.ndarray:
+def exact(values: Array) -> Array:
     """Rounded to what fp32 holds."""
     return values.astype(np.float32)
 
 
-def random_values(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+def random_values(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> Array:
     """Absolute values from low to high, each sign as likely."""
     return exact(rng.uniform(low, high, shape) * rng.choice([-1.0, 1.0], shape))
 
@@ -291,7 +289,7 @@ def scenarios() -> dict[str, Scenario]:
     }
 
 
-def fixture() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def fixture() -> tuple[Arrays, dict[str, Any]]:
     """For each scenario S: "S/start/NAME", "S/gradient T/NAME", "S/expected/OUTPUT"; its settings by S."""
     tensors, settings = {}, {}
     for name, scene in scenarios().items():

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minbert.check.stage import Array, Arrays
+
 KINDS = ("cls", "mean", "max", "l1", "l2")
 LENGTHS = (6, 4, 2, 1)  # of B = 4 sentences in S = 6 columns
-
-Arrays = dict[str, np.ndarray]
 
 
 def inputs() -> Arrays:
@@ -27,40 +27,40 @@ def inputs() -> Arrays:
 class Pooling:
     """hidden (B, S, D), mask (B, S), vectors (B, D), all fp64 -> (B, D), a method for each kind."""
 
-    def __init__(self, hidden: np.ndarray, mask: np.ndarray, vectors: np.ndarray):
+    def __init__(self, hidden: Array, mask: Array, vectors: Array):
         self.hidden, self.vectors = hidden.astype(np.float64), vectors.astype(np.float64)
         self.mask = mask.astype(np.float64)[..., None]  # (B, S, 1)
         self.lengths = self.mask.sum(axis=1)  # (B, 1)
         self.masked = self.hidden * self.mask  # (B, S, D)
 
-    def cls(self) -> np.ndarray:
+    def cls(self) -> Array:
         return self.hidden[:, 0]
 
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Array:
         return self.mean_of(self.mask)
 
-    def max(self) -> np.ndarray:
+    def max(self) -> Array:
         return self.real_or(-np.inf).max(axis=1)
 
-    def l1(self) -> np.ndarray:
+    def l1(self) -> Array:
         return self.vectors / self.length(1)
 
-    def l2(self) -> np.ndarray:
+    def l2(self) -> Array:
         return self.vectors / self.length(2)
 
-    def at(self, columns: np.ndarray) -> np.ndarray:
+    def at(self, columns: Array) -> Array:
         """Each sentence's row in a column of its own."""
         return self.hidden[np.arange(len(self.hidden)), columns]
 
-    def mean_of(self, columns: np.ndarray) -> np.ndarray:
+    def mean_of(self, columns: Array) -> Array:
         """The mean over the columns (B, S, 1) that are 1; zeros where there are none."""
         return (self.hidden * columns).sum(axis=1) / np.maximum(columns.sum(axis=1), 1)
 
-    def real_or(self, value: float) -> np.ndarray:
+    def real_or(self, value: float) -> Array:
         """hidden, with `value` at padding."""
         return np.where(self.mask == 1, self.hidden, value)
 
-    def length(self, order: float) -> np.ndarray:
+    def length(self, order: float) -> Array:
         """(B, 1)"""
         return np.linalg.norm(self.vectors, ord=order, axis=1, keepdims=True)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minbert.check.mistakes.table import wrong
-from minbert.check.references.bert import Bert, erf
+from minbert.check.references.bert import erf
 
 FEW_DIGITS = 2e-2  # 10000 + x has 3 digits after the point in fp32, and two layers make more of it
 EXTENDED = "(1 - mask) * -10000, of shape (B, 1, 1, S)"
