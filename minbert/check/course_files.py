@@ -59,7 +59,7 @@ def _model_stage(name: str, output: str, expected: Outputs, builds_on: tuple[str
 
 
 def _without_padding(output: str, value: np.ndarray) -> np.ndarray:
-    """What a model computes at padding is not compared."""
+    """Sets outputs at padding to zero, which are not compared."""
     mask = np.array(IDS) != 0
     return value * mask[:, :, None] if output == HIDDEN else value
 
@@ -125,7 +125,7 @@ def read_sanity_data(path: Path) -> dict[str, np.ndarray]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} is no sanity_check.data ({reason}); fetch the course's file again"
+            f"{path} is not a sanity_check.data ({reason}); fetch the course's file again"
         ) from None
     size = arrays[POOLED].shape[-1:]
     rows, columns = np.shape(IDS)
@@ -186,7 +186,7 @@ def read_optimizer_data(path: Path) -> np.ndarray:
         values = np.load(path, allow_pickle=False)
         shape = values.shape
     except (ValueError, EOFError, AttributeError) as error:
-        raise InputError(f"{path} is no .npy file of numbers ({error}); fetch it again") from None
+        raise InputError(f"{path} is not a .npy file of numbers ({error}); fetch it again") from None
     if shape != (2, 3):
         raise InputError(f"{path} holds {shape}; optimizer_test.npy holds a weight (2, 3)")
     return values.astype(np.float64)

@@ -69,7 +69,7 @@ def _narrowed(finding: Finding, findings: Iterable[Finding]) -> Finding:
 
 
 def judge(part: Part, stage: Stage, outcome: Outcome, follows: tuple[str, ...] = ()) -> Finding:
-    """What is to be said of a stage's outcome. `follows`: stages it builds on that differ already."""
+    """Judges a stage's outcome. `follows`: stages it builds on that differ already."""
     common = {"part": part.name, "stage": stage.name, "points": stage.points, "tolerance": stage.tolerance}
     common |= {"printed": outcome.printed, "follows": follows}
     if outcome.outputs is None:

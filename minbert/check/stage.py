@@ -1,4 +1,4 @@
-"""What is checked: parts of stages, each with the outputs that a right implementation gives, and mistakes."""
+"""Parts of stages, each with the outputs that a right implementation gives, and mistakes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What running a stage gave: outputs, or the problem that kept it from giving any."""
+    """The outputs of a stage that was run, or the problem that prevented them."""
 
     outputs: Outputs | None = None
     problem: str = ""  # missing, raised, exit, time, memory, crashed, network
@@ -85,7 +85,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of a stage. `status` is same, different, failed (no output) or skipped (not there)."""
+    """The verdict on a stage. `status` is same, different, failed (no output) or skipped (missing)."""
 
     part: str
     stage: str

@@ -1,4 +1,4 @@
-"""What happens inside `attention(key, query, value, mask)`, read from outside by values of our choice.
+"""Reads what `attention(key, query, value, mask)` computes inside, by values of our choice.
 
 Where the values are the rows of the identity (S <= K), a head's context is its probabilities; and the
 logarithms of these less the mean of their row are the scores less theirs. B sentences, H heads, S columns,
@@ -54,7 +54,7 @@ LAYOUTS: tuple[Layout, ...] = (side_by_side, _not_transposed, _interleaved, _not
 
 
 def find_layout(candidate: Any, key: Array, query: Array) -> Layout:
-    """How a candidate's output holds the heads' contexts, so that a wrong layout is no fault of the scores.
+    """Finds how a candidate's output holds the heads, so that a wrong layout is not a fault of the scores.
 
     Only feature h of head h has a value, so only it may be there in the output, whatever the probabilities.
     Raises MissingImplementation for an output from which the heads cannot be read.
@@ -98,7 +98,7 @@ def read_probabilities(
 
 
 def are_probabilities(rows: Array) -> bool:
-    """Whether rows (..., S) hold nothing negative and sum to one each."""
+    """Returns whether rows (..., S) have no negative value and sum to one each."""
     with np.errstate(all="ignore"):
         return bool((rows >= 0).all() and (np.abs(rows.sum(axis=-1) - 1) < SUM_ERROR).all())
 

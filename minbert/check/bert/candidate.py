@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-import numpy as np
+from minbert.check.stage import Array, Arrays
 
 
 class Candidate(Protocol):
@@ -14,47 +14,37 @@ class Candidate(Protocol):
     cannot be compared.
     """
 
-    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+    def embed(self, ids: Array, training: bool = False) -> Array:
         """(B, S) -> (B, S, D)"""
 
-    def split(self, hidden: np.ndarray) -> dict[str, np.ndarray]:
+    def split(self, hidden: Array) -> Arrays:
         """The first layer's query, key and value of (B, S, D), each (B, H, S, K)."""
 
-    def attention(
-        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
-    ) -> np.ndarray:
+    def attention(self, key: Array, query: Array, value: Array, mask: Array, training: bool = False) -> Array:
         """(B, H, S, K) each -> (B, S, D), or what else is returned."""
 
-    def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def self_attention(self, hidden: Array, mask: Array) -> Array:
         """The first layer's: (B, S, D) -> (B, S, D), heads merged, without the output's linear layer."""
 
     def add_norm(
-        self,
-        x: np.ndarray,
-        output: np.ndarray,
-        dense: tuple[np.ndarray, np.ndarray] | None = None,
-        training: bool = False,
-    ) -> np.ndarray:
+        self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
+    ) -> Array:
         """norm(x + dropout(dense(output))) as after the first layer's attention; `dense`: weight and bias."""
 
-    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+    def feed_forward(self, hidden: Array) -> Array:
         """The first layer where its attention's dense layer gives nothing: (B, S, D) -> (B, S, D)."""
 
-    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def layer(self, number: int, hidden: Array, mask: Array) -> Array:
         """(B, S, D) -> (B, S, D)"""
 
-    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         """The model's last hidden state, if embedding `ids` gives `embeddings`."""
 
-    def pool(
-        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
+    def pool(self, hidden: Array, embeddings: Array, ids: Array, mask: Array) -> Array:
         """The model's pooler output (B, D), if its layers give `hidden`."""
 
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    def forward(self, ids: Array, mask: Array) -> Arrays:
         """`last_hidden_state` (B, S, D) and `pooler_output` (B, D)."""
 
-    def gradients(
-        self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         """By transformers' names, of sum(last_hidden_state * hidden) + sum(pooler_output * pooler)."""

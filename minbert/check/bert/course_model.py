@@ -204,7 +204,7 @@ def _by_name(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> dict[s
 
 @contextmanager
 def written(name: str) -> Iterator[None]:
-    """What is not written yet is not there."""
+    """Raises MissingImplementation for NotImplementedError."""
     try:
         yield
     except NotImplementedError:

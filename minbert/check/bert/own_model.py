@@ -56,7 +56,7 @@ class OwnModel:
     def add_norm(
         self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
     ) -> Array:
-        """What enters the feed-forward layers, which stand in the same function as the sum before them."""
+        """The input of the feed-forward layers, which stand in the same function as the sum before them."""
         layer = self._layer(0).train(training)
         entered: list[Tensor] = []
         hook = layer.feed_forward.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))

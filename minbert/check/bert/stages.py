@@ -32,7 +32,7 @@ def _diagonal(value: float) -> tuple[Array, Array]:
 
 
 def run_output_projection(candidate: Candidate) -> Outputs:
-    """What the dense layer does, where all else in norm(x + dense(output)) is right."""
+    """The dense layer in norm(x + dense(output)), where all else there is right."""
     x, output = first_of("input"), first_of("attention_output")
     for arguments in ((x, np.zeros_like(x), _diagonal(0)), (x, output, _diagonal(1))):
         found, right = (other.add_norm(*arguments) for other in (candidate, Bert()))
@@ -59,7 +59,7 @@ def run_add_norm(candidate: Candidate) -> Outputs:
 @cache
 def expect_add_norm() -> Outputs:
     right = reference("layer.0.attention_norm")
-    small = run_add_norm(Bert())["norm of a small sum"]  # the references hold none
+    small = run_add_norm(Bert())["norm of a small sum"]  # not in the fixture
     return {"norm(x + output)": right, "norm of a small sum": small, "norm(x + dense(output))": right}
 
 

@@ -131,7 +131,7 @@ class Bert:
         return self.split_heads(key), self.split_heads(query), self.split_heads(value)
 
     def arguments(self, hidden: Array, number: int) -> tuple[Array, Array, Array]:
-        """What the forward method gives to attention."""
+        """The arguments of attention in the forward method."""
         return self.project(hidden, number)
 
     def split_heads(self, x: Array) -> Array:
@@ -227,7 +227,7 @@ class Bert:
     def pooler_activation(self, x: Array) -> Array:
         return np.tanh(x)
 
-    # What is checked.
+    # What is checked: the interface of a candidate, see minbert/check/bert/candidate.py.
 
     def embed(self, ids: Array, training: bool = False) -> Array:
         normal = self.embedding_norm(self.embedding_sum(ids))

@@ -10,7 +10,7 @@ import numpy as np
 from minbert.check.fixtures import model_fixture
 from minbert.check.stage import Array, Arrays
 
-LAYERS = {  # name: (in, out, rank, alpha); alpha / rank is no whole number
+LAYERS = {  # name: (in, out, rank, alpha); alpha / rank is not whole
     "square": (6, 6, 2, 5.0),
     "wide": (6, 4, 3, 4.0),
 }

@@ -26,7 +26,7 @@ GRADIENTS_ON = "gradients on in the closure of step "
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force for a group at a step."""
+    """The settings of a group at a step."""
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -44,7 +44,7 @@ class Scenario:
     """
 
     start: Mapping[str, Array]
-    gradients: Mapping[tuple[int, str], Array]  # (step, parameter); a missing one is no gradient
+    gradients: Mapping[tuple[int, str], Array]  # (step, parameter); missing: no gradient
     expected: Outputs
     steps: int
     settings: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Scenario:
         return cls(start, gradients, expected, **settings[name])
 
     def of_group(self, number: int) -> dict[str, Any]:
-        """What a group is given beside its parameters."""
+        """The settings of a group itself."""
         return {name: value for name, value in self.groups[number].items() if name != "parameters"}
 
 
@@ -160,7 +160,7 @@ class AdamW:
         return np.sqrt(1 - np.float64(beta2) ** t) / (1 - np.float64(beta1) ** t) if correct_bias else 1.0
 
     def root(self, second: Array, eps: float, bias: float) -> Array:
-        """What the first moment is divided by; `bias` is 1 - beta2^t."""
+        """The divisor of the first moment; `bias` is 1 - beta2^t."""
         return np.sqrt(second) + eps
 
     def direction(self, first: Array, gradient: Array) -> Array:

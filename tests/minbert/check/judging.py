@@ -9,6 +9,21 @@ from types import ModuleType
 from minbert.check.judge import check_candidate
 from minbert.check.stage import Finding, Part
 
+# The beginning of a file with parts: stages that call functions of a module, and a mistake.
+TOY_STAGES = """from types import SimpleNamespace
+import numpy as np
+from minbert.check.stage import Mistake, MissingImplementation, Part, Stage
+
+def stage(name, mistakes=()):
+    def run(module):
+        if not hasattr(module, name):
+            raise MissingImplementation(f"the file has no function {name}")
+        return {"out": getattr(module, name)()}
+    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
+
+DOUBLED = Mistake("doubled", "It was doubled.", "Halve it.", lambda: {"out": np.array([2.0, 4.0])})
+"""
+
 
 def source_of(student: ModuleType, **places: str) -> str:
     """A student's file (see students/), right but for the places given."""

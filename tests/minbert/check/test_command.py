@@ -16,23 +16,11 @@ from minbert.check.command import Check, add_check_options, add_limit_options, c
 from minbert.check.course_files import fitted_weight
 from minbert.check.parts import OWN_PARTS, find_part, part_places
 from minbert.optim import AdamW
-from tests.minbert.check.judging import source_of
+from tests.minbert.check.judging import TOY_STAGES, source_of
 from tests.minbert.check.students import optimizer
 
 # A part with our own code that is right, and a mistake that is known.
-PARTS = """
-from types import SimpleNamespace
-import numpy as np
-from minbert.check.stage import Mistake, MissingImplementation, Part, Stage
-
-def stage(name, mistakes=()):
-    def run(module):
-        if not hasattr(module, name):
-            raise MissingImplementation(f"the file has no function {name}")
-        return {"out": getattr(module, name)()}
-    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
-
-DOUBLED = Mistake("doubled", "It was doubled.", "Halve it.", lambda: {"out": np.array([2.0, 4.0])})
+PARTS = f"""{TOY_STAGES}
 OWN = SimpleNamespace(first=lambda: [1, 2], second=lambda: [1, 2])
 TOY = Part("toy", "toy.py", (stage("first"), stage("second", (DOUBLED,))), lambda module: module, lambda: OWN)
 PLAY = Part("play", "play.py", (stage("first"),), lambda module: module, lambda: OWN)

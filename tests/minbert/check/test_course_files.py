@@ -99,11 +99,11 @@ def test_another_size_is_refused(sanity_data, weights, tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"last_hidden_state": torch.zeros(2, 8, 4)}, r"no sanity_check\.data \('pooler_output'\)"),
+        ({"last_hidden_state": torch.zeros(2, 8, 4)}, r"not a sanity_check\.data \('pooler_output'\)"),
         ({"last_hidden_state": torch.zeros(2, 7, 4), "pooler_output": torch.zeros(2, 4)}, r"\(2, 7, 4\)"),
         ({"last_hidden_state": torch.zeros(2, 8, 4), "pooler_output": torch.zeros(2, 5)}, r"\(2, 5\)"),
-        ([1, 2], r"no sanity_check\.data"),
-        ({"last_hidden_state": "x", "pooler_output": "y"}, r"no sanity_check\.data"),
+        ([1, 2], r"not a sanity_check\.data"),
+        ({"last_hidden_state": "x", "pooler_output": "y"}, r"not a sanity_check\.data"),
     ],
 )
 def test_other_layouts_of_sanity_data_are_refused(tmp_path, values, said):
@@ -126,11 +126,11 @@ class Planted:
 def test_nothing_in_sanity_data_is_run(tmp_path):
     path = tmp_path / "sanity_check.data"
     torch.save({"last_hidden_state": Planted(tmp_path / "planted")}, path)
-    with pytest.raises(InputError, match="no sanity_check.data"):
+    with pytest.raises(InputError, match="not a sanity_check.data"):
         read_sanity_data(path)
     assert not (tmp_path / "planted").exists()
     path.write_bytes(b"not a file of torch")
-    with pytest.raises(InputError, match="no sanity_check.data"):
+    with pytest.raises(InputError, match="not a sanity_check.data"):
         read_sanity_data(path)
     with pytest.raises(InputError, match="there is no file"):
         read_sanity_data(tmp_path / "none")
@@ -207,8 +207,8 @@ def test_optimizer_data(tmp_path):
 def test_other_layouts_of_optimizer_data_are_refused(tmp_path, values):
     path = tmp_path / "optimizer_test.npy"
     np.save(path, values)
-    with pytest.raises(InputError, match=r"\(2, 3\)|is no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"\(2, 3\)|is not a \.npy file of numbers"):
         read_optimizer_data(path)
     path.write_text("text")
-    with pytest.raises(InputError, match=r"is no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"is not a \.npy file of numbers"):
         read_optimizer_data(path)

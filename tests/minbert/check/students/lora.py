@@ -50,15 +50,11 @@ RIGHT = {
     "scale": ("self.alpha / self.rank", "self.alpha * self.rank**-1", "self.alpha / self.lora_A.shape[0]"),
     "forward": (
         "return self.linear(x) + scale * (x @ self.lora_A.T) @ self.lora_B.T",
-        "return F.linear(F.linear(scale * x, self.lora_A), self.lora_B).add(self.linear(x))",
         "return F.linear(x, self.linear.weight + scale * self.lora_B @ self.lora_A, self.linear.bias)",
-        "return self.linear(x) + x @ (scale * self.lora_B @ self.lora_A).t()",
         "return torch.baddbmm(self.linear(x), x @ self.lora_A.t(), self.lora_B.t().expand(len(x), -1, -1),"
         " alpha=scale)",
         "return (self.linear(x).double() + scale * (x.double() @ self.lora_A.double().T)"
         " @ self.lora_B.double().T).float()",
-        "return sum([self.linear(x)] + [scale * (x @ a)[..., None] * b"
-        " for a, b in zip(self.lora_A, self.lora_B.T)])",
         "return torch.einsum('bsi,ri,or->bso', x, self.lora_A, self.lora_B) * scale + self.linear(x)",
     ),
     "merge": (

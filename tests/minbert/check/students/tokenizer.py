@@ -199,41 +199,6 @@ UNKNOWN = {
 }
 # fmt: on
 STYLES = {
-    "regular expressions": r"""
-import re
-import unicodedata
-from functools import reduce
-
-BLOCKS = "\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\U00020000-\U0002ceaf\U0002f800-\U0002fa1f"
-IDEOGRAPH = re.compile(f"([{BLOCKS}])")
-MARK = re.compile(r"([!-/:-@\[-`{-~\u2010-\u2027\u00bf\u00a1\u2030-\u205e]|[^\w\s])")
-
-
-def words(text):
-    text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C" and c != "\ufffd")
-    text = unicodedata.normalize("NFD", IDEOGRAPH.sub(r" \1 ", text).lower())
-    text = "".join(c for c in text if not unicodedata.combining(c) and unicodedata.category(c) != "Mn")
-    split = lambda m: f" {m[0]} " if unicodedata.category(m[0])[0] == "P" or ord(m[0]) < 128 else m[0]
-    return MARK.sub(split, text).split()
-
-
-def pieces(word, vocabulary, mark=""):
-    if not word:
-        return []
-    for end in range(len(word), 0, -1):
-        if mark + word[:end] in vocabulary:
-            rest = pieces(word[end:], vocabulary, "##")
-            return None if rest is None else [vocabulary[mark + word[:end]], *rest]
-    return None
-
-
-def tokenize(text, vocabulary):
-    ids = [vocabulary["[CLS]"]]
-    for word in words(text):
-        found = pieces(word, vocabulary) if len(word) <= 100 else None
-        ids += [vocabulary["[UNK]"]] if found is None else found
-    return ids + [vocabulary["[SEP]"]]
-""",
     "library": """
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
