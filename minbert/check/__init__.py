@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from minbert.check.fixtures import read_fixture as read_fixture
     from minbert.check.judge import distance as distance
     from minbert.check.stage import TOLERANCE as TOLERANCE
-    from minbert.check.stage import BadAnswer as BadAnswer
+    from minbert.check.stage import InvalidOutput as InvalidOutput
+    from minbert.check.stage import MissingImplementation as MissingImplementation
     from minbert.check.stage import Mistake as Mistake
-    from minbert.check.stage import NotThere as NotThere
     from minbert.check.stage import Outputs as Outputs
     from minbert.check.stage import Part as Part
     from minbert.check.stage import Stage as Stage
@@ -24,9 +24,9 @@ __getattr__, __dir__, __all__ = attach_names(
         "fixtures": ("read_fixture",),
         "judge": ("distance",),
         "stage": (
-            "BadAnswer",
+            "InvalidOutput",
             "Mistake",
-            "NotThere",
+            "MissingImplementation",
             "Outputs",
             "Part",
             "Stage",

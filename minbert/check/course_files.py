@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check.stage import BadAnswer, NotThere, Outputs, Part, Stage
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outputs, Part, Stage
 from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.weights.hub import find_folder
@@ -59,7 +59,7 @@ def _model_stage(name: str, output: str, expected: Outputs, builds_on: tuple[str
 
 
 def _without_padding(output: str, value: np.ndarray) -> np.ndarray:
-    """What a model computes at padding is not compared."""
+    """Sets outputs at padding to zero, which are not compared."""
     mask = np.array(IDS) != 0
     return value * mask[:, :, None] if output == HIDDEN else value
 
@@ -90,7 +90,7 @@ def _own_model(folder: Path):
 def _students_model(module: ModuleType, folder: Path):
     """The file's BertModel in evaluation mode, with the folder's tensors under the course's names."""
     if not hasattr(module, "BertModel"):
-        raise NotThere("the file has no class BertModel")
+        raise MissingImplementation("the file has no class BertModel")
     from minbert.weights.load import MODULE_NAMES
 
     own = _own_model(folder)
@@ -106,7 +106,7 @@ def _students_model(module: ModuleType, folder: Path):
         tensors[f"{names[layer]}.{kind}"] = tensor
     differing = sorted(dict(model.named_parameters()).keys() ^ tensors.keys())
     if differing:
-        raise BadAnswer(f"BertModel and the weights differ in these parameters: {', '.join(differing)}")
+        raise InvalidOutput(f"BertModel and the weights differ in these parameters: {', '.join(differing)}")
     model.load_state_dict(tensors, strict=False)  # buffers such as position_ids stay
     return model.eval()
 
@@ -125,7 +125,7 @@ def read_sanity_data(path: Path) -> dict[str, np.ndarray]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} is no sanity_check.data ({reason}); fetch the course's file again"
+            f"{path} is not a sanity_check.data ({reason}); fetch the course's file again"
         ) from None
     size = arrays[POOLED].shape[-1:]
     rows, columns = np.shape(IDS)
@@ -152,7 +152,7 @@ def course_optimizer(data: str) -> Part:
 
 def _students_optimizer(module: ModuleType):
     if not hasattr(module, "AdamW"):
-        raise NotThere("the file has no class AdamW")
+        raise MissingImplementation("the file has no class AdamW")
     return module.AdamW
 
 
@@ -186,7 +186,7 @@ def read_optimizer_data(path: Path) -> np.ndarray:
         values = np.load(path, allow_pickle=False)
         shape = values.shape
     except (ValueError, EOFError, AttributeError) as error:
-        raise InputError(f"{path} is no .npy file of numbers ({error}); fetch it again") from None
+        raise InputError(f"{path} is not a .npy file of numbers ({error}); fetch it again") from None
     if shape != (2, 3):
         raise InputError(f"{path} holds {shape}; optimizer_test.npy holds a weight (2, 3)")
     return values.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Reference outputs as the script references/make.py wrote them: safetensors files beside the code."""
+"""Reference outputs as references/make.py writes them: safetensors files beside the code."""
 
 import json
 from functools import cache

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check.stage import BadAnswer, Finding, Mistake, NotThere, Outcome, Outputs, Part, Stage
+from minbert.check.stage import (
+    Finding,
+    InvalidOutput,
+    MissingImplementation,
+    Mistake,
+    Outcome,
+    Outputs,
+    Part,
+    Stage,
+)
 
 DIFFERENT = ("different", "failed")
 
@@ -23,9 +32,9 @@ def run_stage(stage: Stage, candidate: Any) -> Outcome:
     try:
         outputs = stage.run(candidate)
         return Outcome({name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()})
-    except NotThere as reason:
+    except MissingImplementation as reason:
         return Outcome(problem="missing", detail=str(reason))
-    except BadAnswer as reason:
+    except InvalidOutput as reason:
         return Outcome(problem="raised", detail=str(reason))
     except Exception as error:
         return Outcome(problem="raised", detail=describe(error))
@@ -60,7 +69,7 @@ def _narrowed(finding: Finding, findings: Iterable[Finding]) -> Finding:
 
 
 def judge(part: Part, stage: Stage, outcome: Outcome, follows: tuple[str, ...] = ()) -> Finding:
-    """What is to be said of a stage's outcome. `follows`: stages it builds on that differ already."""
+    """Judges a stage's outcome. `follows`: stages it builds on that differ already."""
     common = {"part": part.name, "stage": stage.name, "points": stage.points, "tolerance": stage.tolerance}
     common |= {"printed": outcome.printed, "follows": follows}
     if outcome.outputs is None:
@@ -93,8 +102,8 @@ def recognise(stage: Stage, given: Outputs, expected: Outputs) -> tuple[Mistake,
 def _fits(mistake: Mistake, stage: Stage, given: Outputs, expected: Outputs) -> bool:
     if mistake.recognise is not None:
         return mistake.recognise(given, expected)
-    predicted = mistake.predict()
-    return all(distance(given.get(name), value) <= stage.tolerance for name, value in predicted.items())
+    tolerance = mistake.tolerance or stage.tolerance
+    return all(distance(given.get(name), value) <= tolerance for name, value in mistake.predict().items())
 
 
 def distance(given: np.ndarray | None, expected: np.ndarray) -> float:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "minbert.check"
 OWN_PARTS = {
     "model": "minbert.check.bert.model:MODEL",
-    "optimizer": "minbert.check.optimizer:OPTIMIZER",
-    "lora": "minbert.check.lora:LORA",
-    "pooling": "minbert.check.pooling:POOLING",
-    "tokenizer": "minbert.check.tokenizer:TOKENIZER",
+    "optimizer": "minbert.check.components.optimizer:OPTIMIZER",
+    "lora": "minbert.check.components.lora:LORA",
+    "pooling": "minbert.check.components.pooling:POOLING",
+    "tokenizer": "minbert.check.components.tokenizer:TOKENIZER",
 }
 
 

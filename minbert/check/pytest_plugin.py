@@ -31,7 +31,7 @@ class CheckDiffers(Exception):
 
 
 class CheckedFolder:
-    """What a session does when it has a folder to check."""
+    """Adds the files of a folder to a session, and collects their findings."""
 
     def __init__(self, config: pytest.Config):
         from minbert.check.parts import find_part, part_places

@@ -16,7 +16,7 @@ INDENT = "  "
 
 @dataclass(frozen=True)
 class PartReport:
-    """What is said of one part of one file. `source`: the file's name, or whose code it is."""
+    """The findings of one part of one file. `source`: the file's name, or whose code it is."""
 
     part: str
     source: str

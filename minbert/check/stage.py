@@ -1,4 +1,4 @@
-"""What is checked: parts of stages, each with the outputs that a right implementation gives, and mistakes."""
+"""Parts of stages, each with the outputs that a right implementation gives, and mistakes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-Outputs = Mapping[str, np.ndarray]
+Array = np.ndarray
+Arrays = dict[str, Array]
+Outputs = Mapping[str, Array]
 TOLERANCE = 2e-5  # of |given - expected| / (1 + |expected|): fp32 errs by 1e-6, the mildest mistake by 1e-3
 
 
-class NotThere(Exception):
+class MissingImplementation(Exception):
     """Raised by a candidate that has no such method: the stage is skipped, with this reason."""
 
 
-class BadAnswer(Exception):
+class InvalidOutput(Exception):
     """Raised by a candidate whose answer cannot be compared: the stage failed, with this reason."""
 
 
@@ -24,7 +26,8 @@ class Mistake:
     """A mistake that people make, and how it is recognised.
 
     `predict()` gives what the stage outputs if just this is wrong; `recognise(given, expected)` takes its
-    place where a mistake shows otherwise than by numbers that can be foretold, such as dropout in evaluation.
+    place for mistakes whose outputs cannot be predicted numerically, such as dropout in evaluation.
+    `tolerance` replaces the stage's where fp32 leaves fewer digits.
     """
 
     name: str  # unique in its part: "scores without 1/sqrt(d)"
@@ -32,6 +35,7 @@ class Mistake:
     remedy: str  # one sentence: what to do instead, with the formula
     predict: Callable[[], Outputs] | None = None
     recognise: Callable[[Outputs, Outputs], bool] | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What running a stage gave: outputs, or the problem that kept it from giving any."""
+    """The outputs of a stage that was run, or the problem that prevented them."""
 
     outputs: Outputs | None = None
     problem: str = ""  # missing, raised, exit, time, memory, crashed, network
@@ -81,7 +85,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of a stage. `status` is same, different, failed (no output) or skipped (not there)."""
+    """The verdict on a stage. `status` is same, different, failed (no output) or skipped (missing)."""
 
     part: str
     stage: str

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check import BadAnswer, NotThere
+from minbert.check import InvalidOutput, MissingImplementation
 
 
 class Functions:
@@ -15,14 +15,14 @@ class Functions:
         self.functions = functions
 
     def __getitem__(self, name: str) -> Callable:
-        """Raises NotThere if the name is missing or not a function."""
+        """Raises MissingImplementation if the name is missing or not a function."""
         function = self.functions.get(name)
         if not callable(function):
-            raise NotThere(f"there is no function {name}")
+            raise MissingImplementation(f"there is no function {name}")
         return function
 
     def call(self, name: str, *arguments: Any) -> np.ndarray:
-        """Returns a function's number or tensor in fp64. Raises BadAnswer for anything else."""
+        """Returns a function's number or tensor in fp64. Raises InvalidOutput for anything else."""
         result = self[name](*arguments)
         if hasattr(result, "detach"):
             result = result.detach().double().numpy()
@@ -30,4 +30,4 @@ class Functions:
             return np.asarray(result).astype(np.float64, casting="same_kind")
         except (TypeError, ValueError):
             kind = "None" if result is None else f"a {type(result).__name__}"
-            raise BadAnswer(f"{name} returned {kind}; it has to be one number") from None
+            raise InvalidOutput(f"{name} returned {kind}; it has to be one number") from None

@@ -7,8 +7,8 @@ import numpy as np
 
 from minbert.check.bert import attention_reading as reading
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.references import additive_mask, at_tokens, first_of, no_mask, reference
-from minbert.check.stage import NotThere, Outputs
+from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, no_mask, reference
+from minbert.check.stage import MissingImplementation, Outputs
 
 LARGE = 30  # times the queries: scores up to 200, whose exponentials fp32 cannot hold
 PADDING_ASKS = "where padding asks"  # not compared; by it some mistakes are told apart
@@ -33,20 +33,24 @@ class Probabilities:
 
     def refuse_unreadable_scores(self) -> None:
         if not reading.are_probabilities(self.plain):
-            raise NotThere(
+            raise MissingImplementation(
                 "the scores cannot be read from rows that are no probabilities; see the stage softmax"
             )
         real = np.broadcast_to(reference("attention_mask")[:, None, None, :], self.masked.shape)
         even = at_tokens(real / real.sum(axis=-1, keepdims=True))
         multiplied = reading.are_equal(self.plain) and not np.allclose(at_tokens(self.masked), even)
         if multiplied or reading.look_one_way(self.plain):
-            raise NotThere("a mask without any padding changes the probabilities; see the stage mask")
+            raise MissingImplementation(
+                "a mask without any padding changes the probabilities; see the stage mask"
+            )
 
     def refuse_unreadable_mask(self) -> None:
         mask = reference("attention_mask")
         padded = self.masked[mask.min(axis=1) == 0, :, : mask.sum(axis=1).min()]
         if not any(map(reading.are_probabilities, (self.plain, padded))):
-            raise NotThere("the mask cannot be seen in rows that are no probabilities; see the stage softmax")
+            raise MissingImplementation(
+                "the mask cannot be seen in rows that are no probabilities; see the stage softmax"
+            )
 
 
 def run_scores(candidate: Candidate) -> Outputs:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert.check.bert.formulas import model_config, model_weights
-from minbert.check.stage import BadAnswer, NotThere
+from minbert.check.references.bert import model_config, model_weights
+from minbert.check.stage import Array, Arrays, InvalidOutput, MissingImplementation
 from minbert.weights.load import MODULE_NAMES
 
-Arrays = dict[str, np.ndarray]
 SEEDS = count()  # another for each call, so that dropout shows, and the same in every check
 
 
@@ -45,44 +44,38 @@ class CourseModel:
     def _build(self, name: str, prefix: str) -> nn.Module:
         """A module of a user's class, in evaluation mode; `prefix` is where it stands in a BertModel."""
         if not hasattr(self._module, name):
-            raise NotThere(f"there is no class {name}")
+            raise MissingImplementation(f"there is no class {name}")
         with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
             torch.default_generator.manual_seed(next(SEEDS))
             made = getattr(self._module, name)(SimpleNamespace(**model_config(), name_or_path=""))
         set_weights(made, name, prefix)
         return made.eval()
 
-    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+    def embed(self, ids: Array, training: bool = False) -> Array:
         return call(self._model, "embed", ids, training=training)
 
-    def split(self, hidden: np.ndarray) -> Arrays:
+    def split(self, hidden: Array) -> Arrays:
         attention = self._attention
         return {
             name: call(attention, "transform", hidden, fixed=(getattr(attention, name),))
             for name in ("key", "query", "value")
         }
 
-    def attention(
-        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
-    ) -> np.ndarray:
+    def attention(self, key: Array, query: Array, value: Array, mask: Array, training: bool = False) -> Array:
         return call(self._attention, "attention", key, query, value, mask, training=training)
 
-    def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def self_attention(self, hidden: Array, mask: Array) -> Array:
         return call(self._attention, "forward", hidden, mask)
 
     def add_norm(
-        self,
-        x: np.ndarray,
-        output: np.ndarray,
-        dense: tuple[np.ndarray, np.ndarray] | None = None,
-        training: bool = False,
-    ) -> np.ndarray:
+        self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
+    ) -> Array:
         layer = self._layers[0]
         linear = layer.attention_dense if dense is None else _linear(*dense).to(_type_of(layer))
         modules = (linear, layer.attention_dropout, layer.attention_layer_norm)
         return call(layer, "add_norm", x, output, fixed=modules, training=training)
 
-    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+    def feed_forward(self, hidden: Array) -> Array:
         layer = self._build("BertLayer", "bert_layers.0.")
         with torch.no_grad():
             for parameter in layer.attention_dense.parameters():
@@ -90,32 +83,32 @@ class CourseModel:
         mask = np.zeros((len(hidden), 1, 1, hidden.shape[1]), dtype=np.float32)
         return call(layer, "forward", hidden, mask)
 
-    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def layer(self, number: int, hidden: Array, mask: Array) -> Array:
         return call(self._layers[number], "forward", hidden, mask)
 
-    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         with replaced(self._model, embed=embeddings):
             return self.forward(ids, mask)["last_hidden_state"]
 
-    def pool(
-        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
+    def pool(self, hidden: Array, embeddings: Array, ids: Array, mask: Array) -> Array:
         with replaced(self._model, embed=embeddings, encode=hidden):
             return self.forward(ids, mask)["pooler_output"]
 
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+    def forward(self, ids: Array, mask: Array) -> Arrays:
         with torch.no_grad():
             outputs = self._outputs(self._model, ids, mask)
         return {name: to_array(value, f"BertModel's {name}") for name, value in outputs.items()}
 
-    def gradients(self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray) -> Arrays:
+    def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         model = self._build("BertModel", "")
         with torch.enable_grad():
             outputs = self._outputs(model, ids, mask)
             total = (outputs["last_hidden_state"] * torch.from_numpy(hidden)).sum()
             total = total + (outputs["pooler_output"] * torch.from_numpy(pooler)).sum()
             if not total.requires_grad:
-                raise BadAnswer("BertModel's outputs have no gradient: look for torch.no_grad() and detach()")
+                raise InvalidOutput(
+                    "BertModel's outputs have no gradient: look for torch.no_grad() and detach()"
+                )
             total.backward()
         held = dict(model.named_parameters(remove_duplicate=False))
         found = {}
@@ -126,7 +119,7 @@ class CourseModel:
         return found
 
     @staticmethod
-    def _outputs(model: nn.Module, ids: np.ndarray, mask: np.ndarray) -> dict[str, Tensor]:
+    def _outputs(model: nn.Module, ids: Array, mask: Array) -> dict[str, Tensor]:
         inputs = (torch.from_numpy(ids.copy()), torch.from_numpy(mask.copy()))
         name = "BertModel.forward"
         with torch.random.fork_rng(devices=[]), unchanged(inputs, name), written(name):
@@ -136,9 +129,9 @@ class CourseModel:
             try:
                 value = outputs[name]
             except (KeyError, TypeError, IndexError):
-                raise BadAnswer(f'BertModel.forward has to return a dict with "{name}"') from None
+                raise InvalidOutput(f'BertModel.forward has to return a dict with "{name}"') from None
             if not isinstance(value, Tensor):
-                raise BadAnswer(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
+                raise InvalidOutput(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
         return {name: outputs[name] for name in ("last_hidden_state", "pooler_output")}
 
 
@@ -156,7 +149,10 @@ def weight_names(prefix: str) -> dict[str, str]:
 
 
 def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
-    """Fills a user's module. A layer without a bias stays without; NotThere for other missing weights."""
+    """Fills a user's module. A layer without a bias stays without.
+
+    Raises MissingImplementation for other missing weights.
+    """
     held = dict(module.named_parameters(remove_duplicate=False))
     weights = model_weights()
     with torch.no_grad():
@@ -165,25 +161,25 @@ def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
             if parameter is None:
                 if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in held:
                     continue
-                raise NotThere(f"{class_name} has no parameter {name}")
+                raise MissingImplementation(f"{class_name} has no parameter {name}")
             if parameter.shape != value.shape:
                 shapes = f"{tuple(parameter.shape)}; it has to be {tuple(value.shape)}"
-                raise BadAnswer(f"{class_name}'s {name} has shape {shapes}")
+                raise InvalidOutput(f"{class_name}'s {name} has shape {shapes}")
             parameter.copy_(value)
 
 
 def call(
-    owner: nn.Module, method: str, *arrays: np.ndarray, fixed: tuple[Any, ...] = (), training: bool = False
-) -> np.ndarray:
-    """What a user's method returns for copies of arrays, and then `fixed`, without gradients.
+    owner: nn.Module, method: str, *arrays: Array, fixed: tuple[Any, ...] = (), training: bool = False
+) -> Array:
+    """Calls a user's method with copies of arrays, and then `fixed`, without gradients.
 
-    Raises NotThere for a method that is missing or not written yet, BadAnswer where it returns no tensor or
-    changes its inputs.
+    Raises MissingImplementation for a method that is missing or not written yet, InvalidOutput where it does
+    not return a tensor or changes its inputs.
     """
     name = f"{type(owner).__name__}.{method}"
     function = getattr(owner, method, None)
     if function is None:
-        raise NotThere(f"there is no method {name}")
+        raise MissingImplementation(f"there is no method {name}")
     inputs = tuple(_to_tensor(array, owner) for array in arrays)
     arguments = _by_name(function, inputs)
     if training:
@@ -208,28 +204,28 @@ def _by_name(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> dict[s
 
 @contextmanager
 def written(name: str) -> Iterator[None]:
-    """What is not written yet is not there."""
+    """Raises MissingImplementation for NotImplementedError."""
     try:
         yield
     except NotImplementedError:
-        raise NotThere(f"{name} is not written yet (NotImplementedError)") from None
+        raise MissingImplementation(f"{name} is not written yet (NotImplementedError)") from None
 
 
 @contextmanager
 def unchanged(inputs: tuple[Tensor, ...], name: str) -> Iterator[None]:
-    """Raises BadAnswer where the inputs are others afterwards."""
+    """Raises InvalidOutput where the inputs are others afterwards."""
     before = [value.clone() for value in inputs]
     yield
     for number, (value, old) in enumerate(zip(inputs, before, strict=True), start=1):
         if value.shape != old.shape or not torch.equal(value, old):
-            raise BadAnswer(
+            raise InvalidOutput(
                 f"{name} changes its inputs (argument {number}); let operations in place, such as +=, "
                 f"work on a copy"
             )
 
 
 @contextmanager
-def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
+def replaced(model: nn.Module, **results: Array) -> Iterator[None]:
     """Methods of a model that return what is given, so that the rest is seen alone."""
     for name, result in results.items():
         value = torch.from_numpy(result).to(_type_of(model))
@@ -241,9 +237,9 @@ def replaced(model: nn.Module, **results: np.ndarray) -> Iterator[None]:
             delattr(model, name)
 
 
-def to_array(value: Any, name: str) -> np.ndarray:
+def to_array(value: Any, name: str) -> Array:
     if not isinstance(value, Tensor):
-        raise BadAnswer(f"{name} returned {_described(value)}; it has to return a tensor")
+        raise InvalidOutput(f"{name} returned {_described(value)}; it has to return a tensor")
     return value.detach().to("cpu", torch.float64).numpy().copy()
 
 
@@ -251,7 +247,7 @@ def _described(value: Any) -> str:
     return "nothing (no return statement?)" if value is None else f"a {type(value).__name__}"
 
 
-def _to_tensor(array: np.ndarray, owner: nn.Module) -> Tensor:
+def _to_tensor(array: Array, owner: nn.Module) -> Tensor:
     tensor = torch.from_numpy(np.array(array))
     return tensor.to(_type_of(owner)) if tensor.is_floating_point() else tensor
 
@@ -260,7 +256,7 @@ def _type_of(module: nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
 
 
-def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+def _linear(weight: Array, bias: Array) -> nn.Linear:
     linear = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))

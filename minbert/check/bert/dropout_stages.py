@@ -11,8 +11,8 @@ import numpy as np
 from minbert.check.bert.attention_reading import find_layout, read_probabilities
 from minbert.check.bert.attention_stages import expect_softmax
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.formulas import RATES, model_config, model_weights
-from minbert.check.bert.references import first_of, given, no_mask, reference
+from minbert.check.bert.fixture_arrays import first_of, given, no_mask, reference
+from minbert.check.references.bert import RATES, model_config, model_weights
 from minbert.check.stage import Outputs
 
 DEVIATIONS = 5  # between a share and its rate: once in two million

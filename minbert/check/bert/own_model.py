@@ -5,14 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from minbert.batch import Layout
-from minbert.check.bert.formulas import model_config, model_weights
-from minbert.check.stage import BadAnswer
+from minbert.check.references.bert import model_config, model_weights
+from minbert.check.stage import Array, Arrays, InvalidOutput
 from minbert.config import BertConfig
 from minbert.kernels.attention import attend, split_heads
 from minbert.model import BertModel, EncoderLayer, MultiHeadAttention
 from minbert.weights.load import hugging_face_name, our_name
-
-Arrays = dict[str, np.ndarray]
 
 
 class OwnModel:
@@ -23,7 +21,7 @@ class OwnModel:
         weights = {our_name(name): torch.from_numpy(value.copy()) for name, value in model_weights().items()}
         self.model.load_state_dict(weights)
 
-    def embed(self, ids: np.ndarray, training: bool = False) -> np.ndarray:
+    def embed(self, ids: Array, training: bool = False) -> Array:
         count, columns = ids.shape
         tokens = torch.from_numpy(ids).flatten()
         positions = torch.arange(columns).repeat(count)
@@ -33,7 +31,7 @@ class OwnModel:
         embeddings.eval()
         return to_array(rows.unflatten(0, (count, columns)))
 
-    def split(self, hidden: np.ndarray) -> Arrays:
+    def split(self, hidden: Array) -> Arrays:
         attention, layout = self._layer(0).attention, open_layout(hidden)
         found = {}
         with torch.no_grad():
@@ -42,9 +40,7 @@ class OwnModel:
                 [found[name]] = split_heads(rows, layout, attention.heads)
         return {name: to_array(value) for name, value in found.items()}
 
-    def attention(
-        self, key: np.ndarray, query: np.ndarray, value: np.ndarray, mask: np.ndarray, training: bool = False
-    ) -> np.ndarray:
+    def attention(self, key: Array, query: Array, value: Array, mask: Array, training: bool = False) -> Array:
         attention = self._layer(0).attention
         rows = (to_rows(x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1)) for x in (query, key, value))
         rate = attention.dropout if training else 0.0
@@ -52,19 +48,15 @@ class OwnModel:
             merged = attend(*rows, to_layout(mask), attention.heads, rate)
         return to_array(merged.unflatten(0, (len(query), -1)))
 
-    def self_attention(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def self_attention(self, hidden: Array, mask: Array) -> Array:
         with torch.no_grad():
             rows = MultiHeadAttention.forward(self._layer(0).attention, to_rows(hidden), to_layout(mask))
         return to_array(rows.unflatten(0, hidden.shape[:2]))
 
     def add_norm(
-        self,
-        x: np.ndarray,
-        output: np.ndarray,
-        dense: tuple[np.ndarray, np.ndarray] | None = None,
-        training: bool = False,
-    ) -> np.ndarray:
-        """What enters the feed-forward layers, which stand in the same function as the sum before them."""
+        self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
+    ) -> Array:
+        """The input of the feed-forward layers, which stand in the same function as the sum before them."""
         layer = self._layer(0).train(training)
         entered: list[Tensor] = []
         hook = layer.feed_forward.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
@@ -79,36 +71,34 @@ class OwnModel:
         layer.eval()
         return to_array(entered[0].unflatten(0, x.shape[:2]))
 
-    def feed_forward(self, hidden: np.ndarray) -> np.ndarray:
+    def feed_forward(self, hidden: Array) -> Array:
         rows = to_rows(hidden)
         with torch.no_grad():
             rows = self._layer(0).after_attention(rows, torch.zeros_like(rows), None)
         return to_array(rows.unflatten(0, hidden.shape[:2]))
 
-    def layer(self, number: int, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def layer(self, number: int, hidden: Array, mask: Array) -> Array:
         with torch.no_grad():
             rows = self._layer(number)(to_rows(hidden), to_layout(mask))
         return to_array(rows.unflatten(0, hidden.shape[:2]))
 
-    def all_layers(self, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         layout = to_layout((1 - mask[:, None, None, :]) * -10000)
         with torch.no_grad():
             rows = self.model.encoder(to_rows(embeddings), layout)
         return to_array(rows.unflatten(0, embeddings.shape[:2]))
 
-    def pool(
-        self, hidden: np.ndarray, embeddings: np.ndarray, ids: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
+    def pool(self, hidden: Array, embeddings: Array, ids: Array, mask: Array) -> Array:
         layout = to_layout((1 - mask[:, None, None, :]) * -10000)
         with torch.no_grad():
             return to_array(self.model.pooler(to_rows(hidden), layout))
 
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+    def forward(self, ids: Array, mask: Array) -> Arrays:
         with torch.no_grad():
             out = self.model(torch.from_numpy(ids), torch.from_numpy(mask))
             return {name: to_array(out[name]) for name in ("last_hidden_state", "pooler_output")}
 
-    def gradients(self, ids: np.ndarray, mask: np.ndarray, hidden: np.ndarray, pooler: np.ndarray) -> Arrays:
+    def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         self.model.zero_grad()
         with torch.enable_grad():
             out = self.model(torch.from_numpy(ids), torch.from_numpy(mask))
@@ -117,7 +107,7 @@ class OwnModel:
         found = {}
         for name, parameter in self.model.named_parameters():
             if parameter.grad is None:
-                raise BadAnswer(f"{name} has no gradient")
+                raise InvalidOutput(f"{name} has no gradient")
             found[hugging_face_name(name)] = to_array(parameter.grad)
         return found
 
@@ -125,22 +115,22 @@ class OwnModel:
         return self.model.encoder.layers[number]
 
 
-def to_rows(hidden: np.ndarray) -> Tensor:
+def to_rows(hidden: Array) -> Tensor:
     """(B, S, D) -> (B S, D)"""
     return torch.from_numpy(np.array(hidden)).flatten(0, 1)
 
 
-def to_layout(mask: np.ndarray) -> Layout:
+def to_layout(mask: Array) -> Layout:
     """The rectangle of an additive mask (B, 1, 1, S)."""
     seen = torch.from_numpy(mask[:, 0, 0, :] == 0)
     count, columns = seen.shape
     return Layout(torch.arange(columns).repeat(count), columns, (), seen)
 
 
-def open_layout(hidden: np.ndarray) -> Layout:
+def open_layout(hidden: Array) -> Layout:
     """A rectangle without padding, for (B, S, D)."""
     return to_layout(np.zeros((len(hidden), 1, 1, hidden.shape[1])))
 
 
-def to_array(tensor: Tensor) -> np.ndarray:
+def to_array(tensor: Tensor) -> Array:
     return tensor.detach().to(torch.float64).numpy().copy()

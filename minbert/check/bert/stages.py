@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.formulas import Formulas
-from minbert.check.bert.references import additive_mask, at_tokens, first_of, given, reference
+from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, reference
 from minbert.check.fixtures import model_fixture
 from minbert.check.judge import distance
-from minbert.check.stage import TOLERANCE, NotThere, Outputs
+from minbert.check.references.bert import Bert
+from minbert.check.stage import TOLERANCE, Array, MissingImplementation, Outputs
 
 SMALL = 0.02  # brings the variance of a sum near the norm's epsilon
 
@@ -25,19 +25,19 @@ def expect_embeddings() -> Outputs:
     return {"embeddings": reference("embeddings.output")}
 
 
-def _diagonal(value: float) -> tuple[np.ndarray, np.ndarray]:
+def _diagonal(value: float) -> tuple[Array, Array]:
     """A dense layer, weight and bias, that multiplies by one number."""
     size = reference("layer.0.input").shape[-1]
     return np.eye(size, dtype=np.float32) * np.float32(value), np.zeros(size, dtype=np.float32)
 
 
 def run_output_projection(candidate: Candidate) -> Outputs:
-    """What the dense layer does, where all else in norm(x + dense(output)) is right."""
+    """The dense layer in norm(x + dense(output)), where all else there is right."""
     x, output = first_of("input"), first_of("attention_output")
     for arguments in ((x, np.zeros_like(x), _diagonal(0)), (x, output, _diagonal(1))):
-        found, right = (other.add_norm(*arguments) for other in (candidate, Formulas()))
+        found, right = (other.add_norm(*arguments) for other in (candidate, Bert()))
         if distance(found, right) > TOLERANCE:
-            raise NotThere("norm(x + output) is not right; see the stage add and norm")
+            raise MissingImplementation("norm(x + output) is not right; see the stage add and norm")
     return {"norm(x + dense(output))": candidate.add_norm(x, first_of("merged"))}
 
 
@@ -59,7 +59,7 @@ def run_add_norm(candidate: Candidate) -> Outputs:
 @cache
 def expect_add_norm() -> Outputs:
     right = reference("layer.0.attention_norm")
-    small = run_add_norm(Formulas())["norm of a small sum"]  # the references hold none
+    small = run_add_norm(Bert())["norm of a small sum"]  # not in the fixture
     return {"norm(x + output)": right, "norm of a small sum": small, "norm(x + dense(output))": right}
 
 
@@ -100,7 +100,7 @@ def expect_pooler() -> Outputs:
     return {"pooler_output": reference("pooler_output")}
 
 
-def _forward(candidate: Candidate, ids: np.ndarray, mask: np.ndarray) -> Outputs:
+def _forward(candidate: Candidate, ids: Array, mask: Array) -> Outputs:
     outputs = candidate.forward(ids, mask)
     hidden = outputs["last_hidden_state"][:, : reference("input_ids").shape[1]]
     return {"last_hidden_state": at_tokens(hidden), "pooler_output": outputs["pooler_output"]}

@@ -13,7 +13,7 @@ class NetworkRefused(OSError):
 class NetworkRefusal:
     """A hook for `sys.addaudithook`; `tried` lists the addresses HOST:PORT.
 
-    What native code or a program that was started does is not seen: this is no firewall.
+    Native code and programs that are started are not seen: this is not a firewall.
     """
 
     def __init__(self):

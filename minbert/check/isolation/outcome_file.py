@@ -1,4 +1,4 @@
-"""What a stage gave, as a file between two processes: arrays as safetensors, the rest as its metadata."""
+"""Outcomes as files between two processes: arrays as safetensors, texts as their metadata."""
 
 from pathlib import Path
 

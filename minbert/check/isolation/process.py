@@ -32,7 +32,7 @@ OVERHEAD = 1_000_000  # bytes of an outcome's file beside its arrays
 
 @dataclass(frozen=True)
 class Limits:
-    """What a checked file may use. `stage_seconds` holds for loading the file, too."""
+    """Limits of a checked file. `stage_seconds` holds for loading the file, too."""
 
     stage_seconds: float = 20
     total_seconds: float = 200  # of the file and all of its stages, without the start of Python and torch
@@ -196,7 +196,7 @@ class _Supervisor:
 
 
 def _end_of(status: int) -> Outcome:
-    """What is said of a process that ended in the middle of a step."""
+    """The outcome of a step in which the process ended."""
     if status >= 0:
         return Outcome(problem="exit", detail=f"it ended the interpreter with exit status {status}")
     name = signal.Signals(-status).name

@@ -22,7 +22,7 @@ from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
 from minbert.check.judge import describe, run_stage
 from minbert.check.parts import find_part
-from minbert.check.stage import BadAnswer, NotThere, Outcome
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome
 
 START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follow
 PRINTED = 2000  # characters kept of what a step printed
@@ -71,9 +71,9 @@ class Worker:
         self.network.tried.clear()
         try:
             outcome = self._explain(action())
-        except NotThere as reason:
+        except MissingImplementation as reason:
             outcome = Outcome(problem="missing", detail=str(reason))
-        except BadAnswer as reason:
+        except InvalidOutput as reason:
             outcome = Outcome(problem="raised", detail=str(reason))
         except SystemExit as exit:
             outcome = Outcome(problem="exit", detail=f"it called sys.exit({exit.code!r})")

@@ -1,1 +1,1 @@
-"""The mistakes that people make, part by part: the right formulas, and what each mistake makes of them."""
+"""The catalogue of mistakes: tables of rows, one table a stage, each row the one step that is different."""

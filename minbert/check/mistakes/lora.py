@@ -1,11 +1,9 @@
-"""LoRA in fp64, one method for each part; a mistake is a subclass in which one part is wrong."""
-
-from collections.abc import Iterable
-from functools import partial
+"""Mistakes in a linear layer with LoRA's adapters, by the stage at which each of them shows."""
 
 import numpy as np
 
-from minbert.check.fixtures import model_fixture
+from minbert.check.mistakes.table import wrong
+from minbert.check.references.lora import LoRA
 from minbert.check.stage import Mistake, Outputs
 
 OUTPUT = "Take linear(x) + alpha / rank * (x @ lora_A.T @ lora_B.T)."
@@ -13,102 +11,6 @@ SCALE = "Scale the adapters' part by alpha / rank: " + OUTPUT[0].lower() + OUTPU
 MERGED = "Take weight + alpha / rank * (lora_B @ lora_A), (out, in), and the layer's bias."
 FROZEN = "Call requires_grad_(False) on the wrapped layer's weight and bias; lora_A and lora_B are trained."
 DIFFERENTIABLE = "Compute the output without detach(), .data and torch.no_grad()."
-
-
-class Adapted:
-    """A linear layer (in -> out) with adapters A (rank, in) and B (out, rank).
-
-    `outputs()` gives what each stage sees of it. Inputs x (..., in); direction (..., out) is the gradient of
-    the output.
-    """
-
-    name = cause = remedy = ""  # of a mistake
-
-    def __init__(self, layer: str):
-        tensors, settings = model_fixture("lora")
-        self.weight, self.bias, self.A, self.B, self.x, self.direction = (
-            tensors[f"{layer}/{name}"].astype(np.float64)
-            for name in ("weight", "bias", "lora_A", "lora_B", "x", "direction")
-        )
-        self.rank, self.alpha = settings[layer]["rank"], settings[layer]["alpha"]
-
-    def outputs(self) -> dict[str, np.ndarray]:
-        merged_weight, merged_bias = self.merged()
-        return {
-            "shape of lora_A": np.array(self.shape_of_A()),
-            "shape of lora_B": np.array(self.shape_of_B()),
-            "lora_A has values": np.array([float(self.A_has_values())]),
-            "lora_B": np.zeros(self.shape_of_B()),
-            "values to train": np.array([self.to_train()]),
-            "output": self.base() + self.update(),
-            "gradient of lora_A": self.gradient_of_A(),
-            "gradient of lora_B": self.gradient_of_B(),
-            "gradient of the input": self.gradient_through_base() + self.gradient_through_adapters(),
-            "merged weight": merged_weight,
-            "merged bias": merged_bias,
-        }
-
-    def shape_of_A(self) -> tuple[int, ...]:
-        return self.A.shape
-
-    def shape_of_B(self) -> tuple[int, ...]:
-        return self.B.shape
-
-    def A_has_values(self) -> bool:
-        return True
-
-    def to_train(self) -> int:
-        return self.A.size + self.B.size
-
-    def scale(self) -> float:
-        return self.alpha / self.rank
-
-    def base(self) -> np.ndarray:
-        return self.x @ self.weight.T + self.bias
-
-    def update(self) -> np.ndarray:
-        return self.scale() * (self.x @ self.A.T @ self.B.T)
-
-    def gradient_of_A(self) -> np.ndarray:
-        before_A = (self.direction @ self.B).reshape(-1, self.rank)  # (T, rank)
-        return self.alpha / self.rank * before_A.T @ self.x.reshape(-1, self.x.shape[-1])
-
-    def gradient_of_B(self) -> np.ndarray:
-        after_A = (self.x @ self.A.T).reshape(-1, self.rank)  # (T, rank)
-        return self.alpha / self.rank * self.direction.reshape(-1, self.direction.shape[-1]).T @ after_A
-
-    def gradient_through_base(self) -> np.ndarray:
-        return self.direction @ self.weight
-
-    def gradient_through_adapters(self) -> np.ndarray:
-        return self.alpha / self.rank * (self.direction @ self.B @ self.A)
-
-    def merged(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.weight + self.alpha / self.rank * (self.B @ self.A), self.bias
-
-
-# Seen in a layer as it is made
-
-
-class StoredTransposed(Adapted):
-    name = "lora_A and lora_B stored transposed"
-    cause = "lora_A is (in, rank) and lora_B is (rank, out)."
-    remedy = "Make lora_A (rank, in) and lora_B (out, rank), as peft and the paper do."
-
-    def shape_of_A(self):
-        return self.A.shape[::-1]
-
-    def shape_of_B(self):
-        return self.B.shape[::-1]
-
-
-class BothZero(Adapted):
-    name = "lora_A and lora_B both zero"
-    cause = "With both zero all gradients of the adapters are zero, and nothing is ever learnt."
-    remedy = "Fill lora_A at random, for instance by nn.init.kaiming_uniform_; only lora_B is zero at first."
-
-    def A_has_values(self):
-        return False
 
 
 def _is_random(B: np.ndarray | None) -> bool:
@@ -139,76 +41,122 @@ RANDOM_MISTAKES = (
         recognise=zero_A,
     ),
 )
-NEW_LAYER = (StoredTransposed, BothZero)
 
-
-# Seen in what is trained
-
-
-class BaseNotFrozen(Adapted):
-    name = "wrapped layer not frozen"
-    cause = "The wrapped layer's weight and bias are trained too."
-    remedy = FROZEN
-
-    def to_train(self):
-        return super().to_train() + self.weight.size + self.bias.size
-
-
-class BiasNotFrozen(Adapted):
-    name = "wrapped layer's bias not frozen"
-    cause = "The wrapped layer's weight is frozen, but its bias is trained."
-    remedy = FROZEN
-
-    def to_train(self):
-        return super().to_train() + self.bias.size
-
-
-class WeightNotFrozen(Adapted):
-    name = "wrapped layer's weight not frozen"
-    cause = "The wrapped layer's bias is frozen, but its weight is trained."
-    remedy = FROZEN
-
-    def to_train(self):
-        return super().to_train() + self.weight.size
-
-
-class NothingToTrain(Adapted):
-    name = "adapters frozen"
-    cause = "Neither lora_A nor lora_B is trained: they are frozen, or no nn.Parameter."
-    remedy = "Make them nn.Parameter, and freeze only the wrapped layer."
-
-    def to_train(self):
-        return 0
-
-
-class OnlyAToTrain(Adapted):
-    name = "lora_B frozen"
-    cause = "Only lora_A is trained: lora_B is frozen, or no nn.Parameter."
-    remedy = "Make both nn.Parameter, and freeze only the wrapped layer."
-
-    def to_train(self):
-        return self.A.size
-
-
-class OnlyBToTrain(Adapted):
-    name = "lora_A frozen"
-    cause = "Only lora_B is trained: lora_A is frozen, or no nn.Parameter."
-    remedy = "Make both nn.Parameter, and freeze only the wrapped layer."
-
-    def to_train(self):
-        return self.B.size
-
-
-TRAINED = (BaseNotFrozen, BiasNotFrozen, WeightNotFrozen, NothingToTrain, OnlyAToTrain, OnlyBToTrain)
-
-
-def mistakes(layer: str, kinds: Iterable[type[Adapted]], outputs: tuple[str, ...]) -> tuple[Mistake, ...]:
-    """What each kind of mistake makes of the named outputs."""
-    return tuple(
-        Mistake(kind.name, kind.cause, kind.remedy, partial(predict, kind, layer, outputs)) for kind in kinds
-    )
-
-
-def predict(kind: type[Adapted], layer: str, outputs: tuple[str, ...]) -> Outputs:
-    found = kind(layer).outputs()
-    return {name: found[name] for name in outputs}
+# fmt: off
+NEW_LAYER = (
+    wrong("lora_A and lora_B stored transposed", "lora_A is (in, rank) and lora_B is (rank, out).",
+          "Make lora_A (rank, in) and lora_B (out, rank), as peft and the paper do.",
+          shape_of_A=lambda self: self.A.shape[::-1],
+          shape_of_B=lambda self: self.B.shape[::-1]),
+    wrong("lora_A and lora_B both zero",
+          "With both zero all gradients of the adapters are zero, and nothing is ever learnt.",
+          "Fill lora_A at random, for instance by nn.init.kaiming_uniform_; only lora_B is zero at first.",
+          A_has_values=lambda self: False),
+)
+TRAINED = (
+    wrong("wrapped layer not frozen", "The wrapped layer's weight and bias are trained too.", FROZEN,
+          to_train=lambda self: LoRA.to_train(self) + self.weight.size + self.bias.size),
+    wrong("wrapped layer's bias not frozen", "The wrapped layer's weight is frozen, but its bias is trained.",
+          FROZEN,
+          to_train=lambda self: LoRA.to_train(self) + self.bias.size),
+    wrong("wrapped layer's weight not frozen",
+          "The wrapped layer's bias is frozen, but its weight is trained.", FROZEN,
+          to_train=lambda self: LoRA.to_train(self) + self.weight.size),
+    wrong("adapters frozen", "Neither lora_A nor lora_B is trained: they are frozen, or no nn.Parameter.",
+          "Make them nn.Parameter, and freeze only the wrapped layer.",
+          to_train=lambda self: 0),
+    wrong("lora_B frozen", "Only lora_A is trained: lora_B is frozen, or no nn.Parameter.",
+          "Make both nn.Parameter, and freeze only the wrapped layer.",
+          to_train=lambda self: self.A.size),
+    wrong("lora_A frozen", "Only lora_B is trained: lora_A is frozen, or no nn.Parameter.",
+          "Make both nn.Parameter, and freeze only the wrapped layer.",
+          to_train=lambda self: self.B.size),
+)
+FORWARD = (
+    wrong("no alpha / rank", "The adapters' part was not scaled.", SCALE,
+          scale=lambda self: 1.0),
+    wrong("scale alpha / sqrt(rank)", "The adapters' part was scaled by alpha / sqrt(rank), which is rsLoRA.",
+          SCALE,
+          scale=lambda self: self.alpha / np.sqrt(self.rank)),
+    wrong("scale rank / alpha", "The adapters' part was scaled by rank / alpha.", SCALE,
+          scale=lambda self: self.rank / self.alpha),
+    wrong("scale alpha", "The adapters' part was scaled by alpha, not divided by the rank.", SCALE,
+          scale=lambda self: self.alpha),
+    wrong("scale 1 / rank", "The adapters' part was divided by the rank, not multiplied by alpha.", SCALE,
+          scale=lambda self: 1 / self.rank),
+    wrong("scale alpha // rank", "The scale was rounded down to a whole number.", SCALE,
+          scale=lambda self: self.alpha // self.rank),
+    wrong("scaled twice", "The adapters' part was scaled by (alpha / rank)^2.", SCALE,
+          scale=lambda self: (self.alpha / self.rank) ** 2),
+    wrong("scale alpha / in",
+          "The adapters' part was scaled by alpha / in, the size of the input instead of the rank.", SCALE,
+          scale=lambda self: self.alpha / self.A.shape[1]),
+    wrong("the wrapped layer's output scaled too", "The sum of both parts was multiplied by alpha / rank.",
+          SCALE,
+          base=lambda self: self.scale() * LoRA.base(self)),
+    wrong("adapters subtracted", "The adapters' part was subtracted.", OUTPUT,
+          scale=lambda self: -LoRA.scale(self)),
+    wrong("product of lora_A and lora_B transposed",
+          "x was multiplied by lora_B before lora_A: x @ lora_B @ lora_A, which fits where in = out.", OUTPUT,
+          update=lambda self: self.scale() * (self.x @ self.B @ self.A)),
+    wrong("wrapped layer's output missing", "The output is the adapters' part alone.", OUTPUT,
+          base=lambda self: np.zeros_like(LoRA.base(self))),
+    wrong("wrapped layer's bias missing",
+          "The output was computed with the wrapped layer's weight, without its bias.", OUTPUT,
+          base=lambda self: LoRA.base(self) - self.bias),
+    wrong("bias added twice", "The wrapped layer's bias was added to its output once more.", OUTPUT,
+          base=lambda self: LoRA.base(self) + self.bias),
+    wrong("adapters left out", "The output is the wrapped layer's alone.", OUTPUT,
+          scale=lambda self: 0.0),
+    wrong("adapters on the wrapped layer's output",
+          "The adapters were given linear(x) instead of x, which fits where in = out.", OUTPUT,
+          update=lambda self: self.scale() * (self.base() @ self.A.T @ self.B.T)),
+)
+GRADIENTS = (
+    wrong("gradient of lora_A cut",
+          "The output does not depend on lora_A for autograd: it was detached, or .data was used.",
+          DIFFERENTIABLE,
+          cut={"A"}),
+    wrong("gradient of lora_B cut",
+          "The output does not depend on lora_B for autograd: it was detached, or .data was used.",
+          DIFFERENTIABLE,
+          cut={"B"}),
+    wrong("gradients of lora_A and lora_B cut",
+          "The product of lora_A and lora_B was computed without gradients.", DIFFERENTIABLE,
+          cut={"A", "B"}),
+    wrong("gradient through the adapters cut",
+          "The adapters' part was computed without gradients, or detached.", DIFFERENTIABLE,
+          cut={"A", "B", "adapters"}),
+    wrong("output without gradients", "The whole output was computed under torch.no_grad(), or detached.",
+          DIFFERENTIABLE,
+          cut={"A", "B", "adapters", "base"}),
+    wrong("gradient through the wrapped layer cut",
+          "The wrapped layer ran under torch.no_grad(), so the layers below learn from the adapters only.",
+          "Freeze the wrapped layer by requires_grad_(False), and call it with gradients on.",
+          cut={"base"}),
+    wrong("adapters' input detached",
+          "The adapters were given x.detach(), so the layers below learn from the wrapped layer only.",
+          DIFFERENTIABLE,
+          cut={"adapters"}),
+    wrong("gradient through lora_A cut", "x lora_A^T was computed without gradients, or detached.",
+          DIFFERENTIABLE,
+          cut={"A", "adapters"}),
+)
+MERGE = (
+    wrong("merged without alpha / rank", "The merged weight is weight + lora_B @ lora_A.", MERGED,
+          merged_weight=lambda self: self.weight + self.B @ self.A),
+    wrong("merged transposed", "The transposed product was added to the weight, which fits where in = out.",
+          MERGED,
+          merged_weight=lambda self: self.weight + self.scale() * (self.B @ self.A).T),
+    wrong("merged layer without the bias", "The merged layer has no bias, or one of zeros.", MERGED,
+          merged_bias=lambda self: np.zeros_like(self.bias)),
+    wrong("adapters not merged", "The merged layer is the wrapped layer as it was.", MERGED,
+          merged_weight=lambda self: self.weight),
+    wrong("merged without the wrapped layer", "The merged weight is the adapters' product alone.", MERGED,
+          merged_weight=lambda self: self.scale() * (self.B @ self.A)),
+    wrong("adapters merged twice", "The adapters' product was added to the weight twice.", MERGED,
+          merged_weight=lambda self: self.weight + 2 * self.scale() * (self.B @ self.A)),
+    wrong("adapters subtracted in merging", "The adapters' product was subtracted from the weight.", MERGED,
+          merged_weight=lambda self: self.weight - self.scale() * (self.B @ self.A)),
+)
+# fmt: on

@@ -1,176 +1,403 @@
-"""AdamW step by step in fp64, the inputs it is checked on, and how a wrong part of it becomes a Mistake.
+"""Mistakes in AdamW, by the stage at which each of them shows."""
 
-A mistake is a subclass of Steps in which one part is wrong; they stand in the files optimizer_*.py.
-"""
-
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from minbert.check.fixtures import model_fixture
+from minbert.check.mistakes.table import wrong
+from minbert.check.references.optimizer import CALLS, AdamW, ClosureAdamW, Settings
 from minbert.check.stage import Mistake, Outputs
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What is in force for a group at a step."""
-
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-6
-    weight_decay: float = 0.0
-    correct_bias: bool = True
+CORRECTION = "Take alpha_t = lr * sqrt(1 - beta2^t) / (1 - beta1^t) as the size of the step."
+FIRST = "Take m = beta1 * m + (1 - beta1) * g."
+SECOND = "Take v = beta2 * v + (1 - beta2) * g^2."
+UPDATE = "Take p = p - alpha_t * m / (sqrt(v) + eps)."
+EPSILON = "Add the group's eps to the root of the uncorrected v: m / (sqrt(v) + eps)."
+DECAY = "Decay the updated parameters: p = p - lr * weight_decay * p, with lr as it is in the group."
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """A few steps of an optimizer: starting values and gradients, all fp32, and settings.
-
-    `settings` go to the constructor, `groups` list "parameters" and what else a group has of its own,
-    `rates[step - 1][number]` is the rate that a group has at a step, where it changes.
-    """
-
-    start: Mapping[str, np.ndarray]
-    gradients: Mapping[tuple[int, str], np.ndarray]  # (step, parameter); a missing one is no gradient
-    expected: Outputs
-    steps: int
-    settings: Mapping[str, Any]
-    groups: list[dict[str, Any]]
-    rates: list[list[float]] | None
-
-    @classmethod
-    def named(cls, name: str) -> "Scenario":
-        """The scenario of that name in the fixture."""
-        tensors, settings = model_fixture("optimizer")
-        start, gradients, expected = {}, {}, {}
-        for key, value in tensors.items():
-            scene, kind, rest = key.split("/", 2)
-            if scene != name:
-                continue
-            if kind == "start":
-                start[rest] = value
-            elif kind == "expected":
-                expected[rest] = value
-            else:
-                gradients[int(kind.removeprefix("gradient ")), rest] = value
-        return cls(start, gradients, expected, **settings[name])
-
-    def of_group(self, number: int) -> dict[str, Any]:
-        """What a group is given beside its parameters."""
-        return {name: value for name, value in self.groups[number].items() if name != "parameters"}
+def _scaled_gradient_squared(self, name, gradient, settings):
+    self.scale = 1 - self.betas(settings)[0]
+    AdamW.update(self, name, gradient, settings)
 
 
-@dataclass
-class State:
-    """The moments of a parameter and the number of its steps."""
-
-    first: np.ndarray
-    second: np.ndarray
-    t: int = 0
-
-
-@dataclass
-class Steps:
-    """AdamW in fp64, one method for each part of a step."""
-
-    scenario: Scenario
-    values: dict[str, np.ndarray] = field(default_factory=dict)
-    states: dict[str, State] = field(default_factory=dict)
-
-    name = cause = remedy = ""  # of a mistake
-
-    def __post_init__(self):
-        self.values = {name: value.astype(np.float64) for name, value in self.scenario.start.items()}
-
-    def outputs(self) -> dict[str, np.ndarray]:
-        """The parameters after each step."""
-        found = {}
-        for step in range(1, self.scenario.steps + 1):
-            with np.errstate(all="ignore"):
-                self.step(step)
-            found |= {f"{name} after step {step}": value.copy() for name, value in self.values.items()}
-        return found
-
-    def step(self, step: int) -> None:
-        for number in self.group_numbers():
-            settings = self.settings(number, step)
-            for name in self.with_gradient(step, self.scenario.groups[number]["parameters"]):
-                self.update(name, self.scenario.gradients.get((step, name)), settings)
-
-    def group_numbers(self) -> range:
-        return range(len(self.scenario.groups))
-
-    def settings(self, number: int, step: int) -> Settings:
-        own = Settings(**{**self.scenario.settings, **self.scenario.of_group(number)})
-        if self.scenario.rates is None:
-            return own
-        return Settings(**{**vars(own), "lr": self.scenario.rates[step - 1][number]})
-
-    def with_gradient(self, step: int, names: list[str]) -> list[str]:
-        """The parameters that are updated."""
-        return [name for name in names if (step, name) in self.scenario.gradients]
-
-    def state(self, name: str) -> State:
-        if name not in self.states:
-            zeros = np.zeros_like(self.values[name])
-            self.states[name] = State(zeros, zeros)
-        return self.states[name]
-
-    def update(self, name: str, gradient: np.ndarray, settings: Settings) -> None:
-        before, state = self.values[name], self.state(name)
-        gradient = self.gradient(gradient.astype(np.float64), before, settings)
-        state.t = self.count(state.t)
-        beta1, beta2 = self.betas(settings)
-        state.first = self.first_moment(state.first, gradient, beta1)
-        state.second = self.second_moment(state.second, gradient, state.first, beta2)
-        rate = settings.lr * self.correction(state.t, beta1, beta2, settings.correct_bias)
-        root = self.root(state.second, settings.eps, 1 - beta2**state.t)
-        after = self.moved(before, rate, self.direction(state.first, gradient), root)
-        self.values[name] = self.decayed(before, after, rate, settings)
-
-    def gradient(self, gradient: np.ndarray, value: np.ndarray, settings: Settings) -> np.ndarray:
-        return gradient
-
-    def count(self, t: int) -> int:
-        return t + 1
-
-    def betas(self, settings: Settings) -> tuple[float, float]:
-        return tuple(settings.betas)
-
-    def first_moment(self, old: np.ndarray, gradient: np.ndarray, beta: float) -> np.ndarray:
-        return beta * old + (1 - beta) * gradient
-
-    def second_moment(
-        self, old: np.ndarray, gradient: np.ndarray, first: np.ndarray, beta: float
-    ) -> np.ndarray:
-        return beta * old + (1 - beta) * gradient**2
-
-    def correction(self, t: int, beta1: float, beta2: float, correct_bias: bool) -> float:
-        """The factor between lr and the size of the step."""
-        return np.sqrt(1 - np.float64(beta2) ** t) / (1 - np.float64(beta1) ** t) if correct_bias else 1.0
-
-    def root(self, second: np.ndarray, eps: float, bias: float) -> np.ndarray:
-        """What the first moment is divided by; `bias` is 1 - beta2^t."""
-        return np.sqrt(second) + eps
-
-    def direction(self, first: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        return first
-
-    def moved(self, value: np.ndarray, rate: float, direction: np.ndarray, root: np.ndarray) -> np.ndarray:
-        return value - rate * direction / root
-
-    def decayed(self, before: np.ndarray, after: np.ndarray, rate: float, settings: Settings) -> np.ndarray:
-        """`before` and `after` are of the update, `rate` is the bias-corrected one."""
-        return after - settings.lr * settings.weight_decay * after
+# fmt: off
+FIRST_STEP = (
+    wrong("parameters not changed", "The parameters stay as they are: the new values went into new tensors.",
+          "Change the parameter in place, as in p.data.add_(update, alpha=-alpha_t).",
+          moved=lambda self, value, rate, direction, root: value),
+    wrong("update with the wrong sign", "The update was added to the parameters, which climbs.", UPDATE,
+          moved=lambda self, value, rate, direction, root: value + rate * direction / root),
+    wrong("no bias correction",
+          "The moments' bias towards zero was not corrected although correct_bias is True.", CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct_bias: 1.0),
+    wrong("bias correction of the first moment only",
+          "The step was divided by 1 - beta1^t, but not multiplied by sqrt(1 - beta2^t).", CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct_bias: 1 / (1 - beta1**t) if correct_bias else 1.0),
+    wrong("bias correction of the second moment only",
+          "The step was multiplied by sqrt(1 - beta2^t), but not divided by 1 - beta1^t.", CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              np.sqrt(1 - beta2**t) if correct_bias else 1.0),
+    wrong("bias correction of the second moment without the root",
+          "The step was multiplied by 1 - beta2^t instead of its square root.", CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              (1 - beta2**t) / (1 - beta1 ** np.float64(t)) if correct_bias else 1.0),
+    wrong("bias correction inverted", "The step was multiplied by (1 - beta1^t) / sqrt(1 - beta2^t).",
+          CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              1 / AdamW.correction(self, t, beta1, beta2, correct_bias)),
+    wrong("bias corrected twice", "Both the moments and the size of the step were corrected.",
+          "Correct once: " + CORRECTION[0].lower() + CORRECTION[1:],
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              AdamW.correction(self, t, beta1, beta2, correct_bias) ** 2),
+    wrong("steps counted from 0",
+          "The bias correction of the first step took t = 0, so it divided by 1 - beta1^0 = 0.",
+          "Add 1 to the step count before it is used; at the first step t is 1.",
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              AdamW.correction(self, t - 1, beta1, beta2, correct_bias)),
+    wrong("steps counted from 2", "The bias correction of the first step took t = 2.",
+          "Start the count at 0 and add 1 once a step; at the first step t is 1.",
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              AdamW.correction(self, t + 1, beta1, beta2, correct_bias)),
+    wrong("gradient in the first moment without 1 - beta1", "The first moment was computed as beta1 * m + g.",
+          FIRST,
+          first_moment=lambda self, old, gradient, beta: beta * old + gradient),
+    wrong("gradient in the second moment without 1 - beta2",
+          "The second moment was computed as beta2 * v + g^2.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta: beta * old + gradient**2),
+    wrong("second moment from the scaled gradient",
+          "The gradient was multiplied by 1 - beta1 for the first moment and then squared for the second.",
+          "Square the gradient itself: " + SECOND[0].lower() + SECOND[1:],
+          update=_scaled_gradient_squared,
+          second_moment=lambda self, old, gradient, first, beta:
+              AdamW.second_moment(self, old, self.scale * gradient, first, beta)),
+    wrong("second moment from the first moment", "The second moment was computed from m^2 instead of g^2.",
+          SECOND,
+          second_moment=lambda self, old, gradient, first, beta: beta * old + (1 - beta) * first**2),
+    wrong("gradient in place of the first moment",
+          "The step went along the gradient instead of the first moment m.", UPDATE,
+          direction=lambda self, first, gradient: gradient),
+    wrong("weights of the first moment exchanged",
+          "The first moment was computed as (1 - beta1) * m + beta1 * g.", FIRST,
+          first_moment=lambda self, old, gradient, beta: (1 - beta) * old + beta * gradient),
+    wrong("weights of the second moment exchanged",
+          "The second moment was computed as (1 - beta2) * v + beta2 * g^2.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta: (1 - beta) * old + beta * gradient**2),
+    wrong("second moment from the gradient, not its square",
+          "The second moment was computed from g, whose root does not exist where g is negative.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta: beta * old + (1 - beta) * gradient),
+    wrong("second moment from the gradient's absolute value",
+          "The second moment was computed from |g| instead of g^2.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta: beta * old + (1 - beta) * np.abs(gradient)),
+    wrong("no square root of the second moment", "The first moment was divided by v + eps.", UPDATE,
+          root=lambda self, second, eps, bias: second + eps),
+    wrong("rate fixed at 0.001",
+          "The step has the size that the default rate of 0.001 gives, whatever the group says.",
+          'Read the rate at each step: alpha = group["lr"].',
+          settings=lambda self, number, step: replace(AdamW.settings(self, number, step), lr=1e-3)),
+)
+# The first step shows it where a gradient is 0, the other stages have none.
+ZERO_GRADIENT = (
+    wrong("epsilon left out",
+          "The first moment was divided by sqrt(v) alone, which is 0 where a gradient is 0.", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second)),
+)
+# fmt: on
 
 
-def mistakes(scene: str, kinds: Iterable[type[Steps]]) -> tuple[Mistake, ...]:
-    """What each kind of mistake makes of a scenario."""
-    return tuple(Mistake(kind.name, kind.cause, kind.remedy, partial(predict, kind, scene)) for kind in kinds)
+def _moments_not_kept(self, name):
+    self.states[name] = self.new_state(name, self.states[name].t if name in self.states else 0)
+    return self.states[name]
 
 
-def predict(kind: type[Steps], scene: str) -> Outputs:
-    return kind(Scenario.named(scene)).outputs()
+def _corrected_moments_kept(self, name, gradient, settings):
+    AdamW.update(self, name, gradient, settings)
+    if settings.correct_bias:
+        state, (beta1, beta2) = self.states[name], settings.betas
+        state.first = state.first / (1 - beta1**state.t)
+        state.second = state.second / (1 - beta2**state.t)
+
+
+def _root_kept(self, name, gradient, settings):
+    AdamW.update(self, name, gradient, settings)
+    state = self.state(name)
+    state.second = np.sqrt(state.second) + settings.eps
+
+
+def _corrected_again(self, t, beta1, beta2, correct_bias):
+    self.factor *= AdamW.correction(self, t, beta1, beta2, correct_bias)
+    return self.factor
+
+
+def _step_with_new_rate(self, step):
+    self.factor = 1.0
+    AdamW.step(self, step)
+
+
+def _shared_count(self, t):
+    self.total += 1
+    return self.total
+
+
+def _moved_by_first_rate(self, value, rate, direction, root):
+    rates = self.scenario.rates
+    return AdamW.moved(self, value, rate * (rates[0][0] / rates[self.number - 1][0]), direction, root)
+
+
+# fmt: off
+SEVERAL_STEPS = (
+    wrong("root kept as the second moment",
+          "sqrt_() and add_() work in place, so that the state holds sqrt(v) + eps at the next step.",
+          "Take the root into a tensor of its own: v.sqrt() + eps.",
+          update=_root_kept),
+    wrong("betas fixed at 0.9 and 0.999",
+          "The moments were computed with the default betas, whatever the group says.",
+          'Read them at each step: beta1, beta2 = group["betas"].',
+          betas=lambda self, settings: (0.9, 0.999)),
+    wrong("betas swapped", "beta2 was used for the first moment and beta1 for the second.",
+          'The first of group["betas"] is for m, the second for v.',
+          betas=lambda self, settings: tuple(settings.betas)[::-1]),
+    wrong("state made anew at each step", "Moments and step count started from zero at each step.",
+          "Make the state only where it is empty (len(state) == 0), and write the new moments into it.",
+          state=lambda self, name: self.new_state(name)),
+    wrong("moments not kept", "The step count went on, but the moments started from zero at each step.",
+          'Write the new moments into the state: state["exp_avg"] = m, state["exp_avg_sq"] = v.',
+          state=_moments_not_kept),
+    wrong("step count stays at 1",
+          "The bias correction took t = 1 at each step: the count stays, or beta is not raised to it.",
+          'Keep the count in the state, state["step"] += 1, and correct by 1 - beta^t.',
+          count=lambda self, t: 1),
+    wrong("corrected moments kept in the state",
+          "The moments were corrected for bias and the corrected ones went back into the state.",
+          "Keep the uncorrected moments; correct only what the update uses.",
+          update=_corrected_moments_kept),
+    wrong("corrected rate kept in the group",
+          "The bias-corrected rate went back into the group, so that it is corrected again at each step.",
+          "Keep alpha_t in a variable of its own.",
+          factor=1.0, correction=_corrected_again),
+    wrong("old first moment not multiplied by beta1", "The first moment was computed as m + (1 - beta1) * g.",
+          FIRST,
+          first_moment=lambda self, old, gradient, beta: old + (1 - beta) * gradient),
+    wrong("old second moment not multiplied by beta2",
+          "The second moment was computed as v + (1 - beta2) * g^2.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta: old + (1 - beta) * gradient**2),
+    wrong("largest second moment kept (AMSGrad)",
+          "The update was divided by the root of the largest second moment so far.", SECOND,
+          second_moment=lambda self, old, gradient, first, beta:
+              np.maximum(old, AdamW.second_moment(self, old, gradient, first, beta))),
+)
+SEVERAL_PARAMETERS = (
+    wrong("one state for all parameters",
+          "Moments and step count were kept once, and every parameter changed them.",
+          "Keep a state for each parameter: state = self.state[p].",
+          state=lambda self, name: AdamW.state(self, next(iter(self.values)))),
+    wrong("one step count that every parameter advances",
+          "The step count is shared, and was advanced once for each parameter.",
+          'Keep the count in the parameter\'s state: self.state[p]["step"] += 1.',
+          total=0, count=_shared_count),
+    wrong("rate corrected again for each parameter",
+          "The variable that holds the rate was corrected in the loop over parameters, again for each.",
+          "Read the rate anew for each parameter, or keep alpha_t in a variable of its own.",
+          step=_step_with_new_rate, correction=_corrected_again),
+    wrong("only the first parameter updated", "The loop over the parameters ended after the first one.",
+          "Return the loss only after the loops; look at how far the return is indented.",
+          with_gradient=lambda self, step, names: AdamW.with_gradient(self, step, names)[:1]),
+    wrong("only the last parameter updated",
+          "The update stands after the loop over the parameters, not in it.",
+          'Indent the update, so that it belongs to `for p in group["params"]`.',
+          with_gradient=lambda self, step, names: AdamW.with_gradient(self, step, names)[-1:]),
+)
+NO_BIAS_CORRECTION = (
+    wrong("bias corrected although correct_bias is False", "The bias was corrected whatever the group says.",
+          'Correct only if group["correct_bias"]; else the size of the step is lr.',
+          correction=lambda self, t, beta1, beta2, correct_bias:
+              AdamW.correction(self, t, beta1, beta2, True)),
+    wrong("first moment corrected although correct_bias is False",
+          "The step was divided by 1 - beta1^t whatever the group says.",
+          'Correct only if group["correct_bias"]; else the size of the step is lr.',
+          correction=lambda self, t, beta1, beta2, correct_bias: 1 / (1 - beta1**t)),
+    wrong("second moment corrected although correct_bias is False",
+          "The step was multiplied by sqrt(1 - beta2^t) whatever the group says.",
+          'Correct only if group["correct_bias"]; else the size of the step is lr.',
+          correction=lambda self, t, beta1, beta2, correct_bias: np.sqrt(1 - beta2**t)),
+)
+TINY_GRADIENTS = (
+    wrong("epsilon inside the root", "The first moment was divided by sqrt(v + eps).", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second + eps)),
+    wrong("squared epsilon inside the root", "The first moment was divided by sqrt(v + eps^2).", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second + eps**2)),
+    wrong("epsilon on the corrected root",
+          "Epsilon was added to sqrt(v / (1 - beta2^t)), which is torch's AdamW.", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second) + eps * np.sqrt(bias)),
+    wrong("epsilon inside the corrected root",
+          "The first moment was divided by sqrt(v / (1 - beta2^t) + eps).", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second + eps * bias)),
+    wrong("epsilon as the least root", "The first moment was divided by the larger of sqrt(v) and eps.",
+          EPSILON,
+          root=lambda self, second, eps, bias: np.maximum(np.sqrt(second), eps)),
+    wrong("epsilon fixed at 1e-6", "Epsilon is the default of 1e-6, whatever the group says.", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second) + 1e-6),
+    wrong("epsilon fixed at 1e-8", "Epsilon is 1e-8, torch's default, whatever the group says.", EPSILON,
+          root=lambda self, second, eps, bias: np.sqrt(second) + 1e-8),
+)
+CHANGING_RATE = (
+    wrong("rate of the first step kept",
+          "The rate was read when the optimizer was made, so a schedule has no effect.",
+          'Read the rate at each step: alpha = group["lr"].',
+          settings=lambda self, number, step: AdamW.settings(self, number, 1)),
+    wrong("update by the rate of the first step",
+          "The update took the rate that the optimizer was made with; the decay that of the group.",
+          'Read the rate at each step: alpha = group["lr"].',
+          moved=_moved_by_first_rate),
+    wrong("decay by the rate of the first step", "The decay took the rate that the optimizer was made with.",
+          'Read the rate at each step: p = p - group["lr"] * weight_decay * p.',
+          decayed=lambda self, before, after, rate, settings:
+              AdamW.decayed(self, before, after, rate, replace(settings, lr=self.scenario.rates[0][0]))),
+)
+FIRST_STEP_WITH_DECAY = (
+    wrong("no weight decay", "The parameters were not decayed although weight_decay is not 0.", DECAY,
+          decayed=lambda self, before, after, rate, settings: after),
+    wrong("L2 instead of decoupled decay",
+          "weight_decay * p was added to the gradient, so that the moments scale it: Adam with L2.",
+          "Leave the gradient alone. " + DECAY,
+          decayed=lambda self, before, after, rate, settings: after,
+          gradient=lambda self, gradient, value, settings: gradient + settings.weight_decay * value),
+    wrong("decayed twice, as L2 and decoupled",
+          "weight_decay * p was added to the gradient, and the parameters were decayed as well.",
+          "Leave the gradient alone. " + DECAY,
+          gradient=lambda self, gradient, value, settings: gradient + settings.weight_decay * value),
+    wrong("decay without the rate", "The decay was weight_decay * p, not multiplied by lr.", DECAY,
+          decayed=lambda self, before, after, rate, settings: after - settings.weight_decay * after),
+    wrong("decay of the parameters before the update",
+          "The decay came before the update, or was computed from the parameters before it, as torch does.",
+          DECAY,
+          decayed=lambda self, before, after, rate, settings:
+              after - settings.lr * settings.weight_decay * before),
+    wrong("decay by the bias-corrected rate",
+          "The decay was multiplied by alpha_t, the size of the step, instead of lr.", DECAY,
+          decayed=lambda self, before, after, rate, settings: after - rate * settings.weight_decay * after),
+    wrong("decay as a part of the update",
+          "The update was alpha_t * (m / (sqrt(v) + eps) + weight_decay * p).", DECAY,
+          decayed=lambda self, before, after, rate, settings: after - rate * settings.weight_decay * before),
+    wrong("decay with the wrong sign", "lr * weight_decay * p was added to the parameters.", DECAY,
+          decayed=lambda self, before, after, rate, settings:
+              after + settings.lr * settings.weight_decay * after),
+)
+SEVERAL_STEPS_WITH_DECAY = (
+    wrong("no decay of vectors",
+          "Biases and other vectors were not decayed, though their group has a weight_decay.",
+          "Decay every parameter of the group; who wants none for biases gives them a group of their own.",
+          decayed=lambda self, before, after, rate, settings:
+              AdamW.decayed(self, before, after, rate, settings) if after.ndim > 1 else after),
+    wrong("decay at the first step only", "The parameters were decayed at the first step only.",
+          "Decay at each step, outside of what makes the state. " + DECAY,
+          decayed=lambda self, before, after, rate, settings:
+              AdamW.decayed(self, before, after, rate, settings) if self.t == 1 else after),
+)
+PARAMETER_GROUPS = (
+    wrong("settings of the first group for all",
+          "All groups were updated with the first group's rate, betas and decay.",
+          "Read the settings of each group in the loop `for group in self.param_groups`.",
+          settings=lambda self, number, step: AdamW.settings(self, 0, step)),
+    wrong("settings of the constructor for all groups",
+          "The groups were updated with what the constructor was given, not with their own settings.",
+          'Read the settings of each group: group["lr"], group["weight_decay"] and so on.',
+          settings=lambda self, number, step: Settings(**self.scenario.settings)),
+    wrong("rate of the constructor for all groups",
+          "All groups were updated with the rate that the constructor was given.",
+          'Read the rate of each group: alpha = group["lr"].',
+          settings=lambda self, number, step:
+              replace(AdamW.settings(self, number, step), lr=self.scenario.settings["lr"])),
+    wrong("only the first group updated", "Only the parameters of the first group were updated.",
+          "Update in a loop `for group in self.param_groups`, and return the loss after it.",
+          group_numbers=lambda self: range(1)),
+)
+# fmt: on
+
+
+def _decayed_without_gradient(self, step):
+    AdamW.step(self, step)
+    for number, group in enumerate(self.scenario.groups):
+        settings = self.settings(number, step)
+        for name in group["parameters"]:
+            if (step, name) not in self.scenario.gradients:
+                value = self.values[name]
+                self.values[name] = self.decayed(value, value, settings.lr, settings)
+
+
+def _zero_for_missing(self, name, gradient, settings):
+    zeros = np.zeros_like(self.values[name])
+    AdamW.update(self, name, zeros if gradient is None else gradient, settings)
+
+
+def _stops_at_missing(self, step, names):
+    first_without = next((n for n in names if (step, n) not in self.scenario.gradients), None)
+    return names if first_without is None else names[: names.index(first_without)]
+
+
+def _closure_after_update(self, step):
+    if step > 1:
+        AdamW.step(self, step - 1)
+    self.tell(step, self.loss(step))
+
+
+def called_twice(given: Outputs, expected: Outputs) -> bool:
+    """Seen whatever the second call did."""
+    return any(np.all(given[name] > 1) for name in expected if name.startswith(CALLS))
+
+
+# fmt: off
+MISSING_GRADIENTS = (
+    wrong("steps counted without a gradient",
+          "The count is of all steps, not of those in which the parameter had a gradient.",
+          "Skip a parameter without a gradient before its state is touched, and count in its own state.",
+          count=lambda self, t: self.number),
+    wrong("decay without a gradient", "Parameters without a gradient were decayed.",
+          "Skip a parameter without a gradient: `if p.grad is None: continue`.",
+          step=_decayed_without_gradient),
+    wrong("missing gradient taken as zero",
+          "Parameters without a gradient went on along their first moment, and their state advanced.",
+          "Skip a parameter without a gradient: `if p.grad is None: continue`.",
+          with_gradient=lambda self, step, names: names, update=_zero_for_missing),
+    wrong("parameters after a missing gradient left out",
+          "The loop ended at the first parameter without a gradient.",
+          "Go on with the next parameter: `continue`, not `break` or `return`.",
+          with_gradient=_stops_at_missing),
+)
+CLOSURE = (
+    wrong("closure ignored", "The closure was not called, so there was no gradient and no loss.",
+          "Call it first, `loss = closure()`, and return the loss at the end.",
+          step=lambda self, step: self.tell(step, np.nan, calls=0)),
+    wrong("closure's loss not returned", "The closure was called, but step() returned nothing.",
+          "Return what the closure gave: `return loss`.",
+          loss=lambda self, step: np.nan),
+    wrong("closure called after the update",
+          "The closure was called after the update, which used the gradients of the step before.",
+          "Call the closure before the parameters are updated.",
+          step=_closure_after_update),
+    wrong("closure called without gradients",
+          "The closure was called under torch.no_grad(), where loss.backward() fails.",
+          "Call it in `with torch.enable_grad():`, as torch's optimizers do.",
+          tell=lambda self, step, loss: ClosureAdamW.tell(self, step, loss, gradients=False)),
+)
+GRADIENTS = (
+    wrong("decay added to the gradient in place", "weight_decay * p was added to p.grad itself.",
+          "Leave p.grad alone, and decay the parameters: p = p - lr * weight_decay * p.",
+          left=lambda self: self.gradient + self.settings["weight_decay"] * self.value),
+    wrong("gradient squared in place", "p.grad itself was squared for the second moment.",
+          "Square into a new tensor: grad * grad, or v.addcmul_(grad, grad, value=1 - beta2).",
+          left=lambda self: self.gradient**2),
+    wrong("gradient scaled in place", "p.grad itself was multiplied by 1 - beta1 for the first moment.",
+          "Scale into a new tensor: (1 - beta1) * grad, or m.add_(grad, alpha=1 - beta1).",
+          left=lambda self: (1 - self.settings["betas"][0]) * self.gradient),
+    wrong("gradients cleared by the step", "step() set the gradients to zero, or removed them.",
+          "Leave that to whoever calls zero_grad(): the gradients may be summed or looked at.",
+          left=lambda self: np.zeros_like(self.gradient)),
+)
+# fmt: on
+CLOSURE_CALLED_TWICE = Mistake(
+    "closure called twice",
+    "The closure was called twice in a step, which costs twice the time and draws dropout anew.",
+    "Keep what the first call gave: `loss = closure()`, and at the end `return loss`.",
+    recognise=called_twice,
+)

@@ -4,7 +4,6 @@ Run: pytest tests/minbert/check/test_course_files.py
 """
 
 import os
-import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,66 +22,11 @@ from minbert.check.course_files import (
 )
 from minbert.check.isolation.process import check_file
 from minbert.check.judge import check_candidate, first_difference
-from minbert.check.stage import BadAnswer, NotThere
+from minbert.check.stage import InvalidOutput, MissingImplementation
+from tests.minbert.check.judging import module_of, source_of
+from tests.minbert.check.students import model
 
-# A student's file, here with torch's own attention and layer norms.
-BERT = """
-import torch
-from torch import nn
-
-class BertSelfAttention(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.heads = config.num_attention_heads
-        for name in ("query", "key", "value"):
-            setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size))
-
-    def forward(self, hidden, mask):
-        split = lambda layer: layer(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        context = nn.functional.scaled_dot_product_attention(
-            split(self.query), split(self.key), split(self.value), attn_mask=mask
-        )
-        return context.transpose(1, 2).flatten(2)
-
-class BertLayer(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        size, epsilon = config.hidden_size, config.layer_norm_eps
-        self.self_attention = BertSelfAttention(config)
-        self.attention_dense = nn.Linear(size, size)
-        self.attention_layer_norm = nn.LayerNorm(size, eps=epsilon)
-        self.interm_dense = nn.Linear(size, config.intermediate_size)
-        self.out_dense = nn.Linear(config.intermediate_size, size)
-        self.out_layer_norm = nn.LayerNorm(size, eps=epsilon)
-
-    def forward(self, hidden, mask):
-        attended = self.attention_dense(self.self_attention(hidden, mask))
-        hidden = self.attention_layer_norm(hidden + attended)
-        fed = self.out_dense(nn.functional.gelu(self.interm_dense(hidden)))
-        return self.out_layer_norm(hidden + fed)
-
-class BertModel(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        size = config.hidden_size
-        self.word_embedding = nn.Embedding(config.vocab_size, size)
-        self.pos_embedding = nn.Embedding(config.max_position_embeddings, size)
-        self.tk_type_embedding = nn.Embedding(config.type_vocab_size, size)
-        self.embed_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None])
-        self.bert_layers = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
-        self.pooler_dense = nn.Linear(size, size)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, input_ids, attention_mask):
-        positions = self.position_ids[:, : input_ids.shape[1]]
-        hidden = self.word_embedding(input_ids) + self.pos_embedding(positions)
-        hidden = self.dropout(self.embed_layer_norm(hidden + self.tk_type_embedding.weight[0]))
-        for layer in self.bert_layers:
-            hidden = layer(hidden, (1.0 - attention_mask[:, None, None, :]) * -10000.0)
-        pooled = torch.tanh(self.pooler_dense(hidden[:, 0]))
-        return {"last_hidden_state": hidden, "pooler_output": pooled}
-"""
+BERT = source_of(model)
 
 
 @pytest.fixture(scope="module")
@@ -131,18 +75,16 @@ def test_a_students_model_runs_on_the_same_weights(sanity_data, weights, tmp_pat
 
     def check(old: str, new: str):
         assert old in BERT
-        module = types.ModuleType("bert")
-        exec(BERT.replace(old, new), module.__dict__)
-        return check_candidate(part, part.load(module))
+        return check_candidate(part, part.load(module_of(BERT.replace(old, new), tmp_path)))
 
-    hidden, pooled = check("torch.tanh(", "torch.sigmoid(")
+    hidden, pooled = check("self.pooler_af(", "torch.sigmoid(")
     assert (hidden.status, pooled.status) == ("same", "different")
-    hidden, pooled = check("hidden + fed", "fed")
+    hidden, pooled = check("return self.add_norm(middle, wide, *self.second)", "return middle")
     assert (hidden.status, pooled.status) == ("different", "different")
     assert pooled.follows == (hidden.stage,) and first_difference([hidden, pooled]) is hidden
-    with pytest.raises(BadAnswer, match="in these parameters: pooler_dense.*, pooling.bias"):
+    with pytest.raises(InvalidOutput, match="in these parameters: pooler_dense.*, pooling.bias"):
         check("self.pooler_dense", "self.pooling")
-    with pytest.raises(NotThere, match="the file has no class BertModel"):
+    with pytest.raises(MissingImplementation, match="the file has no class BertModel"):
         check("class BertModel", "class BERT")
 
 
@@ -157,11 +99,11 @@ def test_another_size_is_refused(sanity_data, weights, tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"last_hidden_state": torch.zeros(2, 8, 4)}, r"no sanity_check\.data \('pooler_output'\)"),
+        ({"last_hidden_state": torch.zeros(2, 8, 4)}, r"not a sanity_check\.data \('pooler_output'\)"),
         ({"last_hidden_state": torch.zeros(2, 7, 4), "pooler_output": torch.zeros(2, 4)}, r"\(2, 7, 4\)"),
         ({"last_hidden_state": torch.zeros(2, 8, 4), "pooler_output": torch.zeros(2, 5)}, r"\(2, 5\)"),
-        ([1, 2], r"no sanity_check\.data"),
-        ({"last_hidden_state": "x", "pooler_output": "y"}, r"no sanity_check\.data"),
+        ([1, 2], r"not a sanity_check\.data"),
+        ({"last_hidden_state": "x", "pooler_output": "y"}, r"not a sanity_check\.data"),
     ],
 )
 def test_other_layouts_of_sanity_data_are_refused(tmp_path, values, said):
@@ -184,11 +126,11 @@ class Planted:
 def test_nothing_in_sanity_data_is_run(tmp_path):
     path = tmp_path / "sanity_check.data"
     torch.save({"last_hidden_state": Planted(tmp_path / "planted")}, path)
-    with pytest.raises(InputError, match="no sanity_check.data"):
+    with pytest.raises(InputError, match="not a sanity_check.data"):
         read_sanity_data(path)
     assert not (tmp_path / "planted").exists()
     path.write_bytes(b"not a file of torch")
-    with pytest.raises(InputError, match="no sanity_check.data"):
+    with pytest.raises(InputError, match="not a sanity_check.data"):
         read_sanity_data(path)
     with pytest.raises(InputError, match="there is no file"):
         read_sanity_data(tmp_path / "none")
@@ -257,7 +199,7 @@ def test_optimizer_data(tmp_path):
     assert coupled.status == "different"
     (written,) = check_candidate(part, part.load(SimpleNamespace(AdamW=Written)))
     assert written.difference == 0
-    with pytest.raises(NotThere, match="the file has no class AdamW"):
+    with pytest.raises(MissingImplementation, match="the file has no class AdamW"):
         part.load(SimpleNamespace(Adam=Written))
 
 
@@ -265,8 +207,8 @@ def test_optimizer_data(tmp_path):
 def test_other_layouts_of_optimizer_data_are_refused(tmp_path, values):
     path = tmp_path / "optimizer_test.npy"
     np.save(path, values)
-    with pytest.raises(InputError, match=r"\(2, 3\)|is no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"\(2, 3\)|is not a \.npy file of numbers"):
         read_optimizer_data(path)
     path.write_text("text")
-    with pytest.raises(InputError, match=r"is no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"is not a \.npy file of numbers"):
         read_optimizer_data(path)

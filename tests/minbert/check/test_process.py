@@ -18,12 +18,12 @@ from minbert.check.isolation.process_tree import _from_proc, _from_ps, living_pr
 # A part whose stages are the functions of a user's file that are called so; each has to return [1, 2].
 PARTS = """
 import numpy as np
-from minbert.check.stage import NotThere, Part, Stage
+from minbert.check.stage import MissingImplementation, Part, Stage
 
 def stage(name):
     def run(module):
         if not hasattr(module, name):
-            raise NotThere(f"the file has no function {name}")
+            raise MissingImplementation(f"the file has no function {name}")
         return {"out": getattr(module, name)()}
     return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])})
 

@@ -11,19 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-PARTS = """
-from types import SimpleNamespace
-import numpy as np
-from minbert.check.stage import Mistake, NotThere, Part, Stage
+from tests.minbert.check.judging import TOY_STAGES
 
-def stage(name, mistakes=()):
-    def run(module):
-        if not hasattr(module, name):
-            raise NotThere(f"the file has no function {name}")
-        return {"out": getattr(module, name)()}
-    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
-
-DOUBLED = Mistake("doubled", "It was doubled.", "Halve it.", lambda: {"out": np.array([2.0, 4.0])})
+PARTS = f"""{TOY_STAGES}
 STAGES = (stage("first"), stage("second", (DOUBLED,)), stage("third"), stage("fourth"))
 TOY = Part("toy", "toy.py", STAGES, lambda module: module, lambda: None)
 """

@@ -16,21 +16,11 @@ from minbert.check.course_files import fitted_weight
 from minbert.check.parts import OWN_PARTS, find_part, part_places
 from minbert.cli.check import Check, add_check_options, add_limit_options, check_command, run_checks
 from minbert.optim import AdamW
+from tests.minbert.check.judging import TOY_STAGES, source_of
+from tests.minbert.check.students import optimizer
 
 # A part with our own code that is right, and a mistake that is known.
-PARTS = """
-from types import SimpleNamespace
-import numpy as np
-from minbert.check.stage import Mistake, NotThere, Part, Stage
-
-def stage(name, mistakes=()):
-    def run(module):
-        if not hasattr(module, name):
-            raise NotThere(f"the file has no function {name}")
-        return {"out": getattr(module, name)()}
-    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])}, mistakes)
-
-DOUBLED = Mistake("doubled", "It was doubled.", "Halve it.", lambda: {"out": np.array([2.0, 4.0])})
+PARTS = f"""{TOY_STAGES}
 OWN = SimpleNamespace(first=lambda: [1, 2], second=lambda: [1, 2])
 TOY = Part("toy", "toy.py", (stage("first"), stage("second", (DOUBLED,))), lambda module: module, lambda: OWN)
 PLAY = Part("play", "play.py", (stage("first"),), lambda module: module, lambda: OWN)
@@ -38,40 +28,6 @@ PLAY = Part("play", "play.py", (stage("first"),), lambda module: module, lambda:
 TOY, PLAY = "command_test_parts:TOY", "command_test_parts:PLAY"
 RIGHT = "def first():\n    return [1, 2]\n\nsecond = first\n"
 WRONG = "def first():\n    return [1, 2]\n\ndef second():\n    return [2, 4]\n"
-
-OPTIMIZER = """
-import torch
-
-class AdamW(torch.optim.Optimizer):
-    def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0, correct_bias=True
-    ):
-        settings = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
-        super().__init__(params, settings)
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            (b1, b2), lr = group["betas"], group["lr"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state |= {"t": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
-                state["t"] += 1
-                t, m, v = state["t"], state["m"], state["v"]
-                m.mul_(b1).add_((1 - b1) * p.grad)
-                v.mul_(b2).add_((1 - b2) * p.grad**2)
-                rate = lr * (1 - b2**t) ** 0.5 / (1 - b1**t) if group["correct_bias"] else lr
-                p.sub_(rate * m / (v.sqrt() + group["eps"]))
-                p.sub_(lr * group["weight_decay"] * p)
-        return loss
-"""
 
 
 @pytest.fixture
@@ -165,7 +121,7 @@ def test_limits_and_points_that_make_no_sense_are_refused(folder, words, points,
 def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
     data = tmp_path / "optimizer_test.npy"
     np.save(data, fitted_weight(AdamW))
-    (tmp_path / "optimizer.py").write_text(OPTIMIZER)
+    (tmp_path / "optimizer.py").write_text(source_of(optimizer))
     (tmp_path / "tokenizer.py").write_text(
         "class BertTokenizer:\n    pass\n"
     )  # the starter's, not a student's
@@ -177,7 +133,7 @@ def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
     assert {part["source"] for part in report["parts"]} == {str(tmp_path / "optimizer.py")}
     (tmp_path / "tokenizer.py").unlink()
     wrong = tmp_path / "wrong.py"
-    wrong.write_text(OPTIMIZER.replace('if group["correct_bias"] else lr', "if False else lr"))
+    wrong.write_text(source_of(optimizer, c1="1.0"))
     assert check_command(options("--optimizer", wrong, "--folder", tmp_path)) == 1, "the file that is named"
     printed = capsys.readouterr().out
     assert printed.startswith(f"optimizer: {wrong}\n") and "Likely" in printed

@@ -1,48 +1,53 @@
-"""The catalogue of mistakes in a BERT, by the stage at which each of them shows first."""
+"""Mistakes in a BERT, by the stage at which each of them shows first."""
 
 from collections.abc import Callable
 from typing import Any
 
-from minbert.check.mistakes.bert import (
-    add_norm,
-    dropout,
-    embeddings,
-    gradients,
-    heads,
-    layer,
-    layer_norm,
-    mask,
-    pooler,
-    scores,
-    self_attention,
-    softmax,
-    whole,
-)
-from minbert.check.mistakes.bert.mistaken import Mistaken, as_mistake, at_stage, mistaken_in
+from minbert.check.mistakes.bert.attention import CALL, MASK, MERGED, SCORES, SOFTMAX, SPLIT
+from minbert.check.mistakes.bert.embeddings import EMBEDDINGS
+from minbert.check.mistakes.bert.layer import FEED_FORWARD, ONE_LAYER
+from minbert.check.mistakes.bert.norms import ADD_NORM, DENSE, LAYER_NORM
 from minbert.check.mistakes.bert.signs import SIGNS
+from minbert.check.mistakes.bert.training import (
+    ATTENTION_DROPOUT,
+    EMBEDDING_DROPOUT,
+    GRADIENTS,
+    SUBLAYER_DROPOUT,
+)
+from minbert.check.mistakes.bert.whole import ALL_LAYERS, PADDING, POOLER
+from minbert.check.mistakes.table import Wrong, at, mistakes
+from minbert.check.references.bert import Bert
 from minbert.check.stage import Mistake, Outputs
 
-MODULES = (
-    embeddings,
-    layer_norm,
-    heads,
-    scores,
-    mask,
-    softmax,
-    self_attention,
-    add_norm,
-    layer,
-    whole,
-    pooler,
-    dropout,
-    gradients,
-)
-CATALOGUE: tuple[type[Mistaken], ...] = tuple(found for module in MODULES for found in mistaken_in(module))
+TABLES: dict[str, tuple[Wrong, ...]] = {
+    "embeddings": EMBEDDINGS + at("embeddings", LAYER_NORM),
+    "q/k/v split": SPLIT,
+    "scaled scores": SCORES,
+    "mask": MASK,
+    "softmax": SOFTMAX,
+    "merged heads": MERGED,
+    "self-attention": CALL,
+    "output projection": DENSE,
+    "add and norm": at("add and norm", LAYER_NORM) + ADD_NORM,
+    "feed-forward": FEED_FORWARD,
+    "one layer": ONE_LAYER,
+    "all layers": ALL_LAYERS,
+    "pooler": POOLER,
+    "padding": PADDING,
+    "embedding dropout": EMBEDDING_DROPOUT,
+    "attention dropout": ATTENTION_DROPOUT,
+    "sublayer dropout": SUBLAYER_DROPOUT,
+    "gradients": GRADIENTS,
+}
 
 
 def known_mistakes(
     stage: str, run: Callable[[Any], Outputs], expected: Callable[[], Outputs]
 ) -> tuple[Mistake, ...]:
-    """The mistakes that show first at a stage."""
-    foretold = [as_mistake(mistaken, stage, run, expected) for mistaken in at_stage(CATALOGUE, stage)]
-    return (*foretold, *SIGNS.get(stage, ()))
+    """Returns the mistakes that show first at a stage."""
+
+    def outputs(kind: type[Bert]) -> Outputs:
+        found = run(kind())
+        return {name: found[name] for name in (*expected(), *kind.reads)}
+
+    return (*mistakes(TABLES.get(stage, ()), Bert, outputs), *SIGNS.get(stage, ()))

@@ -4,9 +4,9 @@ import numpy as np
 
 from minbert.check.bert.attention_stages import PADDING_ASKS, expect_softmax
 from minbert.check.bert.dropout_stages import RANGE, SHARE
-from minbert.check.bert.references import at_tokens, reference
+from minbert.check.bert.fixture_arrays import at_tokens, reference
 from minbert.check.judge import distance
-from minbert.check.mistakes.bert.mistaken import FEW_DIGITS
+from minbert.check.mistakes.bert.attention import FEW_DIGITS
 from minbert.check.stage import TOLERANCE, Mistake, Outputs
 
 # At these, stages run twice, and the outputs of the second run are named so.

@@ -1,202 +1,143 @@
-"""Mistakes in the whole model: the layers' order and weights, and the mask that they are given."""
+"""Mistakes in the whole model: the layers' order and weights, the mask they are given, the pooler."""
 
 import numpy as np
 
-from minbert.check.mistakes.bert.mistaken import Mistaken
+from minbert.check.mistakes.table import wrong
+from minbert.check.references.bert import erf
 
-ALL_LAYERS = ("all layers",)
 FEW_DIGITS = 2e-2  # 10000 + x has 3 digits after the point in fp32, and two layers make more of it
 EXTENDED = "(1 - mask) * -10000, of shape (B, 1, 1, S)"
 
 
-class FirstLayersWeights(Mistaken):
-    stages = ALL_LAYERS
-    name = "the first layer for all layers"
-    cause = "Every step runs the first layer, as if the layers shared its weights."
-    remedy = "Run layer i at step i: for layer in self.bert_layers."
-
-    def encode(self, hidden, extended):
-        for _ in range(self.config["num_hidden_layers"]):
-            hidden = self.layer(0, hidden, extended)
-        return hidden
+def _mean_of_layers(self, hidden, extended):
+    return np.mean([self.run(range(n + 1), hidden, extended) for n in range(self.count)], axis=0)
 
 
-class LastLayersWeights(Mistaken):
-    stages = ALL_LAYERS
-    name = "one layer's weights in all layers"
-    cause = "The layers are one object, [BertLayer(config)] * n, and hold what was loaded last."
-    remedy = "Make a layer for each: [BertLayer(config) for _ in range(n)]."
+# fmt: off
+ALL_LAYERS = (
+    wrong("the first layer for all layers",
+          "Every step runs the first layer, as if the layers shared its weights.",
+          "Run layer i at step i: for layer in self.bert_layers.",
+          encode=lambda self, hidden, extended: self.run([0] * self.count, hidden, extended)),
+    wrong("one layer's weights in all layers",
+          "The layers are one object, [BertLayer(config)] * n, and hold what was loaded last.",
+          "Make a layer for each: [BertLayer(config) for _ in range(n)].",
+          encode=lambda self, hidden, extended: self.run([self.count - 1] * self.count, hidden, extended)),
+    wrong("last layer skipped",
+          "The loop over the layers ends too early, or the last output is not the one returned.",
+          "Run all layers of self.bert_layers.",
+          encode=lambda self, hidden, extended: self.run(range(self.count - 1), hidden, extended)),
+    wrong("first layer skipped, or each layer fed with the embeddings",
+          "The loop starts at the second layer, or every layer is run on the embeddings again.",
+          "Run all layers, each on the output of the one before.",
+          encode=lambda self, hidden, extended: self.run(range(1, self.count), hidden, extended)),
+    wrong("layers in reverse order", "The last layer runs first.", "Run the layers in their order.",
+          encode=lambda self, hidden, extended: self.run(reversed(range(self.count)), hidden, extended)),
+    wrong("all layers run twice", "The layers' output goes through the layers again.", "Run each layer once.",
+          encode=lambda self, hidden, extended: self.run([*range(self.count)] * 2, hidden, extended)),
+    wrong("each layer run twice", "A layer's output goes through the same layer again.",
+          "Run each layer once.",
+          encode=lambda self, hidden, extended: self.run(np.repeat(range(self.count), 2), hidden, extended)),
+    wrong("no layers", "The embeddings are returned as last_hidden_state.", "Return the last layer's output.",
+          encode=lambda self, hidden, extended: hidden),
+    wrong("residual around a whole layer", "A layer's input is added to its output once more.",
+          "Go on with the layer's output alone.",
+          step=lambda self, number, hidden, extended: hidden + self.layer(number, hidden, extended)),
+    wrong("mean of the layers' outputs", "The layers' outputs are averaged.",
+          "Return the last layer's output.",
+          encode=_mean_of_layers),
+    wrong("mask of 1 and 0 added to the scores",
+          "The attention mask reaches the layers as it is, so that real tokens get 1 more than padding.",
+          f"Make it additive first, by get_extended_attention_mask: {EXTENDED}.",
+          extended=lambda self, mask: mask[:, None, None, :].astype(np.float64)),
+    wrong("mask of 0 and 1 added to the scores",
+          "1 - mask is added to the scores, so that padding gets 1 more than real tokens.",
+          f"Multiply it by -10000: {EXTENDED}.",
+          extended=lambda self, mask: 1.0 - mask[:, None, None, :]),
+    wrong("additive mask the wrong way round",
+          "The mask is mask * -10000 or (1 - mask) * 10000, so that padding alone is seen.",
+          f"Hide padding: {EXTENDED}.",
+          tolerance=FEW_DIGITS, extended=lambda self, mask: mask[:, None, None, :] * -10000.0),
+    wrong("the model's mask not handed to the layers",
+          "The layers run without a mask, so that tokens look at padding.",
+          f"Give every layer the extended mask: {EXTENDED}.",
+          extended=lambda self, mask: np.zeros((len(mask), 1, 1, mask.shape[1]))),
+    wrong("mask for the first layer alone", "Only the first layer is given the mask.",
+          f"Give every layer the extended mask: {EXTENDED}.",
+          step=lambda self, number, hidden, extended:
+              self.layer(number, hidden, extended if number == 0 else 0 * extended)),
+)
+PADDING = (
+    wrong("mask kept from an earlier call",
+          "The extended mask of a batch is used for the next one of the same shape.",
+          f"Make it anew in every call: {EXTENDED}.",
+          attention_mask=lambda self, ids, mask:
+              self.__dict__.setdefault("kept", {}).setdefault(mask.shape, mask)),
+    wrong("mask made from the token ids",
+          "The model takes every token but [PAD] for real, whatever attention_mask says.",
+          "Use the attention_mask that the model is given.",
+          attention_mask=lambda self, ids, mask: (~self.is_padding(ids)).astype(np.int64)),
+)
+# fmt: on
 
-    def encode(self, hidden, extended):
-        count = self.config["num_hidden_layers"]
-        for _ in range(count):
-            hidden = self.layer(count - 1, hidden, extended)
-        return hidden
+FORMULA = "tanh(W h + b), h the last hidden state of column 0"
 
-
-class LastLayerSkipped(Mistaken):
-    stages = ALL_LAYERS
-    name = "last layer skipped"
-    cause = "The loop over the layers ends too early, or the last output is not the one returned."
-    remedy = "Run all layers of self.bert_layers."
-
-    def encode(self, hidden, extended):
-        for number in range(self.config["num_hidden_layers"] - 1):
-            hidden = self.layer(number, hidden, extended)
-        return hidden
-
-
-class FirstLayerSkipped(Mistaken):
-    stages = ALL_LAYERS
-    name = "first layer skipped, or each layer fed with the embeddings"
-    cause = "The loop starts at the second layer, or every layer is run on the embeddings again."
-    remedy = "Run all layers, each on the output of the one before."
-
-    def encode(self, hidden, extended):
-        for number in range(1, self.config["num_hidden_layers"]):
-            hidden = self.layer(number, hidden, extended)
-        return hidden
-
-
-class LayersReversed(Mistaken):
-    stages = ALL_LAYERS
-    name = "layers in reverse order"
-    cause = "The last layer runs first."
-    remedy = "Run the layers in their order."
-
-    def encode(self, hidden, extended):
-        for number in reversed(range(self.config["num_hidden_layers"])):
-            hidden = self.layer(number, hidden, extended)
-        return hidden
-
-
-class LayersTwice(Mistaken):
-    stages = ALL_LAYERS
-    name = "all layers run twice"
-    cause = "The layers' output goes through the layers again."
-    remedy = "Run each layer once."
-
-    def encode(self, hidden, extended):
-        return super().encode(super().encode(hidden, extended), extended)
-
-
-class EachLayerTwice(Mistaken):
-    stages = ALL_LAYERS
-    name = "each layer run twice"
-    cause = "A layer's output goes through the same layer again."
-    remedy = "Run each layer once."
-
-    def encode(self, hidden, extended):
-        for number in range(self.config["num_hidden_layers"]):
-            hidden = self.layer(number, self.layer(number, hidden, extended), extended)
-        return hidden
-
-
-class NoLayers(Mistaken):
-    stages = ALL_LAYERS
-    name = "no layers"
-    cause = "The embeddings are returned as last_hidden_state."
-    remedy = "Return the last layer's output."
-
-    def encode(self, hidden, extended):
-        return hidden
-
-
-class LayersWithResidual(Mistaken):
-    stages = ALL_LAYERS
-    name = "residual around a whole layer"
-    cause = "A layer's input is added to its output once more."
-    remedy = "Go on with the layer's output alone."
-
-    def encode(self, hidden, extended):
-        for number in range(self.config["num_hidden_layers"]):
-            hidden = hidden + self.layer(number, hidden, extended)
-        return hidden
-
-
-class MeanOfLayers(Mistaken):
-    stages = ALL_LAYERS
-    name = "mean of the layers' outputs"
-    cause = "The layers' outputs are averaged."
-    remedy = "Return the last layer's output."
-
-    def encode(self, hidden, extended):
-        outputs = []
-        for number in range(self.config["num_hidden_layers"]):
-            hidden = self.layer(number, hidden, extended)
-            outputs.append(hidden)
-        return np.mean(outputs, axis=0)
-
-
-class MaskOfOnes(Mistaken):
-    stages = ALL_LAYERS
-    name = "mask of 1 and 0 added to the scores"
-    cause = "The attention mask reaches the layers as it is, so that real tokens get 1 more than padding."
-    remedy = f"Make it additive first, by get_extended_attention_mask: {EXTENDED}."
-
-    def extended(self, mask):
-        return mask[:, None, None, :].astype(np.float64)
-
-
-class MaskOfOnesReversed(Mistaken):
-    stages = ALL_LAYERS
-    name = "mask of 0 and 1 added to the scores"
-    cause = "1 - mask is added to the scores, so that padding gets 1 more than real tokens."
-    remedy = f"Multiply it by -10000: {EXTENDED}."
-
-    def extended(self, mask):
-        return 1.0 - mask[:, None, None, :]
-
-
-class MaskOfRealTokens(Mistaken):
-    stages = ALL_LAYERS
-    tolerance = FEW_DIGITS
-    name = "additive mask the wrong way round"
-    cause = "The mask is mask * -10000 or (1 - mask) * 10000, so that padding alone is seen."
-    remedy = f"Hide padding: {EXTENDED}."
-
-    def extended(self, mask):
-        return mask[:, None, None, :] * -10000.0
-
-
-class ModelWithoutMask(Mistaken):
-    stages = ALL_LAYERS
-    name = "the model's mask not handed to the layers"
-    cause = "The layers run without a mask, so that tokens look at padding."
-    remedy = f"Give every layer the extended mask: {EXTENDED}."
-
-    def extended(self, mask):
-        return np.zeros((len(mask), 1, 1, mask.shape[1]))
-
-
-class MaskForTheFirstLayer(Mistaken):
-    stages = ALL_LAYERS
-    name = "mask for the first layer alone"
-    cause = "Only the first layer is given the mask."
-    remedy = f"Give every layer the extended mask: {EXTENDED}."
-
-    def encode(self, hidden, extended):
-        for number in range(self.config["num_hidden_layers"]):
-            hidden = self.layer(number, hidden, extended if number == 0 else np.zeros_like(extended))
-        return hidden
-
-
-class MaskKept(Mistaken):
-    stages = ("padding",)
-    name = "mask kept from an earlier call"
-    cause = "The extended mask of a batch is used for the next one of the same shape."
-    remedy = f"Make it anew in every call: {EXTENDED}."
-
-    def attention_mask(self, ids, mask):
-        kept = self.__dict__.setdefault("kept", {})
-        return kept.setdefault(mask.shape, mask)
-
-
-class MaskFromIds(Mistaken):
-    stages = ("padding",)
-    name = "mask made from the token ids"
-    cause = "The model takes every token but [PAD] for real, whatever attention_mask says."
-    remedy = "Use the attention_mask that the model is given."
-
-    def attention_mask(self, ids, mask):
-        return (ids != self.config["pad_token_id"]).astype(np.int64)
+# fmt: off
+POOLER = (
+    wrong("pooler without tanh", "The dense layer's output is returned as it is.", f"Apply tanh: {FORMULA}.",
+          pooler_activation=lambda self, x: x),
+    wrong("sigmoid in place of tanh in the pooler", "The pooler's activation is a sigmoid.",
+          f"Apply tanh: {FORMULA}.",
+          pooler_activation=lambda self, x: 1 / (1 + np.exp(-x))),
+    wrong("ReLU in place of tanh in the pooler", "The pooler's activation is max(x, 0).",
+          f"Apply tanh: {FORMULA}.",
+          pooler_activation=lambda self, x: np.maximum(x, 0)),
+    wrong("GELU in place of tanh in the pooler", "The pooler's activation is the feed-forward layers'.",
+          f"Apply tanh: {FORMULA}.",
+          pooler_activation=lambda self, x: x * (1 + erf(x / np.sqrt(2))) / 2),
+    wrong("tanh applied twice in the pooler", "tanh is applied to its own output.",
+          f"Apply it once: {FORMULA}.",
+          pooler_activation=lambda self, x: np.tanh(np.tanh(x))),
+    wrong("tanh before the pooler's dense layer", "The pooler computes W tanh(h) + b.",
+          f"tanh comes last: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: np.tanh(hidden[:, 0]),
+          pooler_activation=lambda self, x: x),
+    wrong("pooler without its dense layer", "The pooler computes tanh(h).", f"Apply pooler_dense: {FORMULA}.",
+          pool=lambda self, hidden, embeddings, ids, mask: self.pooler_activation(hidden[:, 0])),
+    wrong("no pooler", "The first token's hidden state is returned as it is.",
+          f"Apply pooler_dense and pooler_af: {FORMULA}.",
+          pool=lambda self, hidden, embeddings, ids, mask: hidden[:, 0]),
+    wrong("pooler without its bias", "The pooler computes tanh(W h).", f"Add the bias: {FORMULA}.",
+          pool=lambda self, hidden, embeddings, ids, mask:
+              self.pooler_activation(hidden[:, 0] @ self.weights["pooler.dense.weight"].T)),
+    wrong("pooler of the last column", "The pooler reads hidden[:, -1], which may be padding.",
+          f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden[:, -1]),
+    wrong("pooler of the last token", "The pooler reads each sentence's last real token, [SEP].",
+          f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask:
+              hidden[np.arange(len(hidden)), mask.sum(axis=1) - 1]),
+    wrong("pooler of the second token", "The pooler reads hidden[:, 1].", f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden[:, 1]),
+    wrong("pooler of the first sentence", "The pooler reads hidden[0], the tokens of the first sentence.",
+          f"Read hidden[:, 0], the first token of each sentence: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden[0]),
+    wrong("pooler of every token", "The pooler is applied to all tokens: (B, S, D).",
+          f"Read column 0 alone: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden),
+    wrong("pooler of the mean over all columns",
+          "The pooler reads the mean of the hidden states, padding included.", f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden.mean(axis=1)),
+    wrong("pooler of the mean over real tokens", "The pooler reads the mean of the hidden states.",
+          f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask:
+              (hidden * (mask[..., None] / mask.sum(axis=1)[:, None, None])).sum(axis=1)),
+    wrong("pooler of the maximum over all columns",
+          "The pooler reads the largest value of each feature, padding included.",
+          f"Read column 0: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: hidden.max(axis=1)),
+    wrong("pooler of the embeddings", "The pooler reads the embeddings' first row, not the last layer's.",
+          f"Read the last layer's output: {FORMULA}.",
+          first_token=lambda self, hidden, embeddings, mask: embeddings[:, 0]),
+)
+# fmt: on

@@ -1,0 +1,247 @@
+"""optimizer.py."""
+
+HEAD = """
+import math
+
+import torch
+from torch.optim import Optimizer
+
+
+class AdamW(Optimizer):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0, correct_bias=True):
+        defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
+        super().__init__(params, defaults)
+
+"""
+TEMPLATE = (
+    HEAD
+    + """    <decorator>
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            <closure>
+        for group in <groups>:
+            <settings>
+            for p in <parameters>:
+                if p.grad is None:
+                    <missing>
+                g = <gradient>
+                s = self.state[p]
+                if <empty>:
+                    s["<count>"] = <zero>
+                    s["<m>"] = <zeros>
+                    s["<v>"] = <zeros>
+                s["<count>"] <advance>
+                t = s["<count>"]
+                m, v = s["<m>"], s["<v>"]
+                <first>
+                <second>
+                <keep>
+                c1 = <c1>
+                c2 = <c2>
+                <update>
+                <decay>
+        return <loss>
+"""
+)
+RIGHT = {
+    "decorator": ("@torch.no_grad()",),
+    "closure": ("with torch.enable_grad(): loss = closure()",),
+    "groups": ("self.param_groups",),
+    "settings": (
+        'lr, (b1, b2), eps, wd = (group[name] for name in ("lr", "betas", "eps", "weight_decay"))',
+        'lr, eps = group["lr"], group["eps"]\n'
+        '            (b1, b2), wd = group["betas"], group["weight_decay"]',
+    ),
+    "parameters": ('group["params"]', 'reversed(group["params"])', '[q for q in group["params"]]'),
+    "missing": ("continue",),
+    "gradient": ("p.grad", "p.grad.data", "p.grad.double()", "p.grad.clone()", "p.grad.detach()"),
+    "empty": ("len(s) == 0", "not s", 's.get("<count>") is None'),
+    "zero": ("0", "torch.tensor(0.0, dtype=torch.float64)", "torch.zeros(1, dtype=torch.float64)"),
+    "advance": ("+= 1", '= s["<count>"] + 1'),
+    "zeros": (
+        "torch.zeros_like(p)",
+        "torch.zeros(p.shape)",
+        "torch.zeros_like(p, dtype=torch.float64)",
+        "torch.zeros_like(p.data.t()).t()",
+    ),
+    "first": (
+        "m = b1 * m + (1 - b1) * g",
+        "m = (1 - b1) * g + m * b1",
+        "m = m + (1 - b1) * (g - m)",
+        "m = torch.lerp(m, g.to(m.dtype), 1 - b1)",
+        "m.mul_(b1).add_(g, alpha=1 - b1)",
+        "m = m - (1 - b1) * m + (1 - b1) * g",
+    ),
+    "second": (
+        "v = b2 * v + (1 - b2) * g * g",
+        "v = b2 * v + (1 - b2) * g**2",
+        "v = v + (1 - b2) * (g.square() - v)",
+        "v.mul_(b2).addcmul_(g.to(v.dtype), g.to(v.dtype), value=1 - b2)",
+        "v = (1 - b2) * torch.pow(g, 2) + b2 * v",
+        "v = torch.addcmul(b2 * v, ((1 - b2) ** 0.5 * g).to(v.dtype), ((1 - b2) ** 0.5 * g).to(v.dtype))",
+    ),
+    "keep": ('s["<m>"], s["<v>"] = m, v',),
+    "c1": ('1 - b1 ** <t> if group["correct_bias"] else 1.0',),
+    "c2": ('1 - b2 ** <t> if group["correct_bias"] else 1.0',),
+    "update": (
+        "p.data -= (lr * c2**0.5 / c1 * m / (v.sqrt() + eps)).to(p.dtype)",
+        "p.data.sub_((lr * (m / c1) / ((v / c2).sqrt() + eps / c2**0.5)).float())",
+        "p.copy_(p - lr / c1 * m / ((v.sqrt() + eps) / c2**0.5))",
+        "p.data = (p.data - (lr * math.sqrt(c2) / c1) * (m / (torch.sqrt(v) + eps))).to(p.dtype)",
+        "p.addcdiv_(m.to(p.dtype), (v.sqrt() + eps).to(p.dtype), value=-float(lr * c2**0.5 / c1))",
+        "p.add_(((m * -lr * c2**0.5) / (c1 * (torch.pow(v, 0.5) + eps))).to(p.dtype))",
+        "p.copy_(p.double().addcdiv(m.double(), v.double().sqrt() + eps, value=-float(lr * c2**0.5 / c1)))",
+    ),
+    "decay": (
+        "p.mul_(1 - lr * wd)",
+        "p.data = p.data - lr * wd * p.data",
+        "p.add_(p, alpha=-lr * wd)",
+        "if wd > 0: p.data.add_(p.data.clone(), alpha=-wd * lr)",
+        "p.data *= 1.0 - wd * lr",
+        "p.copy_((p.double() * (1 - lr * wd)).float())",
+    ),
+    "loss": ("loss", "loss if loss is None else loss.detach()", "None if loss is None else loss.item()"),
+    "t": ("t", "float(t)", "int(t)"),
+    "count": ("t", "step", "num_steps"),
+    "m": ("m", "exp_avg", "first"),
+    "v": ("v", "exp_avg_sq", "second"),
+}
+UPDATE, SECOND, DECAY = (RIGHT[place][0] for place in ("update", "second", "decay"))
+SETTINGS, KEEP = RIGHT["settings"][0], RIGHT["keep"][0]
+GIVEN = 'group["correct_bias"]'
+
+
+def moved(by="lr * c2**0.5 / c1 * m / (v.sqrt() + eps)"):
+    return {"update": f"p.data = p.data - {by}"}
+
+
+def rooted(root):
+    return moved(f"lr * c2**0.5 / c1 * m / {root}")
+
+
+def set_by(*assignments):
+    return {"settings": "\n            ".join((SETTINGS, *assignments))}
+
+
+# fmt: off
+WRONG = {
+    "parameters not changed": {"update": "q = p - lr * m"},
+    "no bias correction": {"c1": "1.0", "c2": "1.0"},
+    "bias correction of the first moment only": {"c2": "1.0"},
+    "bias correction inverted": moved("lr * c1 / c2**0.5 * m / (v.sqrt() + eps)"),
+    "bias corrected twice": moved("lr * c2 / c1**2 * m / (v.sqrt() + eps)"),
+    "steps counted from 0": {"c1": "1 - b1 ** (t - 1)", "c2": "1 - b2 ** (t - 1)",
+                             "zero": "torch.tensor(0.0, dtype=torch.float64)"},
+    "steps counted from 2": {"zero": "1"},
+    "gradient in the first moment without 1 - beta1": {"first": "m = b1 * m + g"},
+    "second moment from the scaled gradient": {"first": "g = (1 - b1) * g; m = b1 * m + g"},
+    "second moment from the first moment": {"second": "v = b2 * v + (1 - b2) * m * m"},
+    "gradient in place of the first moment": moved("lr * c2**0.5 / c1 * g / (v.sqrt() + eps)"),
+    "weights of the second moment exchanged": {"second": "v = (1 - b2) * v + b2 * g * g"},
+    "second moment from the gradient, not its square": {"second": "v = b2 * v + (1 - b2) * g"},
+    "no square root of the second moment": rooted("(v + eps)"),
+    "rate fixed at 0.001": set_by("lr = 1e-3"),
+    "epsilon left out": rooted("v.sqrt()"),
+    "betas fixed at 0.9 and 0.999": set_by("b1, b2 = 0.9, 0.999"),
+    "betas swapped": set_by("b1, b2 = b2, b1"),
+    "state made anew at each step": {"empty": "True"},
+    "moments not kept": {"keep": "pass"},
+    "step count stays at 1": {"c1": "1 - b1", "c2": "1 - b2"},
+    "corrected moments kept in the state": {
+        "keep": f'if {GIVEN}: m, v = m / (1 - b1**t), v / (1 - b2**t)\n                {KEEP}',
+        "c1": "1.0", "c2": "1.0"},
+    "corrected rate kept in the group": moved('group["lr"] * m / (v.sqrt() + eps)')
+        | {"keep": f'{KEEP}; group["lr"] *= (1 - b2**t) ** 0.5 / (1 - b1**t)'},
+    "root kept as the second moment": rooted("v.sqrt_().add_(eps)"),
+    "old first moment not multiplied by beta1": {"first": "m = m + (1 - b1) * g"},
+    "largest second moment kept (AMSGrad)": {"second": "v = torch.maximum(v, b2 * v + (1 - b2) * g * g)"},
+    "bias corrected although correct_bias is False": {"c1": "1 - b1**t", "c2": "1 - b2**t"},
+    "first moment corrected although correct_bias is False": {"c1": "1 - b1**t"},
+    "epsilon inside the root": rooted("(v + eps).sqrt()"),
+    "epsilon on the corrected root": rooted("(v.sqrt() + eps * (1 - b2**t) ** 0.5)"),
+    "epsilon as the least root": rooted("v.sqrt().clamp(min=eps)"),
+    "epsilon fixed at 1e-6": set_by("eps = 1e-6"),
+    "rate of the first step kept": {"settings": f'{SETTINGS}; lr = group.setdefault("made", lr)'},
+    "update by the rate of the first step":
+        moved('s.setdefault("lr", lr) * c2**0.5 / c1 * m / (v.sqrt() + eps)')
+        | {"empty": '"<count>" not in s'},
+    "decay by the rate of the first step":
+        {"decay": 'p.mul_(1 - s.setdefault("lr", lr) * wd)', "empty": '"<count>" not in s'},
+    "no weight decay": {"decay": "pass"},
+    "L2 instead of decoupled decay": {"gradient": "p.grad + wd * p", "decay": "pass"},
+    "decayed twice, as L2 and decoupled": {"gradient": "p.grad + wd * p"},
+    "decay without the rate": {"decay": "p.mul_(1 - wd)"},
+    "decay of the parameters before the update": {"update": f"{DECAY}; {UPDATE}", "decay": "pass"},
+    "decay by the bias-corrected rate": {"decay": "p.mul_(1 - lr * c2**0.5 / c1 * wd)"},
+    "no decay of vectors": {"decay": f"if p.dim() > 1: {DECAY}"},
+    "decay at the first step only": {"decay": f"if t == 1: {DECAY}"},
+    "one state for all parameters": {"gradient": 'p.grad; p0 = self.param_groups[0]["params"][0]',
+                                     "empty": '(s := self.state[p0]) is not None and len(s) == 0'},
+    "one step count that every parameter advances":
+        {"advance": '= self.steps = getattr(self, "steps", 0) + 1'},
+    "rate corrected again for each parameter": {
+        "c1": "1.0", "c2": "1.0", "keep": f"{KEEP}; lr *= (1 - b2**t) ** 0.5 / (1 - b1**t) if {GIVEN} else 1",
+        "decay": 'p.mul_(1 - group["lr"] * wd)'},
+    "only the first parameter updated": {"parameters": 'group["params"][:1]'},
+    "settings of the first group for all": set_by(SETTINGS.replace("group[", "self.param_groups[0][")),
+    "settings of the constructor for all groups": set_by(
+        "if len(self.param_groups) > 1: " + SETTINGS.replace("group[", "self.defaults[")),
+    "only the first group updated": {"groups": "self.param_groups[:1]"},
+    "steps counted without a gradient": {
+        "groups": 'self.param_groups if setattr(self, "n", getattr(self, "n", 0) + 1) is None else ()',
+        "advance": "= self.n"},
+    "decay without a gradient": {"missing": f"{DECAY}; continue"},
+    "missing gradient taken as zero": {"missing": "p.grad = torch.zeros_like(p)"},
+    "parameters after a missing gradient left out": {"missing": "break"},
+    "closure ignored": {"closure": "pass"},
+    "closure's loss not returned": {"loss": "None"},
+    "closure called twice": {"loss": "closure() if closure else None"},
+    "closure called after the update": {
+        "closure": "pass", "loss": "torch.enable_grad()(closure)() if closure else None"},
+    "closure called without gradients": {"closure": "loss = closure()"},
+    "decay added to the gradient in place": {"keep": f"{KEEP}; p.grad.add_(p, alpha=wd)"},
+    "gradients cleared by the step": {"loss": "self.zero_grad() or loss"},
+}
+UNKNOWN = {
+    "cube root": (rooted("v ** (1 / 3)"), "first step"),
+    "wrong power of beta": ({"c2": f"1 - b2 ** (t * t) if {GIVEN} else 1.0"}, "several steps"),
+    "half the decay": ({"decay": "p.mul_(1 - lr * wd / 2)"}, "first step with decay"),
+    "another epsilon": (rooted("(v.sqrt() + 3 * eps)"), "tiny gradients"),
+    "rate halved when low": (set_by("lr = lr if lr > 0.15 else lr / 2"), "changing rate"),
+    "loss doubled": ({"loss": "None if loss is None else 2 * loss"}, "closure"),
+}
+# fmt: on
+STYLES = {
+    "foreach": HEAD
+    + """    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for p in params:
+                if p not in self.state:
+                    self.state[p] = [torch.zeros(()), torch.zeros_like(p), torch.zeros_like(p)]
+            counts, firsts, seconds = (list(kind) for kind in zip(*(self.state[p] for p in params)))
+            grads = [p.grad for p in params]
+            beta1, beta2 = group["betas"]
+            torch._foreach_add_(counts, 1)
+            torch._foreach_lerp_(firsts, grads, 1 - beta1)
+            torch._foreach_mul_(seconds, beta2)
+            torch._foreach_addcmul_(seconds, grads, grads, 1 - beta2)
+            roots = torch._foreach_sqrt(seconds)
+            torch._foreach_add_(roots, group["eps"])
+            rates = [group["lr"] for _ in params]
+            if group["correct_bias"]:
+                times = [count.item() for count in counts]
+                rates = [rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t) for rate, t in zip(rates, times)]
+            torch._foreach_addcdiv_(params, firsts, roots, [-rate for rate in rates])
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        return loss
+"""
+}
