@@ -12,10 +12,10 @@ from minbert import CommandParser, InputError, run_command, say
 from multitask.check.command import add_check_options, check_command
 from multitask.course.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
 from multitask.download_command import add_download_options, download_command
-from multitask.experiments.ablations.command import ablate_command, add_ablate_options
+from multitask.experiments.ablation.command import ablate_command, add_ablate_options
 from multitask.experiments.augmentation.command import add_augment_options, augment_command
 from multitask.experiments.ensembles.command import add_ensemble_options, ensemble_command
-from multitask.experiments.reports.command import add_report_options, report_command
+from multitask.experiments.report.command import add_report_options, report_command
 from multitask.experiments.searches.command import add_search_options, search_command
 from multitask.export.command import add_export_options, export_command
 from multitask.file_commands import SPLITS, add_file_commands, names

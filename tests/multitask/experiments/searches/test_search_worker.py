@@ -12,7 +12,7 @@ from multitask.experiments.searches.worker import Worker
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    monkeypatch.setattr("multitask.experiments.reports.report.write_report", lambda folder: None)
+    monkeypatch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
 
 
 @pytest.fixture

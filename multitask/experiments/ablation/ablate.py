@@ -1,0 +1,227 @@
+"""ablate: computes the cells of a table, several side by side, beside other processes and machines."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from minbert import InputError, make_folder
+from multitask.config import RunConfig
+from multitask.experiments.ablation.cell_process import ATTEMPTS, INTERRUPTED, TAKEN, Job, failure
+from multitask.experiments.ablation.cells import Cell, make_cell
+from multitask.experiments.ablation.definition import Ablation
+from multitask.experiments.ablation.formats import FORMATS
+from multitask.experiments.ablation.summary import summarize_table
+from multitask.experiments.claims.claims import EXPIRY, Claims, open_store
+from multitask.experiments.processes import available_cores, start_process
+from multitask.fine_tune import check_sources
+from multitask.splits import SAMPLE, open_data
+from multitask.tracking import write_json
+
+POLL = 0.2  # seconds between looks at this process's own cells
+POLL_OTHERS = 2.0  # and at those that others compute
+RUNS, LOGS, CLAIMS = "runs", "logs", "cells"  # in the table's folder
+
+
+@dataclass
+class Worker:
+    """A process of ours and the cell that it computes."""
+
+    cell: Cell
+    process: subprocess.Popen
+    log: IO[str]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the table stands: records by key, the keys that our processes and others compute."""
+
+    records: dict[str, dict[str, Any]]
+    ours: tuple[str, ...]
+    others: dict[str, str]
+
+
+def ablate(
+    ablation: Ablation,
+    out: str | Path,
+    jobs: int = 1,
+    storage: str | None = None,
+    keep_weights: bool = False,
+    retry_failed: bool = False,
+    command: str = "",
+    watch: Callable[[State], None] = lambda state: None,
+    expiry: float = EXPIRY,
+) -> dict[str, Any]:
+    """Computes what is missing of a table, then writes it into the folder `out`; -> table.json's content.
+
+    Finished cells are not computed again, wherever they were computed: those who share the folder, or
+    `storage`, the URL of a database, share the work. `jobs` processes run side by side with the cores
+    divided among them. `watch` hears of each change. Raises InputError before anything starts for data,
+    weights or a storage that cannot be used.
+    """
+    out = Path(out)
+    if (out / "config.json").exists():
+        raise InputError(f"{out} is the folder of a run; give --out another one")
+    cells = make_cells(ablation, jobs)
+    store = storage or str(out / CLAIMS)
+    claims = Claims(open_store(store), expiry)
+    make_folder(out)
+    write_json(out / "ablation.json", _definition(ablation, cells, command))
+    if retry_failed:
+        for key, record in claims.results(cell.key for cell in cells).items():
+            if record["state"] == "failed":
+                claims.forget(key)
+    scheduler = Scheduler(cells, claims, store, out, jobs, keep_weights)
+    try:
+        scheduler.run(watch)
+    finally:
+        records = claims.results(cell.key for cell in cells)
+        summary = write_tables(ablation, cells, records, out, command)
+    return summary
+
+
+def make_cells(ablation: Ablation, jobs: int = 1) -> list[Cell]:
+    """All cells, seed after seed, so that a first whole column is there early.
+
+    Raises InputError where weights, data or a training file are not there, or two rows are the same.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; it must be at least 1")
+    threads = max(1, available_cores() // jobs)
+    cells = []
+    for row in ablation.rows:
+        check_files(row.name, row.config)
+    for seed in ablation.seeds:
+        for row in ablation.rows:
+            cell = make_cell(row.name, seed, row.config)
+            cells.append(replace(cell, config=replace(cell.config, threads=cell.config.threads or threads)))
+    twins: dict[str, Cell] = {}
+    for cell in cells:
+        twin = twins.setdefault(cell.key, cell)
+        if twin is not cell:
+            raise InputError(f"rows {twin.row!r} and {cell.row!r} are the same configuration; leave one out")
+    return cells
+
+
+def check_files(name: str, config: RunConfig) -> None:
+    """Raises InputError for a row without weights or data, and where a training file is not there."""
+    check_sources(config)
+    if config.data == SAMPLE:
+        return
+    with open_data(config.data) as folder:
+        for task in config.trained_tasks:
+            path = folder / config.tasks[task].train
+            if not path.is_file():
+                raise InputError(f"row {name!r}: {task} has nothing to train on; there is no file {path}")
+
+
+class Scheduler:
+    """Starts a process for each cell that nobody computes, until all cells have a record."""
+
+    def __init__(
+        self, cells: Sequence[Cell], claims: Claims, store: str, out: Path, jobs: int, keep_weights: bool
+    ):
+        self.cells = {cell.key: cell for cell in cells}
+        self.claims = claims
+        self.store = store
+        self.out = out
+        self.jobs = jobs
+        self.keep_weights = keep_weights
+        self.workers: list[Worker] = []
+        self._lives: dict[str, int] = {}  # processes of ours that died on a cell
+        self._looked = -POLL_OTHERS
+        self._others: dict[str, str] = {}
+
+    def run(self, watch: Callable[[State], None]) -> None:
+        """Returns when each cell has a record. Ctrl-C is passed on, and waits for the cells to stop."""
+        try:
+            while self._look(watch):
+                time.sleep(POLL)
+        except BaseException:
+            for worker in self.workers:
+                worker.process.send_signal(signal.SIGINT)
+            for worker in self.workers:
+                worker.process.wait()
+            raise
+        finally:
+            for worker in self.workers:
+                worker.log.close()
+                worker.process.stdin.close()
+
+    def _look(self, watch: Callable[[State], None]) -> bool:
+        """Sees which cells are done, starts others; False when all are done."""
+        for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
+            self._end(worker)
+        records = self.claims.results(self.cells)
+        missing = [key for key in self.cells if key not in records]
+        ours = {worker.cell.key for worker in self.workers}
+        if time.monotonic() - self._looked >= POLL_OTHERS or len(ours) < self.jobs:
+            self._looked = time.monotonic()
+            holders = {key: self.claims.holder(key) for key in missing if key not in ours}
+            self._others = {key: str(holder) for key, holder in holders.items() if holder is not None}
+        for key in missing:
+            if len(self.workers) < self.jobs and key not in ours and key not in self._others:
+                self._start(self.cells[key])
+        watch(State(records, tuple(worker.cell.key for worker in self.workers), dict(self._others)))
+        return bool(missing or self.workers)
+
+    def _start(self, cell: Cell) -> None:
+        logs = self.out / LOGS
+        make_folder(logs)
+        job = Job(
+            store=self.store,
+            expiry=self.claims.expiry,
+            runs=str(self.out / RUNS),
+            row=cell.row,
+            seed=cell.seed,
+            key=cell.key,
+            folder_name=cell.folder_name,
+            config=cell.config.to_dict(),
+            keep_weights=self.keep_weights,
+            silent_lease=self.claims.silent_lease(cell.key),
+        )
+        log = open(logs / f"{cell.folder_name}.txt", "a", encoding="utf-8")
+        module = "multitask.experiments.ablation.cell_process"
+        process = start_process(module, asdict(job), cell.config.threads, log, subprocess.STDOUT)
+        self.workers.append(Worker(cell, process, log))
+
+    def _end(self, worker: Worker) -> None:
+        """A process that died without a record costs its cell a life; one that has spent all has failed."""
+        self.workers.remove(worker)
+        worker.log.close()
+        worker.process.stdin.close()
+        status, cell = worker.process.returncode, worker.cell
+        if status in (0, TAKEN):
+            return
+        if status in (INTERRUPTED, -signal.SIGINT):
+            raise KeyboardInterrupt
+        self._lives[cell.key] = self._lives.get(cell.key, 0) + 1
+        if self._lives[cell.key] >= ATTEMPTS and (claim := self.claims.claim(cell.key)):
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            reason = f"its process ended {ATTEMPTS} times, the last time with {how}; see {worker.log.name}"
+            claim.finish(failure({"row": cell.row, "seed": cell.seed}, reason))
+
+
+def write_tables(
+    ablation: Ablation, cells: Sequence[Cell], records: dict[str, Any], out: Path, command: str
+) -> dict[str, Any]:
+    """table.json and the same as Markdown, CSV and LaTeX; -> table.json's content."""
+    summary = summarize_table(ablation, cells, records, command)
+    write_json(out / "table.json", summary)
+    for name, write in FORMATS.items():
+        write(summary, out / name)
+    return summary
+
+
+def _definition(ablation: Ablation, cells: Sequence[Cell], command: str) -> dict[str, Any]:
+    """What was asked for, with the keys under which results are kept."""
+    keys: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        keys.setdefault(cell.row, {})[str(cell.seed)] = cell.key
+    rows = [
+        {"name": row.name, "config": row.config.to_dict(), "keys": keys[row.name]} for row in ablation.rows
+    ]
+    return {"title": ablation.title, "command": command, "seeds": list(ablation.seeds), "rows": rows}
