@@ -67,6 +67,7 @@ LAYERS = (
         "multitask.config",
         "multitask.objectives",
         "multitask.task_config",
+        "multitask.text_table",
         "multitask.values",
     ),
 )

@@ -15,7 +15,7 @@ from multitask.experiments.ablation.cells import Cell, make_cell
 from multitask.experiments.ablation.definition import Ablation
 from multitask.experiments.ablation.formats import FORMATS
 from multitask.experiments.ablation.summary import summarize_table
-from multitask.experiments.claims.claims import EXPIRY, Claims, open_store
+from multitask.experiments.claims import FolderClaims
 from multitask.experiments.processes import available_cores, start_process
 from multitask.fine_tune import check_sources
 from multitask.splits import SAMPLE, open_data
@@ -40,53 +40,50 @@ class State:
     """Where the table stands: records by key, the keys that our processes and others compute."""
 
     records: dict[str, dict[str, Any]]
-    ours: tuple[str, ...]
-    others: dict[str, str]
+    ours: set[str]
+    others: set[str]
 
 
 def ablate(
     ablation: Ablation,
     out: str | Path,
     jobs: int = 1,
-    storage: str | None = None,
     keep_weights: bool = False,
     retry_failed: bool = False,
     command: str = "",
     watch: Callable[[State], None] = lambda state: None,
-    expiry: float = EXPIRY,
 ) -> dict[str, Any]:
     """Computes what is missing of a table, then writes it into the folder `out`; -> table.json's content.
 
-    Finished cells are not computed again, wherever they were computed: those who share the folder, or
-    `storage`, the URL of a database, share the work. `jobs` processes run side by side with the cores
-    divided among them. `watch` hears of each change. Raises InputError before anything starts for data,
-    weights or a storage that cannot be used.
+    Cells with a result are not computed again: processes that are given the same folder, on one machine or
+    several, share the work. `jobs` processes run side by side with the cores divided among them. `watch`
+    is called after each change. Raises InputError before anything starts for missing data or weights.
     """
     out = Path(out)
     if (out / "config.json").exists():
         raise InputError(f"{out} is the folder of a run; give --out another one")
     cells = make_cells(ablation, jobs)
-    store = storage or str(out / CLAIMS)
-    claims = Claims(open_store(store), expiry)
-    make_folder(out)
+    keys = [cell.key for cell in cells]
+    claims = FolderClaims(out / CLAIMS)
     write_json(out / "ablation.json", _definition(ablation, cells, command))
     if retry_failed:
-        for key, record in claims.results(cell.key for cell in cells).items():
+        for key, record in claims.results(keys).items():
             if record["state"] == "failed":
                 claims.forget(key)
-    scheduler = Scheduler(cells, claims, store, out, jobs, keep_weights)
     try:
-        scheduler.run(watch)
+        Scheduler(cells, claims, out, jobs, keep_weights).run(watch)
     finally:
-        records = claims.results(cell.key for cell in cells)
-        summary = write_tables(ablation, cells, records, out, command)
+        summary = summarize_table(ablation, cells, claims.results(keys), command)
+        write_json(out / "table.json", summary)
+        for name, write in FORMATS.items():
+            write(summary, out / name)
     return summary
 
 
 def make_cells(ablation: Ablation, jobs: int = 1) -> list[Cell]:
-    """All cells, seed after seed, so that a first whole column is there early.
+    """Returns all cells, seed after seed, so that the first whole column is finished early.
 
-    Raises InputError where weights, data or a training file are not there, or two rows are the same.
+    Raises InputError where weights, data or a training file are missing, or two rows are the same.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}; it must be at least 1")
@@ -107,7 +104,7 @@ def make_cells(ablation: Ablation, jobs: int = 1) -> list[Cell]:
 
 
 def check_files(name: str, config: RunConfig) -> None:
-    """Raises InputError for a row without weights or data, and where a training file is not there."""
+    """Raises InputError for a row without weights or data, and where a training file is missing."""
     check_sources(config)
     if config.data == SAMPLE:
         return
@@ -119,21 +116,18 @@ def check_files(name: str, config: RunConfig) -> None:
 
 
 class Scheduler:
-    """Starts a process for each cell that nobody computes, until all cells have a record."""
+    """Starts a process for each cell that no other process computes, until all cells have a record."""
 
-    def __init__(
-        self, cells: Sequence[Cell], claims: Claims, store: str, out: Path, jobs: int, keep_weights: bool
-    ):
+    def __init__(self, cells: Sequence[Cell], claims: FolderClaims, out: Path, jobs: int, keep_weights: bool):
         self.cells = {cell.key: cell for cell in cells}
         self.claims = claims
-        self.store = store
         self.out = out
         self.jobs = jobs
         self.keep_weights = keep_weights
         self.workers: list[Worker] = []
-        self._lives: dict[str, int] = {}  # processes of ours that died on a cell
+        self._deaths: dict[str, int] = {}  # processes of ours that died on a cell
         self._looked = -POLL_OTHERS
-        self._others: dict[str, str] = {}
+        self._others: set[str] = set()
 
     def run(self, watch: Callable[[State], None]) -> None:
         """Returns when each cell has a record. Ctrl-C is passed on, and waits for the cells to stop."""
@@ -152,44 +146,33 @@ class Scheduler:
                 worker.process.stdin.close()
 
     def _look(self, watch: Callable[[State], None]) -> bool:
-        """Sees which cells are done, starts others; False when all are done."""
+        """Handles processes that ended and starts others; False when all cells have a record."""
         for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
             self._end(worker)
         records = self.claims.results(self.cells)
-        missing = [key for key in self.cells if key not in records]
         ours = {worker.cell.key for worker in self.workers}
+        missing = [key for key in self.cells if key not in records and key not in ours]
         if time.monotonic() - self._looked >= POLL_OTHERS or len(ours) < self.jobs:
             self._looked = time.monotonic()
-            holders = {key: self.claims.holder(key) for key in missing if key not in ours}
-            self._others = {key: str(holder) for key, holder in holders.items() if holder is not None}
-        for key in missing:
-            if len(self.workers) < self.jobs and key not in ours and key not in self._others:
-                self._start(self.cells[key])
-        watch(State(records, tuple(worker.cell.key for worker in self.workers), dict(self._others)))
+            self._others = {key for key in missing if self.claims.is_claimed(key)}
+        for key in [key for key in missing if key not in self._others][: self.jobs - len(ours)]:
+            self._start(self.cells[key])
+        watch(State(records, {worker.cell.key for worker in self.workers}, self._others))
         return bool(missing or self.workers)
 
     def _start(self, cell: Cell) -> None:
-        logs = self.out / LOGS
-        make_folder(logs)
-        job = Job(
-            store=self.store,
-            expiry=self.claims.expiry,
-            runs=str(self.out / RUNS),
-            row=cell.row,
-            seed=cell.seed,
-            key=cell.key,
-            folder_name=cell.folder_name,
-            config=cell.config.to_dict(),
-            keep_weights=self.keep_weights,
-            silent_lease=self.claims.silent_lease(cell.key),
-        )
-        log = open(logs / f"{cell.folder_name}.txt", "a", encoding="utf-8")
+        name = cell.folder_name
+        run, config = str(self.out / RUNS / name), cell.config.to_dict()
+        claims = str(self.claims.folder)
+        job = Job(claims, cell.key, cell.row, cell.seed, run, config, self.keep_weights)
+        make_folder(self.out / LOGS)
+        log = open(self.out / LOGS / f"{name}.txt", "a", encoding="utf-8")
         module = "multitask.experiments.ablation.cell_process"
         process = start_process(module, asdict(job), cell.config.threads, log, subprocess.STDOUT)
         self.workers.append(Worker(cell, process, log))
 
     def _end(self, worker: Worker) -> None:
-        """A process that died without a record costs its cell a life; one that has spent all has failed."""
+        """Removes a process that ended; a cell on which ATTEMPTS of them died without a record has failed."""
         self.workers.remove(worker)
         worker.log.close()
         worker.process.stdin.close()
@@ -198,26 +181,16 @@ class Scheduler:
             return
         if status in (INTERRUPTED, -signal.SIGINT):
             raise KeyboardInterrupt
-        self._lives[cell.key] = self._lives.get(cell.key, 0) + 1
-        if self._lives[cell.key] >= ATTEMPTS and (claim := self.claims.claim(cell.key)):
+        self._deaths[cell.key] = self._deaths.get(cell.key, 0) + 1
+        if self._deaths[cell.key] >= ATTEMPTS and (claim := self.claims.claim(cell.key)):
             how = f"signal {-status}" if status < 0 else f"status {status}"
             reason = f"its process ended {ATTEMPTS} times, the last time with {how}; see {worker.log.name}"
-            claim.finish(failure({"row": cell.row, "seed": cell.seed}, reason))
-
-
-def write_tables(
-    ablation: Ablation, cells: Sequence[Cell], records: dict[str, Any], out: Path, command: str
-) -> dict[str, Any]:
-    """table.json and the same as Markdown, CSV and LaTeX; -> table.json's content."""
-    summary = summarize_table(ablation, cells, records, command)
-    write_json(out / "table.json", summary)
-    for name, write in FORMATS.items():
-        write(summary, out / name)
-    return summary
+            with claim:
+                claim.finish(failure(cell.row, cell.seed, reason))
 
 
 def _definition(ablation: Ablation, cells: Sequence[Cell], command: str) -> dict[str, Any]:
-    """What was asked for, with the keys under which results are kept."""
+    """Returns the table's rows and seeds as JSON has them, with the keys of their results."""
     keys: dict[str, dict[str, str]] = {}
     for cell in cells:
         keys.setdefault(cell.row, {})[str(cell.seed)] = cell.key

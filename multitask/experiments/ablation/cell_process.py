@@ -1,4 +1,4 @@
-"""The process that computes one cell: claims it, trains or resumes, records what came out.
+"""The process that computes one cell: claims it, trains or resumes, records the result.
 
 It is started with `python -m` and this module's name, and ends with the process that started it: a
 scheduler that is killed takes its processes with it.
@@ -8,89 +8,74 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multitask.experiments.claims.claims import Claim, Claims, open_store
+from multitask.experiments.claims import FolderClaims
 from multitask.experiments.processes import read_job
 
 TAKEN = 3  # exit status where another process has the cell, or has done it
 INTERRUPTED = 130
-ATTEMPTS = 3  # lives of a process that a cell may cost before it counts as failed
+ATTEMPTS = 3  # processes that may die on a cell before it counts as failed
+WAIT = 2.0  # seconds; a scheduler that looks whether a cell is claimed holds its lock for a moment
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cell's process is told. `store` and `expiry` are the claims', `runs` holds the runs' folders."""
+    """One cell: the folder of its claim and its key, the run's folder and configuration."""
 
-    store: str
-    expiry: float
-    runs: str
+    claims: str
+    key: str
     row: str
     seed: int
-    key: str
-    folder_name: str
+    run: str
     config: dict[str, Any]
     keep_weights: bool
-    silent_lease: tuple[int, int] | None  # see Claims.claim
 
 
 def main() -> int:
     job = Job(**read_job(ended=lambda: os._exit(1)))
-    claim = Claims(open_store(job.store), job.expiry).claim(job.key, job.silent_lease)
+    claim = FolderClaims(job.claims).claim(job.key, WAIT)
     if claim is None:
         return TAKEN
     with claim:
-        threading.Thread(target=_end_when_lost, args=(claim,), daemon=True).start()
-        print(f"lease {claim.number} of {job.row}, seed {job.seed}: process {os.getpid()}", flush=True)
+        print(f"process {os.getpid()} computes {job.row}, seed {job.seed}", flush=True)
         try:
-            result = compute(job, claim)
+            result = compute(job)
         except KeyboardInterrupt:
             return INTERRUPTED
         except Exception as error:
             traceback.print_exc()
-            result = failure(job, f"{type(error).__name__}: {error}")
+            result = failure(job.row, job.seed, f"{type(error).__name__}: {error}")
         claim.finish(result)
         if result["state"] == "finished" and not job.keep_weights:
-            _remove_weights(run_folder(job, claim))
+            folder = Path(job.run)
+            for path in (folder / "best", folder / "last", *folder.glob("best-*")):
+                shutil.rmtree(path, ignore_errors=True)
     return 0
 
 
-def compute(job: Job, claim: Claim) -> dict[str, Any]:
-    """Trains the cell, from where a dead process left it, and measures it on the dev split."""
+def compute(job: Job) -> dict[str, Any]:
+    """Trains the cell, from where a dead process left it, and scores it on the dev split; -> its record."""
     from multitask.config import RunConfig
     from multitask.fine_tune import resume, train
     from multitask.tasks.registry import load_task_file
 
     if job.config.get("task_file"):
         load_task_file(job.config["task_file"])
-    folder = run_folder(job, claim)
-    config = replace(RunConfig.from_dict(job.config), out=str(folder))
+    folder = Path(job.run)
     if (folder / "config.json").is_file():
-        run = resume(folder, print)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        run = train(config, print)
-    return measure(job, run)
-
-
-def run_folder(job: Job, claim: Claim) -> Path:
-    """The folder of the cell's run; a new one where the last holder may still be writing into the old one."""
-    runs = Path(job.runs)
-    if claim.before is not None and not claim.before.has_died:
-        return runs / f"{job.folder_name}-lease-{claim.number}"
-    begun = sorted(runs.glob(f"{job.folder_name}*"), key=lambda path: (len(path.name), path.name))
-    return begun[-1] if begun else runs / job.folder_name
+        return measure(job, resume(folder, print))
+    shutil.rmtree(folder, ignore_errors=True)
+    return measure(job, train(replace(RunConfig.from_dict(job.config), out=job.run), print))
 
 
 def measure(job: Job, run: Any) -> dict[str, Any]:
-    """The cell's record: each task's primary metric with its evidence on dev, other scores, costs."""
-    from multitask.experiments.ablation.evidence import evidence
+    """The record of a finished cell: primary metrics on dev with per-example scores, all scores, costs."""
+    from multitask.experiments.ablation.per_example_scores import per_example_scores
     from multitask.splits import load_split
     from multitask.tasks.base import ScoredTask
     from multitask.tracking import strict
@@ -103,39 +88,17 @@ def measure(job: Job, run: Any) -> dict[str, Any]:
                 continue
             examples, _ = load_split(task, folder, "dev", run.config.limit)
             if examples is not None and examples.rows and examples.labelled:
-                found[name] = evidence(task, run.predict_rows(name, examples.rows), examples.rows)
+                predictions = run.predict_rows(name, examples.rows)
+                found[name] = per_example_scores(task, predictions, examples.rows)
     environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
-    facts = {
-        "row": job.row,
-        "seed": job.seed,
-        "state": "finished",
-        "error": None,
-        "tasks": found,
-        "scores": run.scores["scores"],
-        "step": run.scores["step"],
-        "seconds": run.scores["seconds"],
-        "costs": run.scores["costs"],
-        "environment": environment,
-        "finished": time.time(),
-    }
-    return strict(facts)
+    record = {"row": job.row, "seed": job.seed, "state": "finished", "error": None, "tasks": found}
+    record |= {key: run.scores[key] for key in ("scores", "step", "seconds", "costs")}
+    return strict(record | {"environment": environment, "finished": time.time()})
 
 
-def failure(job: Job | Mapping[str, Any], error: str) -> dict[str, Any]:
+def failure(row: str, seed: int, error: str) -> dict[str, Any]:
     """The record of a cell that could not be computed."""
-    row, seed = (job.row, job.seed) if isinstance(job, Job) else (job["row"], job["seed"])
     return {"row": row, "seed": seed, "state": "failed", "error": " ".join(error.split()), "tasks": {}}
-
-
-def _remove_weights(folder: Path) -> None:
-    for path in (folder / "best", folder / "last", *folder.glob("best-*")):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _end_when_lost(claim: Claim) -> None:
-    claim.lost.wait()
-    print("another process took the cell over, since this one was silent for too long", flush=True)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""A cell of a table: one configuration with one seed, and the key by which its result is known again.
+"""A cell of a table: one configuration with one seed, and the key under which its result is kept.
 
-The key is a hash of all that decides the result: the configuration without what only says where and how
-fast it runs, the data files, the weights, and the source files that training runs through.
+The key is a hash of all that decides the result: the configuration without places, device and threads, the
+data files, the weights, and the packages' files that training may use.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -18,14 +18,11 @@ from multitask.config import RunConfig
 from multitask.preparation import SCRATCH, file_hash
 from multitask.splits import SAMPLE
 
-# What of a configuration does not decide the result, apart from the last bits of sums. Data, weights and the
-# task file count by what is in them.
-WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "track")
-# Source files that no training run comes through: names of modules and packages in minbert and multitask.
-NOT_TRAINING = {
-    *("__main__", "cli", "command_line", "doctor", "embedding_quality", "experiments", "file_commands"),
-    *("model_card", "options", "plots", "trackers"),
-}
+# Keys of a configuration that do not decide the result, apart from the last bits of sums. Data, weights and
+# the task file count by their content.
+NON_RESULT_KEYS = ("out", "threads", "device", "data", "weights", "task_file", "track")
+# Folders of minbert and multitask, and modules of these names, that no training run imports.
+NOT_TRAINING = {"__pycache__", "check", "cli", "course", "experiments", "export", "presets"}
 
 
 @dataclass(frozen=True)
@@ -39,19 +36,19 @@ class Cell:
 
     @property
     def folder_name(self) -> str:
-        """A name for its run that people can read and no other cell has."""
+        """A readable name for its run, unique to the cell."""
         return f"{slug(self.row)}-seed-{self.seed}-{self.key[:8]}"
 
 
 def make_cell(row: str, seed: int, config: RunConfig) -> Cell:
-    """The cell of a row and a seed. Raises InputError where data or weights are not there."""
+    """Returns the cell of a row and a seed. Raises InputError for missing data or weights."""
     config = replace(config, train=replace(config.train, seed=seed))
     return Cell(row, seed, config, cell_key(config))
 
 
 def cell_key(config: RunConfig) -> str:
-    """The hash by which a result is known again, in hexadecimal."""
-    values = {name: value for name, value in config.to_dict().items() if name not in WHERE_AND_HOW}
+    """Returns the hash of all that decides the result, in hexadecimal."""
+    values = {name: value for name, value in config.to_dict().items() if name not in NON_RESULT_KEYS}
     values["cache"] = {"precision": config.cache.precision}
     facts = {
         "configuration": values,
@@ -64,28 +61,29 @@ def cell_key(config: RunConfig) -> str:
 
 
 def slug(text: str) -> str:
-    """The text as part of a file's name."""
+    """Returns the text as part of a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
 
 
 def training_sources() -> list[Path]:
-    """The source files that decide what training gives, in a fixed order."""
+    """Returns the packages' files that training may use, code and data, in a fixed order."""
     packages = [Path(str(resources.files(name))) for name in ("minbert", "multitask")]
-    return [path for package in packages for path in sorted(package.rglob("*.py")) if _trains(path, package)]
+    return [
+        path
+        for package in packages
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and not NOT_TRAINING & set(path.relative_to(package).with_suffix("").parts)
+    ]
 
 
 @cache
 def source_hash() -> str:
-    """One hash of all training sources."""
+    """Returns one hash of all training sources."""
     return _combined((path.name, _hash(path)) for path in training_sources())
 
 
-def _trains(path: Path, package: Path) -> bool:
-    return not NOT_TRAINING & set(path.relative_to(package).with_suffix("").parts)
-
-
 def _data_hashes(config: RunConfig) -> dict[str, str]:
-    """Of the training and dev files that are there; the bundled corpus is made by sources."""
+    """Hashes the training and dev files that exist; the bundled corpus is among the sources."""
     if config.data in (None, SAMPLE):
         return {"data": str(config.data)}
     names = {name for task in config.tasks.values() for name in (task.train, task.dev) if name}
@@ -100,7 +98,7 @@ def _weights_hashes(config: RunConfig) -> str:
     return _combined((path.name, _hash(path)) for path in files if path.suffix != ".md")
 
 
-def _combined(entries: Iterable[tuple[str, str]] | Iterator[tuple[str, str]]) -> str:
+def _combined(entries: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(entries)).encode()).hexdigest()
 
 
@@ -112,5 +110,5 @@ def _hash(path: str | Path) -> str:
 
 @cache
 def _hash_of_version(path: Path, size: int, changed: int) -> str:
-    """A large file is read once for all cells."""
+    """Reads a large file once for all cells."""
     return file_hash(path)

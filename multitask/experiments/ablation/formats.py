@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from minbert import atomic_write
+from multitask.text_table import markdown_table
 
 Summary = Mapping[str, Any]
-HEADINGS = {
-    "sst.accuracy": "SST acc",
-    "paraphrase.accuracy": "Para acc",
-    "sts.pearson": "STS r",
-    "overall_2024": "overall_2024",
-    "mean_raw": "mean_raw",
+Table = tuple[list[str], list[list[str]]]  # headings and rows
+HEADINGS = {"sst.accuracy": "SST acc", "paraphrase.accuracy": "Para acc", "sts.pearson": "STS r"}
+COSTS = ["trained", "s/epoch", "peak MB", "tokens/s"]
+TEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
 }
 
 
-def heading(column: str) -> str:
-    """What stands above a column of scores."""
-    return HEADINGS.get(column, column.replace(".", " "))
-
-
 def score_text(entry: Mapping[str, Any] | None) -> str:
-    """Mean ± standard deviation over seeds, three digits; the mean alone for one seed."""
+    """Formats mean ± standard deviation over seeds with three digits; the mean alone for one seed."""
     if not entry:
         return "-"
     spread = "" if entry["sd"] is None else f" ± {entry['sd']:.3f}"
@@ -31,74 +29,51 @@ def score_text(entry: Mapping[str, Any] | None) -> str:
 
 
 def difference_text(entry: Mapping[str, Any] | None) -> str:
-    """The difference to the baseline with its interval; * where it is significant."""
+    """Formats the difference to the baseline with its interval; * where it is significant."""
     if not entry:
         return "-"
-    mark = "*" if entry["significant"] else ""
     if entry["low"] is None:
         return f"{entry['mean']:+.3f}"
+    mark = "*" if entry["significant"] else ""
     return f"{entry['mean']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]{mark}"
 
 
 def cost_texts(costs: Mapping[str, Any]) -> list[str]:
-    """Trained parameters, seconds an epoch, peak memory in MB, tokens a second."""
+    """Formats trained parameters, seconds an epoch, peak memory in MB, tokens a second."""
     if not costs:
-        return ["-"] * 4
-    memory = costs["peak_memory"] / 1e6
+        return ["-"] * len(COSTS)
     return [
         f"{costs['trained_parameters']:,}",
         f"{costs['seconds_per_epoch']:.1f}",
-        f"{memory:,.0f}",
+        f"{costs['peak_memory'] / 1e6:,.0f}",
         f"{costs['tokens_per_second']:,.0f}",
     ]
 
 
-COSTS = ["trained", "s/epoch", "peak MB", "tokens/s"]
-
-
-def table_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the first table: scores and costs."""
-    columns = summary["columns"]
-    rows = [
-        [row["name"], *(score_text(row["scores"].get(name)) for name in columns), *cost_texts(row["costs"])]
-        for row in summary["rows"]
-    ]
-    return ["row", *map(heading, columns), *COSTS], rows
-
-
-def difference_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the second table: differences to the baseline."""
-    columns = summary["columns"]
-    rows = [
-        [row["name"], *(difference_text(row["differences"].get(name)) for name in columns)]
-        for row in summary["rows"]
-        if row["name"] != summary["baseline"]
-    ]
-    return [f"row minus {summary['baseline']}", *map(heading, columns)], rows
-
-
-def published_rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the third table: published numbers, with both overall scores of their parts."""
-    columns = summary["columns"]
-    rows = []
+def tables(summary: Summary) -> list[Table]:
+    """Returns the tables that have rows: scores and costs, differences to the baseline, published numbers."""
+    columns, baseline = summary["columns"], summary["baseline"]
+    headings = [HEADINGS.get(name, name.replace(".", " ")) for name in columns]
+    scores, differences, published = [], [], []
     for row in summary["rows"]:
-        given = row["published"]
+        name, given = row["name"], row["published"]
+        scores.append([name, *(score_text(row["scores"].get(c)) for c in columns), *cost_texts(row["costs"])])
+        if name != baseline:
+            differences.append([name, *(difference_text(row["differences"].get(c)) for c in columns)])
         if given:
-            values = [given["scores"].get(name, given.get(name)) for name in columns]
+            values = [*(given["scores"].get(c, given.get(c)) for c in columns), given["overall"]]
             texts = ["-" if value is None else f"{value:.3f}" for value in values]
-            printed = "-" if given["overall"] is None else f"{given['overall']:.3f}"
-            rows.append([row["name"], *texts, printed, given["formula"]])
-    return ["published", *map(heading, columns), "printed as overall", "which is"], rows
-
-
-def tables(summary: Summary) -> list[tuple[list[str], list[list[str]]]]:
-    """All tables that have something to say: scores and costs, differences, published numbers."""
-    found = [table_rows(summary), difference_rows(summary), published_rows(summary)]
-    return [table for table in found if table[1]] if summary["columns"] else found[:1]
+            published.append([name, *texts, given["formula"]])
+    found = [
+        (["row", *headings, *COSTS], scores),
+        ([f"row minus {baseline}", *headings], differences),
+        (["published", *headings, "printed as overall", "which is"], published),
+    ]
+    return [table for table in found if table[1]] if columns else found[:1]
 
 
 def notes(summary: Summary) -> list[str]:
-    """What must stand under the table."""
+    """Returns the notes under the table: seeds and split, intervals, both formulas, failed cells."""
     seeds = ", ".join(map(str, summary["seeds"]))
     limit = f", the first {summary['limit']:,} examples of each split" if summary["limit"] else ""
     percent, resamples = round(100 * summary["level"]), summary["resamples"]
@@ -115,37 +90,31 @@ def notes(summary: Summary) -> list[str]:
         for cell in row["cells"]:
             if cell["state"] == "failed":
                 failed.setdefault(cell["error"], []).append(f"{row['name']}, seed {cell['seed']}")
-    lines += [f"failed: {'; '.join(names)}: {error}" for error, names in failed.items()]
-    return lines
+    return lines + [f"failed: {'; '.join(names)}: {error}" for error, names in failed.items()]
 
 
 def markdown(summary: Summary) -> str:
-    """The tables for a README or an issue."""
-    parts = [f"# {summary['title']}", *([summary["about"]] if summary["about"] else [])]
-    for headings, rows in tables(summary):
-        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-        parts.append("\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines))
+    """Returns title, tables, notes and command as Markdown."""
+    parts = [f"# {summary['title']}", summary["about"]]
+    parts += [markdown_table(*table, numbers=True) for table in tables(summary)]
     parts.append("\n".join(f"- {line}" for line in notes(summary)))
-    if summary["command"]:
-        parts.append(f"    {summary['command']}")
-    return "\n\n".join(parts) + "\n"
+    parts.append(summary["command"] and f"    {summary['command']}")
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def latex(summary: Summary) -> str:
-    """The scores as a `tabular`, the differences as a second one; needs the package booktabs."""
-    parts = []
+    """Returns each table as a `tabular`; needs the package booktabs."""
+    parts = [f"% {line}" for line in notes(summary)]
     for headings, rows in tables(summary):
-        body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in rows]
-        head = " & ".join(_tex(cell) for cell in headings) + r" \\"
+        head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in (headings, *rows))
         begin = rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}"
-        parts.append(
-            "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
-        )
-    return "\n\n".join([*(f"% {line}" for line in notes(summary)), *parts]) + "\n"
+        lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def write_csv(summary: Summary, path: Path) -> None:
-    """A line for each row, score and seed, full precision: what other programs read."""
+    """Writes a line for each row, score and seed in full precision, for other programs."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "seed", "state", "score", "value"])
@@ -164,20 +133,8 @@ def _write(text: Callable[[Summary], str]) -> Callable[[Summary, Path], None]:
     return write
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", r"\|")
-
-
 def _tex(text: str) -> str:
-    replaced = {
-        "\\": r"\textbackslash{}",
-        "±": r"$\pm$",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-    for character in "&%$#_{}":
-        replaced[character] = f"\\{character}"
-    return "".join(replaced.get(character, character) for character in text)
+    return "".join(TEX.get(character, character) for character in text)
 
 
 FORMATS: dict[str, Callable[[Summary, Path], None]] = {

@@ -1,4 +1,4 @@
-"""What a user sees while a table is computed: the table as it fills, and a bar; lines without a screen."""
+"""Progress of a table: the table as it fills, drawn with rich on a terminal; else a line for each cell."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ TAIL = 4096  # bytes at the end of metrics.jsonl that hold its last lines
 
 @contextmanager
 def live_table(cells: Sequence[Cell], out: Path) -> Iterator[Callable[[State], None]]:
-    """Gives the function that shows a state: with rich on a terminal, else a line for each finished cell."""
+    """Yields the function that shows a state: with rich on a terminal, else a line for each finished cell."""
     if find_spec("rich") is None or not sys.stderr.isatty():
         yield _Lines(cells)
         return
@@ -28,7 +28,7 @@ def live_table(cells: Sequence[Cell], out: Path) -> Iterator[Callable[[State], N
 
 
 def cell_text(cell: Cell, state: State, out: Path) -> str:
-    """A cell of the live table: its score, who computes it and how far it is, or that it failed."""
+    """Returns a cell of the live table: its score, its step while it is computed, or its state."""
     record = state.records.get(cell.key)
     if record is not None:
         return score_line(record) if record["state"] == "finished" else "failed"
@@ -38,7 +38,7 @@ def cell_text(cell: Cell, state: State, out: Path) -> str:
 
 
 def score_line(record: dict) -> str:
-    """The overall score, or the mean of the tasks' where there is none."""
+    """Returns the overall score, or the mean of the tasks' scores where there is none."""
     scores = cell_scores(record)
     if OVERALL[0] in scores:
         return f"{scores[OVERALL[0]]:.4f}"
@@ -46,7 +46,7 @@ def score_line(record: dict) -> str:
 
 
 class _Lines:
-    """A line for each cell that is done, and a bar."""
+    """Prints a line for each finished cell, and a bar."""
 
     def __init__(self, cells: Sequence[Cell]):
         from tqdm import tqdm
@@ -87,7 +87,7 @@ def _screen(cells: Sequence[Cell], state: State, out: Path):
 
 
 def _progress(path: Path) -> str:
-    """The last step and loss that a run's log tells of."""
+    """Returns the last step in a run's metrics.jsonl."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))

@@ -1,4 +1,4 @@
-"""How sure a difference between two rows of a table is: paired bootstrap over the dev examples.
+"""Significance of differences between the rows of a table: paired bootstrap over the dev examples.
 
 R resamples, N examples. All rows are scored on the same resamples (Efron and Tibshirani 1993, chapter 13: the
 percentile interval; Koehn 2004: paired). The interval says what other dev examples would have given with
@@ -15,7 +15,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-ROUNDING = 1e-12  # a difference this small is none
+ROUNDING = 1e-12  # smaller differences count as 0
 BLOCK = 2**18  # examples drawn at a time, for their counts to stay in the processor's cache
 
 
@@ -45,10 +45,10 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def statistic(kind: str, values: Sequence[Sequence[float]], counts: np.ndarray | None = None) -> np.ndarray:
-    """A score from what each example gives, with each example taken `counts` (R, N) times; -> (R,).
+    """Computes a score from per-example scores, with each example taken `counts` (R, N) times; -> (R,).
 
-    `kind` and `values` are those of evidence.py. Without counts each example once; (1,). A correlation of
-    constant values is NaN, an F1 without any entity 0.
+    `kind` and `values` are those of `per_example_scores`. Without counts each example once; (1,). A
+    correlation of constant values is NaN, an F1 without any entity 0.
     """
     rows = np.asarray(values, dtype=np.float64)  # (rows, N)
     if counts is None:
@@ -70,29 +70,29 @@ def statistic(kind: str, values: Sequence[Sequence[float]], counts: np.ndarray |
 
 
 def bootstrap(
-    evidence: Mapping[Hashable, Mapping[str, Any]], resamples: int = RESAMPLES, seed: int = 0
+    examples: Mapping[Hashable, Mapping[str, Any]], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[Hashable, np.ndarray]:
-    """Each model's score on the same resamples of the examples that all share; key -> (R,).
+    """Scores all models on the same resamples of the examples that they share; key -> (R,).
 
-    `evidence` maps a model's key to its kind and values for the same N examples in the same order.
+    `examples` maps a model's key to its kind and values for the same N examples in the same order.
     """
-    if not evidence:
+    if not examples:
         return {}
-    size = len(next(iter(evidence.values()))["values"][0])
+    size = len(next(iter(examples.values()))["values"][0])
     generator = np.random.default_rng(seed)
-    found: dict[Hashable, list[np.ndarray]] = {key: [] for key in evidence}
+    found: dict[Hashable, list[np.ndarray]] = {key: [] for key in examples}
     block = max(1, BLOCK // size)
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = generator.integers(size, size=(rows, size)) + np.arange(rows)[:, None] * size
         counts = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
-        for key, entry in evidence.items():
+        for key, entry in examples.items():
             found[key].append(statistic(entry["kind"], entry["values"], counts))
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """The percentile interval of resampled scores (R,); None where one of them is not a number."""
+    """Computes the percentile interval of resampled scores (R,); None where one of them is not a number."""
     if not np.isfinite(replicates).all():
         return None
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
@@ -106,7 +106,7 @@ def difference(
     baseline_replicates: Mapping[int, np.ndarray],
     level: float = LEVEL,
 ) -> Difference | None:
-    """The mean difference over the seeds that both rows have; all arguments are by seed, replicates (R,).
+    """Computes the mean difference over the seeds that both rows have; all arguments are by seed.
 
     It is significant where the interval leaves out 0 and each seed's difference has its sign. One seed is
     never enough: another seed may turn any difference around. None where the rows share no seed.

@@ -1,4 +1,4 @@
-"""From the records of a table's cells to the table: means over seeds, differences, what it cost."""
+"""Summarizes the records of a table's cells: means over seeds, differences to the baseline, costs, notes."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,22 +17,28 @@ COURSE = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "st
 OVERALL = ("overall_2024", "mean_raw")
 ENVIRONMENT = ("minbert", "git", "torch", "python", "platform", "device", "threads")
 Records = Mapping[str, Mapping[str, Any]]  # by the cells' keys
+Columns = dict[str, dict[int, Any]]  # a row's scores or replicates: column -> seed -> value
 
 
 def summarize_table(
     ablation: Ablation, cells: Sequence[Cell], records: Records, command: str = "", resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """The table as table.json holds it; docs/experiments.md describes its form."""
-    by_row = {row.name: [cell for cell in cells if cell.row == row.name] for row in ablation.rows}
+    """Returns the content of table.json; docs/experiments.md describes its form."""
     finished = {key: record for key, record in records.items() if record["state"] == "finished"}
     scores = {key: cell_scores(record) for key, record in finished.items()}
     columns = _columns(scores[cell.key] for cell in cells if cell.key in scores)
     replicates = _replicates(finished, columns, resamples)
-    notes = _notes(cells, finished)
-    baseline = _by_seed(by_row[ablation.baseline], scores), _by_seed(by_row[ablation.baseline], replicates)
+    by_row = {row.name: [cell for cell in cells if cell.row == row.name] for row in ablation.rows}
+
+    def of_row(name: str, found: Mapping[str, Mapping[str, Any]]) -> Columns:
+        given = {cell.seed: found[cell.key] for cell in by_row[name] if cell.key in found}
+        return {c: {seed: own[c] for seed, own in given.items() if c in own} for c in columns}
+
+    baseline = of_row(ablation.baseline, scores), of_row(ablation.baseline, replicates)
     rows = []
     for row in ablation.rows:
-        ours = _by_seed(by_row[row.name], scores), _by_seed(by_row[row.name], replicates)
+        own, resampled = of_row(row.name, scores), of_row(row.name, replicates)
+        differences = {} if row.name == ablation.baseline else _differences((own, resampled), baseline)
         rows.append(
             {
                 "name": row.name,
@@ -40,13 +46,12 @@ def summarize_table(
                 "set": flat(row.changes),
                 "published": row.published,
                 "cells": [_cell_facts(cell, records, scores) for cell in by_row[row.name]],
-                "scores": _means(ours[0], columns),
-                "differences": {} if row.name == ablation.baseline else _differences(ours, baseline, columns),
-                "costs": _costs([finished[c.key] for c in by_row[row.name] if c.key in finished]),
+                "scores": {c: asdict(summarize([*values.values()])) for c, values in own.items() if values},
+                "differences": differences,
+                "costs": _costs([finished[c.key]["costs"] for c in by_row[row.name] if c.key in finished]),
             }
         )
-    environments = [record["environment"] for record in finished.values()]
-    config = cells[0].config
+    environment = next((record["environment"] for record in finished.values()), None)
     return {
         "kind": "ablation",
         "title": ablation.title,
@@ -54,30 +59,32 @@ def summarize_table(
         "baseline": ablation.baseline,
         "seeds": list(ablation.seeds),
         "split": "dev",
-        "limit": config.limit,
+        "limit": cells[0].config.limit,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "environment": {k: environments[0].get(k) for k in ENVIRONMENT} if environments else {},
+        "environment": {key: environment.get(key) for key in ENVIRONMENT} if environment else {},
         "command": command,
         "columns": columns,
         "rows": rows,
-        "notes": notes,
+        "notes": _notes(cells, finished),
         "level": LEVEL,
         "resamples": resamples,
     }
 
 
 def cell_scores(record: Mapping[str, Any]) -> dict[str, float]:
-    """A cell's scores by column; those that are no numbers are left out."""
-    tasks = {name: {entry["metric"]: entry["value"]} for name, entry in record["tasks"].items()}
-    flat_scores = {f"{task}.{metric}": v for task, entry in tasks.items() for metric, v in entry.items()}
-    found = {name: value for name, value in flat_scores.items() if value is not None}
-    complete = {task: entry for task, entry in tasks.items() if None not in entry.values()}
-    return found | overall_scores(complete)
+    """Returns a cell's finite scores by column, the overall scores where all their tasks have one."""
+    tasks = {
+        name: {entry["metric"]: entry["value"]}
+        for name, entry in record["tasks"].items()
+        if entry["value"] is not None
+    }
+    scores = {f"{task}.{metric}": v for task, entry in tasks.items() for metric, v in entry.items()}
+    return scores | overall_scores(tasks)
 
 
 def _columns(all_scores: Iterable[Mapping[str, float]]) -> list[str]:
-    """Each task's score in the order of the course, then of the tables; the overall scores last."""
-    names = list(dict.fromkeys(name for scores in all_scores for name in scores))
+    """Orders the scores: those of the course's tasks, others as the tables have them, the overall scores."""
+    names = dict.fromkeys(name for scores in all_scores for name in scores)
     course = [name for name in COURSE.values() if name in names]
     others = [name for name in names if name not in {*course, *OVERALL}]
     return course + others + [name for name in OVERALL if name in names]
@@ -86,35 +93,26 @@ def _columns(all_scores: Iterable[Mapping[str, float]]) -> list[str]:
 def _replicates(
     finished: Records, columns: Sequence[str], resamples: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Each cell's scores on the same resampled dev examples: key -> column -> (R,).
+    """Scores all cells on the same resampled dev examples: key -> column -> (R,).
 
-    Without those of a task that rows were scored on with different examples, which a note says.
+    Tasks whose rows were scored on different examples are left out, which a note says.
     """
     found: dict[str, dict[str, np.ndarray]] = {key: {} for key in finished}
     for number, column in enumerate(columns):
-        task = column.partition(".")[0]
+        task, _, metric = column.partition(".")
         groups: dict[str, dict[str, Mapping[str, Any]]] = {}
         for key, record in finished.items():
             entry = record["tasks"].get(task)
-            if (
-                entry
-                and entry["kind"]
-                and entry["value"] is not None
-                and f"{task}.{entry['metric']}" == column
-            ):
+            if entry and entry["kind"] and entry["value"] is not None and entry["metric"] == metric:
                 groups.setdefault(entry["examples"], {})[key] = entry
         if len(groups) == 1:
             for key, values in bootstrap(*groups.values(), resamples, seed=number).items():
                 found[key][column] = values
-    for columns_of_cell in found.values():
-        if all(name in columns_of_cell for name in COURSE.values()):
-            parts = {task: {name.partition(".")[2]: columns_of_cell[name]} for task, name in COURSE.items()}
-            columns_of_cell |= overall_scores(parts)
+    for own in found.values():
+        if all(name in own for name in COURSE.values()):
+            parts = {task: {name.partition(".")[2]: own[name]} for task, name in COURSE.items()}
+            own |= overall_scores(parts)
     return found
-
-
-def _by_seed(cells: Sequence[Cell], found: Mapping[str, Any]) -> dict[int, Any]:
-    return {cell.seed: found[cell.key] for cell in cells if cell.key in found}
 
 
 def _cell_facts(cell: Cell, records: Records, scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,27 +127,14 @@ def _cell_facts(cell: Cell, records: Records, scores: Mapping[str, Any]) -> dict
     }
 
 
-def _means(by_seed: Mapping[int, Mapping[str, float]], columns: Sequence[str]) -> dict[str, Any]:
-    values = {name: [scores[name] for scores in by_seed.values() if name in scores] for name in columns}
-    return {name: asdict(summarize(entries)) for name, entries in values.items() if entries}
+def _differences(ours: tuple[Columns, Columns], baseline: tuple[Columns, Columns]) -> dict[str, Any]:
+    """Returns each column's difference; both arguments are (scores, replicates)."""
+    each = {c: difference(ours[0][c], baseline[0][c], ours[1][c], baseline[1][c]) for c in ours[0]}
+    return {name: asdict(found) for name, found in each.items() if found}
 
 
-def _differences(ours: tuple, baseline: tuple, columns: Sequence[str]) -> dict[str, Any]:
-    found = {}
-    for name in columns:
-        four = [
-            {seed: entry[name] for seed, entry in part.items() if name in entry}
-            for part in (ours[0], baseline[0], ours[1], baseline[1])
-        ]
-        result = difference(*four)
-        if result is not None:
-            found[name] = asdict(result)
-    return found
-
-
-def _costs(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the row's cells; peak memory is the highest."""
-    costs = [record["costs"] for record in records]
+def _costs(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Averages the costs of a row's cells; peak memory is the highest."""
     if not costs:
         return {}
     return {
@@ -163,7 +148,7 @@ def _costs(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _notes(cells: Sequence[Cell], finished: Records) -> list[str]:
-    """What a reader must know before trusting the table."""
+    """Returns notes on cells that are missing or cannot be compared."""
     notes = []
     for fact in ("device", "torch", "threads", "platform"):
         values = sorted({str(record["environment"].get(fact)) for record in finished.values()})
@@ -171,8 +156,7 @@ def _notes(cells: Sequence[Cell], finished: Records) -> list[str]:
             notes.append(
                 f"cells ran with different {fact}: {', '.join(values)}; small differences may be its"
             )
-    tasks = {name for record in finished.values() for name in record["tasks"]}
-    for task in sorted(tasks):
+    for task in sorted({name for record in finished.values() for name in record["tasks"]}):
         sets = {r["tasks"][task]["examples"] for r in finished.values() if task in r["tasks"]}
         if len(sets) > 1:
             notes.append(
@@ -185,5 +169,5 @@ def _notes(cells: Sequence[Cell], finished: Records) -> list[str]:
 
 
 def describe_row(row: Row) -> str:
-    """What a row changes, in one line."""
+    """Returns in one line the keys that a row changes."""
     return ", ".join(f"{key} = {value}" for key, value in flat(row.changes).items()) or "the base"

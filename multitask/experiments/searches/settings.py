@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from minbert import InputError, atomic_write, make_folder
 from multitask.config import RunConfig
-from multitask.experiments.claims.database import without_password
+from multitask.experiments.claims import without_password
 from multitask.experiments.searches.space import Configure, Parameter, Point, Space, nested
 from multitask.values import merge, one_of, plain, within
 
@@ -29,7 +29,7 @@ WHERE_AND_HOW = ("out", "threads", "device", "data", "weights", "task_file", "ca
 
 
 class Turn(NamedTuple):
-    """The right to one trial: the work that a lease is about. Where workers die, it takes more trials."""
+    """The right to one trial: the work that a process claims. Where workers die, it takes more trials."""
 
     key: str
     number: int

@@ -1,7 +1,7 @@
 """Where a search's trials are kept, and the parts of Optuna that it uses: study, sampler, pruner.
 
-The leases on its turns lie beside the trials: in the same database, or in a folder beside a journal file.
-Their heartbeat takes the place of Optuna's own, which a journal does not have and which only waits.
+Turns are claimed in the same PostgreSQL database, or in a folder beside a SQLite or journal file: a claim
+ends with its process, while Optuna's own heartbeat only waits, and a journal has none.
 """
 
 import hashlib
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minbert import InputError
-from multitask.experiments.claims.claims import Claims, open_store
-from multitask.experiments.claims.database import database_url, without_password
+from multitask.experiments.claims import Claims, database_url, open_claims, without_password
 from multitask.experiments.searches.settings import Settings, Turn
 from multitask.experiments.searches.space import Parameter, Point, label
 
@@ -25,7 +24,7 @@ LOCK_SECONDS = 60  # that a process waits for SQLite's lock
 
 
 class Kept(NamedTuple):
-    """An open storage: Optuna's study, and the leases on its turns."""
+    """An open storage: Optuna's study, and the claims on its turns."""
 
     study: Any
     claims: Claims
@@ -66,13 +65,13 @@ def open_kept(settings: Settings, folder: Path, storage: str | None = None) -> K
     location = storage or settings.storage or str(folder / STUDY_FILE)
     if location.startswith(JOURNAL):
         path = Path(location.removeprefix(JOURNAL))
-        claims = Claims(open_store(path.with_name(f"{path.name}.leases")))
+        claims = open_claims(path.with_name(f"{path.name}.claims"))
     else:
         url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
         if url.startswith("sqlite:") and "?" not in url:
             url += f"?timeout={LOCK_SECONDS}"
         try:
-            claims = Claims(open_store(url))
+            claims = open_claims(url)
         except InputError as error:
             password = "; give --storage with its password" if storage is None and "@" in url else ""
             raise InputError(f"{error}{password}") from None

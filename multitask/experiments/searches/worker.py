@@ -18,7 +18,6 @@ from typing import Any
 
 from minbert import InputError, run_command
 from multitask.config import RunConfig
-from multitask.experiments.claims.claims import Claim
 from multitask.experiments.processes import read_job
 from multitask.experiments.searches.settings import Settings, Turn, read_settings
 from multitask.experiments.searches.storage import (
@@ -34,10 +33,6 @@ from multitask.experiments.searches.storage import (
 KEPT_RUNS = 3  # trials whose weights stay on the disk
 INTERRUPTED = 130  # exit status
 POLL_SECONDS = 0.5  # between looks at the turns that others have
-
-
-class TakenOver(Exception):
-    """Another process has the turn, since this one was silent for too long."""
 
 
 @dataclass
@@ -78,22 +73,22 @@ class Worker:
             if not decided:
                 dead = next((trial for trial in before if trial.params), None)
                 fixed = from_point(turn.point) if turn.point else dead and dead.params
-                decided = self._run_trial(turn, claim, fixed)
+                decided = self._run_trial(turn, fixed)
             for number in decided[:1]:
                 claim.finish({"trial": number})
         self.look()
         return True
 
-    def _run_trial(self, turn: Turn, claim: Claim, fixed: dict[str, Any] | None) -> list[int]:
+    def _run_trial(self, turn: Turn, fixed: dict[str, Any] | None) -> list[int]:
         """Runs one trial to its end; -> its number, unless the turn was lost meanwhile."""
         optuna = import_optuna()
         states = optuna.trial.TrialState
         trial = ask(self.kept, self.settings, turn, fixed)
         try:
-            return self._end(trial, states.COMPLETE, self._train(trial, claim))
+            return self._end(trial, states.COMPLETE, self._train(trial))
         except optuna.TrialPruned:
             return self._end(trial, states.PRUNED)
-        except (TakenOver, optuna.exceptions.UpdateFinishedTrialError):
+        except optuna.exceptions.UpdateFinishedTrialError:  # another process took the turn over
             return []
         except BaseException as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _one_line(error)
@@ -110,7 +105,7 @@ class Worker:
         trim(self.folder, self._trials())
         return [trial.number] if told.state == state else []
 
-    def _train(self, trial: Any, claim: Claim) -> float:
+    def _train(self, trial: Any) -> float:
         """The mean over the seeds of what the best checkpoint of a run has."""
         from multitask.fine_tune import train
 
@@ -124,7 +119,7 @@ class Worker:
             config = self.settings.config(point, out=str(out), seed=seed)
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
-            listener = Listener(trial, claim, select, self.look, prunes=not (values or config.stages))
+            listener = Listener(trial, select, self.look, prunes=not (values or config.stages))
             run = train(config, listen=listener)
             value = select(run.scores["scores"])
             if value is None or not math.isfinite(value):
@@ -155,17 +150,14 @@ class Listener:
     Runs are compared after the same number of evaluations, since a step is not the same for all batch sizes.
     """
 
-    def __init__(self, trial: Any, claim: Claim, select: Callable, look: Callable[[], None], prunes: bool):
+    def __init__(self, trial: Any, select: Callable, look: Callable[[], None], prunes: bool):
         self.trial = trial
-        self.claim = claim
         self.select = select
         self.look = look
         self.prunes = prunes
         self.steps: list[list[float | None]] = []
 
     def __call__(self, kind: str, step: int, **values: Any) -> None:
-        if self.claim.lost.is_set():
-            raise TakenOver
         if kind != "evaluation" or not self.prunes:
             return
         value = self.select(values["scores"])

@@ -81,7 +81,7 @@ class Tables:
     def starts(out: Path) -> Counter[str]:
         """How often each cell was begun or taken up, by its log's name."""
         logs = sorted((out / LOGS).glob("*.txt"))
-        return Counter({path.stem: path.read_text(encoding="utf-8").count("lease ") for path in logs})
+        return Counter({path.stem: path.read_text(encoding="utf-8").count(" computes ") for path in logs})
 
     @staticmethod
     def wait_for(happened) -> None:

@@ -10,7 +10,6 @@ from minbert import InputError
 from multitask import RunConfig, train
 from multitask.cli import run as run_command
 from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate
-from multitask.experiments.ablation.command import command_line
 from multitask.experiments.ablation.statistics import interval
 from multitask.run import load_run
 from multitask.splits import load_split
@@ -123,7 +122,6 @@ def test_failed_cells_are_computed_again_where_asked(finished, tables):
         (["--weights", "/nowhere"], "there is no folder /nowhere"),
         (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),
         (["--seeds", "a"], "--seeds is 'a'"),
-        (["--storage", "nosql://a:b@c/d"], "storage nosql://a@c/d cannot be opened"),
         (["--optim.lr", "1"], "rows 'slow' and 'fast' are the same configuration"),
     ],
 )
@@ -140,11 +138,6 @@ def test_without_a_folder_and_with_a_dry_run(tables, capsys):
         run_command(command)
     run_command([*command, "--dry-run"])
     assert capsys.readouterr().out == "slow: the base\nfast: optim.lr = 0.003\n"
-
-
-def test_no_password_is_written_down():
-    words = ["t.toml", "--storage", "postgresql://me:secret@host/db", "--out", "a b"]
-    assert command_line(words) == "multitask ablate t.toml --storage postgresql://me@host/db --out 'a b'"
 
 
 def test_the_folder_of_a_run_is_left_alone(tables, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,15 +15,29 @@ import pytest
 
 from minbert import BertConfig, BertModel
 from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate, make_cells
-from multitask.experiments.claims.claims import Claims, Holder, open_store
+from multitask.experiments.claims import FolderClaims
 
 WAIT = 150  # seconds
 
 
-def kill_in_the_middle(tables, out: Path, *words: str) -> None:
+def began(tables, out: Path) -> int:
+    """Waits until a cell is computed; -> its process's number."""
+    tables.wait_for(lambda: sum(tables.starts(out).values()) > 0)
+    logs = "".join(path.read_text() for path in (out / LOGS).iterdir())
+    return int(re.search(r"process (\d+) computes", logs)[1])
+
+
+def result_of(process: subprocess.Popen) -> dict:
+    """The table that `multitask ablate --json` printed."""
+    output, errors = process.communicate(timeout=WAIT)
+    assert process.returncode == 0, errors
+    return json.loads(output)
+
+
+def kill_in_the_middle(tables, out: Path) -> None:
     """Starts ablate, and kills it when a cell that it began has its first checkpoint."""
     before = tables.starts(out)
-    process = tables.start(out, *words)
+    process = tables.start(out)
 
     def has_checkpoint() -> bool:
         assert process.poll() is None, "it ended before it was killed"
@@ -38,21 +53,16 @@ def test_killed_twice_and_continued_gives_the_same_table(tables, finished, tmp_p
     out = tmp_path / "out"
     for _ in range(2):
         kill_in_the_middle(tables, out)
-    process = tables.start(out, "--json")
-    output, errors = process.communicate(timeout=WAIT)
-    assert process.returncode == 0, errors
-    assert tables.repeatable(json.loads(output)) == tables.repeatable(finished[1], rows=2)
+    summary = result_of(tables.start(out, "--json"))
+    assert tables.repeatable(summary) == tables.repeatable(finished[1], rows=2)
     assert sum(tables.starts(out).values()) > 4, "a cell was taken up again"
-    logs = "".join(path.read_text() for path in (out / LOGS).iterdir())
-    assert "resumed after step" in logs
+    assert "resumed after step" in "".join(path.read_text() for path in (out / LOGS).iterdir())
 
 
 def test_a_killed_scheduler_takes_its_processes_with_it(tables, tmp_path):
     out = tmp_path / "out"
     process = tables.start(out)
-    tables.wait_for(lambda: sum(tables.starts(out).values()) > 0)
-    (lease,) = (out / CLAIMS).glob("*.1.lease")
-    worker = json.loads(lease.read_text())["process"]
+    worker = began(tables, out)
     process.kill()
     process.communicate()
 
@@ -68,44 +78,30 @@ def test_a_killed_scheduler_takes_its_processes_with_it(tables, tmp_path):
 def test_two_processes_on_one_folder_compute_no_cell_twice(tables, tmp_path, finished):
     out = tmp_path / "out"
     processes = [tables.start(out, "--json") for _ in range(2)]
-    outputs = [process.communicate(timeout=WAIT) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    for process in processes:
+        assert tables.repeatable(result_of(process)) == tables.repeatable(finished[1], rows=2)
     assert set(tables.starts(out).values()) == {1} and len(tables.starts(out)) == 4
-    for output, _ in outputs:
-        assert tables.repeatable(json.loads(output)) == tables.repeatable(finished[1], rows=2)
 
 
-@pytest.mark.slow
-def test_machines_share_a_database_and_each_has_a_folder_of_its_own(tables, tmp_path, finished):
-    storage = f"sqlite:///{tmp_path / 'cells.db'}"
-    folders = [tmp_path / "one", tmp_path / "other"]
-    processes = [tables.start(out, "--storage", storage, "--json") for out in folders]
-    outputs = [process.communicate(timeout=WAIT) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    computed = [path.name for out in folders for path in (out / RUNS).iterdir()]
-    assert len(computed) == len(set(computed)) == 4
-    for output, _ in outputs:
-        assert tables.repeatable(json.loads(output)) == tables.repeatable(finished[1], rows=2)
-
-
-def test_a_cell_that_another_machine_gave_up_is_done_here(tables, tmp_path):
-    """The scheduler has watched the silent lease for long enough, the cell's own process has not."""
+def test_a_cell_that_another_process_has_is_waited_for(tables, tmp_path):
+    """It is computed here once the other one has given it back."""
     ablation = tables.read("two.toml", "--tasks", "sst", "--limit", "8", "--seeds", "1")
-    out = tmp_path / "out"
-    store = open_store(out / CLAIMS)
-    (silent, *_) = make_cells(ablation)
-    store.add(silent.key, 1, Holder("elsewhere", "elsewhere", 1, "0"))
-    seen = []
-    summary = ablate(ablation, out, watch=lambda state: seen.append(dict(state.others)), expiry=3)
+    (held, free) = make_cells(ablation)
+    claim, seen = FolderClaims(tmp_path / CLAIMS).claim(held.key), []
+
+    def watch(state) -> None:
+        seen.append(set(state.others))
+        if free.key in state.records and held.key in state.others:
+            claim.__exit__()
+
+    summary = ablate(ablation, tmp_path, jobs=2, watch=watch)
     assert [cell["state"] for row in summary["rows"] for cell in row["cells"]] == ["finished"] * 2
-    assert {silent.key: "process 1 on elsewhere"} in seen
-    assert store.newest(silent.key).number == 2
+    assert {held.key} in seen and seen[-1] == set()
 
 
 def test_a_process_that_dies_again_and_again_makes_its_cell_fail(tables, tmp_path, monkeypatch):
     ablation = tables.read("two.toml", "--seeds", "1")
-    fatal = tmp_path / "sitecustomize.py"
-    fatal.write_text(
+    (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'cell_process' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 11)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -117,26 +113,25 @@ def test_a_process_that_dies_again_and_again_makes_its_cell_fail(tables, tmp_pat
 
 def test_a_cell_whose_process_is_killed_is_taken_up_again(tables, tmp_path):
     out = tmp_path / "out"
-    process = tables.start(out, "--seeds", "1")
-    tables.wait_for(lambda: sum(tables.starts(out).values()) > 0)
-    lease = next((out / CLAIMS).glob("*.1.lease"))
-    os.kill(json.loads(lease.read_text())["process"], signal.SIGKILL)
-    output, errors = process.communicate(timeout=WAIT)
-    assert process.returncode == 0, errors
+    process = tables.start(out, "--seeds", "1", "--json")
+    os.kill(began(tables, out), signal.SIGKILL)
+    result_of(process)
     assert sorted(tables.starts(out).values()) == [1, 2]
 
 
 def test_ctrl_c_waits_for_the_cells_and_leaves_a_table(tables, tmp_path):
     out = tmp_path / "out"
     process = tables.start(out)
-    tables.wait_for(lambda: sum(tables.starts(out).values()) > 0 and list((out / RUNS).glob("*/config.json")))
+    began(tables, out)
+    tables.wait_for(lambda: list((out / RUNS).glob("*/config.json")))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=WAIT)
     assert process.returncode == 130 and errors.rstrip().endswith("interrupted")
-    assert (out / "table.json").is_file()
-    store = Claims(open_store(out / CLAIMS))
-    keys = [path.name.split(".")[0] for path in (out / CLAIMS).iterdir()]
-    assert not any(store.holder(key) for key in keys), "nothing is held any more"
+    keys = [
+        cell["key"] for row in json.loads((out / "table.json").read_text())["rows"] for cell in row["cells"]
+    ]
+    claims = FolderClaims(out / CLAIMS)
+    assert len(keys) == 4 and not any(claims.is_claimed(key) for key in keys), "nothing is held any more"
 
 
 @pytest.mark.slow

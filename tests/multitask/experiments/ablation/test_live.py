@@ -28,7 +28,7 @@ def cells():
 @pytest.fixture
 def state(cells):
     a, b, c, d, _ = (cell.key for cell in cells)
-    return State({a: record(*SCORES), b: FAILED}, (c,), {d: "process 1 on elsewhere"})
+    return State({a: record(*SCORES), b: FAILED}, {c}, {d})
 
 
 def test_each_state_of_a_cell_has_a_text(cells, state, tmp_path):
@@ -49,7 +49,7 @@ def test_scores_without_all_three_tasks_are_their_mean():
 
 
 def test_without_a_screen_each_finished_cell_is_one_line(cells, state, tmp_path, capsys):
-    earlier = State({cells[0].key: record(*SCORES)}, (), {})
+    earlier = State({cells[0].key: record(*SCORES)}, set(), set())
     with live_table(cells, tmp_path) as watch:
         for shown in (earlier, earlier, state, state):
             watch(shown)

@@ -1,4 +1,4 @@
-"""Evidence: what a score rests on gives that score, for each kind of task, and a resample of it."""
+"""Per-example scores: they give the task's score, for each kind of task, and a resample of it."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multitask.data.readers import Example
-from multitask.experiments.ablation.evidence import evidence
+from multitask.experiments.ablation.per_example_scores import per_example_scores
 from multitask.experiments.ablation.statistics import statistic
 from multitask.task_config import task_config
 from multitask.tasks.registry import make_task
@@ -29,11 +29,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_evidence_gives_the_score_of_all_examples_and_of_a_resample(kind):
+def test_they_give_the_score_of_all_examples_and_of_a_resample(kind):
     predictions, labels = CASES[kind]
     task = make_task(kind, task_config(kind, {"labels": ["x", "y"]} if kind == "classification" else {}))
     rows = examples(labels)
-    found = evidence(task, predictions, rows)
+    found = per_example_scores(task, predictions, rows)
     assert found["metric"] == task.primary_metric
     assert found["value"] == task.score(predictions, rows)[task.primary_metric]
     counts = np.array([2.0, 0.0, 1.0, 1.0, 1.0])
@@ -44,19 +44,19 @@ def test_evidence_gives_the_score_of_all_examples_and_of_a_resample(kind):
 
 def test_other_examples_are_told_apart():
     task = make_task("sst", task_config("sst", {}))
-    one = evidence(task, [1, 2], examples([1, 1]))["examples"]
-    assert evidence(task, [0, 0], examples([1, 1]))["examples"] == one
-    assert evidence(task, [1, 2], examples([1, 2]))["examples"] != one
+    one = per_example_scores(task, [1, 2], examples([1, 1]))["examples"]
+    assert per_example_scores(task, [0, 0], examples([1, 1]))["examples"] == one
+    assert per_example_scores(task, [1, 2], examples([1, 2]))["examples"] != one
     others = [replace(example, id=f"other {example.id}") for example in examples([1, 1])]
-    assert evidence(task, [1, 2], others)["examples"] != one
+    assert per_example_scores(task, [1, 2], others)["examples"] != one
 
 
 def test_a_score_that_means_something_else_is_not_resampled():
     task = make_task("sst", task_config("sst", {}))
     task.score = lambda predictions, rows: {"accuracy": 0.123}
-    assert evidence(task, [1, 2], examples([1, 1]))["kind"] is None
+    assert per_example_scores(task, [1, 2], examples([1, 1]))["kind"] is None
 
 
 def test_constant_predictions_have_no_correlation():
     task = make_task("sts", task_config("sts", {}))
-    assert np.isnan(evidence(task, [1.0, 1.0, 1.0], examples([0.0, 1.0, 2.0]))["value"])
+    assert np.isnan(per_example_scores(task, [1.0, 1.0, 1.0], examples([0.0, 1.0, 2.0]))["value"])

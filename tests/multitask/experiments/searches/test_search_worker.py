@@ -27,7 +27,7 @@ def test_the_point_of_a_trial_whose_process_died_is_tried_again(begun):
     folder, kept = begun
     settings = with_length(read_settings(folder), 2)
     turn = list(settings.turns())[1]
-    ask(kept, settings, turn, {"tasks.planted.dropout": 0.123})  # and dies, without a lease
+    ask(kept, settings, turn, {"tasks.planted.dropout": 0.123})  # and dies, without a claim
     result = continue_search(folder, trials=2)
     assert [trial.state for trial in result.trials] == ["complete", "failed", "complete"]
     assert result.trials[2].parameters == result.trials[1].parameters == {"tasks.planted.dropout": 0.123}
@@ -47,7 +47,6 @@ def test_a_trial_that_was_told_but_not_recorded_is_not_repeated(begun):
     folder, kept = begun
     (turn,) = read_settings(folder).turns()
     kept.claims.forget(turn.key)  # as if its process had died between the two
-    kept.claims.store.remove(turn.key, 1)
     before = kept.study.get_trials()
     continue_search(folder)
     assert kept.study.get_trials() == before
