@@ -133,15 +133,6 @@ def published_scores(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found
-
-
 def _known(what: str, values: dict[str, Any], accepted: Sequence[str]) -> None:
     for key in values:
         if key not in accepted:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from multitask.experiments.ablation.cells import Cell
-from multitask.experiments.ablation.definition import Ablation, Row, flat
+from multitask.experiments.ablation.definition import Ablation, Row
 from multitask.experiments.ablation.statistics import LEVEL, RESAMPLES, bootstrap, difference, summarize
 from multitask.metrics import overall_scores
+from multitask.values import flat
 
 COURSE = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "sts.pearson"}
 OVERALL = ("overall_2024", "mean_raw")

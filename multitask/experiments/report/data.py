@@ -1,4 +1,4 @@
-"""How the labels of each task are spread in train and dev, as in Figure 1 of the source paper."""
+"""Label distributions of each task in train and dev, as in Figure 1 of the source paper."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minbert import InputError
-from multitask.experiments.report.charts import chart, short
-from multitask.experiments.report.page import Column, Section, beside, figure, figures, table
+from multitask.experiments.report.charts import short
+from multitask.experiments.report.page import Section, beside, figure, figures, section, table, text_column
 from multitask.run import Run, load_split
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
@@ -17,7 +17,7 @@ SPLITS = ("train", "dev")  # the course's test files have no labels
 BINS = 10  # of scores
 
 
-def data_section(run: Run, folder: Path) -> Section | None:
+def data_section(run: Run, folder: Path) -> Section:
     """A histogram and a table for each task with one label an example."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
@@ -27,23 +27,23 @@ def data_section(run: Run, folder: Path) -> Section | None:
         counts = label_counts(task, {split: found for split, found in labels.items() if found})
         if not counts:
             continue
-        shown.append(
-            figure(
-                f"{name}: labels in {' and '.join(counts)}",
-                "Uneven bars make the most frequent label a strong guess; bars that differ between splits "
-                "make dev another problem than train.",
-                chart(lambda axes, counts=counts, task=task: _draw(axes, counts, task)),
-            )
+        guide = (
+            "Uneven bars make the most frequent label a strong guess; bars that differ between splits make "
+            "dev another problem than train."
         )
-        names = list(next(iter(counts.values())))
-        rows = [(label, *(own[label] for own in counts.values())) for label in names]
-        columns = (Column("label", number=False), *counts)
+
+        def draw(axes, counts=counts, task=task) -> None:
+            _draw(axes, counts, isinstance(task, SimilarityTask))
+
+        shown.append(figure(f"{name}: labels in {' and '.join(counts)}", guide, draw))
+        rows = [(label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))]
+        columns = (text_column("label"), *counts)
         tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
-    return Section("Data", figures(*shown) + beside(*tables)) if shown else None
+    return section("Data", figures(*shown), beside(*tables) if tables else "")
 
 
 def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
-    """The labels of a split; none where there is no such file or column."""
+    """The labels of a split; empty without such a file or column."""
     try:
         examples, _ = load_split(run.model.tasks[name], folder, split, run.config.limit)
     except InputError:
@@ -52,14 +52,11 @@ def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
 
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
-    """Split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
+    """Counts split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
     if not isinstance(task, SimilarityTask):
         names = sorted({label for found in labels.values() for label in found})
-        return {
-            split: {str(label): counted[label] for label in names}
-            for split, found in labels.items()
-            for counted in [Counter(found)]
-        }
+        counters = {split: Counter(found) for split, found in labels.items()}
+        return {split: {str(label): own[label] for label in names} for split, own in counters.items()}
     edges = np.linspace(task.config.low, task.config.high, BINS + 1)
     names = [f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
     return {
@@ -68,16 +65,15 @@ def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[st
     }
 
 
-def _draw(axes, counts: Mapping[str, Mapping[str, int]], task) -> None:
+def _draw(axes, counts: Mapping[str, Mapping[str, int]], scores: bool) -> None:
     """Bars side by side, each a share of its split."""
     names = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for i, (split, own) in enumerate(counts.items()):
         total = sum(own.values())
-        shares = [100 * own[name] / total for name in names]
         places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
+        shares = [100 * own[name] / total for name in names]
         axes.bar(places, shares, width, label=f"{split}, {total:,} examples")
-    scores = isinstance(task, SimilarityTask)
     ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=45 if scores or max(map(len, ticks)) > 5 else 0)
     axes.set(xlabel="score" if scores else "label", ylabel="% of the split")

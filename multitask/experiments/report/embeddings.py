@@ -1,4 +1,4 @@
-"""What a run's sentence vectors are like: alignment, uniformity and isotropy on its pairs with scores."""
+"""Quality of a run's sentence vectors: alignment, uniformity and isotropy on its pairs with scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import torch
 
 from minbert import Batch, sorted_batches
 from multitask.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity
-from multitask.experiments.report.charts import GREY, chart, legend_below
-from multitask.experiments.report.page import Column, Section, figure, figures, paragraph, table
+from multitask.experiments.report.charts import GREY, PALETTE, legend_below
+from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
 from multitask.model import Encode
 from multitask.run import Run
@@ -16,14 +16,20 @@ from multitask.tasks.generic import SimilarityTask
 
 POSITIVE = 0.8  # of the range of scores: 4 of 5, about what SimCSE takes as a pair that means the same
 RANDOM_PAIRS = 5000
+MEASURES = (
+    "The encoder's vectors, pooled as the task pools them. Alignment (pairs that mean the same should be "
+    "near) and uniformity (all sentences should be spread) are better when lower, with alpha = 2 and t = 2 "
+    "as in Wang & Isola 2020; where all vectors are equal, alignment is 0, its best, uniformity is 0, its "
+    "worst. Isotropy (Mu & Viswanath 2018, it depends on the vectors' lengths) is best at 1; a mean cosine "
+    "(Ethayarajh 2019) far above 0 is a narrow cone."
+)
 
 
 def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
     """Numbers and the cosines of positive and random pairs, for each task that scores similarity."""
     rows, shown = [], []
-    for name, entry in predicted.items():
-        if not isinstance(entry.task, SimilarityTask):
-            continue
+    scored = {name: entry for name, entry in predicted.items() if isinstance(entry.task, SimilarityTask)}
+    for name, entry in scored.items():
         texts = list(dict.fromkeys(text for row in entry.rows for text in row.texts))
         vectors = sentence_vectors(run, name, texts)
         places = {text: place for place, text in enumerate(texts)}
@@ -31,42 +37,31 @@ def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
         lowest = config.low + POSITIVE * (config.high - config.low)
         pairs = [[places[text] for text in row.texts] for row in entry.rows if row.label >= lowest]
         first, second = (vectors[[pair[side] for pair in pairs]] for side in (0, 1))
+        near = f"alignment, {len(pairs):,} pairs with gold of {lowest:g} or more"
         rows += [
-            (
-                name,
-                f"alignment, {len(pairs):,} pairs with gold of {lowest:g} or more",
-                alignment(first, second),
-            ),
+            (name, near, alignment(first, second)),
             (name, f"uniformity, {len(texts):,} different sentences", uniformity(vectors)),
             (name, "isotropy, smallest / largest partition function", isotropy(vectors)),
             (name, "mean cosine of two different sentences", mean_cosine(vectors)),
         ]
         if pairs and len(texts) > 1:
             shown.append(_cosine_figure(name, cosines(first, second), _random_cosines(vectors), lowest))
+    title = "Sentence vectors"
     if not rows:
-        return Section(
-            "Sentence vectors",
-            paragraph("They are measured on sentence pairs with scores, and there are none."),
+        return section(
+            title, paragraph("They are measured on sentence pairs with scores, and there are none.")
         )
-    about = paragraph(
-        "The encoder's vectors, pooled as the task pools them. Alignment (pairs that mean the same should be "
-        "near) and uniformity (all sentences should be spread) are better when lower, with alpha = 2 and "
-        "t = 2 as in Wang & Isola 2020; where all vectors are equal, alignment is 0, its best, uniformity "
-        "is 0, its worst. Isotropy (Mu & Viswanath 2018, it depends on the vectors' lengths) is best at 1; a "
-        "mean cosine (Ethayarajh 2019) far above 0 is a narrow cone."
-    )
-    joined = [name for name, entry in predicted.items() if entry.task.config.pairs == "cross"]
-    if {row[0] for row in rows} & set(joined):
-        about += paragraph("A task that reads both sentences as one input does not use such vectors.", "note")
-    columns = (Column("task", number=False), Column("measure", number=False), "value")
-    return Section(
-        "Sentence vectors",
-        about + figures(*shown) + table("Quality of the vectors", columns, rows, "embeddings"),
-    )
+    parts = [paragraph(MEASURES)]
+    if any(entry.task.config.pairs == "cross" for entry in scored.values()):
+        text = "A task that reads both sentences as one input does not use such vectors."
+        parts.append(paragraph(text, "note"))
+    columns = (text_column("task"), text_column("measure"), "value")
+    numbers = table("Quality of the vectors", columns, rows, "embeddings")
+    return section(title, *parts, figures(*shown), numbers)
 
 
 def sentence_vectors(run: Run, name: str, texts: Sequence[str]) -> np.ndarray:
-    """(N, D) in float64: the encoder's vector of each text, pooled as the task `name` pools, unnormalised."""
+    """Encodes texts with the pooling of the task `name`, unnormalised; -> (N, D) in float64."""
     task, model = run.task(name), run.model
     sequences = run.tokenizer.encode(list(texts), max_length=task.config.max_length)
     encode = Encode(model.encoder, name, model.autocast)
@@ -92,17 +87,12 @@ def _random_cosines(vectors: np.ndarray) -> np.ndarray:
 def _cosine_figure(name: str, positive: np.ndarray, random: np.ndarray, lowest: float) -> str:
     def draw(axes):
         edges = np.linspace(min(positive.min(), random.min(), 0), 1, 41)
-        for values, label, color in (
-            (random, "random pairs", GREY),
-            (positive, f"gold of {lowest:g} or more", "#0072b2"),
-        ):
+        shown = ((random, "random pairs", GREY), (positive, f"gold of {lowest:g} or more", PALETTE[0]))
+        for values, label, color in shown:
             shares = np.full(len(values), 100 / len(values))
             axes.hist(values, edges, weights=shares, alpha=0.6, label=label, color=color)
         axes.set(xlabel="cosine of the two sentences' vectors", ylabel="% of the pairs")
         legend_below(axes)
 
-    return figure(
-        f"{name}: cosines of pairs that mean the same, and of random pairs",
-        "The less the two humps overlap, the better the vectors tell meanings apart.",
-        chart(draw, 3.7),
-    )
+    guide = "The less the two humps overlap, the better the vectors tell meanings apart."
+    return figure(f"{name}: cosines of pairs that mean the same, and of random pairs", guide, draw, 3.7)

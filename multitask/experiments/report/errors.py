@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask.experiments.report.page import Cell, Column, Section, paragraph, table
+from multitask.experiments.report.page import Cell, Column, Section, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
 from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
@@ -14,7 +14,7 @@ GROUPS = 5  # of gold and predicted scores, to filter by
 
 
 def margins(entry: Predicted) -> np.ndarray | None:
-    """(N,) how wrong each prediction is; None for a kind of task that has no such number.
+    """Returns how wrong each prediction is, (N,); None for a kind of task without such a number.
 
     For classes the probability of the predicted one minus that of the true one, for scores the distance to
     the gold score; 0 where the prediction is right.
@@ -31,7 +31,7 @@ def margins(entry: Predicted) -> np.ndarray | None:
     return soft[rows, [places[p] for p in entry.hard]] - soft[rows, [places[g] for g in entry.gold]]
 
 
-def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Section | None:
+def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Section:
     """One table of the worst errors of all tasks."""
     rows, counts = [], []
     for name, entry in predicted.items():
@@ -40,41 +40,27 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
             continue
         wrong = [i for i in range(len(entry.rows)) if entry.hard[i] != entry.gold[i]]
         wrong.sort(key=lambda i, distances=distances: -distances[i])
-        rows += [_row(name, entry, i, float(distances[i]), with_texts) for i in wrong[:SHOWN]]
         kind = "not exact" if isinstance(entry.task, SimilarityTask) else "wrong"
         counts.append(f"{name}: {len(wrong):,} of {len(entry.rows):,} {kind}")
+        for i in wrong[:SHOWN]:
+            example, margin = entry.rows[i], float(distances[i])
+            texts = ["\n".join(example.texts)] if with_texts else []
+            labels = _label(entry, entry.gold[i]), _label(entry, entry.hard[i])
+            rows.append([name, *texts, *labels, Cell(f"{margin:.3f}", margin), example.id, example.line])
     if not rows:
-        return None
-    columns = [
-        Column("task", choose=True, number=False),
-        *([Column("text", number=False, wide=True)] if with_texts else []),
-        Column("gold", choose=True),
-        Column("predicted", choose=True),
-        Column("margin"),
-        Column("id", number=False),
-        Column("line"),
-    ]
-    about = paragraph(
+        return section("Errors")
+    texts = [text_column("text", wide=True)] if with_texts else []
+    labels = Column("gold", choose=True), Column("predicted", choose=True)
+    columns = [text_column("task", choose=True), *texts, *labels, "margin", text_column("id"), "line"]
+    about = (
         f"The {SHOWN} worst of each task at most ({'; '.join(counts)}). The margin is the probability of the "
         "predicted class minus that of the true class, for scores the distance to the gold score. A large "
         "one is a confident mistake, or a wrong label."
     )
+    parts = [paragraph(about)]
     if not with_texts:
-        about += paragraph("Texts are left out; ids and lines lead to them in the data files.", "soft")
-    return Section("Errors", about + table("Worst predictions", columns, rows, "errors", search=True))
-
-
-def _row(name: str, entry: Predicted, i: int, margin: float, with_texts: bool) -> list[Any]:
-    example = entry.rows[i]
-    return [
-        name,
-        *(["\n".join(example.texts)] if with_texts else []),
-        _label(entry, entry.gold[i]),
-        _label(entry, entry.hard[i]),
-        Cell(f"{margin:.3f}", margin),
-        example.id,
-        example.line,
-    ]
+        parts.append(paragraph("Texts are left out; ids and lines lead to them in the data files.", "soft"))
+    return section("Errors", *parts, table("Worst predictions", columns, rows, "errors", search=True))
 
 
 def _label(entry: Predicted, value: Any) -> Cell:
@@ -84,6 +70,5 @@ def _label(entry: Predicted, value: Any) -> Cell:
     low, high = entry.task.config.low, entry.task.config.high
     width = (high - low) / GROUPS
     place = min(GROUPS - 1, max(0, int((value - low) / width)))
-    return Cell(
-        f"{value:.2f}", float(value), group=f"{low + place * width:g} to {low + (place + 1) * width:g}"
-    )
+    group = f"{low + place * width:g} to {low + (place + 1) * width:g}"
+    return Cell(f"{value:.2f}", float(value), group=group)

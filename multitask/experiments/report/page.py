@@ -1,20 +1,24 @@
-"""The HTML of a report: a page in one file, sections, tables that sort and filter, figures, escaped text."""
+"""The HTML of a report: text, figures, and tables that sort and filter, in one file that loads nothing.
+
+Templates escape every text; what these functions return is safe to be put into a page.
+"""
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
-from html import escape
-from importlib import resources
 from typing import Any
+
+from multitask.experiments.report.charts import HEIGHT, WIDTH, chart
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: what it shows, what it is sorted by, a second line, and whether it stands out.
+    """A table's cell: its text, the value that it is sorted by, a second line, and whether it is highlighted.
 
-    `value` is None where a number is not known; such cells come last. A filter goes by `group`, else `value`.
+    `value` is None where a number is unknown; such cells come last. A filter uses `group`, else `value`.
     """
 
     text: str
@@ -25,101 +29,83 @@ class Cell:
 
     @property
     def choice(self) -> str | None:
-        """What a filter calls the cell."""
+        """The cell's name in a filter."""
         return str(self.value) if self.group is None and self.value is not None else self.group
 
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: numbers, or text that may wrap; `choose` offers its values as a filter."""
+    """A table's column: numbers, or text, which wraps if `wide`; `choose` offers its values as a filter."""
 
     name: str
-    choose: bool = False
     number: bool = True
+    choose: bool = False
     wide: bool = False
+
+
+def text_column(name: str, choose: bool = False, wide: bool = False) -> Column:
+    return Column(name, False, choose, wide)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page, with its place in the list of contents."""
+    """A part of a page with its own entry in the table of contents."""
 
     title: str
     body: str
 
 
-def page(title: str, about: str, sections: Sequence[Section]) -> str:
-    """The whole file. It loads nothing, and says so to the browser: only its own script may run."""
-    assets = resources.files("multitask") / "experiments" / "report" / "assets"
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+def section(title: str, *parts: str) -> Section:
+    """Joins parts of a page; without any the section is left out of the page."""
+    return Section(title, _safe("").join(parts))
+
+
+def page(title: str, about: str, sections: Iterable[Section]) -> str:
+    """Renders the whole file. Its policy forbids the browser to load anything and to run any other script."""
+    style, script = (
+        _safe(_templates().loader.get_source(_templates(), f"report.{kind}")[0]) for kind in ("css", "js")
+    )
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+    shown = [section for section in sections if section.body]
+    template = _templates().get_template("page.html")
+    return template.render(
+        title=title, about=about, sections=shown, style=style, script=script, digest=_safe(digest)
     )
-    contents = "".join(
-        f'<li><a href="#section-{i}">{escape(section.title)}</a></li>' for i, section in enumerate(sections)
-    )
-    body = "\n".join(
-        f'<section id="section-{i}"><h2>{escape(section.title)}</h2>\n{section.body}\n</section>'
-        for i, section in enumerate(sections)
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header><h1>{escape(title)}</h1>
-{paragraph(about)}</header>
-<nav aria-label="Contents"><ul>{contents}</ul></nav>
-<main>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text; nothing where there is no text."""
-    if not text:
+    """A paragraph of plain text."""
+    return _block("paragraph", text, kind)
+
+
+def bullets(lines: Sequence[str], summary: str = "") -> str:
+    """A list of plain texts, folded under a summary if one is given; empty for no lines."""
+    if not lines:
         return ""
-    return f'<p class="{kind}">{escape(text)}</p>\n' if kind else f"<p>{escape(text)}</p>\n"
+    return _block("folded", summary, lines) if summary else _block("bullets", lines)
 
 
-def bullets(lines: Sequence[str]) -> str:
-    """A list of plain texts; nothing where there is none."""
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>\n" if lines else ""
-
-
-def figure(title: str, guide: str, svg: str, wide: bool = False) -> str:
-    """A plot with its title and what to look for in it; both name it for those who cannot see it."""
+def figure(
+    title: str, guide: str, draw: Any, height: float = HEIGHT, width: float = WIDTH, wide: bool = False
+) -> str:
+    """Draws a plot by `draw(axes)`, with its title and a guide to reading it as caption and as ARIA label."""
+    svg = chart(draw, height, width)
     prefix = "f" + sha256(f"{title}{svg}".encode()).hexdigest()[:8]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)  # an id is unique in a page
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(f"{title}. {guide}")}"', 1)
-    caption = f"<figcaption><strong>{escape(title)}</strong> {escape(guide)}</figcaption>"
-    plot = f'<div class="plot" tabindex="0">{svg}</div>' if wide else f'<div class="plot">{svg}</div>'
-    return f"<figure{' class=wide' if wide else ''}>{caption}{plot}</figure>\n"
+    label = _safe('<svg role="img" aria-label="{}"').format(f"{title}. {guide}")
+    return _block("figure", title, guide, _safe(svg.replace("<svg", label, 1)), wide)
 
 
 def figures(*parts: str) -> str:
-    """Figures side by side where there is room."""
-    shown = "".join(parts)
-    return f'<div class="figures">\n{shown}</div>\n' if shown else ""
+    """Figures side by side where there is room; empty without any."""
+    return _block("box", "figures", parts) if parts else ""
 
 
 def beside(*parts: str) -> str:
     """Tables side by side where there is room."""
-    return f'<div class="beside">\n{"".join(parts)}</div>\n'
+    return _block("box", "beside", parts)
 
 
 def table(
@@ -132,41 +118,27 @@ def table(
 ) -> str:
     """A table in a box of its own that scrolls; the first column heads its row.
 
-    A cell is a Cell or a plain value, see `cell`. `name` is the table's id; `search` filters by words.
+    Entries are Cells or plain values, see `cell`. `name` is the table's id; `search` filters by words.
     """
     columns = [Column(column) if isinstance(column, str) else column for column in columns]
     shown = [[entry if isinstance(entry, Cell) else cell(entry) for entry in row] for row in rows]
-    head = "".join(_heading(column, sortable) for column in columns)
-    body = "\n".join(f"<tr>{_row(columns, row)}</tr>" for row in shown)
-    chosen = [i for i, column in enumerate(columns) if column.choose]
-    return (
-        f'<div class="table"{f" id={name}" if name else ""}>'
-        f"{_filters(columns, shown, chosen, search)}"
-        f'<p class="caption">{escape(caption)}</p>'
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
-        f'<table aria-label="{escape(caption)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div></div>\n"
-    )
+    return _block("table", caption, columns, shown, name, search, sortable)
 
 
 def facts(caption: str, values: Mapping[str, Any], name: str = "", search: bool = False) -> str:
     """A table of two columns, names and values."""
-    columns = (Column("name", number=False), Column("value", number=False, wide=True))
+    columns = (text_column("name"), text_column("value", wide=True))
     return table(caption, columns, list(values.items()), name, search, sortable=False)
 
 
 def origin(values: Mapping[str, Any]) -> str:
-    """The command, the time and the environment that an ablation or a search was made with."""
-    found = {"created": values.get("created"), "command": values.get("command")} | dict(
-        values.get("environment") or {}
-    )
-    return facts(
-        "Command and environment", {name: value for name, value in found.items() if value is not None}
-    )
+    """A table of the command, the time and the environment of an ablation or a search."""
+    found = {key: values.get(key) for key in ("created", "command")} | dict(values.get("environment") or {})
+    return facts("Command and environment", {key: value for key, value in found.items() if value is not None})
 
 
 def cell(value: Any) -> Cell:
-    """A plain value as a cell: floats with four digits after the point, None and NaN as a dash."""
+    """Converts a plain value: floats with four digits after the point, None and NaN as a dash."""
     if value is None or value != value:
         return Cell("–")
     if isinstance(value, bool):
@@ -179,48 +151,30 @@ def cell(value: Any) -> Cell:
 
 
 def number(value: float) -> str:
-    """A number with four digits after the point, as a power of ten where that would be little or nothing."""
+    """Formats a number with four digits after the point, small ones as a power of ten."""
     if value != 0 and abs(value) < 0.001:
         return f"{value:.2e}"
     return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def rounded(value: float | None, digits: int) -> Cell | None:
-    """A number with so many digits after the point; nothing where it is not known."""
+    """Formats a number with so many digits after the point; None stays None."""
     return None if value is None else Cell(f"{value:,.{digits}f}", value)
 
 
-def _heading(column: Column, sortable: bool) -> str:
-    name, kind = escape(column.name), ' class="number"' if column.number else ""
-    if not sortable:
-        return f'<th scope="col"{kind}>{name}</th>'
-    return f'<th scope="col" aria-sort="none"{kind}><button type="button">{name}</button></th>'
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment, PackageLoader
+
+    loader = PackageLoader("multitask.experiments.report")
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
-def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
-    parts = []
-    for i, (column, entry) in enumerate(zip(columns, row, strict=True)):
-        kinds = {"number": column.number, "texts": column.wide, "strong": entry.strong}
-        kind = " ".join(name for name, holds in kinds.items() if holds)
-        marks = f' class="{kind}"' if kind else ""
-        marks += "" if entry.value is None else f' data-value="{escape(str(entry.value))}"'
-        marks += "" if entry.group is None else f' data-group="{escape(entry.group)}"'
-        text = escape(entry.text) + (f"<small>{escape(entry.below)}</small>" if entry.below else "")
-        parts.append(f'<th scope="row"{marks}>{text}</th>' if i == 0 else f"<td{marks}>{text}</td>")
-    return "".join(parts)
+def _block(macro: str, *values: Any) -> str:
+    return getattr(_templates().get_template("blocks.html").module, macro)(*values)
 
 
-def _filters(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], chosen: Sequence[int], search: bool
-) -> str:
-    if not rows or not (chosen or search):
-        return ""
-    parts = []
-    for i in chosen:
-        values = sorted({row[i].choice for row in rows} - {None})
-        options = "".join(f"<option>{escape(value)}</option>" for value in ["all", *values])
-        options = options.replace("<option>", '<option value="">', 1)
-        parts.append(f'<label>{escape(columns[i].name)} <select data-column="{i}">{options}</select></label>')
-    if search:
-        parts.append('<label>search <input type="search"></label>')
-    return f'<div class="filters">{" ".join(parts)} <output>{len(rows)} rows</output></div>'
+def _safe(html: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(html)

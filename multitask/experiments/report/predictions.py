@@ -1,4 +1,4 @@
-"""What a run predicts on a split: confusion matrices, thresholds, scores against gold scores. N examples."""
+"""A run's predictions on a split: confusion matrices, thresholds, scores against gold scores. N examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 
 from minbert import InputError
 from multitask.data.readers import Example
-from multitask.experiments.report.charts import chart, legend_below
-from multitask.experiments.report.page import Column, Section, figure, figures, paragraph, table
+from multitask.experiments.report.charts import legend_below
+from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
 from multitask.metrics import confusion_matrix
 from multitask.plots import draw_confusion
 from multitask.run import Run, load_split
@@ -24,7 +24,7 @@ OUTLINES = 1500  # points that are drawn as outlines; more become a picture insi
 
 @dataclass(frozen=True)
 class Predicted:
-    """A task's labelled examples, what `soft` and `hard` make of them."""
+    """A task's labelled examples, with the results of its `soft` and `hard`."""
 
     task: ScoredTask
     rows: Sequence[Example]
@@ -47,16 +47,16 @@ class Predicted:
 def predict_split(
     run: Run, folder: Path, split: str, with_texts: bool = True
 ) -> tuple[dict[str, Predicted], list[str]]:
-    """Predictions of each task that gives numbers and has labels in the split; notes on the others.
+    """Predicts for each task that gives numbers and has labels in the split; notes on the others.
 
-    Why a row was rejected may quote it: without `with_texts` a note says only how many were.
+    The reason why a row was rejected may quote it: without `with_texts` a note only counts them.
     """
     predicted, notes = {}, []
     for name in run.model.tasks:
         try:
             task = run.task(name)
             examples, note = load_split(task, folder, split, run.config.limit)
-            if examples is not None and not with_texts and examples.rejects:
+            if examples is not None and examples.rejects and not with_texts:
                 note = [f"{name}: rejected rows in {examples.path}: {len(examples.rejects)}"]
             notes += note
             if examples is None:
@@ -72,8 +72,8 @@ def predict_split(
     return predicted, notes
 
 
-def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Section | None:
-    """A plot, or two, and a table for each task whose kind has one."""
+def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Section:
+    """A plot and, of yes-or-no tasks, a table of thresholds, for each task whose kind has one."""
     shown, tables = [], []
     for name, entry in predicted.items():
         if isinstance(entry.task, ClassificationTask) and len(entry.classes) <= CLASSES:
@@ -84,9 +84,8 @@ def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Sectio
             tables.append(numbers)
         elif isinstance(entry.task, SimilarityTask):
             shown.append(_scatter_figure(name, entry, split))
-    if not predicted:
-        return None
-    return Section(f"Predictions on {split}", figures(*shown) + "".join(tables) or paragraph("No plot fits."))
+    parts = [figures(*shown), *tables] if shown or not predicted else [paragraph("No plot fits.")]
+    return section(f"Predictions on {split}", *parts)
 
 
 def _confusion_figure(name: str, entry: Predicted, split: str) -> str:
@@ -97,20 +96,18 @@ def _confusion_figure(name: str, entry: Predicted, split: str) -> str:
         axes.grid(False)
         axes.figure.colorbar(draw_confusion(axes, matrix, entry.classes), label="examples")
 
-    ordered = all(isinstance(label, int) for label in entry.classes) and len(places) > 2
-    guide = (
-        "Off-diagonal cells next to the diagonal are one level off; far ones are mistakes of sentiment."
-        if ordered
-        else "Off-diagonal cells are mistakes; a full column is a class that is predicted too often."
-    )
-    height = 4.2 if len(places) <= 10 else 5.2
-    return figure(f"{name} confusion on {split}", guide, chart(draw, height))
+    guide = "Off-diagonal cells are mistakes; a full column is a class that is predicted too often."
+    if len(places) > 2 and all(isinstance(label, int) for label in entry.classes):
+        guide = (
+            "Off-diagonal cells next to the diagonal are one level off; far ones are mistakes of sentiment."
+        )
+    return figure(f"{name} confusion on {split}", guide, draw, 4.2 if len(places) <= 10 else 5.2)
 
 
 def threshold_scores(
     probabilities: np.ndarray, labels: Sequence[int], thresholds: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """(T,) accuracy, precision, recall and F1 of "probability above the threshold means 1".
+    """Computes (T,) accuracy, precision, recall and F1 of "probability above the threshold means 1".
 
     `probabilities` and `labels` (0 or 1) are (N,). Precision is NaN where nothing is predicted to be 1,
     recall where nothing is.
@@ -139,51 +136,35 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
         for metric, values in threshold_scores(entry.soft, entry.gold, grid).items():
             axes.plot(grid, values, label=metric)
         axes.axvline(IN_USE, color="black", linewidth=1, label=f"in use, {IN_USE}")
-        axes.axvline(
-            best["accuracy"], color="black", linewidth=1, linestyle=":", label=f"best, {best['accuracy']:.3f}"
-        )
+        label = f"best, {best['accuracy']:.3f}"
+        axes.axvline(best["accuracy"], color="black", linewidth=1, linestyle=":", label=label)
         axes.set(xlabel="threshold on the probability of 1", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
         legend_below(axes, columns=3)
 
-    plot = figure(
-        f"{name} scores against the threshold on {split}",
-        "A best threshold far from the one in use means probabilities that are too low or too high.",
-        chart(draw, 3.9),
-    )
+    title = f"{name} scores against the threshold on {split}"
+    guide = "A best threshold far from the one in use means probabilities that are too low or too high."
+    chosen = {"in use": IN_USE, "best accuracy": best["accuracy"], "best F1": best["F1"]}
+    at = threshold_scores(entry.soft, entry.gold, np.array([*chosen.values()]))
     rows = [
-        (
-            kind,
-            at,
-            *(
-                float(values[0])
-                for values in threshold_scores(entry.soft, entry.gold, np.array([at])).values()
-            ),
-        )
-        for kind, at in (
-            ("in use", IN_USE),
-            ("best accuracy", best["accuracy"]),
-            ("best F1", best["F1"]),
-        )
+        (kind, chosen[kind], *map(float, values)) for kind, *values in zip(chosen, *at.values(), strict=True)
     ]
-    columns = (Column("threshold", number=False), "value", "accuracy", "precision", "recall", "F1")
+    columns = (text_column("threshold"), "value", *at)
     caption = f"{name}: thresholds. The best ones are chosen on these very examples, which flatters them"
-    return plot, table(caption, columns, rows, f"thresholds-{name}")
+    return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")
 
 
 def _scatter_figure(name: str, entry: Predicted, split: str) -> str:
-    config = entry.task.config
+    low, high = entry.task.config.low, entry.task.config.high
 
     def draw(axes):
-        axes.scatter(
-            entry.gold, entry.soft, s=9, alpha=0.4, linewidths=0, rasterized=len(entry.rows) > OUTLINES
-        )
-        axes.plot([config.low, config.high], [config.low, config.high], color="black", linewidth=0.8)
+        rasterized = len(entry.rows) > OUTLINES
+        axes.scatter(entry.gold, entry.soft, s=9, alpha=0.4, linewidths=0, rasterized=rasterized)
+        axes.plot([low, high], [low, high], color="black", linewidth=0.8)
         axes.set(xlabel="gold score", ylabel="predicted score")
-        axes.set_xlim(config.low - 0.1, config.high + 0.1)
+        axes.set_xlim(low - 0.1, high + 0.1)
 
-    return figure(
-        f"{name}: predicted against gold on {split}",
+    guide = (
         "Points on the line are right; a cloud that is flatter than the line shrinks towards the mean. "
-        "A correlation does not mind that, it minds the width of the cloud.",
-        chart(draw, 3.9),
+        "A correlation does not mind that, it minds the width of the cloud."
     )
+    return figure(f"{name}: predicted against gold on {split}", guide, draw, 3.9)

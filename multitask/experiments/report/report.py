@@ -37,7 +37,7 @@ def write_report(
 
         text = run_page(folder, data, split, with_texts, device)
     else:
-        kind = "holds none of config.json, table.json, search.json" if folder.is_dir() else "does not exist"
+        kind = "has none of config.json, table.json, search.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {kind}; give the folder of a run, an ablation or a search")
     path = Path(out) if out is not None else folder / PAGE
     with atomic_write(path) as file:
@@ -46,7 +46,7 @@ def write_report(
 
 
 def _read(path: Path, kind: str, needed: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError where it is not what such a file holds."""
+    """Reads a JSON object. Raises InputError for another kind, or without the keys needed."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

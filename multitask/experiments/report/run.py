@@ -1,4 +1,4 @@
-"""The page of a run: scores, costs, how it was trained, what it gets wrong, and what its vectors are like."""
+"""The page of a run: scores, costs, training, predictions, errors, data, sentence vectors, configuration."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ from multitask.experiments.report.data import data_section
 from multitask.experiments.report.embeddings import embedding_section
 from multitask.experiments.report.errors import error_section
 from multitask.experiments.report.page import (
-    Column,
     Section,
     beside,
     bullets,
@@ -19,18 +18,25 @@ from multitask.experiments.report.page import (
     page,
     paragraph,
     rounded,
+    section,
     table,
+    text_column,
 )
 from multitask.experiments.report.predictions import Predicted, predict_split, prediction_section
 from multitask.metrics import overall_scores
 from multitask.run import Run, load_run
 from multitask.tracking import read_metrics
+from multitask.values import flat
 
 MEBIBYTE = 2**20
+FORMULAS = (
+    "overall_2024 = (SST + Para + (STS + 1) / 2) / 3 and mean_raw = (SST + Para + STS) / 3 are both called "
+    "overall elsewhere; compare like with like."
+)
 
 
 def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool, device: str) -> str:
-    """The page's HTML. Raises InputError for a folder that is no run, and for given data that are missing."""
+    """Renders the page. Raises InputError if `folder` is not a run's, and for given data that are missing."""
     run = load_run(folder, device)
     records = read_metrics(folder / "metrics.jsonl")
     predicted, notes, examined = _examine(run, data, split, with_texts)
@@ -41,16 +47,16 @@ def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool
         *examined,
         _configuration_section(run),
     ]
-    about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}"
-    if run.config.limit is not None:
-        about += f", the first {run.config.limit:,} examples of each split only"
-    return page(f"Run {folder.resolve().name}", f"{about}.", [part for part in sections if part is not None])
+    limit = run.config.limit
+    first = "" if limit is None else f", the first {limit:,} examples of each split only"
+    about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}{first}."
+    return page(f"Run {folder.resolve().name}", about, sections)
 
 
 def _examine(
     run: Run, data: str | Path | None, split: str, with_texts: bool
-) -> tuple[dict[str, Predicted], list[str], list[Section | None]]:
-    """What is predicted on the split, notes on what is not, and the sections that need the data."""
+) -> tuple[dict[str, Predicted], list[str], list[Section]]:
+    """Returns predictions on the split, notes on what could not be predicted, and sections that need data."""
     try:
         with run.data_folder(data) as source:
             predicted, notes = predict_split(run, source, split, with_texts)
@@ -68,46 +74,33 @@ def _examine(
 
 
 def score_section(run: Run, predicted: Mapping[str, Predicted], split: str, notes: Sequence[str]) -> Section:
-    """Scores as the run has them and as they are found now, both overall scores by name, and costs."""
-    recorded = {
-        task: dict(values) for task, values in run.scores.get("scores", {}).items()
-    }  # of the best checkpoint
+    """Scores as recorded with the run and as computed for this page, both overall scores, and costs."""
+    recorded = dict(run.scores.get("scores", {}))  # of the best checkpoint
     found = {name: entry.scores() for name, entry in predicted.items() if entry.rows}
-    rows = []
-    for task in {**recorded, **found}:
-        for metric in {**recorded.get(task, {}), **found.get(task, {})}:
-            values = (recorded.get(task, {}).get(metric), found.get(task, {}).get(metric))
-            rows.append((task, metric, *values))
-    overall = overall_scores(found)
-    for name in {**run.scores.get("overall", {}), **overall}:
-        rows.append(("all", name, run.scores.get("overall", {}).get(name), overall.get(name)))
+    overall = overall_scores(found), run.scores.get("overall", {})
+    names = [(task, recorded.get(task, {}), found.get(task, {})) for task in {**recorded, **found}]
+    rows = [
+        (task, metric, old.get(metric), now.get(metric))
+        for task, old, now in [*names, ("all", overall[1], overall[0])]
+        for metric in {**old, **now}
+    ]
     step = f", step {run.scores['step']}" if "step" in run.scores else ""
-    columns = (
-        Column("task", number=False),
-        Column("score", number=False),
-        "recorded",
-        "now",
-    )
     caption = (
         f"Shares of 1, or correlations from -1 to 1; recorded: in scores.json, on "
         f"{run.scores.get('split', 'dev')}{step}; now: on {split}, for this page"
     )
+    columns = (text_column("task"), text_column("score"), "recorded", "now")
     tables = [table(caption, columns, rows, "scores")]
     if run.scores.get("costs"):
         tables.append(facts("What the run cost", _costs(run.scores), "costs"))
-    body = beside(*tables)
+    parts = [beside(*tables)]
     if not run.scores:
-        body += paragraph("The run is not finished: it has no scores.json yet.", "note")
-    if not (run.scores.get("overall") or overall):
-        body += paragraph("There is no overall score: it needs sst, paraphrase and sts.", "note")
+        parts.append(paragraph("The run is not finished: it has no scores.json yet.", "note"))
+    if any(overall):
+        parts.append(paragraph(FORMULAS, "soft"))
     else:
-        body += paragraph(
-            "overall_2024 = (SST + Para + (STS + 1) / 2) / 3 and mean_raw = (SST + Para + STS) / 3 are both "
-            "called overall elsewhere; compare like with like.",
-            "soft",
-        )
-    body += bullets([*run.scores.get("notes", ()), *notes])
-    return Section("Scores and costs", body)
+        parts.append(paragraph("There is no overall score: it needs sst, paraphrase and sts.", "note"))
+    return section("Scores and costs", *parts, bullets([*run.scores.get("notes", ()), *notes]))
 
 
 def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +108,7 @@ def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
     seconds, tokens = costs.get("training_seconds"), costs.get("tokens")
     trained, all = costs.get("trained_parameters"), costs.get("parameters")
     memory = costs.get("peak_memory")
+    share = 100 * trained / all if trained is not None and all else None
     return {
         "epochs": rounded(costs.get("epochs"), 2),
         "seconds of training, without evaluations": rounded(seconds, 1),
@@ -123,33 +117,22 @@ def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
         "tokens a second of training": rounded(tokens / seconds if tokens and seconds else None, 0),
         "parameters trained": trained,
         "parameters": all,
-        "% of the parameters trained": rounded(
-            100 * trained / all if trained is not None and all else None, 2
-        ),
-        "peak memory, MiB": rounded(memory / MEBIBYTE if memory is not None else None, 0),
+        "% of the parameters trained": rounded(share, 2),
+        "peak memory, MiB": rounded(None if memory is None else memory / MEBIBYTE, 0),
     }
 
 
 def _configuration_section(run: Run) -> Section:
-    body = facts(
-        "Every value in force, null where nothing is set",
-        _flat(run.config.to_dict()),
-        "configuration",
-        search=True,
-    )
+    values = _texts(run.config.to_dict())
+    caption = "Every value in force, null where nothing is set"
+    parts = [facts(caption, values, "configuration", search=True)]
     path = run.folder / "environment.json"
     if path.is_file():
-        environment = _flat(json.loads(path.read_text(encoding="utf-8")))
-        body += facts("Where it ran; data files by their SHA-256", environment, "environment")
-    return Section("Configuration", body)
+        environment = _texts(json.loads(path.read_text(encoding="utf-8")))
+        parts.append(facts("Where it ran; data files by their SHA-256", environment, "environment"))
+    return section("Configuration", *parts)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     """Nested values under dotted names, as JSON would show them."""
-    found = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return found
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat(values).items()}

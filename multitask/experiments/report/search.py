@@ -1,15 +1,12 @@
-"""The page of a search: the best trial, all trials, and which parameters mattered."""
+"""The page of a search: best trial, the search in time, effects of the parameters, all trials, the space."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from math import log
 from typing import Any
 
-from multitask.experiments.report.charts import (
-    GREY,
-    PALETTE,
-    chart,
-    legend_below,
-    short,
-)
+from multitask.experiments.report.charts import GREY, PALETTE, legend_below, short
 from multitask.experiments.report.page import (
     Cell,
     Column,
@@ -22,107 +19,94 @@ from multitask.experiments.report.page import (
     origin,
     page,
     paragraph,
+    rounded,
+    section,
     table,
+    text_column,
 )
 from multitask.plots import compact, logarithmic
 
 Values = Mapping[str, Any]
 AXIS = 1.35  # inches between two axes of the parallel coordinates
-NARROW = 4  # parameters that a plot of usual width has room for
+NARROW = 4  # parameters that fit into a plot of usual width
+OPTIONAL = {
+    "title": "Search",
+    "about": "",
+    "direction": "maximize",
+    "best": None,
+    "importance": {},
+    "notes": (),
+}
+OPTIONAL_OF_TRIAL = {"value": None, "parameters": {}, "seconds": None, "error": "", "scores": {}, "steps": ()}
 
 
 def search_page(values: Values) -> str:
-    """The page's HTML, from what search.json holds."""
+    """Renders the page from the content of search.json, whose keys may be missing or null but for a few."""
+    trials = [OPTIONAL_OF_TRIAL | _given(trial) for trial in values["trials"]]
+    parameters = {name: _given(parameter) for name, parameter in values["parameters"].items()}
+    values = OPTIONAL | _given(values) | {"trials": trials, "parameters": parameters}
+    complete = [trial for trial in trials if trial["state"] == "complete" and trial["value"] is not None]
     sections = [
         _best_section(values),
-        _course_section(values),
-        _parameter_section(values),
+        _course_section(values, complete),
+        _parameter_section(values, complete),
         _trial_section(values),
-        Section("How it was made", _space(values) + origin(values)),
+        section("How it was made", _space(values), origin(values)),
     ]
-    return page(
-        values.get("title") or "Search",
-        values.get("about") or "",
-        [part for part in sections if part is not None],
-    )
+    return page(values["title"], values["about"], sections)
 
 
-def _complete(values: Values) -> list[Values]:
-    return [
-        trial for trial in values["trials"] if trial["state"] == "complete" and trial.get("value") is not None
-    ]
+def _given(values: Values) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "")}
 
 
 def _is_maximized(values: Values) -> bool:
-    return values.get("direction", "maximize") == "maximize"
-
-
-def _better(values: Values) -> str:
-    return "higher is better" if _is_maximized(values) else "lower is better"
+    return values["direction"] == "maximize"
 
 
 def _best_section(values: Values) -> Section:
-    best, states = values.get("best"), {}
-    for trial in values["trials"]:
-        states[trial["state"]] = states.get(trial["state"], 0) + 1
+    best, metric = values["best"], values["metric"]
+    states = Counter(trial["state"] for trial in values["trials"])
     counted = ", ".join(f"{count} {state}" for state, count in states.items()) or "none yet"
     about = paragraph(
-        f"{len(values['trials'])} trials ({counted}) by the sampler {values.get('sampler')}; "
-        f"{values['metric']}, {_better(values)}."
+        f"{len(values['trials'])} trials ({counted}) by the sampler {values.get('sampler')}; {metric}, "
+        f"{'higher' if _is_maximized(values) else 'lower'} is better."
     )
     if best is None:
-        return Section("Best trial", about + paragraph("No trial is complete yet.", "note"))
-    rows = {values["metric"]: best["value"], "trial": best["number"]} | dict(best["parameters"])
-    about += paragraph(
+        return section("Best trial", about, paragraph("No trial is complete yet.", "note"))
+    flattered = (
         "The best of many trials on one dev split is flattered by the choice; score it on other examples, or "
-        "over several seeds.",
-        "soft",
+        "over several seeds."
     )
-    return Section(
-        "Best trial", about + facts("The best trial", rows, "best") + bullets(values.get("notes") or ())
-    )
+    rows = {metric: best["value"], "trial": best["number"]} | dict(best["parameters"])
+    shown = facts("The best trial", rows, "best")
+    return section("Best trial", about, paragraph(flattered, "soft"), shown, bullets(values["notes"]))
 
 
-def _course_section(values: Values) -> Section | None:
+def _course_section(values: Values, complete: Sequence[Values]) -> Section:
     shown = []
-    if _complete(values):
+    if complete:
+        guide = "The line is the best value so far; where it is flat for long, more trials bring little."
         shown.append(
-            figure(
-                "Optimisation history",
-                "The line is the best value so far; where it is flat for long, more trials bring little.",
-                chart(lambda axes: _draw_history(axes, values)),
-            )
+            figure("Optimisation history", guide, lambda axes: _draw_history(axes, values, complete))
         )
-    if any(len(trial.get("steps") or ()) > 1 for trial in values["trials"]):
-        shown.append(
-            figure(
-                "Values on the way",
-                "Grey trials were pruned; one that was about to rise was pruned too early.",
-                chart(lambda axes: _draw_steps(axes, values)),
-            )
-        )
-    return Section("The search in time", figures(*shown)) if shown else None
+    if any(len(trial["steps"]) > 1 for trial in values["trials"]):
+        guide = "Grey trials were pruned; one that was about to rise was pruned too early."
+        shown.append(figure("Values on the way", guide, lambda axes: _draw_steps(axes, values)))
+    return section("The search in time", figures(*shown))
 
 
-def _draw_history(axes, values: Values) -> None:
-    complete = sorted(_complete(values), key=lambda trial: trial["number"])
+def _draw_history(axes, values: Values, complete: Sequence[Values]) -> None:
+    complete = sorted(complete, key=lambda trial: trial["number"])
     numbers, found = [trial["number"] for trial in complete], [trial["value"] for trial in complete]
-    choose, best = (max if _is_maximized(values) else min), []
-    for value in found:
-        best.append(choose([*best[-1:], value]))
+    best = list(accumulate(found, max if _is_maximized(values) else min))
     axes.plot(numbers, found, "o", markersize=4, color=PALETTE[0], label="complete")
     axes.step(numbers, best, where="post", color=PALETTE[1], label="best so far")
-    pruned = [trial for trial in values["trials"] if trial["state"] == "pruned" and trial.get("steps")]
+    pruned = [
+        (t["number"], t["steps"][-1][1]) for t in values["trials"] if t["state"] == "pruned" and t["steps"]
+    ]
     if pruned:
-        ends = [trial["steps"][-1][1] for trial in pruned]
-        axes.plot(
-            [trial["number"] for trial in pruned],
-            ends,
-            "x",
-            markersize=4,
-            color=GREY,
-            label="pruned, last value",
-        )
+        axes.plot(*zip(*pruned, strict=True), "x", markersize=4, color=GREY, label="pruned, last value")
     axes.set(xlabel="trial", ylabel=values["metric"])
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend_below(axes, columns=3)
@@ -130,7 +114,7 @@ def _draw_history(axes, values: Values) -> None:
 
 def _draw_steps(axes, values: Values) -> None:
     for trial in values["trials"]:
-        points = [(step, value) for step, value in trial.get("steps") or () if value is not None]
+        points = [(step, value) for step, value in trial["steps"] if value is not None]
         if points:
             complete = trial["state"] == "complete"
             style = {"color": PALETTE[0], "alpha": 0.6} if complete else {"color": GREY, "alpha": 0.8}
@@ -138,73 +122,65 @@ def _draw_steps(axes, values: Values) -> None:
     axes.set(xlabel="step", ylabel=values["metric"])
 
 
-def _parameter_section(values: Values) -> Section | None:
+def _parameter_section(values: Values, complete: Sequence[Values]) -> Section:
     """Parallel coordinates, importance, and a slice for each parameter."""
-    names, complete = list(values["parameters"]), _complete(values)
-    shown = []
+    names, shown = list(values["parameters"]), []
     if complete and names:
-        width = AXIS * (len(names) + 1) + 0.6
         wide = len(names) > NARROW
-        shown.append(
-            figure(
-                "Parallel coordinates",
-                "Each line is a complete trial, from its parameters to its score; blue ones are the best "
-                "third. Where they run through one place of an axis, that value matters.",
-                chart(lambda axes: _draw_parallel(axes, values, complete), 4.2, *([width] if wide else [])),
-                wide,
-            )
+        sizes = {"width": AXIS * (len(names) + 1) + 0.6} if wide else {}
+        guide = (
+            "Each line is a complete trial, from its parameters to its score; blue ones are the best third. "
+            "Where they run through one place of an axis, that value matters."
         )
-    if values.get("importance"):
-        found = sorted(values["importance"].items(), key=lambda entry: entry[1] or 0)
-        shown.append(
-            figure(
-                "Importance of each parameter",
-                "Long bars decided the score in this space; short ones may be left at their defaults.",
-                chart(lambda axes: _draw_importance(axes, found), 1.1 + 0.34 * len(found)),
-            )
+
+        def draw(axes) -> None:
+            _draw_parallel(axes, values, complete)
+
+        shown.append(figure("Parallel coordinates", guide, draw, 4.2, wide=wide, **sizes))
+    if values["importance"]:
+        found = sorted(
+            ((value or 0, name) for name, value in values["importance"].items()), key=lambda e: e[0]
         )
-    if complete:
-        shown += [
-            figure(
-                f"{name}: value against score",
-                "A slope or a hump is an effect; a flat cloud is none. The ringed trial is the best one.",
-                chart(lambda axes, name=name: _draw_slice(axes, values, complete, name), 3.1),
-            )
-            for name in names
-        ]
-    missing = (
-        ""
-        if values.get("importance")
-        else paragraph("Importance is not known: too few complete trials.", "soft")
-    )
-    return Section("Parameters", figures(*shown) + missing) if shown or missing else None
+
+        def draw_importance(axes) -> None:
+            axes.barh([short(name) for _, name in found], [value for value, _ in found], color=PALETTE[0])
+            axes.set(xlabel="share of the score's variance", ylabel="parameter", xlim=(0, 1))
+            axes.grid(False, axis="y")
+
+        guide = "Long bars decided the score in this space; short ones may be left at their defaults."
+        height = 1.1 + 0.34 * len(found)
+        shown.append(figure("Importance of each parameter", guide, draw_importance, height))
+    for name in names if complete else ():
+        guide = "A slope or a hump is an effect; a flat cloud is none. The ringed trial is the best one."
+
+        def draw_slice(axes, name=name) -> None:
+            _draw_slice(axes, values, complete, name)
+
+        shown.append(figure(f"{name}: value against score", guide, draw_slice, 3.1))
+    missing = "Importance is not known: too few complete trials."
+    missing = "" if values["importance"] else paragraph(missing, "soft")
+    return section("Parameters", figures(*shown), missing)
 
 
-def _draw_importance(axes, found: Sequence[tuple[str, float | None]]) -> None:
-    axes.barh([short(name) for name, _ in found], [value or 0 for _, value in found], color=PALETTE[0])
-    axes.set(xlabel="share of the score's variance", ylabel="parameter", xlim=(0, 1))
-    axes.grid(False, axis="y")
+def _choices(parameter: Values, values: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(map(str, [*parameter.get("choices", ()), *values])))
 
 
 def _place(parameter: Values, values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     """Each value's height from 0 to 1 on an axis of the parallel coordinates, and the axis's ticks."""
-    from math import log
-
     if parameter["kind"] == "choice":
-        names = list(dict.fromkeys(map(str, [*(parameter.get("choices") or ()), *values])))
+        names = _choices(parameter, values)
         heights = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
-        return [heights[str(value)] for value in values], [
-            (at, short(name, 12)) for name, at in heights.items()
-        ]
-    low = min([*values, *([parameter["low"]] if parameter.get("low") is not None else [])])
-    high = max([*values, *([parameter["high"]] if parameter.get("high") is not None else [])])
+        ticks = [(at, short(name, 12)) for name, at in heights.items()]
+        return [heights[str(value)] for value in values], ticks
+    low, high = min(*values, parameter.get("low", values[0])), max(*values, parameter.get("high", values[0]))
     if low == high:
         return [0.5] * len(values), [(0.5, compact(low))]
-    scale, back = (log, lambda at: low * (high / low) ** at) if parameter.get("log") else (float, None)
-    back = back or (lambda at: low + at * (high - low))
-    bottom, top = scale(low), scale(high)
-    heights = [(scale(value) - bottom) / (top - bottom) for value in values]
-    return heights, [(at, compact(back(at))) for at in (0, 0.5, 1)]
+    if parameter.get("log"):
+        heights = [log(value / low) / log(high / low) for value in values]
+        return heights, [(at, compact(low * (high / low) ** at)) for at in (0, 0.5, 1)]
+    heights = [(value - low) / (high - low) for value in values]
+    return heights, [(at, compact(low + at * (high - low))) for at in (0, 0.5, 1)]
 
 
 def _draw_parallel(axes, values: Values, complete: Sequence[Values]) -> None:
@@ -232,11 +208,11 @@ def _draw_parallel(axes, values: Values, complete: Sequence[Values]) -> None:
 
 
 def _draw_slice(axes, values: Values, complete: Sequence[Values], name: str) -> None:
-    parameter, best = values["parameters"][name], values.get("best") or {}
+    parameter, best = values["parameters"][name], (values["best"] or {}).get("number")
     trials = [trial for trial in complete if name in trial["parameters"]]
     found = [trial["parameters"][name] for trial in trials]
     if parameter["kind"] == "choice":
-        names = list(dict.fromkeys(map(str, [*(parameter.get("choices") or ()), *found])))
+        names = _choices(parameter, found)
         found = [names.index(str(value)) for value in found]
         axes.set_xticks(range(len(names)), [short(entry, 14) for entry in names])
         axes.set_xlim(-0.5, len(names) - 0.5)
@@ -244,46 +220,41 @@ def _draw_slice(axes, values: Values, complete: Sequence[Values], name: str) -> 
         logarithmic(axes, "x", found)
     axes.scatter(found, [trial["value"] for trial in trials], s=18, color=PALETTE[0], alpha=0.7, linewidths=0)
     for value, trial in zip(found, trials, strict=True):
-        if trial["number"] == best.get("number"):
-            axes.scatter(
-                [value], [trial["value"]], s=90, facecolors="none", edgecolors=PALETTE[1], linewidths=1.6
-            )
+        if trial["number"] == best:
+            ring = {"s": 90, "facecolors": "none", "edgecolors": PALETTE[1], "linewidths": 1.6}
+            axes.scatter([value], [trial["value"]], **ring)
     axes.set(xlabel=f"{name} (log)" if parameter.get("log") else name, ylabel=values["metric"])
 
 
 def _trial_section(values: Values) -> Section:
-    names = list(values["parameters"])
-    scores = list(dict.fromkeys(name for trial in values["trials"] for name in trial.get("scores") or {}))
-    scores = [name for name in scores if name != values["metric"]]
-    best = (values.get("best") or {}).get("number")
+    parameters, metric, trials = values["parameters"], values["metric"], values["trials"]
+    scores = dict.fromkeys(name for trial in trials for name in trial["scores"] if name != metric)
+    best = (values["best"] or {}).get("number")
     rows = []
-    for trial in values["trials"]:
-        given, found = trial.get("parameters") or {}, trial.get("scores") or {}
-        value = trial.get("value")
+    for trial in trials:
+        value, is_best = trial["value"], trial["number"] == best
         rows.append(
             [
-                Cell(str(trial["number"]), trial["number"], "best" if trial["number"] == best else ""),
+                Cell(str(trial["number"]), trial["number"], "best" if is_best else ""),
                 trial["state"],
-                Cell("–" if value is None else number(value), value, strong=trial["number"] == best),
-                *(_parameter(given.get(name)) for name in names),
-                *(found.get(name) for name in scores),
-                None if trial.get("seconds") is None else Cell(f"{trial['seconds']:,.1f}", trial["seconds"]),
-                trial.get("error") or "",
+                Cell("–" if value is None else number(value), value, strong=is_best),
+                *(_parameter(trial["parameters"].get(name)) for name in parameters),
+                *(trial["scores"].get(name) for name in scores),
+                rounded(trial["seconds"], 1),
+                trial["error"],
             ]
         )
+    choices = {name: parameter["kind"] == "choice" for name, parameter in parameters.items()}
     columns = (
-        Column("trial"),
-        Column("state", choose=True, number=False),
-        Column(values["metric"]),
-        *(
-            Column(name, choose=parameter["kind"] == "choice", number=parameter["kind"] != "choice")
-            for name, parameter in values["parameters"].items()
-        ),
-        *map(Column, scores),
-        Column("seconds"),
-        Column("error", number=False, wide=any(trial.get("error") for trial in values["trials"])),
+        "trial",
+        text_column("state", choose=True),
+        metric,
+        *(Column(name, number=not choice, choose=choice) for name, choice in choices.items()),
+        *scores,
+        "seconds",
+        text_column("error", wide=any(trial["error"] for trial in trials)),
     )
-    return Section("Trials", table("All trials", columns, rows, "trials", search=True))
+    return section("Trials", table("All trials", columns, rows, "trials", search=True))
 
 
 def _parameter(value: Any) -> Any:
@@ -295,19 +266,13 @@ def _space(values: Values) -> str:
         (
             name,
             parameter["kind"],
-            ", ".join(map(str, parameter["choices"])) if parameter.get("choices") else "",
+            ", ".join(map(str, parameter.get("choices", ()))),
             _parameter(parameter.get("low")),
             _parameter(parameter.get("high")),
             "log" if parameter.get("log") else "",
         )
         for name, parameter in values["parameters"].items()
     ]
-    columns = (
-        Column("parameter", number=False),
-        Column("kind", number=False),
-        Column("choices", number=False),
-        "lowest",
-        "highest",
-        Column("scale", number=False),
-    )
+    names = [text_column(name) for name in ("parameter", "kind", "choices")]
+    columns = (*names, "lowest", "highest", text_column("scale"))
     return table("The space that was searched", columns, rows, "space")

@@ -74,7 +74,7 @@ def test_a_worker_that_was_given_up_leaves_its_trial(begun):
 def test_an_error_of_ours_ends_the_worker_and_the_trial_is_tried_again(begun, monkeypatch):
     folder, kept = begun
 
-    def broken(self, trial, claim):
+    def broken(self, trial):
         raise RuntimeError("shapes differ")
 
     with monkeypatch.context() as patch:
