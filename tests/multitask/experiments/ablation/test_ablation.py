@@ -5,8 +5,9 @@ from importlib import resources
 import pytest
 
 from minbert import CommandParser, InputError
-from multitask.experiments.ablation.definition import flat, published_scores, read_ablation
+from multitask.experiments.ablation.definition import published_scores, read_ablation
 from multitask.options import RunOptions, add_key_options
+from multitask.values import flat
 
 TABLE = """
 title = "Rates"

@@ -57,41 +57,31 @@ def test_scores_without_a_case():
     assert statistic("f1", [[0, 0], [0, 0], [0, 0]])[0] == 0
 
 
+def percentile_interval(rows, score, resamples):
+    """scipy's paired percentile interval of `score(*rows, axis)`."""
+    options = {"paired": True, "vectorized": True, "method": "percentile", "rng": 1}
+    found = stats.bootstrap(rows, score, n_resamples=resamples, **options)
+    return tuple(found.confidence_interval)
+
+
 def test_intervals_are_those_of_scipy(generator):
     """Percentile intervals of 10,000 resamples differ between two draws by a small part of their width."""
-    ours, theirs = generator.random((2, 400)) < [[0.7], [0.62]]
-    evidence = {
-        key: {"kind": "mean", "values": [row.astype(int)]} for key, row in (("a", ours), ("b", theirs))
-    }
-    replicates = bootstrap(evidence)
+    ours, theirs = (generator.random((2, 400)) < [[0.7], [0.62]]).astype(float)
+    replicates = bootstrap(
+        {key: {"kind": "mean", "values": [row]} for key, row in (("a", ours), ("b", theirs))}
+    )
     found = interval(replicates["a"] - replicates["b"])
-    expected = stats.bootstrap(
-        (ours.astype(float), theirs.astype(float)),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=10_000,
-        rng=1,
-    ).confidence_interval
-    width = expected.high - expected.low
-    assert found == pytest.approx(tuple(expected), abs=0.05 * width)
+    expected = percentile_interval((ours, theirs), lambda a, b, axis: (a - b).mean(axis=axis), 10_000)
+    assert found == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
 
     pairs = correlated(generator, 300)
     found = interval(bootstrap({"a": {"kind": "pearson", "values": pairs}})["a"])
-    expected = stats.bootstrap(
-        tuple(map(np.asarray, pairs)),
-        lambda x, y, axis: stats.pearsonr(x, y, axis=axis).statistic,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=5_000,
-        rng=1,
-    ).confidence_interval
-    assert found == pytest.approx(tuple(expected), abs=0.05 * (expected.high - expected.low))
+    rows = tuple(map(np.asarray, pairs))
+    expected = percentile_interval(rows, lambda x, y, axis: stats.pearsonr(x, y, axis=axis).statistic, 5_000)
+    assert found == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
 
 
-def test_models_are_scored_on_the_same_resamples(generator):
+def test_models_are_scored_on_the_same_resamples(generator, monkeypatch):
     row = generator.integers(0, 2, size=50)
     replicates = bootstrap({key: {"kind": "mean", "values": [row]} for key in "ab"}, 500)
     assert np.array_equal(replicates["a"], replicates["b"])
@@ -100,14 +90,8 @@ def test_models_are_scored_on_the_same_resamples(generator):
     assert replicates["a"].shape == (500,) and replicates["a"].std() > 0.03
     other = bootstrap({"a": {"kind": "mean", "values": [row]}}, 500, seed=1)
     assert not np.array_equal(other["a"], replicates["a"])
-
-
-def test_blocks_of_resamples_are_drawn_whole(generator, monkeypatch):
-    row = [generator.integers(0, 2, size=100)]
-    whole = bootstrap({"a": {"kind": "mean", "values": row}}, 64)["a"]
-    monkeypatch.setattr("multitask.experiments.ablation.statistics.BLOCK", 700)  # 7 resamples at a time
-    pieces = bootstrap({"a": {"kind": "mean", "values": row}}, 64)["a"]
-    assert np.array_equal(whole, pieces)
+    monkeypatch.setattr("multitask.experiments.ablation.statistics.BLOCK", 350)  # 7 resamples at a time
+    assert np.array_equal(bootstrap({"a": {"kind": "mean", "values": [row]}}, 500)["a"], replicates["a"])
 
 
 @pytest.mark.parametrize("kind", ["mean", "pearson"])
@@ -131,8 +115,8 @@ def test_the_interval_of_a_difference_covers_the_truth(kind):
                 [gold + math.sqrt(0.5) * noise, gold],
                 [gold + math.sqrt(1.5) * (0.8 * noise + 0.6 * generator.normal(size=size)), gold],
             ]
-        evidence = {place: {"kind": kind, "values": values} for place, values in enumerate(rows)}
-        replicates = bootstrap(evidence, 400, seed=1)
+        examples = {place: {"kind": kind, "values": values} for place, values in enumerate(rows)}
+        replicates = bootstrap(examples, 400, seed=1)
         low, high = interval(replicates[0] - replicates[1])
         covered += low <= truth <= high
     assert 0.92 <= covered / trials <= 0.98

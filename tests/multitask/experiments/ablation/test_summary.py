@@ -15,14 +15,10 @@ SIZES = {"sst": 120, "paraphrase": 90, "sts": 70}
 def record(draw, shift=0.0, **changes):
     """What a cell's process would have recorded, with predictions that are right more often for a `shift`."""
     gold = np.random.default_rng(1).normal(size=SIZES["sts"])
-    tasks = {
-        name: {
-            "metric": "accuracy",
-            "kind": "mean",
-            "values": [(draw.random(SIZES[name]) < 0.5 + shift).astype(int).tolist()],
-        }
-        for name in ("sst", "paraphrase")
-    }
+    tasks = {}
+    for name in ("sst", "paraphrase"):
+        right = (draw.random(SIZES[name]) < 0.5 + shift).astype(int).tolist()
+        tasks[name] = {"metric": "accuracy", "kind": "mean", "values": [right]}
     guess = gold + (1 - shift) * draw.normal(size=SIZES["sts"])
     tasks["sts"] = {"metric": "pearson", "kind": "pearson", "values": [guess.tolist(), gold.tolist()]}
     for name, entry in tasks.items():
@@ -31,15 +27,8 @@ def record(draw, shift=0.0, **changes):
         entry["examples"] = f"examples of {name}"
     costs = {"epochs": 2.0, "training_seconds": 30.0, "tokens": 6000, "peak_memory": 10**8}
     costs |= {"trained_parameters": 10, "parameters": 40}
-    environment = {"device": "cpu", "torch": "2", "threads": 1, "platform": "p"}
-    return {
-        "state": "finished",
-        "error": None,
-        "tasks": tasks,
-        "seconds": 40.0,
-        "costs": costs,
-        "environment": environment,
-    } | changes
+    facts = {"state": "finished", "error": None, "tasks": tasks, "seconds": 40.0, "costs": costs}
+    return facts | {"environment": {"device": "cpu", "torch": "2", "threads": 1, "platform": "p"}} | changes
 
 
 def table(*names, seeds=(1, 2)):

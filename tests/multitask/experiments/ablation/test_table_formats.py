@@ -4,91 +4,38 @@ import csv
 
 import pytest
 
-from multitask.experiments.ablation.formats import (
-    FORMATS,
-    difference_text,
-    latex,
-    markdown,
-    score_text,
-)
+from multitask.experiments.ablation.formats import FORMATS, difference_text, latex, markdown, score_text
 
 
-def cell(seed, **changes):
-    scores = {"sst.accuracy": 0.5 + seed / 100, "overall_2024": 0.6}
-    return {"seed": seed, "state": "finished", "error": None, "scores": scores} | changes
-
-
-FAILED = {"state": "failed", "error": "InputError: the loss is nan", "scores": {}}
+def row(name, scores=None, differences=None, published=None, costs=None, error=None):
+    state = "failed" if error else "finished"
+    own = {} if error else {"sst.accuracy": 0.51, "overall_2024": 0.6}
+    cells = [{"seed": seed, "state": state, "error": error, "scores": own} for seed in (1, 2)]
+    given = {"scores": scores or {}, "differences": differences or {}, "costs": costs or {}}
+    return {"name": name, "published": published, "cells": cells} | given
 
 
 @pytest.fixture
 def summary():
-    costs = {
-        "trained_parameters": 1234567,
-        "seconds_per_epoch": 12.34,
-        "peak_memory": 5e8,
-        "tokens_per_second": 9e3,
-    }
-    costs |= {"parameters": 2e6, "epochs": 3}
-    published = {
-        "overall": 0.683,
-        "formula": "mean_raw",
-        "scores": {"sst.accuracy": 0.529},
-        "overall_2024": 0.7193,
-    }
-    return {
-        "title": "A | B & C_1",
-        "about": "About.",
-        "baseline": "full",
-        "seeds": [1, 2],
-        "split": "dev",
-        "limit": 1500,
-        "columns": ["sst.accuracy", "overall_2024"],
-        "rows": [
-            {
-                "name": "full",
-                "published": None,
-                "cells": [cell(1), cell(2)],
-                "scores": {
-                    "sst.accuracy": {"mean": 0.5154, "sd": 0.00712, "n": 2},
-                    "overall_2024": {"mean": 0.6, "sd": None, "n": 1},
-                },
-                "differences": {},
-                "costs": costs,
-            },
-            {
-                "name": "50 % | a_b",
-                "published": published,
-                "cells": [cell(1), cell(2)],
-                "scores": {"sst.accuracy": {"mean": 0.4, "sd": 0.1, "n": 2}},
-                "differences": {
-                    "sst.accuracy": {
-                        "mean": -0.1154,
-                        "low": -0.2,
-                        "high": -0.01,
-                        "significant": True,
-                        "why": None,
-                    }
-                },
-                "costs": costs,
-            },
-            {
-                "name": "broken",
-                "published": None,
-                "cells": [cell(1, **FAILED), cell(2, **FAILED)],
-                "scores": {},
-                "differences": {},
-                "costs": {},
-            },
-        ],
-        "notes": ["2 of 6 cells have no scores"],
-        "level": 0.95,
-        "resamples": 10_000,
-        "command": "multitask ablate x",
-    }
+    costs = {"trained_parameters": 1234567, "seconds_per_epoch": 12.34, "peak_memory": 5e8}
+    costs |= {"tokens_per_second": 9e3, "parameters": 2e6, "epochs": 3}
+    published = {"overall": 0.683, "formula": "mean_raw", "overall_2024": 0.7193}
+    published |= {"scores": {"sst.accuracy": 0.529}}
+    difference = {"mean": -0.1154, "low": -0.2, "high": -0.01, "significant": True, "why": None}
+    single = {"mean": 0.6, "sd": None, "n": 1}
+    full = {"sst.accuracy": {"mean": 0.5154, "sd": 0.00712, "n": 2}, "overall_2024": single}
+    other = {"sst.accuracy": {"mean": 0.4, "sd": 0.1, "n": 2}}
+    rows = [
+        row("full", full, costs=costs),
+        row("50 % | a_b", other, {"sst.accuracy": difference}, published, costs),
+        row("broken", error="InputError: the loss is nan"),
+    ]
+    facts = {"title": "A | B & C_1", "about": "About.", "command": "multitask ablate x", "baseline": "full"}
+    facts |= {"seeds": [1, 2], "split": "dev", "limit": 1500, "level": 0.95, "resamples": 10_000}
+    return facts | {"columns": ["sst.accuracy", "overall_2024"], "rows": rows, "notes": ["2 of 6 cells"]}
 
 
-def test_markdown_holds_the_rounded_numbers(summary):
+def test_markdown_has_the_rounded_numbers(summary):
     text = markdown(summary)
     assert "| row | SST acc | overall_2024 | trained | s/epoch | peak MB | tokens/s |" in text
     assert "| full | 0.515 ± 0.007 | 0.600 | 1,234,567 | 12.3 | 500 | 9,000 |" in text
@@ -98,13 +45,9 @@ def test_markdown_holds_the_rounded_numbers(summary):
     assert "the first 1,500 examples of each split" in text and "10,000 resamples" in text
     assert text.count("the loss is nan") == 1, "one line for one error"
     assert "failed: broken, seed 1; broken, seed 2: InputError: the loss is nan" in text
-
-
-def test_every_line_of_a_table_has_as_many_cells(summary):
-    for block in markdown(summary).split("\n\n"):
+    for block in text.split("\n\n"):
         if block.startswith("| "):
-            counts = {line.replace("\\|", "").count("|") for line in block.splitlines()}
-            assert len(counts) == 1
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
 
 def test_latex_escapes_and_balances(summary):
@@ -112,23 +55,16 @@ def test_latex_escapes_and_balances(summary):
     assert r"50 \% | a\_b & -0.115 [-0.200, -0.010]*" in text
     assert r"0.515 $\pm$ 0.007" in text and r"overall\_2024" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
-    body = [line for line in text.splitlines() if line.endswith(r"\\") and "full" in line]
-    assert body[0].count("&") == 6
+    assert next(line for line in text.splitlines() if line.startswith("full")).count("&") == 6
 
 
 def test_csv_has_a_line_for_each_score_and_seed_in_full(summary, tmp_path):
     FORMATS["table.csv"](summary, tmp_path / "table.csv")
     with open(tmp_path / "table.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2 * 2
-    assert rows[0] == {
-        "row": "full",
-        "seed": "1",
-        "state": "finished",
-        "score": "sst.accuracy",
-        "value": "0.51",
-    }
-    assert rows[-1]["state"] == "failed" and rows[-1]["value"] == ""
+        rows = list(csv.reader(file))
+    assert rows[0] == ["row", "seed", "state", "score", "value"]
+    assert rows[1] == ["full", "1", "finished", "sst.accuracy", "0.51"]
+    assert len(rows) == 1 + 3 * 2 * 2 and rows[-1][2:] == ["failed", "overall_2024", ""]
 
 
 def test_texts_of_single_entries():

@@ -81,35 +81,28 @@ def test_a_page_fits_its_window_and_reports_no_error(show, name, width):
 
 
 @pytest.mark.parametrize("name", ["run", "table", "search"])
-def test_a_page_asks_for_nothing(show, name, pages):
+def test_a_page_asks_for_nothing_and_every_plot_has_axes_and_a_title(show, name, pages):
     browser = show(name)
     browser.get_log("performance")
     browser = show(name)
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert pages[name].as_uri() in asked
-    assert [url for url in asked if not url.startswith("data:") and url != pages[name].as_uri()] == []
+    assert {url for url in asked if not url.startswith("data:")} == {pages[name].as_uri()}
+    for plot in browser.find_elements("css selector", "figure"):
+        title = plot.find_element("tag name", "strong").text
+        label = plot.find_element("tag name", "svg").get_attribute("aria-label")
+        assert title and label.startswith(title) and len(label) > len(title) + 20
+        assert plot.find_elements("css selector", '[id*="matplotlib.axis_1"]')
+    assert base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]).startswith(b"%PDF")
 
 
 def test_text_in_plots_can_be_read(show):
     """The smallest glyph of a plot is scaled by the page; its font size must stay above 8 pixels."""
+    script = """return [...document.querySelectorAll("svg")]
+        .map((svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"""
     for width in (1280, 400):
-        browser = show("table", width)
-        scales = browser.execute_script(
-            """return [...document.querySelectorAll("svg")].map((svg) => svg.getBoundingClientRect().width
-            / svg.viewBox.baseVal.width)"""
-        )
+        scales = show("table", width).execute_script(script)
         assert len(scales) >= 7 and min(scales) * 9.5 > 8
-
-
-def test_every_plot_has_axes_and_a_title(show):
-    for name in ("run", "table", "search"):
-        browser = show(name)
-        for plot in browser.find_elements("css selector", "figure"):
-            title = plot.find_element("tag name", "strong").text
-            label = plot.find_element("tag name", "svg").get_attribute("aria-label")
-            assert title and label.startswith(title) and len(label) > len(title) + 20
-            assert plot.find_elements("css selector", '[id*="matplotlib.axis_1"]')
 
 
 def test_the_ablation_shows_the_numbers_of_its_file(show, ablation):
@@ -193,30 +186,24 @@ def test_a_heading_sorts_its_column_up_and_down_with_unknown_values_last(show, s
 
 def test_trials_are_filtered_by_state(show, search):
     browser = show("search")
-    choose(browser, "trials", "state", "pruned")
-    shown = [int(row[0][1]) for row in rows_of(browser, "trials")]
     expected = [trial["number"] for trial in search["trials"] if trial["state"] == "pruned"]
-    assert shown == expected and expected
-    count = browser.find_element("css selector", "#trials output").text
-    assert count == f"{len(expected)} of {len(search['trials'])} rows"
-    choose(browser, "trials", "state", "all")
-    assert len(rows_of(browser, "trials")) == len(search["trials"])
+    for value, numbers in (("pruned", expected), ("all", list(range(24)))):
+        choose(browser, "trials", "state", value)
+        assert [int(row[0][1]) for row in rows_of(browser, "trials")] == numbers
+        count = browser.find_element("css selector", "#trials output").text
+        assert count == (f"{len(expected)} of 24 rows" if value == "pruned" else "24 rows")
 
 
 def test_errors_are_filtered_by_task_gold_predicted_and_words(show):
     browser = show("run")
     every = rows_of(browser, "errors")
     assert {row[0][0] for row in every} == {"sst", "paraphrase", "sts"}
-    choose(browser, "errors", "task", "sst")
-    sst = [row for row in every if row[0][0] == "sst"]
-    assert rows_of(browser, "errors") == sst
-    gold = sst[0][2][0]
-    choose(browser, "errors", "gold", gold)
-    assert rows_of(browser, "errors") == [row for row in sst if row[2][0] == gold]
-    predicted = sst[0][3][0]
-    choose(browser, "errors", "predicted", predicted)
-    expected = [row for row in sst if (row[2][0], row[3][0]) == (gold, predicted)]
-    assert rows_of(browser, "errors") == expected
+    expected = every
+    for column, place in (("task", 0), ("gold", 2), ("predicted", 3)):
+        value = next(row for row in every if row[0][0] == "sst")[place][0]
+        choose(browser, "errors", column, value)
+        expected = [row for row in expected if row[place][0] == value]
+        assert rows_of(browser, "errors") == expected != every
     for column in ("task", "gold", "predicted"):
         choose(browser, "errors", column, "all")
     words = every[-1][1][0].split()[-2:]
@@ -232,9 +219,3 @@ def test_scores_are_filtered_by_the_part_of_their_range(show):
     every = rows_of(browser, "errors")
     choose(browser, "errors", "gold", "1 to 2")
     assert rows_of(browser, "errors") == [row for row in every if 1 <= float(row[2][1]) < 2]
-
-
-def test_a_page_can_be_printed(show):
-    browser = show("table")
-    content = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
-    assert content.startswith(b"%PDF")
