@@ -2,30 +2,24 @@
 
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert import CommandParser, InputError
 from multitask.config.options import RunOptions, add_key_options
-from multitask.experiments.claims.database import without_password
 
 if TYPE_CHECKING:
-    from multitask.experiments.ablations.definition import Ablation
+    from multitask.experiments.ablation.definition import Ablation
 
 
 def add_ablate_options(parser: CommandParser) -> None:
-    """Adds TABLE, what belongs to the table, and every option of a run."""
+    """Adds TABLE, its own options, and every option of a run."""
     parser.add_argument(
         "table", metavar="TABLE", help="TOML file, or the name of a preset: paper, methods, ..."
     )
     parser.add_argument("--seeds", help="comma-separated; default: the table's")
     parser.add_argument(
         "--jobs", type=int, default=1, help="cells side by side, the cores divided; default 1"
-    )
-    parser.add_argument(
-        "--storage",
-        help="URL of a database that machines share; default: the folder --out, which may be shared",
     )
     parser.add_argument("--keep-weights", action="store_true", help="keep best/ and last/ of each cell's run")
     parser.add_argument("--retry-failed", action="store_true", help="compute cells anew that failed before")
@@ -36,11 +30,11 @@ def add_ablate_options(parser: CommandParser) -> None:
 
 def ablate_command(options: RunOptions) -> int:
     """Runs the command; status 1 where a cell failed."""
-    from multitask.experiments.ablations.ablate import ablate, make_cells
-    from multitask.experiments.ablations.formats import markdown
-    from multitask.experiments.ablations.live import live_table
-    from multitask.experiments.ablations.summary import describe_row
-    from multitask.experiments.reports.report import write_report
+    from multitask.experiments.ablation.ablate import ablate, make_cells
+    from multitask.experiments.ablation.formats import markdown
+    from multitask.experiments.ablation.live import live_table
+    from multitask.experiments.ablation.summary import describe_row
+    from multitask.experiments.report.report import write_report
 
     given = options.given
     ablation = read_options(options)
@@ -51,16 +45,8 @@ def ablate_command(options: RunOptions) -> int:
     if out is None:
         raise InputError("no folder for the table; give --out FOLDER")
     with live_table(make_cells(ablation, given.jobs), Path(out)) as watch:
-        summary = ablate(
-            ablation,
-            out,
-            given.jobs,
-            given.storage,
-            given.keep_weights,
-            given.retry_failed,
-            command_line(options.words),
-            watch,
-        )
+        command = shlex.join(["multitask", "ablate", *options.words])
+        summary = ablate(ablation, out, given.jobs, given.keep_weights, given.retry_failed, command, watch)
     page = write_report(out)
     print(json.dumps(summary, allow_nan=False) if given.json else markdown(summary))
     if not given.json:
@@ -69,17 +55,10 @@ def ablate_command(options: RunOptions) -> int:
 
 
 def read_options(options: RunOptions) -> "Ablation":
-    """The table that the command line asks for."""
-    from multitask.experiments.ablations.definition import read_ablation
+    """Returns the table that the command line asks for."""
+    from multitask.experiments.ablation.definition import read_ablation
 
     return read_ablation(options.given.table, options, _seeds(options.given.seeds))
-
-
-def command_line(words: Sequence[str]) -> str:
-    """The command as it may be written down: without the password of a URL."""
-    return shlex.join(
-        ["multitask", "ablate", *(without_password(word) if "://" in word else word for word in words)]
-    )
 
 
 def _seeds(text: str | None) -> list[int] | None:

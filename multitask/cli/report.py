@@ -8,24 +8,18 @@ from minbert import CommandParser, InputError
 def add_report_options(parser: CommandParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="folder of a run, an ablation or a search")
     parser.add_argument("--out", metavar="FILE.html", help="the page; default FOLDER/report.html")
-    parser.add_argument(
-        "--data", metavar="DIR", help="of a run: folder with the data files; default: the run's"
-    )
-    parser.add_argument(
-        "--split",
-        choices=("train", "dev", "test"),
-        default="dev",
-        help="of a run: what is predicted; default dev",
-    )
-    parser.add_argument(
-        "--without-texts", action="store_true", help="of a run: leave every sentence of the data out"
-    )
+    data = "of a run: folder with the data files; default: the run's"
+    parser.add_argument("--data", metavar="DIR", help=data)
+    split = "of a run: what is predicted; default dev"
+    parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help=split)
+    without = "of a run: leave every sentence of the data out"
+    parser.add_argument("--without-texts", action="store_true", help=without)
     parser.add_argument("--device", default="auto", help="of a run: auto, cpu, cuda[:n] or mps")
     parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
 
 
 def report_command(options: Namespace) -> None:
-    from multitask.experiments.reports.report import write_report
+    from multitask.experiments.report.report import write_report
 
     if options.threads is not None:
         import torch

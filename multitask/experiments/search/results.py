@@ -116,7 +116,7 @@ def write_results(result: SearchResult) -> None:
     """Writes search.json, best.toml where a trial is complete, and the page."""
     import torch
 
-    from multitask.experiments.reports.report import write_report
+    from multitask.experiments.report.report import write_report
     from multitask.runtime.tracking import environment, write_json
 
     facts = {"environment": environment(torch.device("cpu"), result.settings.data)}

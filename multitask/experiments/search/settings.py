@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from minbert import InputError, make_folder
 from multitask.config.option_types import merge, one_of, plain, within
 from multitask.config.run_config import RunConfig
-from multitask.experiments.claims.database import without_password
+from multitask.experiments.claims import without_password
 from multitask.experiments.search.space import Configure, Parameter, Point, Space, nested
 from multitask.runtime.tracking import write_json
 
@@ -30,7 +30,7 @@ NON_RESULT_KEYS = ("out", "threads", "device", "data", "weights", "task_file", "
 
 
 class TrialSlot(NamedTuple):
-    """The unit of work that a lease is about: one trial, or more where workers die."""
+    """The unit of work that a process claims: one trial, or more where workers die."""
 
     key: str
     number: int

@@ -1,8 +1,8 @@
-"""Opens the storage of a search: Optuna's study with its sampler and pruner, and leases on trial slots.
+"""Opens the storage of a search: Optuna's study with its sampler and pruner, and claims on trial slots.
 
-The leases lie beside the trials: in the same database, or in a folder beside a journal file. Optuna's own
-queue and heartbeat cannot replace them: on SQLite two processes can take the same queued trial, a journal has
-no heartbeat, and a trial whose process was killed would count as running for a whole grace period.
+Slots are claimed in the same PostgreSQL database, or in a folder beside a SQLite or journal file. Optuna's
+own queue and heartbeat cannot replace that: on SQLite two processes can take the same queued trial, a journal
+has no heartbeat, and a trial whose process was killed would count as running for a whole grace period.
 """
 
 import hashlib
@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minbert import InputError
-from multitask.experiments.claims.claims import Claims, open_store
-from multitask.experiments.claims.database import database_url, without_password
+from multitask.experiments.claims import Claims, database_url, open_claims, without_password
 from multitask.experiments.search.settings import Settings, TrialSlot
 from multitask.experiments.search.space import Parameter, Point, label
 
@@ -26,7 +25,7 @@ LOCK_SECONDS = 60  # that a process waits for SQLite's lock
 
 
 class StudyHandle(NamedTuple):
-    """An open storage: Optuna's study, and the leases on its trial slots."""
+    """An open storage: Optuna's study, and the claims on its trial slots."""
 
     study: Any
     claims: Claims
@@ -70,13 +69,13 @@ def open_study(settings: Settings, folder: Path, storage: str | None = None) -> 
     location = storage or settings.storage or str(folder / STUDY_FILE)
     if location.startswith(JOURNAL):
         path = Path(location.removeprefix(JOURNAL))
-        claims = Claims(open_store(path.with_name(f"{path.name}.leases")))
+        claims = open_claims(path.with_name(f"{path.name}.claims"))
     else:
         url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
         if url.startswith("sqlite:") and "?" not in url:
             url += f"?timeout={LOCK_SECONDS}"
         try:
-            claims = Claims(open_store(url))
+            claims = open_claims(url)
         except InputError as error:
             password = "; give --storage with its password" if storage is None and "@" in url else ""
             raise InputError(f"{error}{password}") from None

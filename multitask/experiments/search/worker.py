@@ -18,7 +18,6 @@ from typing import Any
 
 from minbert import InputError, run_command
 from multitask.config.run_config import RunConfig
-from multitask.experiments.claims.claims import Claim
 from multitask.experiments.processes import read_job
 from multitask.experiments.search.settings import Settings, TrialSlot, read_settings
 from multitask.experiments.search.storage import (
@@ -34,10 +33,6 @@ from multitask.experiments.search.storage import (
 KEPT_RUNS = 3  # trials whose weights stay on the disk
 INTERRUPTED = 130  # exit status
 POLL_SECONDS = 0.5  # between looks at the slots that others have
-
-
-class TakenOver(Exception):
-    """Another process has the slot, since this one was silent for too long."""
 
 
 @dataclass
@@ -74,7 +69,7 @@ class Worker:
             if decided is None:
                 dead = next((trial for trial in before if trial.params), None)
                 fixed = from_point(slot.point) if slot.point else dead and dead.params
-                decided = self._run_trial(slot, claim, fixed)
+                decided = self._run_trial(slot, fixed)
             if decided is not None:
                 claim.finish({"trial": decided})
         self.look()
@@ -87,16 +82,16 @@ class Worker:
             if trial.state == state.RUNNING:
                 self.handle.study.tell(trial.number, state=state.FAIL, skip_if_finished=True)
 
-    def _run_trial(self, slot: TrialSlot, claim: Claim, fixed: dict[str, Any] | None) -> int | None:
+    def _run_trial(self, slot: TrialSlot, fixed: dict[str, Any] | None) -> int | None:
         """Runs one trial to its end; -> its number, unless the slot was lost meanwhile."""
         optuna = import_optuna()
         states = optuna.trial.TrialState
         trial = ask(self.handle, self.settings, slot, fixed)
         try:
-            return self._end(trial, states.COMPLETE, self._train(trial, claim))
+            return self._end(trial, states.COMPLETE, self._train(trial))
         except optuna.TrialPruned:
             return self._end(trial, states.PRUNED)
-        except (TakenOver, optuna.exceptions.UpdateFinishedTrialError):
+        except optuna.exceptions.UpdateFinishedTrialError:  # another process took the slot over
             return None
         except BaseException as error:
             final = isinstance(error, InputError) or _out_of_memory(error)
@@ -112,7 +107,7 @@ class Worker:
         remove_weights(self.folder, self.handle.trials())
         return trial.number if told.state == state else None
 
-    def _train(self, trial: Any, claim: Claim) -> float:
+    def _train(self, trial: Any) -> float:
         """Returns the mean over the seeds of the value of each run's best checkpoint."""
         from multitask.training.trainer import train
 
@@ -126,7 +121,7 @@ class Worker:
             config = self.settings.config(point, out=str(out), seed=seed)
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
-            listener = Listener(trial, claim, select, self.look, prunes=not (values or config.stages))
+            listener = Listener(trial, select, self.look, prunes=not (values or config.stages))
             found = train(config, listen=listener).scores["scores"]
             value = select(found)
             if value is None or not math.isfinite(value):
@@ -147,7 +142,6 @@ class Listener:
     """
 
     trial: Any
-    claim: Claim
     select: Callable[[Mapping], float | None]
     look: Callable[[], None]
     prunes: bool
@@ -156,8 +150,6 @@ class Listener:
         self.steps: list[list[float | None]] = []
 
     def __call__(self, kind: str, step: int, **values: Any) -> None:
-        if self.claim.lost.is_set():
-            raise TakenOver
         if kind != "evaluation" or not self.prunes:
             return
         value = self.select(values["scores"])

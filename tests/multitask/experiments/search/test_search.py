@@ -23,7 +23,7 @@ DROPOUT = {"tasks.planted.dropout": {"low": 0.0, "high": 0.9}}  # decides the pl
 def few_pages(request, monkeypatch):
     """Only the test of what is written draws the page, which takes longer than the trials."""
     if request.function is not test_what_is_written:
-        monkeypatch.setattr("multitask.experiments.reports.report.write_report", lambda folder: None)
+        monkeypatch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
 
 
 @pytest.fixture

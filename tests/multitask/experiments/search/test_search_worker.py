@@ -12,7 +12,7 @@ from multitask.experiments.search.worker import Worker
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    monkeypatch.setattr("multitask.experiments.reports.report.write_report", lambda folder: None)
+    monkeypatch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_worker_that_was_given_up_leaves_its_trial(begun):
 def test_an_error_of_ours_ends_the_worker_and_the_trial_is_tried_again(begun, monkeypatch):
     folder, handle = begun
 
-    def broken(self, trial, claim):
+    def broken(self, trial):
         raise RuntimeError("shapes differ")
 
     with monkeypatch.context() as patch:

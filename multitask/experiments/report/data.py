@@ -1,0 +1,81 @@
+"""Label distributions of each task in train and dev, as in Figure 1 of the source paper."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minbert import InputError
+from multitask.experiments.report.charts import short
+from multitask.experiments.report.page import Section, beside, figure, figures, section, table, text_column
+from multitask.inference.run import Run, load_split
+from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
+
+SPLITS = ("train", "dev")  # the course's test files have no labels
+BINS = 10  # of scores
+
+
+def data_section(run: Run, folder: Path) -> Section:
+    """A histogram and a table for each task with one label an example."""
+    shown, tables = [], []
+    for name, task in run.model.tasks.items():
+        if not isinstance(task, ClassificationTask | PairTask | SimilarityTask):
+            continue
+        labels = {split: _labels(run, name, folder, split) for split in SPLITS}
+        counts = label_counts(task, {split: found for split, found in labels.items() if found})
+        if not counts:
+            continue
+        guide = (
+            "Uneven bars make the most frequent label a strong guess; bars that differ between splits make "
+            "dev another problem than train."
+        )
+
+        def draw(axes, counts=counts, task=task) -> None:
+            _draw(axes, counts, isinstance(task, SimilarityTask))
+
+        shown.append(figure(f"{name}: labels in {' and '.join(counts)}", guide, draw))
+        rows = [(label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))]
+        columns = (text_column("label"), *counts)
+        tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
+    return section("Data", figures(*shown), beside(*tables) if tables else "")
+
+
+def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
+    """The labels of a split; empty without such a file or column."""
+    try:
+        examples, _ = load_split(run.model.tasks[name], folder, split, run.config.limit)
+    except InputError:
+        return []
+    return [row.label for row in examples.rows] if examples is not None and examples.labelled else []
+
+
+def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
+    """Counts split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
+    if not isinstance(task, SimilarityTask):
+        names = sorted({label for found in labels.values() for label in found})
+        counters = {split: Counter(found) for split, found in labels.items()}
+        return {split: {str(label): own[label] for label in names} for split, own in counters.items()}
+    edges = np.linspace(task.config.low, task.config.high, BINS + 1)
+    names = [f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return {
+        split: dict(zip(names, np.histogram(found, edges)[0].tolist(), strict=True))
+        for split, found in labels.items()
+    }
+
+
+def _draw(axes, counts: Mapping[str, Mapping[str, int]], scores: bool) -> None:
+    """Bars side by side, each a share of its split."""
+    names = list(next(iter(counts.values())))
+    width = 0.8 / len(counts)
+    for i, (split, own) in enumerate(counts.items()):
+        total = sum(own.values())
+        places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
+        shares = [100 * own[name] / total for name in names]
+        axes.bar(places, shares, width, label=f"{split}, {total:,} examples")
+    ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]
+    axes.set_xticks(range(len(names)), ticks, rotation=45 if scores or max(map(len, ticks)) > 5 else 0)
+    axes.set(xlabel="score" if scores else "label", ylabel="% of the split")
+    axes.grid(False, axis="x")
+    axes.figure.legend(loc="outside upper center", ncols=2)

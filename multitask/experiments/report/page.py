@@ -1,0 +1,180 @@
+"""The HTML of a report: text, figures, and tables that sort and filter, in one file that loads nothing.
+
+Templates escape every text; what these functions return is safe to be put into a page.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+from multitask.experiments.report.charts import HEIGHT, WIDTH, chart
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, the value that it is sorted by, a second line, and whether it is highlighted.
+
+    `value` is None where a number is unknown; such cells come last. A filter uses `group`, else `value`.
+    """
+
+    text: str
+    value: Any = None
+    below: str = ""
+    strong: bool = False
+    group: str | None = None
+
+    @property
+    def choice(self) -> str | None:
+        """The cell's name in a filter."""
+        return str(self.value) if self.group is None and self.value is not None else self.group
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: numbers, or text, which wraps if `wide`; `choose` offers its values as a filter."""
+
+    name: str
+    number: bool = True
+    choose: bool = False
+    wide: bool = False
+
+
+def text_column(name: str, choose: bool = False, wide: bool = False) -> Column:
+    return Column(name, False, choose, wide)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with its own entry in the table of contents."""
+
+    title: str
+    body: str
+
+
+def section(title: str, *parts: str) -> Section:
+    """Joins parts of a page; without any the section is left out of the page."""
+    return Section(title, _safe("").join(parts))
+
+
+def page(title: str, about: str, sections: Iterable[Section]) -> str:
+    """Renders the whole file. Its policy forbids the browser to load anything and to run any other script."""
+    style, script = (
+        _safe(_templates().loader.get_source(_templates(), f"report.{kind}")[0]) for kind in ("css", "js")
+    )
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    shown = [section for section in sections if section.body]
+    template = _templates().get_template("page.html")
+    return template.render(
+        title=title, about=about, sections=shown, style=style, script=script, digest=_safe(digest)
+    )
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of plain text."""
+    return _block("paragraph", text, kind)
+
+
+def bullets(lines: Sequence[str], summary: str = "") -> str:
+    """A list of plain texts, folded under a summary if one is given; empty for no lines."""
+    if not lines:
+        return ""
+    return _block("folded", summary, lines) if summary else _block("bullets", lines)
+
+
+def figure(
+    title: str, guide: str, draw: Any, height: float = HEIGHT, width: float = WIDTH, wide: bool = False
+) -> str:
+    """Draws a plot by `draw(axes)`, with its title and a guide to reading it as caption and as ARIA label."""
+    svg = chart(draw, height, width)
+    prefix = "f" + sha256(f"{title}{svg}".encode()).hexdigest()[:8]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)  # an id is unique in a page
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    label = _safe('<svg role="img" aria-label="{}"').format(f"{title}. {guide}")
+    return _block("figure", title, guide, _safe(svg.replace("<svg", label, 1)), wide)
+
+
+def figures(*parts: str) -> str:
+    """Figures side by side where there is room; empty without any."""
+    return _block("box", "figures", parts) if parts else ""
+
+
+def beside(*parts: str) -> str:
+    """Tables side by side where there is room."""
+    return _block("box", "beside", parts)
+
+
+def table(
+    caption: str,
+    columns: Sequence[Column | str],
+    rows: Sequence[Sequence[Any]],
+    name: str = "",
+    search: bool = False,
+    sortable: bool = True,
+) -> str:
+    """A table in a box of its own that scrolls; the first column heads its row.
+
+    Entries are Cells or plain values, see `cell`. `name` is the table's id; `search` filters by words.
+    """
+    columns = [Column(column) if isinstance(column, str) else column for column in columns]
+    shown = [[entry if isinstance(entry, Cell) else cell(entry) for entry in row] for row in rows]
+    return _block("table", caption, columns, shown, name, search, sortable)
+
+
+def facts(caption: str, values: Mapping[str, Any], name: str = "", search: bool = False) -> str:
+    """A table of two columns, names and values."""
+    columns = (text_column("name"), text_column("value", wide=True))
+    return table(caption, columns, list(values.items()), name, search, sortable=False)
+
+
+def origin(values: Mapping[str, Any]) -> str:
+    """A table of the command, the time and the environment of an ablation or a search."""
+    found = {key: values.get(key) for key in ("created", "command")} | dict(values.get("environment") or {})
+    return facts("Command and environment", {key: value for key, value in found.items() if value is not None})
+
+
+def cell(value: Any) -> Cell:
+    """Converts a plain value: floats with four digits after the point, None and NaN as a dash."""
+    if value is None or value != value:
+        return Cell("–")
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no", str(value).lower())
+    if isinstance(value, int):
+        return Cell(f"{value:,}", value)
+    if isinstance(value, float):
+        return Cell(number(value), value)
+    return Cell(str(value), str(value) or None)
+
+
+def number(value: float) -> str:
+    """Formats a number with four digits after the point, small ones as a power of ten."""
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.2e}"
+    return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+
+
+def rounded(value: float | None, digits: int) -> Cell | None:
+    """Formats a number with so many digits after the point; None stays None."""
+    return None if value is None else Cell(f"{value:,.{digits}f}", value)
+
+
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment, PackageLoader
+
+    loader = PackageLoader("multitask.experiments.report")
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def _block(macro: str, *values: Any) -> str:
+    return getattr(_templates().get_template("blocks.html").module, macro)(*values)
+
+
+def _safe(html: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(html)

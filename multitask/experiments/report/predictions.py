@@ -1,0 +1,170 @@
+"""A run's predictions on a split: confusion matrices, thresholds, scores against gold scores. N examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minbert import InputError
+from multitask.data.readers import Example
+from multitask.experiments.report.charts import legend_below
+from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
+from multitask.inference.plots import draw_confusion
+from multitask.inference.run import Run, load_split
+from multitask.metrics.scores import confusion_matrix
+from multitask.tasks.base import ScoredTask
+from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
+
+CLASSES = 20  # of which a confusion matrix can still be read
+IN_USE = 0.5  # the threshold of PairTask.hard
+OUTLINES = 1500  # points that are drawn as outlines; more become a picture inside the plot
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A task's labelled examples, with the results of its `soft` and `hard`."""
+
+    task: ScoredTask
+    rows: Sequence[Example]
+    soft: np.ndarray  # (N, C) or (N,)
+    hard: list[Any]
+
+    @property
+    def gold(self) -> list[Any]:
+        return [row.label for row in self.rows]
+
+    @property
+    def classes(self) -> list[Any]:
+        """The labels of a classification in the order of `soft`'s columns."""
+        return self.task.named(range(self.soft.shape[1]))
+
+    def scores(self) -> dict[str, float]:
+        return self.task.score(self.hard, self.rows)
+
+
+def predict_split(
+    run: Run, folder: Path, split: str, with_texts: bool = True
+) -> tuple[dict[str, Predicted], list[str]]:
+    """Predicts for each task that gives numbers and has labels in the split; notes on the others.
+
+    The reason why a row was rejected may quote it: without `with_texts` a note only counts them.
+    """
+    predicted, notes = {}, []
+    for name in run.model.tasks:
+        try:
+            task = run.task(name)
+            examples, note = load_split(task, folder, split, run.config.limit)
+            if examples is not None and examples.rejects and not with_texts:
+                note = [f"{name}: rejected rows in {examples.path}: {len(examples.rejects)}"]
+            notes += note
+            if examples is None:
+                continue
+            if not (examples.labelled and examples.rows):
+                notes.append(f"{name}: {examples.path} has no labelled row to compare predictions with")
+                continue
+            soft = run.soft_predictions(name, examples.rows)
+        except InputError as error:
+            notes.append(f"left out: {error}")
+            continue
+        predicted[name] = Predicted(task, examples.rows, soft, task.hard(soft))
+    return predicted, notes
+
+
+def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Section:
+    """A plot and, of yes-or-no tasks, a table of thresholds, for each task whose kind has one."""
+    shown, tables = [], []
+    for name, entry in predicted.items():
+        if isinstance(entry.task, ClassificationTask) and len(entry.classes) <= CLASSES:
+            shown.append(_confusion_figure(name, entry, split))
+        elif isinstance(entry.task, PairTask):
+            plot, numbers = _threshold_parts(name, entry, split)
+            shown.append(plot)
+            tables.append(numbers)
+        elif isinstance(entry.task, SimilarityTask):
+            shown.append(_scatter_figure(name, entry, split))
+    parts = [figures(*shown), *tables] if shown or not predicted else [paragraph("No plot fits.")]
+    return section(f"Predictions on {split}", *parts)
+
+
+def _confusion_figure(name: str, entry: Predicted, split: str) -> str:
+    places = {label: place for place, label in enumerate(entry.classes)}
+    matrix = confusion_matrix([places[p] for p in entry.hard], [places[g] for g in entry.gold], len(places))
+
+    def draw(axes):
+        axes.grid(False)
+        axes.figure.colorbar(draw_confusion(axes, matrix, entry.classes), label="examples")
+
+    guide = "Off-diagonal cells are mistakes; a full column is a class that is predicted too often."
+    if len(places) > 2 and all(isinstance(label, int) for label in entry.classes):
+        guide = (
+            "Off-diagonal cells next to the diagonal are one level off; far ones are mistakes of sentiment."
+        )
+    return figure(f"{name} confusion on {split}", guide, draw, 4.2 if len(places) <= 10 else 5.2)
+
+
+def threshold_scores(
+    probabilities: np.ndarray, labels: Sequence[int], thresholds: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Computes (T,) accuracy, precision, recall and F1 of "probability above the threshold means 1".
+
+    `probabilities` and `labels` (0 or 1) are (N,). Precision is NaN where nothing is predicted to be 1,
+    recall where nothing is.
+    """
+    true = np.asarray(labels) == 1
+    positives, negatives = np.sort(probabilities[true]), np.sort(probabilities[~true])
+    hits = len(positives) - np.searchsorted(positives, thresholds, side="right")
+    alarms = len(negatives) - np.searchsorted(negatives, thresholds, side="right")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "accuracy": (hits + len(negatives) - alarms) / len(true),
+            "precision": hits / (hits + alarms),
+            "recall": hits / np.float64(len(positives)),
+            "F1": 2 * hits / np.maximum(1, hits + alarms + len(positives)),
+        }
+
+
+def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]:
+    """The plot of the scores against the threshold, and a table of the thresholds that matter."""
+    candidates = np.union1d(entry.soft, [0.0, IN_USE])  # each set of predictions that a threshold can make
+    scores = threshold_scores(entry.soft, entry.gold, candidates)
+    best = {metric: float(candidates[np.argmax(scores[metric])]) for metric in ("accuracy", "F1")}
+
+    def draw(axes):
+        grid = np.linspace(0, 1, 201)
+        for metric, values in threshold_scores(entry.soft, entry.gold, grid).items():
+            axes.plot(grid, values, label=metric)
+        axes.axvline(IN_USE, color="black", linewidth=1, label=f"in use, {IN_USE}")
+        label = f"best, {best['accuracy']:.3f}"
+        axes.axvline(best["accuracy"], color="black", linewidth=1, linestyle=":", label=label)
+        axes.set(xlabel="threshold on the probability of 1", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
+        legend_below(axes, columns=3)
+
+    title = f"{name} scores against the threshold on {split}"
+    guide = "A best threshold far from the one in use means probabilities that are too low or too high."
+    chosen = {"in use": IN_USE, "best accuracy": best["accuracy"], "best F1": best["F1"]}
+    at = threshold_scores(entry.soft, entry.gold, np.array([*chosen.values()]))
+    rows = [
+        (kind, chosen[kind], *map(float, values)) for kind, *values in zip(chosen, *at.values(), strict=True)
+    ]
+    columns = (text_column("threshold"), "value", *at)
+    caption = f"{name}: thresholds. The best ones are chosen on these very examples, which flatters them"
+    return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")
+
+
+def _scatter_figure(name: str, entry: Predicted, split: str) -> str:
+    low, high = entry.task.config.low, entry.task.config.high
+
+    def draw(axes):
+        rasterized = len(entry.rows) > OUTLINES
+        axes.scatter(entry.gold, entry.soft, s=9, alpha=0.4, linewidths=0, rasterized=rasterized)
+        axes.plot([low, high], [low, high], color="black", linewidth=0.8)
+        axes.set(xlabel="gold score", ylabel="predicted score")
+        axes.set_xlim(low - 0.1, high + 0.1)
+
+    guide = (
+        "Points on the line are right; a cloud that is flatter than the line shrinks towards the mean. "
+        "A correlation does not mind that, it minds the width of the cloud."
+    )
+    return figure(f"{name}: predicted against gold on {split}", guide, draw, 3.9)

@@ -1,0 +1,61 @@
+"""Reports: one HTML page for the folder of a run, an ablation or a search, to be opened from disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from minbert import InputError, atomic_write
+from multitask.experiments.report.ablation import ablation_page
+from multitask.experiments.report.charts import require_matplotlib
+from multitask.experiments.report.search import search_page
+
+PAGE = "report.html"
+
+
+def write_report(
+    folder: str | Path,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    split: str = "dev",
+    with_texts: bool = True,
+    device: str = "auto",
+) -> Path:
+    """Writes the page of a run, an ablation (table.json) or a search (search.json); -> its file.
+
+    `out` is that file, FOLDER/report.html unless given. Of a run, `split` of the data in `data` (the run's
+    own unless given) is predicted on `device`; without `with_texts` no sentence of it is in the page. Raises
+    InputError for a folder of none of the three, and where matplotlib is not installed.
+    """
+    folder = Path(folder)
+    require_matplotlib()
+    if (folder / "table.json").is_file():
+        text = ablation_page(_read(folder / "table.json", "ablation", ("columns", "rows")))
+    elif (folder / "search.json").is_file():
+        text = search_page(_read(folder / "search.json", "search", ("parameters", "trials")))
+    elif (folder / "config.json").is_file():
+        from multitask.experiments.report.run import run_page
+
+        text = run_page(folder, data, split, with_texts, device)
+    else:
+        kind = "has none of config.json, table.json, search.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {kind}; give the folder of a run, an ablation or a search")
+    path = Path(out) if out is not None else folder / PAGE
+    with atomic_write(path) as file:
+        file.write(text)
+    return path
+
+
+def _read(path: Path, kind: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Reads a JSON object. Raises InputError for another kind, or without the keys needed."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not JSON ({error}); write it again with the command that made it"
+        ) from None
+    if not isinstance(values, dict) or values.get("kind") != kind or not all(key in values for key in needed):
+        raise InputError(
+            f'{path} does not describe {kind}: it needs "kind": "{kind}", {" and ".join(needed)}; write it '
+            f"again with the command that made it"
+        )
+    return values

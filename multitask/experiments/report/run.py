@@ -1,0 +1,138 @@
+"""The page of a run: scores, costs, training, predictions, errors, data, sentence vectors, configuration."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minbert import InputError
+from multitask.config.option_types import flat
+from multitask.experiments.report.curves import conflict_section, training_section
+from multitask.experiments.report.data import data_section
+from multitask.experiments.report.embeddings import embedding_section
+from multitask.experiments.report.errors import error_section
+from multitask.experiments.report.page import (
+    Section,
+    beside,
+    bullets,
+    facts,
+    page,
+    paragraph,
+    rounded,
+    section,
+    table,
+    text_column,
+)
+from multitask.experiments.report.predictions import Predicted, predict_split, prediction_section
+from multitask.inference.run import Run, load_run
+from multitask.metrics.scores import overall_scores
+from multitask.runtime.tracking import read_metrics
+
+MEBIBYTE = 2**20
+FORMULAS = (
+    "overall_2024 = (SST + Para + (STS + 1) / 2) / 3 and mean_raw = (SST + Para + STS) / 3 are both called "
+    "overall elsewhere; compare like with like."
+)
+
+
+def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool, device: str) -> str:
+    """Renders the page. Raises InputError if `folder` is not a run's, and for given data that are missing."""
+    run = load_run(folder, device)
+    records = read_metrics(folder / "metrics.jsonl")
+    predicted, notes, examined = _examine(run, data, split, with_texts)
+    sections = [
+        score_section(run, predicted, split, notes),
+        training_section(run, records),
+        conflict_section(records),
+        *examined,
+        _configuration_section(run),
+    ]
+    limit = run.config.limit
+    first = "" if limit is None else f", the first {limit:,} examples of each split only"
+    about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}{first}."
+    return page(f"Run {folder.resolve().name}", about, sections)
+
+
+def _examine(
+    run: Run, data: str | Path | None, split: str, with_texts: bool
+) -> tuple[dict[str, Predicted], list[str], list[Section]]:
+    """Returns predictions on the split, notes on what could not be predicted, and sections that need data."""
+    try:
+        with run.data_folder(data) as source:
+            predicted, notes = predict_split(run, source, split, with_texts)
+            sections = [
+                prediction_section(predicted, split),
+                error_section(predicted, with_texts),
+                data_section(run, source),
+                embedding_section(run, predicted),
+            ]
+            return predicted, notes, sections
+    except InputError as error:
+        if data is not None:
+            raise
+        return {}, [f"nothing is predicted: {error}"], []  # the curves are worth a page without the data
+
+
+def score_section(run: Run, predicted: Mapping[str, Predicted], split: str, notes: Sequence[str]) -> Section:
+    """Scores as recorded with the run and as computed for this page, both overall scores, and costs."""
+    recorded = dict(run.scores.get("scores", {}))  # of the best checkpoint
+    found = {name: entry.scores() for name, entry in predicted.items() if entry.rows}
+    overall = overall_scores(found), run.scores.get("overall", {})
+    names = [(task, recorded.get(task, {}), found.get(task, {})) for task in {**recorded, **found}]
+    rows = [
+        (task, metric, old.get(metric), now.get(metric))
+        for task, old, now in [*names, ("all", overall[1], overall[0])]
+        for metric in {**old, **now}
+    ]
+    step = f", step {run.scores['step']}" if "step" in run.scores else ""
+    caption = (
+        f"Shares of 1, or correlations from -1 to 1; recorded: in scores.json, on "
+        f"{run.scores.get('split', 'dev')}{step}; now: on {split}, for this page"
+    )
+    columns = (text_column("task"), text_column("score"), "recorded", "now")
+    tables = [table(caption, columns, rows, "scores")]
+    if run.scores.get("costs"):
+        tables.append(facts("What the run cost", _costs(run.scores), "costs"))
+    parts = [beside(*tables)]
+    if not run.scores:
+        parts.append(paragraph("The run is not finished: it has no scores.json yet.", "note"))
+    if any(overall):
+        parts.append(paragraph(FORMULAS, "soft"))
+    else:
+        parts.append(paragraph("There is no overall score: it needs sst, paraphrase and sts.", "note"))
+    return section("Scores and costs", *parts, bullets([*run.scores.get("notes", ()), *notes]))
+
+
+def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
+    costs = scores["costs"]
+    seconds, tokens = costs.get("training_seconds"), costs.get("tokens")
+    trained, all = costs.get("trained_parameters"), costs.get("parameters")
+    memory = costs.get("peak_memory")
+    share = 100 * trained / all if trained is not None and all else None
+    return {
+        "epochs": rounded(costs.get("epochs"), 2),
+        "seconds of training, without evaluations": rounded(seconds, 1),
+        "seconds in all": rounded(scores.get("seconds"), 1),
+        "tokens read in training": tokens,
+        "tokens a second of training": rounded(tokens / seconds if tokens and seconds else None, 0),
+        "parameters trained": trained,
+        "parameters": all,
+        "% of the parameters trained": rounded(share, 2),
+        "peak memory, MiB": rounded(None if memory is None else memory / MEBIBYTE, 0),
+    }
+
+
+def _configuration_section(run: Run) -> Section:
+    values = _texts(run.config.to_dict())
+    caption = "Every value in force, null where nothing is set"
+    parts = [facts(caption, values, "configuration", search=True)]
+    path = run.folder / "environment.json"
+    if path.is_file():
+        environment = _texts(json.loads(path.read_text(encoding="utf-8")))
+        parts.append(facts("Where it ran; data files by their SHA-256", environment, "environment"))
+    return section("Configuration", *parts)
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values under dotted names, as JSON would show them."""
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat(values).items()}

@@ -1,0 +1,114 @@
+"""Fixtures for the tests of ablate: a table in a file, computed once, and how often its cells were begun."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minbert import CommandParser
+from multitask.cli.ablate import add_ablate_options, read_options
+from multitask.config.options import RunOptions
+from multitask.experiments.ablation.ablate import LOGS, ablate
+from multitask.experiments.ablation.definition import Ablation
+
+TABLE = """
+title = "Two rates"
+seeds = [1, 2]
+
+[base]
+device = "cpu"
+threads = 1
+
+[base.train]
+epochs = 4
+batch_size = 4
+
+[base.optim]
+lr = 1e-3
+head_lr = 1e-2
+
+[[rows]]
+name = "slow"
+
+[[rows]]
+name = "fast"
+set.optim.lr = 3e-3
+"""
+BROKEN = """
+[[rows]]
+name = "broken"
+set.optim.lr = 1e30
+set.optim.clip = 0.0
+"""
+WAIT = 150  # seconds after which a test gives up
+
+
+class Tables:
+    """two.toml: two rows and two seeds; broken.toml: a third row, whose loss is no number."""
+
+    def __init__(self, folder: Path, weights: Path, data: Path):
+        self.folder = folder
+        self.words = ["--weights", str(weights), "--data", str(data)]
+        (folder / "two.toml").write_text(TABLE, encoding="utf-8")
+        (folder / "broken.toml").write_text(TABLE + BROKEN, encoding="utf-8")
+
+    def command(self, *words: str, name: str = "two.toml") -> list[str]:
+        return ["ablate", str(self.folder / name), *self.words, *words]
+
+    def read(self, name: str, *words: str) -> Ablation:
+        parser = CommandParser(prog="multitask ablate")
+        add_ablate_options(parser)
+        return read_options(RunOptions(parser, self.command(*words, name=name)[1:]))
+
+    def start(self, out: Path, *words: str) -> subprocess.Popen:
+        """`multitask ablate two.toml` as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "multitask", *self.command("--out", str(out), *words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # a job in the background has Ctrl-C ignored, and hands that on
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    @staticmethod
+    def starts(out: Path) -> Counter[str]:
+        """How often each cell was begun or taken up, by its log's name."""
+        logs = sorted((out / LOGS).glob("*.txt"))
+        return Counter({path.stem: path.read_text(encoding="utf-8").count(" computes ") for path in logs})
+
+    @staticmethod
+    def wait_for(happened) -> None:
+        end = time.monotonic() + WAIT
+        while not happened():
+            assert time.monotonic() < end, "it did not happen"
+            time.sleep(0.02)
+
+    @staticmethod
+    def repeatable(summary: dict[str, Any], rows: int = 3) -> dict[str, Any]:
+        """Scores, states, differences of the first rows: what must not depend on interruptions."""
+        of_cells = ("seed", "key", "state", "error", "scores")
+        kept = [
+            {key: row[key] for key in ("name", "scores", "differences")}
+            | {"cells": [{key: cell[key] for key in of_cells} for cell in row["cells"]]}
+            for row in summary["rows"][:rows]
+        ]
+        return {"columns": summary["columns"], "rows": kept}
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory, tiny_folder, tiny_data) -> Tables:
+    return Tables(tmp_path_factory.mktemp("tables"), tiny_folder, tiny_data)
+
+
+@pytest.fixture(scope="session")
+def finished(tables, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """broken.toml computed without interruption: its folder and table.json's content."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    return out, ablate(tables.read("broken.toml"), out, jobs=2)

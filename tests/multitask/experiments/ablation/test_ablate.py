@@ -1,0 +1,127 @@
+"""ablate: scores, differences and costs of a table, the content of its folder, refused input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minbert import InputError
+from multitask import RunConfig, train
+from multitask.cli.main import run as run_command
+from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate
+from multitask.experiments.ablation.statistics import interval
+from multitask.tasks.splits import load_split
+
+
+@pytest.fixture(scope="module")
+def plain_runs(tables, tmp_path_factory):
+    """Runs of `train` by (row, seed)."""
+    found = {}
+    for row in tables.read("two.toml").rows:
+        for seed in (1, 2):
+            values = row.config.to_dict() | {"out": str(tmp_path_factory.mktemp("plain") / "run")}
+            values["train"] = values["train"] | {"seed": seed}
+            found[row.name, seed] = train(RunConfig.from_dict(values))
+    return found
+
+
+def test_scores_and_costs_are_those_of_plain_runs(finished, plain_runs):
+    """Each cell is what `train` gives with that seed, its score that of the best checkpoint on dev."""
+    row = finished[1]["rows"][1]
+    for cell in row["cells"]:
+        run = plain_runs["fast", cell["seed"]]
+        evaluation = run.evaluate()
+        expected = {f"{t}.{name}": v for t, scores in evaluation.scores.items() for name, v in scores.items()}
+        assert cell["scores"]["sst.accuracy"] == expected["sst.accuracy"]
+        for name, value in (expected | evaluation.overall).items():
+            if name in finished[1]["columns"]:
+                assert cell["scores"][name] == pytest.approx(value, abs=1e-12)
+    values = [cell["scores"]["overall_2024"] for cell in row["cells"]]
+    mean, sd = pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1))
+    assert row["scores"]["overall_2024"] == {"mean": mean, "sd": sd, "n": 2}
+    assert row["costs"]["trained_parameters"] == run.scores["costs"]["trained_parameters"]
+    assert row["costs"]["epochs"] == 4 and row["costs"]["peak_memory"] > 1e8
+    assert row["costs"]["tokens_per_second"] > 0 and row["costs"]["seconds_per_epoch"] > 0
+
+
+def test_differences_rest_on_the_dev_examples(finished, plain_runs):
+    """The interval of SST's difference, from predictions that were made anew, by plain resampling."""
+    correct = {}
+    for key, run in plain_runs.items():
+        examples, _ = load_split(run.task("sst"), Path(run.config.data), "dev")
+        guesses = run.predict_rows("sst", examples.rows)
+        correct[key] = np.array([g == e.label for g, e in zip(guesses, examples.rows, strict=True)], float)
+    gains = np.mean([correct["fast", seed] - correct["slow", seed] for seed in (1, 2)], axis=0)
+    drawn = np.random.default_rng(3).integers(len(gains), size=(20_000, len(gains)))
+    low, high = interval(gains[drawn].mean(axis=1))
+    found = finished[1]["rows"][1]["differences"]["sst.accuracy"]
+    assert found["mean"] == pytest.approx(gains.mean(), abs=1e-12)
+    step = 1 / len(gains)  # an interval's end is one of few values, a half apart at the most
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=step)
+
+
+def test_a_failed_cell_is_recorded_and_the_folder_is_complete(finished):
+    out, summary = finished
+    failed = summary["rows"][2]
+    assert [cell["state"] for cell in failed["cells"]] == ["failed"] * 2 and not failed["scores"]
+    assert "lower --optim.lr" in failed["cells"][0]["error"]
+    assert "Traceback" in next((out / LOGS).glob("broken-*")).read_text()
+    assert summary["rows"][0]["differences"] == {}, "the baseline differs from nothing"
+    assert {path.name for path in out.iterdir()} >= {
+        *("ablation.json", "table.json", "table.md", "table.csv", "table.tex"),
+        *(CLAIMS, LOGS, RUNS),
+    }
+    assert json.loads((out / "table.json").read_text()) == summary
+    runs = [*(out / RUNS).glob("slow-*"), *(out / RUNS).glob("fast-*")]
+    kept = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
+    assert len(runs) == 4
+    assert all({path.name for path in run.iterdir()} - {"README.md"} == kept for run in runs)
+
+
+def test_finished_and_failed_cells_are_not_computed_again(finished, tables):
+    out, summary = finished
+    before = tables.starts(out)
+    assert tables.repeatable(ablate(tables.read("broken.toml"), out)) == tables.repeatable(summary)
+    fewer = ablate(tables.read("two.toml", "--seeds", "2"), out)  # a table of fewer rows and seeds
+    assert tables.starts(out) == before and len(fewer["rows"]) == 2
+    assert {cell["state"] for row in fewer["rows"] for cell in row["cells"]} == {"finished"}
+    assert fewer["rows"][1]["differences"]["sst.accuracy"]["significant"] is None, "one seed"
+
+
+@pytest.mark.slow
+def test_failed_cells_are_computed_again_where_asked(finished, tables):
+    out, _ = finished
+    before = tables.starts(out)
+    ablate(tables.read("broken.toml", "--seeds", "1,2"), out, jobs=2, retry_failed=True)
+    changed = {name for name, count in tables.starts(out).items() if count != before[name]}
+    assert changed and all(name.startswith("broken") for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--jobs", "0"], "jobs is 0; it must be at least 1"),
+        (["--data", "/nowhere"], "data folder /nowhere does not exist"),
+        (["--weights", "/nowhere"], "there is no folder /nowhere"),
+        (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),
+        (["--seeds", "a"], "--seeds is 'a'"),
+        (["--optim.lr", "1"], "rows 'slow' and 'fast' are the same configuration"),
+    ],
+)
+def test_wrong_input_is_one_line_and_starts_nothing(tables, tmp_path, words, message):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=message):
+        run_command(tables.command("--out", str(out), *words))
+    assert not out.exists()
+
+
+def test_without_a_folder_with_a_runs_folder_and_with_a_dry_run(tables, tmp_path, capsys):
+    with pytest.raises(InputError, match="no folder for the table; give --out"):
+        run_command(tables.command())
+    run_command(tables.command("--dry-run"))
+    assert capsys.readouterr().out == "slow: the base\nfast: optim.lr = 0.003\n"
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="is the folder of a run; give --out another one"):
+        run_command(tables.command("--out", str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

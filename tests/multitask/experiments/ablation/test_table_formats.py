@@ -1,0 +1,75 @@
+"""A finished table as Markdown, CSV and LaTeX: the numbers of table.json, rounded and escaped."""
+
+import csv
+
+import pytest
+
+from multitask.experiments.ablation.formats import FORMATS, difference_text, latex, markdown, score_text
+
+
+def row(name, scores=None, differences=None, published=None, costs=None, error=None):
+    state = "failed" if error else "finished"
+    own = {} if error else {"sst.accuracy": 0.51, "overall_2024": 0.6}
+    cells = [{"seed": seed, "state": state, "error": error, "scores": own} for seed in (1, 2)]
+    given = {"scores": scores or {}, "differences": differences or {}, "costs": costs or {}}
+    return {"name": name, "published": published, "cells": cells} | given
+
+
+@pytest.fixture
+def summary():
+    costs = {"trained_parameters": 1234567, "seconds_per_epoch": 12.34, "peak_memory": 5e8}
+    costs |= {"tokens_per_second": 9e3, "parameters": 2e6, "epochs": 3}
+    published = {"overall": 0.683, "formula": "mean_raw", "overall_2024": 0.7193}
+    published |= {"scores": {"sst.accuracy": 0.529}}
+    difference = {"mean": -0.1154, "low": -0.2, "high": -0.01, "significant": True, "why": None}
+    single = {"mean": 0.6, "sd": None, "n": 1}
+    full = {"sst.accuracy": {"mean": 0.5154, "sd": 0.00712, "n": 2}, "overall_2024": single}
+    other = {"sst.accuracy": {"mean": 0.4, "sd": 0.1, "n": 2}}
+    rows = [
+        row("full", full, costs=costs),
+        row("50 % | a_b", other, {"sst.accuracy": difference}, published, costs),
+        row("broken", error="InputError: the loss is nan"),
+    ]
+    facts = {"title": "A | B & C_1", "about": "About.", "command": "multitask ablate x", "baseline": "full"}
+    facts |= {"seeds": [1, 2], "split": "dev", "limit": 1500, "level": 0.95, "resamples": 10_000}
+    return facts | {"columns": ["sst.accuracy", "overall_2024"], "rows": rows, "notes": ["2 of 6 cells"]}
+
+
+def test_markdown_has_the_rounded_numbers(summary):
+    text = markdown(summary)
+    assert "| row | SST acc | overall_2024 | trained | s/epoch | peak MB | tokens/s |" in text
+    assert "| full | 0.515 ± 0.007 | 0.600 | 1,234,567 | 12.3 | 500 | 9,000 |" in text
+    assert "| 50 % \\| a_b | -0.115 [-0.200, -0.010]* | - |" in text
+    assert "| 50 % \\| a_b | 0.529 | 0.719 | 0.683 | mean_raw |" in text
+    assert "| broken | - | - | - | - | - | - |" in text
+    assert "the first 1,500 examples of each split" in text and "10,000 resamples" in text
+    assert text.count("the loss is nan") == 1, "one line for one error"
+    assert "failed: broken, seed 1; broken, seed 2: InputError: the loss is nan" in text
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+
+
+def test_latex_escapes_and_balances(summary):
+    text = latex(summary)
+    assert r"50 \% | a\_b & -0.115 [-0.200, -0.010]*" in text
+    assert r"0.515 $\pm$ 0.007" in text and r"overall\_2024" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
+    assert next(line for line in text.splitlines() if line.startswith("full")).count("&") == 6
+
+
+def test_csv_has_a_line_for_each_score_and_seed_in_full(summary, tmp_path):
+    FORMATS["table.csv"](summary, tmp_path / "table.csv")
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["row", "seed", "state", "score", "value"]
+    assert rows[1] == ["full", "1", "finished", "sst.accuracy", "0.51"]
+    assert len(rows) == 1 + 3 * 2 * 2 and rows[-1][2:] == ["failed", "overall_2024", ""]
+
+
+def test_texts_of_single_entries():
+    assert score_text(None) == difference_text(None) == "-"
+    assert score_text({"mean": 0.1234, "sd": None, "n": 1}) == "0.123"
+    entry = {"mean": 0.1, "low": None, "high": None, "significant": None, "why": "x"}
+    assert difference_text(entry) == "+0.100"
+    assert difference_text(entry | {"low": 0.05, "high": 0.15}) == "+0.100 [+0.050, +0.150]"

@@ -1,0 +1,221 @@
+"""Reports in a browser, from disk: no error, no request, numbers, sorting, filters, at 1280 and 400 pixels.
+
+The browser is Debian's chromium with its chromedriver; where they are not installed these tests are skipped.
+"""
+
+import base64
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        pytest.skip("chromium and chromedriver (Debian's packages) are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for option in (
+        *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+    ):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def show(browser, pages):
+    """The function `show(name, width=1280)`: opens a page from disk in a window of that width."""
+
+    def open_page(name: str, width: int = 1280):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(pages[name].as_uri())
+        return browser
+
+    return open_page
+
+
+def rows_of(browser, name: str, shown: bool = True) -> list[list[list]]:
+    """The rows that a table shows, in their order: (text, data-value) of each cell."""
+    return browser.execute_script(
+        """return [...document.getElementById(arguments[0]).querySelectorAll("tbody tr")]
+        .filter((row) => !arguments[1] || row.getClientRects().length)
+        .map((row) => [...row.cells].map((cell) => [cell.innerText, cell.dataset.value ?? null]))""",
+        name,
+        shown,
+    )
+
+
+def choose(browser, table: str, column: str, value: str) -> None:
+    """Picks a value of a filter, as a user would."""
+    from selenium.webdriver.support.select import Select
+
+    path = f'//div[@id="{table}"]//label[starts-with(normalize-space(.), "{column}")]/select'
+    Select(browser.find_element("xpath", path)).select_by_visible_text(value)
+
+
+@pytest.mark.parametrize("name", ["run", "table", "search"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_page_fits_its_window_and_reports_no_error(show, name, width):
+    browser = show(name, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.execute_script("return innerWidth") == width
+    assert browser.get_log("browser") == []
+    assert browser.title != "taken" and browser.find_elements("css selector", "main b") == []
+    outside = browser.execute_script(
+        """return [...document.querySelectorAll("svg, .scroll, p, li, select")]
+        .filter((element) => element.getClientRects().length && !element.closest(".wide"))
+        .filter((element) => element.getBoundingClientRect().right > innerWidth).length"""
+    )
+    assert outside == 0
+
+
+@pytest.mark.parametrize("name", ["run", "table", "search"])
+def test_a_page_asks_for_nothing_and_every_plot_has_axes_and_a_title(show, name, pages):
+    browser = show(name)
+    browser.get_log("performance")
+    browser = show(name)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert {url for url in asked if not url.startswith("data:")} == {pages[name].as_uri()}
+    for plot in browser.find_elements("css selector", "figure"):
+        title = plot.find_element("tag name", "strong").text
+        label = plot.find_element("tag name", "svg").get_attribute("aria-label")
+        assert title and label.startswith(title) and len(label) > len(title) + 20
+        assert plot.find_elements("css selector", '[id*="matplotlib.axis_1"]')
+    assert base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]).startswith(b"%PDF")
+
+
+def test_text_in_plots_can_be_read(show):
+    """The smallest glyph of a plot is scaled by the page; its font size must stay above 8 pixels."""
+    script = """return [...document.querySelectorAll("svg")]
+        .map((svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"""
+    for width in (1280, 400):
+        scales = show("table", width).execute_script(script)
+        assert len(scales) >= 7 and min(scales) * 9.5 > 8
+
+
+def test_the_ablation_shows_the_numbers_of_its_file(show, ablation):
+    browser = show("table")
+    shown = {row[0][1]: row for row in rows_of(browser, "scores")}
+    for row in ablation["rows"]:
+        cells = shown[row["name"]][1:]
+        for (text, value), name in zip(cells, ablation["columns"], strict=False):
+            score, difference = row["scores"].get(name), row.get("differences", {}).get(name)
+            if score is None:
+                assert text == "–" and value is None
+                continue
+            assert float(value) == score["mean"]
+            assert text.startswith(f"{score['mean']:.4f} ± 0.0123")
+            assert (difference is not None) == (f"\n{(difference or score)['mean']:+.4f}" in text)
+            if difference and difference["low"] is not None:
+                assert f"[{difference['low']:+.4f}, {difference['high']:+.4f}]" in text
+                assert text.endswith("\nsignificant") == difference["significant"]
+            else:
+                assert "significant" not in text
+        tinted = browser.execute_script(
+            """return [...document.querySelectorAll("#scores tbody tr")]
+            .find((row) => row.cells[0].dataset.value === arguments[0]).querySelectorAll(".strong").length""",
+            row["name"],
+        )
+        differences = row.get("differences", {}).values()
+        assert tinted == sum(difference["significant"] is True for difference in differences)
+        assert cells[-1][0].startswith(str(sum(cell["state"] == "finished" for cell in row["cells"])))
+
+
+def test_the_ablation_shows_costs_failures_and_published_numbers(show, ablation):
+    browser = show("table")
+    costs = {row[0][1]: [cell[1] for cell in row[1:]] for row in rows_of(browser, "costs")}
+    assert [float(value) for value in costs["full"]] == [7.7e6, 0.1, 20.5, 3, 72, 1024, 9000]
+    failures = rows_of(browser, "failures")
+    assert [(row[0][1], int(row[1][1])) for row in failures] == [("full", 2)] + [
+        ("a name " * 12, seed) for seed in (1, 2, 3)
+    ]
+    assert all("</script><script>" in row[3][0] for row in failures)
+    ours = ablation["rows"][3]["scores"]
+    published = {row[1][0]: [float(cell[1]) for cell in row[2:5]] for row in rows_of(browser, "published")}
+    for name, key, value in (
+        ("sst.accuracy", "sst.accuracy", 0.529),
+        ("overall_2024", "overall_2024", 0.7014),
+        ("overall, as printed", "mean_raw", 0.683),
+    ):
+        mean = ours[key]["mean"]
+        assert published[name] == pytest.approx([value, mean, mean - value])
+
+
+def test_the_search_shows_the_numbers_of_its_file(show, search):
+    browser = show("search")
+    for row, trial in zip(rows_of(browser, "trials"), search["trials"], strict=True):
+        number, state, value, rate, rank, sampling = row[:6]
+        assert int(number[1]) == trial["number"] and state[0] == trial["state"]
+        assert (None if value[1] is None else float(value[1])) == trial["value"]
+        given = trial["parameters"]
+        if given:
+            assert float(rate[1]) == given["optim.lr"] and int(rank[1]) == given["lora.rank"]
+            assert sampling[0] == given["sampling"]
+    best = {row[0][0]: row[1][0] for row in rows_of(browser, "best")}
+    assert best["trial"] == str(search["best"]["number"])
+    assert float(best["overall_2024"]) == pytest.approx(search["best"]["value"], abs=5e-5)
+
+
+def test_a_heading_sorts_its_column_up_and_down_with_unknown_values_last(show, search):
+    browser = show("search")
+    known = sorted(trial["value"] for trial in search["trials"] if trial["value"] is not None)
+    heading = browser.find_element("xpath", '//div[@id="trials"]//button[.="overall_2024"]')
+    for expected, direction in ((known, "ascending"), (known[::-1], "descending")):
+        heading.click()
+        values = [row[2][1] for row in rows_of(browser, "trials")]
+        assert [float(value) for value in values[: len(known)]] == expected
+        assert values[len(known) :] == [None] * (len(values) - len(known))
+        assert heading.find_element("xpath", "..").get_attribute("aria-sort") == direction
+    browser.find_element("xpath", '//div[@id="trials"]//button[.="state"]').click()
+    states = [row[1][0] for row in rows_of(browser, "trials")]
+    assert states == sorted(states)
+    assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "none"
+
+
+def test_trials_are_filtered_by_state(show, search):
+    browser = show("search")
+    expected = [trial["number"] for trial in search["trials"] if trial["state"] == "pruned"]
+    for value, numbers in (("pruned", expected), ("all", list(range(24)))):
+        choose(browser, "trials", "state", value)
+        assert [int(row[0][1]) for row in rows_of(browser, "trials")] == numbers
+        count = browser.find_element("css selector", "#trials output").text
+        assert count == (f"{len(expected)} of 24 rows" if value == "pruned" else "24 rows")
+
+
+def test_errors_are_filtered_by_task_gold_predicted_and_words(show):
+    browser = show("run")
+    every = rows_of(browser, "errors")
+    assert {row[0][0] for row in every} == {"sst", "paraphrase", "sts"}
+    expected = every
+    for column, place in (("task", 0), ("gold", 2), ("predicted", 3)):
+        value = next(row for row in every if row[0][0] == "sst")[place][0]
+        choose(browser, "errors", column, value)
+        expected = [row for row in expected if row[place][0] == value]
+        assert rows_of(browser, "errors") == expected != every
+    for column in ("task", "gold", "predicted"):
+        choose(browser, "errors", column, "all")
+    words = every[-1][1][0].split()[-2:]
+    browser.find_element("css selector", "#errors input").send_keys(" ".join(words).upper())
+    found = rows_of(browser, "errors")
+    assert found == [row for row in every if all(word in " ".join(cell[0] for cell in row) for word in words)]
+    assert 0 < len(found) < len(every)
+
+
+def test_scores_are_filtered_by_the_part_of_their_range(show):
+    browser = show("run")
+    choose(browser, "errors", "task", "sts")
+    every = rows_of(browser, "errors")
+    choose(browser, "errors", "gold", "1 to 2")
+    assert rows_of(browser, "errors") == [row for row in every if 1 <= float(row[2][1]) < 2]

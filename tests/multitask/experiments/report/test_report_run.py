@@ -1,0 +1,288 @@
+"""The page of a run: its numbers against the run's own, its texts, and what it says without data."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from minbert import Batch, InputError, pool
+from multitask import load_run, train
+from multitask.experiments.report.data import label_counts
+from multitask.experiments.report.embeddings import sentence_vectors
+from multitask.experiments.report.errors import margins
+from multitask.experiments.report.predictions import Predicted, predict_split, threshold_scores
+from multitask.experiments.report.report import write_report
+from multitask.metrics.scores import accuracy, f1
+from multitask.runtime.tracking import read_metrics
+
+pytest.importorskip("matplotlib")
+
+HOSTILE = '</script><script>document.title = "taken"</script><img src=x onerror=alert(1)> & "quotes" \''
+TASKS = ("sst", "paraphrase", "sts")
+
+
+class Tables(HTMLParser):
+    """The tables of a page: {id: rows of (text, data-value)}; and all tags with their attributes."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tables, self.tags, self._name, self._cell = {}, [], None, None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag == "div" and attributes.get("class") == "table":
+            self._name = attributes.get("id")
+            self.tables[self._name] = []
+        elif tag == "tr" and self._name is not None:
+            self.tables[self._name].append([])
+        elif tag in ("td", "th") and self._name is not None:
+            self._cell = ["", attributes.get("data-value")]
+            self.tables[self._name][-1].append(self._cell)
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell[0] += data
+
+    def rows(self, name: str) -> list[list[tuple[str, str | None]]]:
+        """The rows of a table without its heading."""
+        return [[tuple(cell) for cell in row] for row in self.tables[name][1:]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_data) -> Path:
+    """The tiny data with a text in each dev file that would be code if it were not escaped."""
+    folder = tmp_path_factory.mktemp("hostile") / "data"
+    shutil.copytree(tiny_data, folder)
+    for path in folder.glob("*-dev.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t"))
+        text = next(i for i, name in enumerate(rows[0]) if name.startswith("sentence"))
+        for row in rows[1:4]:
+            row[text] = HOSTILE
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, train_three, data) -> Path:
+    """A run of the three tasks with records of gradient conflict. To be read only."""
+    return train_three(tmp_path_factory.mktemp("report") / "run", data, 2)
+
+
+@pytest.fixture(scope="module")
+def page(folder, tmp_path_factory) -> str:
+    return write_report(folder, tmp_path_factory.mktemp("page") / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def predicted(folder, data) -> dict[str, Predicted]:
+    found, notes = predict_split(load_run(folder, "cpu"), data, "dev")
+    assert notes == [] and tuple(found) == TASKS
+    return found
+
+
+def test_scores_and_costs_are_those_of_the_run(folder, page):
+    recorded, tables = json.loads((folder / "scores.json").read_text()), Tables(page)
+    scores = recorded["scores"] | {"all": recorded["overall"]}
+    expected = {(task, metric): value for task, own in scores.items() for metric, value in own.items()}
+    rows = tables.rows("scores")
+    assert {(task[0], name[0]) for task, name, *_ in rows} == set(expected) >= {("all", "mean_raw")}
+    for task, name, old, now in rows:
+        value = expected[task[0], name[0]]
+        assert float(old[1]) == value and float(now[1]) == pytest.approx(value)
+        assert float(old[0]) == pytest.approx(value, abs=5e-5)
+    costs, rows = recorded["costs"], {name[0]: value[1] for name, value in tables.rows("costs")}
+    assert float(rows["parameters trained"]) == costs["trained_parameters"]
+    assert float(rows["peak memory, MiB"]) == costs["peak_memory"] / 2**20
+    tokens_per_second = costs["tokens"] / costs["training_seconds"]
+    assert float(rows["tokens a second of training"]) == pytest.approx(tokens_per_second)
+
+
+def test_configuration_and_evaluations_are_complete(folder, page):
+    config, tables = json.loads((folder / "config.json").read_text()), Tables(page)
+    rows = {name[0]: value[0] for name, value in tables.rows("configuration")}
+    assert rows["optim.lr"] == "0.001" and rows["sampling"] == "together" and rows["limit"] == "null"
+    assert rows["tasks.sst.pooling"] == config["tasks"]["sst"]["pooling"]
+    records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "evaluation"]
+    rows = tables.rows("evaluations")
+    assert [int(row[0][1]) for row in rows] == [record["step"] for record in records]
+    assert [float(row[3][1]) for row in rows] == [record["scores"]["sst"]["accuracy"] for record in records]
+
+
+def test_gradient_conflict_is_the_mean_over_the_steps(folder, page):
+    records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "conflict"]
+    assert records
+    for pair, layer, mean, negative, steps in Tables(page).rows("conflicts"):
+        values = [record["cosines"][layer[0]][pair[0].replace(" and ", " ")] for record in records]
+        assert float(mean[1]) == pytest.approx(np.mean(values)) and int(steps[1]) == len(values)
+        assert float(negative[1]) == pytest.approx(np.mean([value < 0 for value in values]))
+
+
+def test_thresholds_against_the_metrics_one_by_one():
+    draw = np.random.default_rng(1)
+    probabilities, labels = draw.random(40).round(1), draw.integers(2, size=40)
+    thresholds = np.array([0.0, 0.3, 0.5, 0.75, 1.0])
+    scores = threshold_scores(probabilities, labels, thresholds)
+    for i, threshold in enumerate(thresholds):
+        hard = [int(p > threshold) for p in probabilities]
+        hits = sum(h == 1 and g == 1 for h, g in zip(hard, labels, strict=True))
+        assert scores["accuracy"][i] == accuracy(hard, labels)
+        assert scores["F1"][i] == f1(hard, labels)
+        assert scores["recall"][i] == hits / sum(labels)
+        if sum(hard):
+            assert scores["precision"][i] == hits / sum(hard)
+        else:
+            assert np.isnan(scores["precision"][i])
+
+
+def test_the_best_threshold_beats_all_others(predicted, page):
+    entry = predicted["paraphrase"]
+    rows = {
+        row[0][0]: [float(cell[1]) for cell in row[1:] if cell[1]]
+        for row in Tables(page).rows("thresholds-paraphrase")
+    }
+    highest = max(accuracy([int(p > t) for p in entry.soft], entry.gold) for t in [0.0, *entry.soft])
+    assert rows["best accuracy"][1] == highest >= rows["in use"][1]
+    assert rows["in use"][:2] == [0.5, accuracy(entry.hard, entry.gold)]
+
+
+def test_margins_are_what_the_page_says(predicted):
+    sst, paraphrase, sts = (predicted[name] for name in TASKS)
+    for i, row in enumerate(sst.rows):
+        assert margins(sst)[i] == sst.soft[i].max() - sst.soft[i][row.label] >= 0
+    for i, row in enumerate(paraphrase.rows):
+        p = paraphrase.soft[i]
+        assert margins(paraphrase)[i] == pytest.approx(0 if (p > 0.5) == row.label else abs(2 * p - 1))
+    assert margins(sts) == pytest.approx([abs(p - g) for p, g in zip(sts.soft, sts.gold, strict=True)])
+
+
+def test_the_error_browser_holds_the_errors_worst_first(predicted, page):
+    rows = Tables(page).rows("errors")
+    for name, entry in predicted.items():
+        own = [row for row in rows if row[0][0] == name]
+        wrong = {row.id for row, hard in zip(entry.rows, entry.hard, strict=True) if hard != row.label}
+        assert {row[5][0] for row in own} == wrong
+        found = [float(row[4][1]) for row in own]
+        assert found == sorted(found, reverse=True)
+        texts = {row.id: "\n".join(row.texts) for row in entry.rows}
+        assert all(row[1][0] == texts[row[5][0]] for row in own)
+
+
+def test_no_text_becomes_code(page):
+    tables = Tables(page)
+    assert any(HOSTILE in row[1][0] for row in tables.rows("errors"))  # it is there, as text
+    tags = Counter(tag for tag, _ in tables.tags)
+    assert tags["script"] == 1 and tags["img"] == 0
+    assert not any(name.startswith("on") for _, attributes in tables.tags for name in attributes)
+
+
+def test_without_texts_no_sentence_is_in_the_page(folder, data, tmp_path):
+    page = write_report(folder, tmp_path / "page.html", with_texts=False).read_text(encoding="utf-8")
+    texts = set()
+    for path in data.glob("*.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                texts |= {value for name, value in row.items() if name.startswith("sentence")}
+    plain = {text for text in texts if len(text.split()) > 2}
+    assert len(plain) > 100 and not [text for text in plain if text in page]
+    assert "onerror" not in page and [row[1][0] for row in Tables(page).rows("errors")]
+
+
+def test_reasons_that_quote_a_row_are_left_out_with_its_texts(folder, data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    with open(copy / "ids-sst-dev.csv", "a", encoding="utf-8") as file:
+        file.write("99\tx99\tthe cat\ta secret in the wrong column\n")
+    _, notes = predict_split(load_run(folder, "cpu"), copy, "dev")
+    assert "a secret" in " ".join(notes)
+    page = write_report(folder, tmp_path / "page.html", copy, with_texts=False).read_text(encoding="utf-8")
+    assert "ids-sst-dev.csv: 1" in page and "a secret" not in page
+
+
+def test_label_counts_of_classes_and_of_scores(predicted):
+    counts = label_counts(predicted["sst"].task, {"train": [0, 4, 4], "dev": [1]})
+    assert counts == {"train": {"0": 1, "1": 0, "4": 2}, "dev": {"0": 0, "1": 1, "4": 0}}
+    counts = label_counts(predicted["sts"].task, {"dev": [0.0, 0.49, 0.5, 4.99, 5.0]})["dev"]
+    assert counts["0 to 0.5"] == 2 and counts["0.5 to 1"] == 1 and counts["4.5 to 5"] == 2
+    assert len(counts) == 10 and sum(counts.values()) == 5
+
+
+def test_histograms_count_both_splits(folder, predicted, page):
+    own = Counter(str(label) for label in predicted["sst"].gold)
+    rows = {row[0][0]: (int(row[1][1]), int(row[2][1])) for row in Tables(page).rows("labels-sst")}
+    assert {label: dev for label, (_, dev) in rows.items()} == dict(own) | {
+        label: 0 for label in rows if label not in own
+    }
+    assert sum(train for train, _ in rows.values()) == 45
+
+
+def test_sentence_vectors_are_pooled_as_the_task_pools(folder, predicted):
+    run = load_run(folder, "cpu")
+    texts = [text for row in predicted["sts"].rows for text in row.texts][:9]
+    vectors = sentence_vectors(run, "sts", texts)
+    for text, vector in zip(texts, vectors, strict=True):
+        [sequence] = run.tokenizer.encode([text], max_length=run.task("sts").config.max_length)
+        with torch.inference_mode():
+            output = run.model.encoder(Batch.from_sequences([sequence.ids], [sequence.types]))
+        [alone] = pool(output, run.config.tasks["sts"].pooling).numpy()
+        assert vector == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_page_loads_nothing_and_is_the_same_again(folder, page, tmp_path):
+    assert not re.search(r"(?:https?:)?//[\w.]+\.\w", page)
+    tables = Tables(page)
+    assert not [a for _, a in tables.tags if "src" in a]
+    links = [a["href"] for _, a in tables.tags if "href" in a]
+    assert links and all(link.startswith(("#", "data:")) for link in links)
+    ids = Counter(a["id"] for _, a in tables.tags if "id" in a)
+    assert max(ids.values()) == 1 and {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    assert write_report(folder, tmp_path / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_without_the_data_the_curves_are_still_shown(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"data": str(tmp_path / "gone")}))
+    page = write_report(copy).read_text(encoding="utf-8")
+    assert (copy / "report.html").is_file() and "nothing is predicted: data folder" in page
+    assert "evaluations" in Tables(page).tables and "errors" not in Tables(page).tables
+    with pytest.raises(InputError, match="does not exist"):
+        write_report(copy, data=tmp_path / "gone too")
+
+
+def test_a_split_without_labels_is_said_to_have_none(folder, data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    (copy / "sts-test-student.csv").write_text("\tid\tsentence1\tsentence2\n0\ta\tthe cat\tthe dog\n")
+    page = write_report(folder, tmp_path / "page.html", copy, "test").read_text(encoding="utf-8")
+    assert "sts-test-student.csv has no labelled row" in page and "sst: no test split" in page
+    assert "errors" not in Tables(page).tables
+
+
+def test_a_run_of_one_task_has_no_overall_score(tiny_config, tmp_path):
+    train(tiny_config(tasks={"sst": {}}, train={"epochs": 1}))
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "There is no overall score" in page and "No cosines of gradients were recorded" in page
+    assert {row[0][0] for row in Tables(page).rows("scores")} == {"sst"}
+
+
+def test_without_matplotlib_it_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r'pip install "minbert\[experiments\]"'):
+        write_report(folder)
