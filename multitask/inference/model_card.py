@@ -13,20 +13,11 @@ from typing import Any
 from minbert import BertConfig, atomic_write
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import find_kind
 from multitask.runtime.tracking import read_metrics
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
-from multitask.tasks.registry import find_kind
-from multitask.tasks.tokens import TokensTask
 
 CARD = "README.md"
 Sizes = Mapping[str, Mapping[str, int]]  # split -> task -> examples
-# The Hub's names for what a task does.
-_HUB_TASKS = {
-    ClassificationTask: "text-classification",
-    PairTask: "text-classification",
-    SimilarityTask: "sentence-similarity",
-    TokensTask: "token-classification",
-}
 # Where a run lies and what it runs on, which decide nothing of its results and are nobody's business.
 _PLACES = ("weights", "data", "out", "task_file", "track", "device", "threads", "cache", "tasks", "stages")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -68,7 +59,7 @@ def _header(name: str, config: RunConfig, bert: BertConfig, scores: Mapping[str,
     header["tags"] = list(dict.fromkeys(["minbert", "bert", "multi-task", *config.tasks]))
     results = [
         {
-            "task": {"type": hub_task(config.tasks[task].type), "name": task},
+            "task": {"type": find_kind(config.tasks[task].type).hub_task, "name": task},
             "dataset": {"type": config.tasks[task].type, "name": task, "split": scores["split"]},
             "metrics": _metrics(values),
         }
@@ -93,12 +84,6 @@ def _metrics(values: Mapping[str, float]) -> list[dict[str, Any]]:
         for metric, value in values.items()
         if math.isfinite(value)
     ]
-
-
-def hub_task(kind: str) -> str:
-    """What the Hub calls tasks of a kind; `other` for those that it has no name for."""
-    found = find_kind(kind)
-    return next((name for base, name in _HUB_TASKS.items() if issubclass(found, base)), "other")
 
 
 def is_hub_name(weights: str) -> bool:

@@ -241,7 +241,7 @@ def _agreement(
 
     def agrees(found: list[tuple[Slot, str]]) -> list[bool]:
         examples = [Example(str(i), (text,), None, i) for i, (_, text) in enumerate(found)]
-        predicted = task.hard(run.soft_predictions(name, examples))
+        predicted = task.hard(run.example_scores(name, examples))
         places = [table.labels.index(str(label)) for label in predicted]
         gold = [table.labels.index(str(slot.source.label)) for slot, _ in found]
         return (np.abs(np.subtract(places, gold)) <= distance).tolist()

@@ -1,7 +1,7 @@
 """An ensemble: one prediction from those of several runs, which are loaded one after another.
 
-What is averaged is soft predictions, see ScoredTask.soft: they share a scale, whatever the runs' heads,
-losses and sizes are.
+What is averaged is ScoredTask.example_scores: they share a scale, whatever the runs' heads, losses and sizes
+are.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -182,14 +182,14 @@ def _collect(
             _check_equal(found[name].tasks[0], task, source)
             found[name].tasks.append(task)
         for part in found[name].splits.values():
-            part.soft.append(run.soft_predictions(name, part.with_text))
+            part.soft.append(run.example_scores(name, part.with_text))
     return found
 
 
 def _votes_on(run: Run, name: str) -> ScoredTask:
     """A task of a run that gives numbers to average; InputError for one that does not."""
     task = run.task(name)
-    if type(task).soft is ScoredTask.soft:
+    if not task.has_example_scores:
         raise InputError(
             f"{name} (type {task.config.type}) gives no number for each example, so predictions cannot be "
             f"averaged; average the weights: --average weights"

@@ -11,7 +11,6 @@ from minbert import InputError
 from multitask.experiments.reports.charts import chart, short
 from multitask.experiments.reports.page import Column, Section, beside, figure, figures, table
 from multitask.inference.run import Run, load_split
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 SPLITS = ("train", "dev")  # the course's test files have no labels
 BINS = 10  # of scores
@@ -21,7 +20,7 @@ def data_section(run: Run, folder: Path) -> Section | None:
     """A histogram and a table for each task with one label an example."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
-        if not isinstance(task, ClassificationTask | PairTask | SimilarityTask):
+        if task.target_kind is None:
             continue
         labels = {split: _labels(run, name, folder, split) for split in SPLITS}
         counts = label_counts(task, {split: found for split, found in labels.items() if found})
@@ -53,7 +52,7 @@ def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
     """Split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
-    if not isinstance(task, SimilarityTask):
+    if task.target_kind != "number":
         names = sorted({label for found in labels.values() for label in found})
         return {
             split: {str(label): counted[label] for label in names}
@@ -77,7 +76,7 @@ def _draw(axes, counts: Mapping[str, Mapping[str, int]], task) -> None:
         shares = [100 * own[name] / total for name in names]
         places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
         axes.bar(places, shares, width, label=f"{split}, {total:,} examples")
-    scores = isinstance(task, SimilarityTask)
+    scores = task.target_kind == "number"
     ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=45 if scores or max(map(len, ticks)) > 5 else 0)
     axes.set(xlabel="score" if scores else "label", ylabel="% of the split")

@@ -100,15 +100,14 @@ def collect(kept: Kept, settings: Settings, folder: Path) -> SearchResult:
 def metric_name(settings: Settings) -> str:
     """The number that is searched for, by name."""
     from multitask.config.stages import stage_configs
+    from multitask.config.task_kinds import make_task
     from multitask.metrics.scores import overall_scores
-    from multitask.tasks.base import ScoredTask
-    from multitask.tasks.registry import make_task
 
     last = stage_configs(settings.config())[-1]
     if last.select is not None:
         return last.select
     tasks = {name: make_task(name, task) for name, task in last.tasks.items()}
-    metrics = {name: task.primary_metric for name, task in tasks.items() if isinstance(task, ScoredTask)}
+    metrics = {name: task.primary_metric for name, task in tasks.items() if task.scored}
     overall = overall_scores({name: {metric: 0.0} for name, metric in metrics.items()})
     names = [f"{name}.{metric}" for name, metric in metrics.items()]
     if overall:

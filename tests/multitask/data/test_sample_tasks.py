@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data import sample_entities as names
 from multitask.data.conll import read_tagged
 from multitask.data.readers import read_lines
@@ -21,7 +22,6 @@ from multitask.data.sample_held_out import is_held_out
 from multitask.data.sample_inferences import draw_triplet
 from multitask.data.sample_news import TOPICS
 from multitask.metrics.entities import entity_spans
-from multitask.tasks.registry import make_task
 
 
 @pytest.fixture(scope="module")

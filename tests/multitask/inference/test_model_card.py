@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard
 
 from minbert import BertModel, Tokenizer
 from multitask import resume, train
-from multitask.inference.model_card import changed_keys, hub_task, is_hub_name, yaml_lines
+from multitask.config.task_kinds import find_kind
+from multitask.inference.model_card import changed_keys, is_hub_name, yaml_lines
 from multitask.runtime.tracking import read_metrics
 
 
@@ -145,7 +146,8 @@ def test_weights_found_by_name_are_the_base(tiny_config, tiny_folder, tmp_path, 
 
 
 def test_kinds_of_tasks_as_the_hub_calls_them():
-    names = {kind: hub_task(kind) for kind in ("cfimdb", "mrpc", "similarity", "ner", "tokens", "masked_lm")}
+    kinds = ("cfimdb", "mrpc", "similarity", "ner", "tokens", "masked_lm")
+    names = {kind: find_kind(kind).hub_task for kind in kinds}
     assert names == {
         "cfimdb": "text-classification",
         "mrpc": "text-classification",

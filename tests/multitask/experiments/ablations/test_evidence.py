@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.experiments.ablations.evidence import evidence
 from multitask.experiments.ablations.statistics import statistic
-from multitask.tasks.registry import make_task
 
 
 def examples(labels):

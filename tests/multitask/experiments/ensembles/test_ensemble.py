@@ -13,11 +13,17 @@ from minbert import CommandParser, InputError
 from multitask import RunConfig, load_run, train
 from multitask.cli.ensemble import add_ensemble_options, ensemble_command
 from multitask.cli.main import run as multitask
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.experiments.ensembles import ensemble as ensemble_module
 from multitask.experiments.ensembles.ensemble import ensemble
 from multitask.metrics.scores import overall_scores
-from multitask.tasks.predictions import FORMATS, read_predictions
+from multitask.tasks.predictions import read_predictions
 from multitask.tasks.splits import load_split
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 TASKS = ("sst", "paraphrase", "sts")
 FILES = ["sst-{}-output.csv", "para-{}-output.csv", "sts-{}-output.csv"]
@@ -84,7 +90,7 @@ def dev_rows(runs, data, name):
 
 def soft_of(runs, data, name):
     rows = dev_rows(runs, data, name)
-    return [load_run(run).soft_predictions(name, rows) for run in runs], rows
+    return [load_run(run).example_scores(name, rows) for run in runs], rows
 
 
 def test_single_scores_are_those_of_evaluate(runs, data):

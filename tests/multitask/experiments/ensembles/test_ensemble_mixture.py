@@ -6,6 +6,7 @@ from scipy.optimize import minimize, nnls
 
 from minbert import InputError
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.experiments.ensembles.mixture import (
     correlation_weights,
@@ -16,7 +17,6 @@ from multitask.experiments.ensembles.mixture import (
     mix,
 )
 from multitask.tasks.base import ScoredTask
-from multitask.tasks.registry import make_task
 
 
 def task_of(name: str, **values) -> ScoredTask:
