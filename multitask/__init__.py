@@ -7,6 +7,7 @@ from minbert import attach_names
 if TYPE_CHECKING:
     from multitask.config.run_config import RunConfig as RunConfig
     from multitask.config.task_config import TaskConfig as TaskConfig
+    from multitask.config.task_kinds import register as register
     from multitask.course.multitask_bert import MultitaskBERT as MultitaskBERT
     from multitask.inference.run import Run as Run
     from multitask.inference.run import evaluate as evaluate
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from multitask.tasks.base import ScoredTask as ScoredTask
     from multitask.tasks.base import TextTask as TextTask
     from multitask.tasks.base import TrainingTask as TrainingTask
-    from multitask.tasks.registry import register as register
     from multitask.training.trainer import resume as resume
     from multitask.training.trainer import train as train
 
@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "TextTask",
             "TrainingTask",
         ),
-        "tasks.registry": ("register",),
+        "config.task_kinds": ("register",),
         "training.trainer": (
             "resume",
             "train",

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from multitask.config.task_config import TASK_DEFAULTS
-from multitask.tasks.registry import KINDS
+from multitask.config.task_kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -127,11 +126,10 @@ def reader(tmp_path, tiny_folder, monkeypatch):
                 table = csv.writer(file)
                 table.writerow(columns)
                 table.writerows(rows * 4)
-    kinds, defaults = dict(KINDS), dict(TASK_DEFAULTS)
+    kinds = dict(KINDS)
     yield tmp_path
-    for found, before in ((KINDS, kinds), (TASK_DEFAULTS, defaults)):
-        found.clear()
-        found.update(before)
+    KINDS.clear()
+    KINDS.update(kinds)
 
 
 def test_adding_a_task_step_by_step(reader, capsys):
@@ -160,8 +158,8 @@ def test_adding_a_task_step_by_step(reader, capsys):
 def test_the_documents_own_kind_keeps_its_contract(reader):
     from multitask import TaskConfig, TextTask
     from multitask.config.task_config import task_config
+    from multitask.config.task_kinds import load_task_file, make_task
     from multitask.data.readers import Example
-    from multitask.tasks.registry import load_task_file, make_task
 
     document = (ROOT / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
     [block] = blocks(document, "python")

@@ -67,7 +67,7 @@ def add_augment_options(parser: CommandParser) -> None:
 def augment_command(options: Namespace) -> int | None:
     settings = method_settings(options)
     if options.task_file:
-        from multitask.tasks.registry import load_task_file
+        from multitask.config.task_kinds import load_task_file
 
         load_task_file(options.task_file)
     from multitask.experiments.augmentation.augment import augment

@@ -27,8 +27,8 @@ def add_export_options(parser: CommandParser) -> None:
 
 
 def export_command(options: Namespace) -> None:
+    from multitask.config.task_kinds import load_task_file
     from multitask.export.tasks import export_run
-    from multitask.tasks.registry import load_task_file
 
     if options.task_file:
         load_task_file(options.task_file)

@@ -3,9 +3,6 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
-
-from minbert import InputError
 
 SPLITS = ("train", "dev", "test")
 INVALID = 1  # exit status of `validate` where a file has errors
@@ -36,59 +33,26 @@ def add_file_commands(commands) -> None:
 
 
 def validate_command(options: Namespace) -> int:
-    from multitask.config.task_config import DEFAULT_TASKS
-    from multitask.tasks.predictions import validate_folder
-    from multitask.tasks.splits import load_split, open_data
+    from multitask.tasks.validation import validate_predictions
 
-    expected, optional, formats, lines = {}, {}, {}, []
-    with open_data(options.data) as folder:
-        for task in _data_tasks(folder, options.tasks):
-            predicted = any(Path(options.folder).glob(f"{task.format.stem}-*.*"))
-            if not (predicted or options.tasks or task.name in DEFAULT_TASKS):
-                continue  # cfimdb belongs to the course's first part, which has predictions of its own
-            formats[task.name] = task.format
-            for split in options.split or ("dev", "test"):
-                examples, notes = load_split(task, folder, split)
-                if examples is None:
-                    lines += notes
-                    continue
-                expected[task.name, split] = [e.id for e in examples.in_file_order() if e.id is not None]
-                optional[task.name, split] = [e.id for e in examples.rejects if e.id is not None]
-    problems, checked = validate_folder(options.folder, expected, formats, optional)
-    errors = sum(problem.severity == "error" for problem in problems)
+    found = validate_predictions(options.folder, options.data, names(options.tasks), options.split)
     if options.json:
-        found = [{**vars(problem)} for problem in problems]
-        print(json.dumps({"checked": [str(path) for path in checked], "problems": found, "notes": lines}))
+        problems = [{**vars(problem)} for problem in found.problems]
+        print(json.dumps({"checked": found.checked, "problems": problems, "notes": found.notes}))
     else:
-        lines += [str(problem) for problem in problems]
-        lines.append(f"{len(checked)} files checked, {errors} errors, {len(problems) - errors} warnings")
-        print("\n".join(lines))
-    return INVALID if errors else 0
-
-
-def _data_tasks(folder: Path, given: str | None) -> list:
-    """The named tasks, else those of the course that have a file in the folder."""
-    from multitask.config.task_config import task_config
-    from multitask.tasks.registry import make_task
-
-    chosen = names(given) or ["sst", "paraphrase", "sts", "cfimdb"]
-    tasks = [make_task(name, task_config(name, {})) for name in chosen]
-    found = [task for task in tasks if given or any((folder / task.file(split)).exists() for split in SPLITS)]
-    if not found:
-        raise InputError(
-            f"{folder} holds no file of the course's tasks; expected names such as ids-sst-train.csv"
-        )
-    return found
+        print("\n".join(found.lines()))
+    return INVALID if found.errors else 0
 
 
 def doctor_command(options: Namespace) -> None:
     from multitask.data.doctor import diagnose
     from multitask.tasks.splits import load_split, open_data
+    from multitask.tasks.validation import tasks_with_data
 
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []
     with open_data(options.data) as folder:
-        for task in _data_tasks(folder, options.tasks):
+        for task in tasks_with_data(folder, names(options.tasks)):
             for split in SPLITS:
                 examples, note = load_split(task, folder, split)
                 if examples is None:
@@ -115,8 +79,7 @@ def _token_counter(weights: str):
 
 
 def tasks_command(options: Namespace) -> None:
-    from multitask.config.task_config import TASK_DEFAULTS
-    from multitask.tasks.registry import KINDS, find_kind, load_task_file
+    from multitask.config.task_kinds import KINDS, find_kind, load_task_file
 
     if options.task_file:
         load_task_file(options.task_file)
@@ -124,8 +87,7 @@ def tasks_command(options: Namespace) -> None:
     for kind in KINDS:
         task = find_kind(kind)
         summary = (task.__doc__ or "").strip().split("\n")[0]
-        losses = list(getattr(task, "losses", {}))
-        kinds[kind] = {"about": summary, "losses": losses, "defaults": TASK_DEFAULTS[kind]}
+        kinds[kind] = {"about": summary, "losses": list(task.losses), "defaults": task.defaults}
     if options.json:
         print(json.dumps(kinds))
         return

@@ -207,8 +207,8 @@ def evaluate_command(options: Namespace) -> None:
 def _open(options: Namespace, source: str):
     import torch
 
+    from multitask.config.task_kinds import load_task_file
     from multitask.inference.run import open_source
-    from multitask.tasks.registry import load_task_file
 
     if options.task_file:
         load_task_file(options.task_file)

@@ -1,8 +1,8 @@
 """Which methods go together: what a configuration's parts refuse of one another, before anything loads."""
 
 from minbert import InputError
+from multitask.config.task_kinds import find_kind
 
-CONTRASTIVE = ("simcse", "nli", "ranking")  # kinds whose loss compares the examples of a batch
 SAMPLINGS = (
     "sequential",
     "round-robin",
@@ -81,20 +81,20 @@ def _batches(config) -> None:
                 f"{name}.loss is 'pearson', a correlation within one batch, which accumulation cuts into "
                 f"{accumulation}; accumulate 1, or give {name}.batch-size"
             )
-        if accumulation > 1 and (task.type in CONTRASTIVE or task.loss in ("cosent", "angle")):
+        if accumulation > 1 and (find_kind(task.type).contrastive or task.loss in ("cosent", "angle")):
             raise InputError(
                 f"{name}.loss is {task.loss!r}, which compares the examples of one batch; accumulation would "
                 f"cut it into {accumulation} small ones, with fewer negatives: give {name}.batch-size, and "
                 f"{name}.chunk-size for memory (GradCache), with {name}.accumulation 1"
             )
-        if task.projection is not None and task.type in CONTRASTIVE:
+        if task.projection is not None and find_kind(task.type).contrastive:
             raise InputError(
                 f"{name}.projection stands between sentence vectors and a head; {task.type} trains the "
                 f"encoder's own vectors: leave it out"
             )
-        if task.chunk_size is not None and task.type not in CONTRASTIVE:
+        if task.chunk_size is not None and not find_kind(task.type).contrastive:
             raise InputError(
-                f"{name}.chunk-size is for losses over a batch's examples ({', '.join(CONTRASTIVE)}); "
+                f"{name}.chunk-size is for losses over a batch's examples (simcse, nli, ranking); "
                 f"use {name}.accumulation"
             )
 
@@ -102,7 +102,7 @@ def _batches(config) -> None:
 def _contrastive(config) -> None:
     """One way to pool sentences in a run, and twins that differ."""
     pooled = {name: (task.pooling, task.normalize) for name, task in config.tasks.items()}
-    contrastive = [name for name, task in config.tasks.items() if task.type in CONTRASTIVE]
+    contrastive = [name for name, task in config.tasks.items() if find_kind(task.type).contrastive]
     zero_shot = [name for name, task in config.tasks.items() if task.head == "cosine" and task.train is None]
     for name in [*contrastive, *zero_shot] if contrastive else ():
         first = contrastive[0]

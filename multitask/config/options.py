@@ -7,13 +7,14 @@ the task sst is `--sst.pooling`. The course's own flags work as aliases.
 import argparse
 import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
 from multitask.config.option_types import checked, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
+from multitask.config.task_kinds import load_task_file
 
 COURSE_ALIASES = {
     "--lr": "optim.lr",
@@ -45,9 +46,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_key_options(parser: argparse.ArgumentParser) -> None:
     """Adds an option for every key of RunConfig, the aliases, and --tasks."""
     parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
-    defaults = RunConfig()
-    for key, hint, help in run_keys():
-        value = _lookup(defaults, key)
+    for key, hint, help, value in run_keys():
         shown = "" if value in (None, {}, ()) else f"; default {value}"
         parser.add_argument(
             f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
@@ -72,18 +71,19 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def run_keys() -> Iterator[tuple[str, Any, str]]:
-    """Each key of RunConfig apart from the tasks': dotted name, type, help."""
+def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
+    """Each key of RunConfig apart from the tasks': dotted name, type, help, default."""
     for f in fields(RunConfig):
         hint = typing.get_type_hints(RunConfig)[f.name]
         if is_dataclass(hint):
             hints = typing.get_type_hints(hint)
-            yield from (
-                (f"{f.name}.{part.name}", hints[part.name], part.metadata["help"]) for part in fields(hint)
-            )
+            default = hint()
+            for part in fields(hint):
+                value = getattr(default, part.name)
+                yield f"{f.name}.{part.name}", hints[part.name], part.metadata["help"], value
         elif f.metadata:
-            yield f.name, hint, f.metadata["help"]
-    yield from ((f"model.{name}", hint, "as in config.json") for name, hint in MODEL_KEYS.items())
+            yield f.name, hint, f.metadata["help"], None if f.default is MISSING else f.default
+    yield from ((f"model.{name}", hint, "as in config.json", None) for name, hint in MODEL_KEYS.items())
 
 
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
@@ -127,8 +127,6 @@ class RunOptions:
         merged = merge(values, _changes(self.parser, self.given, dotted, tasks))
         task_file = checked("task_file", merged.get("task_file"), str | None)
         if task_file:
-            from multitask.tasks.registry import load_task_file
-
             load_task_file(task_file)
         given = merged.get("tasks", {})
         return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
@@ -139,7 +137,7 @@ def _changes(
 ) -> dict[str, Any]:
     """What the options change of a configuration with these tasks, as nested values."""
     changes: dict[str, Any] = {}
-    hints = {key: hint for key, hint, _ in run_keys()}
+    hints = {key: hint for key, hint, _, _ in run_keys()}
     if options.mode:
         changes["freeze"] = COURSE_MODES[options.mode]
     if options.use_gpu:
@@ -210,14 +208,6 @@ def _task_options(
 def _nested(key: str, value: Any) -> dict[str, Any]:
     first, _, rest = key.partition(".")
     return {first: _nested(rest, value) if rest else value}
-
-
-def _lookup(config: Any, key: str) -> Any:
-    first, _, rest = key.partition(".")
-    if first == "model":
-        return None
-    value = getattr(config, first)
-    return _lookup(value, rest) if rest else value
 
 
 def _metavar(hint: Any) -> str:

@@ -1,11 +1,12 @@
-"""TaskConfig: everything that decides one task of a run, and the defaults of each kind. No torch here."""
+"""TaskConfig: everything that decides one task of a run. No torch here: a kind's class is imported on use."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from minbert import InputError, did_you_mean
+from minbert import InputError
 from multitask.config.option_types import build, checked, construct, one_of, option, within
+from multitask.config.task_kinds import find_kind
 
 # By these names, the classes of torch.nn that take one tensor and need no argument.
 ACTIVATIONS = {
@@ -33,6 +34,11 @@ ACTIVATIONS = {
     "tanh": "Tanh",
     "tanhshrink": "Tanhshrink",
 }
+# Keys of TaskConfig that only some losses read; `losses` of a kind's class says which.
+LOSS_OPTIONS = (
+    *("label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature", "symmetric"),
+    *("hard_negative_weight", "training_head", "mask_rate"),
+)
 PAIR_FEATURES = ("u", "v", "difference", "product", "cosine")
 
 
@@ -143,104 +149,6 @@ def _ascending(*numbers: float) -> bool:
     return len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
 
 
-# What a kind of task changes of TaskConfig's defaults. The three course tasks hold the default recipe,
-# chosen by the experiments in docs/results.md.
-TASK_DEFAULTS: dict[str, dict[str, Any]] = {
-    "classification": {},
-    "pair": {"text": "sentence1", "text2": "sentence2", "pairs": "cross", "loss": "binary_cross_entropy"},
-    "similarity": {
-        "text": "sentence1",
-        "text2": "sentence2",
-        "pairs": "bi",
-        "head": "cosine",
-        "loss": "cosine_mse",
-    },
-    "sst": {
-        "train": "ids-sst-train.csv",
-        "dev": "ids-sst-dev.csv",
-        "test": "ids-sst-test-student.csv",
-        "text": "sentence",
-        "label": "sentiment",
-        "labels": ("0", "1", "2", "3", "4"),
-    },
-    "cfimdb": {
-        "train": "ids-cfimdb-train.csv",
-        "dev": "ids-cfimdb-dev.csv",
-        "test": "ids-cfimdb-test-student.csv",
-        "text": "sentence",
-        "label": "sentiment",
-        "labels": ("0", "1"),
-    },
-    "paraphrase": {
-        "train": "quora-train.csv",
-        "dev": "quora-dev.csv",
-        "test": "quora-test-student.csv",
-        "text": "sentence1",
-        "text2": "sentence2",
-        "label": "is_duplicate",
-        "pairs": "cross",
-        "loss": "binary_cross_entropy",
-    },
-    "sts": {
-        "train": "sts-train.csv",
-        "dev": "sts-dev.csv",
-        "test": "sts-test-student.csv",
-        "text": "sentence1",
-        "text2": "sentence2",
-        "label": "similarity",
-        "high": 5.0,
-        "pairs": "bi",
-        "head": "cosine",
-        "loss": "cosine_mse",
-        "weight": 5.0,  # its gradients are the smallest, and all tasks share one AdamW
-    },
-    "tokens": {"text": "words", "label": "tags", "loss": "cross_entropy"},
-    "ner": {
-        "text": "words",
-        "label": "tags",
-        "train": "conll2003/eng.train",
-        "dev": "conll2003/eng.testa",
-        "test": "conll2003/eng.testb",
-    },
-    "news": {
-        "train": "agnews/train.csv",
-        "test": "agnews/test.csv",
-        "label": "label",
-        "labels": ("World", "Sports", "Business", "Sci/Tech"),
-        "max_length": 128,
-    },
-    "mrpc": {
-        "train": "mrpc/msr_paraphrase_train.txt",
-        "dev": "mrpc/msr_paraphrase_test.txt",
-        "text": "#1 String",
-        "text2": "#2 String",
-        "label": "Quality",
-        "pairs": "cross",
-        "loss": "binary_cross_entropy",
-    },
-    "simcse": {"train": "mlm/sentences.txt", "loss": "info_nce", "max_length": 32, "batch_size": 64},
-    "nli": {
-        "train": "nli/nli_for_simcse.csv",
-        "text": "sent0",
-        "text2": "sent1",
-        "negatives": ("hard_neg",),
-        "pairs": "bi",
-        "loss": "info_nce",
-        "max_length": 32,
-        "batch_size": 64,
-    },
-    "ranking": {
-        "train": "quora-train.csv",
-        "text": "sentence1",
-        "text2": "sentence2",
-        "label": "is_duplicate",
-        "pairs": "bi",
-        "loss": "info_nce",
-        "max_length": 64,
-        "batch_size": 64,
-    },
-    "masked_lm": {"train": "mlm/sentences.txt", "loss": "masked_lm", "max_length": 128},
-}
 DEFAULT_TASKS = ("sst", "paraphrase", "sts")
 
 
@@ -252,11 +160,5 @@ def task_config(name: str, values: dict[str, Any]) -> TaskConfig:
     if not name.isidentifier():
         raise InputError(f"task name {name!r} is no name; use letters, digits and _")
     kind = checked(f"{name}.type", values.get("type") or name, str)
-    defaults = TASK_DEFAULTS.get(kind)
-    if defaults is None:
-        raise InputError(
-            f"there is no task {kind!r}{did_you_mean(kind, TASK_DEFAULTS)}; choose from "
-            f"{', '.join(TASK_DEFAULTS)}, or load your own with --task-file"
-        )
-    arguments = build(TaskConfig, defaults | values | {"type": kind}, f"{name}.")
+    arguments = build(TaskConfig, find_kind(kind).defaults | values | {"type": kind}, f"{name}.")
     return construct(TaskConfig, arguments, f"{name}.")

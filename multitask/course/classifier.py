@@ -20,7 +20,7 @@ from multitask.course.flags import (
     make_parser,
     read_flags,
 )
-from multitask.tasks.predictions import FORMATS, prediction_path
+from multitask.tasks.predictions import prediction_path
 
 TASKS = {"sst": "SST", "cfimdb": "CFIMDB"}
 CFIMDB_BATCH_SIZE = 8
@@ -72,8 +72,9 @@ def train_and_predict(name: str, config: RunConfig, given: Namespace) -> None:
     print(f"Training Sentiment Classifier on {TASKS[name]}...")
     trained = train_or_continue(config)
     print(f"Evaluating on {TASKS[name]}...")
+    format = trained.model.tasks[name].format
     for split in ("dev", "test"):
-        path = prediction_path("predictions", FORMATS[name], split, given.dialect, given.option)
+        path = prediction_path("predictions", format, split, given.dialect, given.option)
         write_split(trained, name, split, path, given.dialect)
     if name in trained.scores["scores"]:
         print(f"dev acc :: {trained.scores['scores'][name]['accuracy']:.3f}")

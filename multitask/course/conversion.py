@@ -15,10 +15,10 @@ from torch import Tensor
 
 from minbert import BertConfig, BertModel, InputError, Tokenizer, atomic_folder, find_folder, write_tensors
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.course.starter_checkpoint import StarterCheckpoint, read_starter_checkpoint
 from multitask.inference.checkpoint import save_model
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 
 ENCODER = "bert."
 CLASSES = 5

@@ -12,7 +12,7 @@ from typing import Any
 from minbert import CommandParser, InputError, did_you_mean
 from multitask.config.options import COURSE_MODES, RunOptions, add_key_options
 from multitask.config.run_config import RunConfig
-from multitask.tasks.predictions import DIALECTS
+from multitask.tasks.predictions import FILE_FORMATS
 
 RATES = {"backbone": 1e-3, "none": 1e-5}  # by what is frozen
 SAMPLE = "sample"
@@ -43,7 +43,7 @@ def make_parser(program: str, description: str, batch_size: int, out: str) -> Co
     more.add_argument("--weights", default="bert-base-uncased", help="default bert-base-uncased")
     more.add_argument("--data", default="data", help="folder of the files, or `sample`; default data")
     more.add_argument("--out", metavar="RUN", help=f"folder of what is trained; default {out}")
-    more.add_argument("--dialect", choices=DIALECTS, default="code", help="of the files; default code")
+    more.add_argument("--dialect", choices=FILE_FORMATS, default="code", help="of the files; default code")
     return parser
 
 

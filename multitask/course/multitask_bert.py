@@ -57,7 +57,7 @@ class MultitaskBERT(nn.Module):
         """Scores (B,) on the scale of the labels, 0 to 5; a model's may lie outside."""
         name = self._task("sts")
         first, second = _sentences(input_ids_1, attention_mask_1), _sentences(input_ids_2, attention_mask_2)
-        return self.model.tasks[name].soft(self._pairs(name, first, second))
+        return self.model.tasks[name].example_scores(self._pairs(name, first, second))
 
     def _task(self, kind: str) -> str:
         found = self.names[kind]

@@ -13,7 +13,6 @@ from pathlib import Path
 from minbert import run_command
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig
-from multitask.config.task_config import TASK_DEFAULTS
 from multitask.course.flags import (
     SPLITS,
     add_flag,
@@ -22,8 +21,9 @@ from multitask.course.flags import (
     make_parser,
     read_flags,
 )
-from multitask.tasks.predictions import FORMATS, prediction_path
+from multitask.tasks.predictions import prediction_path
 
+DATA = {"sst": "ids-sst", "paraphrase": "quora", "sts": "sts"}  # task -> how its files begin
 FLAGS = {"sst": "sst", "paraphrase": "para", "sts": "sts"}  # task -> how its flags begin
 SHOWN = {  # task -> what the starter calls its score, and which it is
     "sst": ("dev sentiment acc", "accuracy"),
@@ -42,10 +42,10 @@ def run(arguments: Sequence[str]) -> None:
     )
     for task, flag in FLAGS.items():
         for split in SPLITS:
-            name = TASK_DEFAULTS[task][split]
+            name = f"{DATA[task]}-{split}{'-student' if split == 'test' else ''}.csv"
             add_flag(parser, f"{flag}_{split}", metavar="FILE", help=f"default DATA/{name}")
         for split in ("dev", "test"):
-            name = prediction_path("predictions", FORMATS[task], split)
+            name = f"predictions/{flag}-{split}-output.csv"
             add_flag(parser, f"{flag}_{split}_out", metavar="FILE", help=f"default {name}")
     given, more = read_flags(parser, arguments)
     config = read_config(given, more)
@@ -79,9 +79,10 @@ def train_and_predict(config: RunConfig, given: Namespace) -> None:
     for task, flag in FLAGS.items():
         if task not in config.tasks:  # left out by --tasks
             continue
+        format = trained.model.tasks[task].format
         for split in ("dev", "test"):
             path = getattr(given, f"{flag}_{split}_out")
-            path = path or prediction_path("predictions", FORMATS[task], split, given.dialect)
+            path = path or prediction_path("predictions", format, split, given.dialect)
             write_split(trained, task, split, Path(path), given.dialect)
     for task, (shown, metric) in SHOWN.items():
         if task in trained.scores["scores"]:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from minbert import CommandParser, InputError, atomic_write
 
 PREDICTIONS = "predictions"
+INVALID = 1  # exit status where a prediction file has errors
 LARGE = 10_000_000  # bytes of one file
 SKIPPED = ("__pycache__", "node_modules")
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
@@ -36,7 +37,7 @@ def add_submit_options(parser: CommandParser) -> None:
 
 def submit_command(options: Namespace) -> int | None:
     """Validates, then writes the zip; status 1, and no zip, where a prediction file has errors."""
-    from multitask.cli.files import INVALID, validate_command
+    from multitask.tasks.validation import validate_predictions
 
     folder, out = Path(options.folder), Path(options.out)
     if out.suffix != ".zip":
@@ -46,8 +47,10 @@ def submit_command(options: Namespace) -> int | None:
         raise InputError(
             f"{folder} holds no folder {PREDICTIONS}/{hint or '; write them: multitask predict'}"
         )
-    asked = {"folder": folder / PREDICTIONS, "data": options.data, "tasks": options.tasks}
-    if validate_command(Namespace(**asked, split=None, json=False)):
+    names = options.tasks and [name.strip() for name in options.tasks.split(",") if name.strip()]
+    found = validate_predictions(folder / PREDICTIONS, options.data, names)
+    print("\n".join(found.lines()))
+    if found.errors:
         print(f"{out} was not written: mend the errors first")
         return INVALID
     submission = collect(folder, Path(options.code or folder), out)

@@ -37,10 +37,10 @@ def train_or_continue(config: RunConfig) -> "Run":
     return train(config, say, quiet=False)
 
 
-def write_split(run: "Run", task: str, split: str, path: Path, dialect: str) -> None:
+def write_split(run: "Run", task: str, split: str, path: Path, file_format: str) -> None:
     """Writes the predictions for one split to `path`; says so where the split has no file."""
     with TemporaryDirectory(prefix="minbert-predictions-") as folder:
-        files, notes = run.write_predictions(folder, split=split, tasks=[task], dialect=dialect)
+        files, notes = run.write_predictions(folder, split=split, tasks=[task], file_format=file_format)
         for note in notes:
             say(note)
         for file in files:

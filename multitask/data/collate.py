@@ -1,14 +1,16 @@
 """From examples to batches: by length in training, by token budget in evaluation, packed without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from minbert import Batch, TokenSequence, cut_by_tokens, to_device
+from minbert import Batch, TokenSequence, cut_by_tokens, sorted_batches, to_device
 from multitask.data.readers import Example
+
+T = TypeVar("T")
 
 # Sorting within 50 batches leaves 3 % padding to a padded model, and the order random enough.
 BUCKET_BATCHES = 50
@@ -88,3 +90,17 @@ def shuffled_batches(
         else:
             batches += cut_by_tokens(bucket, lengths, token_budget)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def compute_sorted(
+    lengths: Sequence[int], token_budget: int, compute: Callable[[list[int]], Sequence[T]]
+) -> list[T]:
+    """Returns a result for each index, in order, computed in batches of like lengths, longest first.
+
+    `compute` gets the indices of a batch of at most `token_budget` tokens and gives a result for each.
+    """
+    results: list[T | None] = [None] * len(lengths)
+    for indices in sorted_batches(lengths, token_budget):
+        for index, result in zip(indices, compute(indices), strict=True):
+            results[index] = result
+    return results

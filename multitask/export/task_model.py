@@ -10,10 +10,7 @@ from torch import nn
 from minbert import InputError, atomic_write, read_tensors, write_tensors
 from minbert.export import check_plain, merged_encoder, write_encoder
 from multitask.inference.run import Run
-from multitask.model.heads import MLPHead
-from multitask.tasks.base import TextTask, TrainingTask
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
-from multitask.tasks.tokens import TokensTask
+from multitask.tasks.base import TrainingTask
 
 SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
 
@@ -29,63 +26,22 @@ class TaskModel:
 
 
 def find_task_model(run: Run, task: TrainingTask) -> TaskModel:
-    """The class of transformers for a task's head. Raises InputError for a head that has none, with why."""
-    head = run.model.heads[task.name]
-    if reason := _misfit(task, head):
+    """Returns the class of transformers for a task's head. Raises InputError for a head without one."""
+    if reason := task.classifier_misfit():
         raise InputError(
             f"transformers has no class for {task.name}: {reason}; take --format onnx, which holds every "
             f"head, or --format sentence-transformers for sentence vectors"
         )
-    config = task.config
-    classifier = next(layer for layer in head if isinstance(layer, nn.Linear))
-    if isinstance(task, PairTask):
-        names, problem = ["1"], "multi_label_classification"
-        about = "One logit; its sigmoid is the probability of 1, that the two texts are the same."
-    elif isinstance(task, SimilarityTask):
-        names, problem = ["score"], "regression"
-        bottom, top = config.label_scale
-        about = (
-            f"One number, {bottom:g} at a score of {config.low:g} and {top:g} at {config.high:g}: score = "
-            f"{config.low:g} + {config.high - config.low:g} * (output - {bottom:g}) / {top - bottom:g}."
-        )
-    else:
-        names, problem = list(task.labels), "single_label_classification"
-        about = "A logit for each label; a softmax makes them probabilities."
+    names, about, problem = task.classifier_outputs()
     settings = {
-        "classifier_dropout": config.dropout,
+        "classifier_dropout": task.config.dropout,
         "id2label": {str(i): str(name) for i, name in enumerate(names)},
         "label2id": {str(name): i for i, name in enumerate(names)},
     }
-    if isinstance(task, TokensTask):
-        about = (
-            "Logits for each token. A word has the tag of its first sub-word; what the others, [CLS] and "
-            '[SEP] get was never trained and means nothing: ask a pipeline for aggregation_strategy "first".'
-        )
-        return TaskModel(TOKEN, classifier, settings, about)
-    return TaskModel(SEQUENCE, classifier, settings | {"problem_type": problem}, about)
-
-
-def _misfit(task: TrainingTask, head: nn.Module) -> str | None:
-    """Why no class of transformers computes what the task's head does; None where one does."""
-    config = task.config
-    if not isinstance(task, ClassificationTask | PairTask | SimilarityTask | TokensTask):
-        return f"tasks of type {config.type!r} have another kind of head"
-    if config.pairs == "bi":
-        return "it compares the vectors of two inputs, and transformers' classes read one"
-    if config.hidden:
-        return "its head has hidden layers, and transformers' is one linear layer"
-    if config.normalize or config.projection:
-        return "its vectors are normalised or projected before the head"
-    if isinstance(task, TextTask) and config.pooling != "pooler":
-        return f"it pools by {config.pooling!r}, and transformers' classifier reads BERT's pooler"
-    if config.loss == "ordinal":
-        return "its outputs are thresholds between labels (loss ordinal), not a logit for each label"
-    base = TokensTask if isinstance(task, TokensTask) else TextTask
-    own = [getattr(type(task), name, None) for name in ("forward", "sentence_vectors")]
-    usual = [getattr(base, name, None) for name in ("forward", "sentence_vectors")]
-    if own != usual or not isinstance(head, MLPHead):
-        return "its class computes its outputs in its own way"
-    return None
+    if problem is not None:
+        settings["problem_type"] = problem
+    classifier = next(layer for layer in task.head if isinstance(layer, nn.Linear))
+    return TaskModel(task.architecture, classifier, settings, about)
 
 
 def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:

@@ -17,7 +17,7 @@ from multitask.export.task_model import write_task_model
 from multitask.export.vectors import sentence_encoder
 from multitask.inference.checkpoint import task_adapters
 from multitask.inference.run import Run, open_source
-from multitask.tasks.base import ScoredTask, TrainingTask
+from multitask.tasks.base import TrainingTask
 
 
 def export_run(
@@ -76,6 +76,6 @@ def _export_encoder(
 def _find_task(run: Run, name: str) -> TrainingTask:
     """A trained task, also one that is not scored. Raises InputError for a name that is none."""
     task = run.model.tasks.get(name)
-    if task is not None and name in run.trained and not isinstance(task, ScoredTask):
+    if task is not None and name in run.trained and not task.scored:
         return task
     return run.task(name)

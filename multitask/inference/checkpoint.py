@@ -67,9 +67,8 @@ def save_model(
 def _write_sentence_pooling(folder: Path, model: MultitaskModel) -> None:
     """Says how sentences are pooled, where a task of the run trains sentence vectors as such."""
     for task in model.tasks.values():
-        pooling = getattr(task, "sentence_pooling", None)
-        if pooling is not None:
-            write_modules(folder, model.encoder.config.hidden_size, *pooling)
+        if task.sentence_pooling is not None:
+            write_modules(folder, model.encoder.config.hidden_size, *task.sentence_pooling)
             return
 
 

@@ -1,36 +1,43 @@
 """The evaluation loop: the only one. Predictions for tokenized examples, and their scores."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minbert import Batch, sorted_batches
-from multitask.data.collate import TokenizedExample
+from minbert import Batch
+from multitask.data.collate import TokenizedExample, compute_sorted
 from multitask.model.multitask_model import MultitaskModel
 
+Advance = Callable[[int], None]
 
-def output_batches(
+
+def evaluate_examples(
     model: MultitaskModel,
     task: str,
     examples: Sequence[TokenizedExample],
+    results: Callable[[Tensor, Batch], Sequence[Any]],
     batch_tokens: int = 4096,
-    advance: Callable[[int], None] = lambda count: None,
-) -> Iterator[tuple[list[int], Tensor, Batch]]:
-    """Batch by batch: the places of its examples, the task's outputs for them, and their inputs.
+    advance: Advance = lambda count: None,
+) -> list[Any]:
+    """Returns a result for each example, in order; `results(outputs, inputs)` gives those of a batch.
 
-    The model is in evaluation mode meanwhile; `advance` hears how many examples are done.
+    The model is in evaluation mode meanwhile; `advance` is called with the size of each batch that is done.
     """
+
+    def compute(indices: list[int]) -> Sequence[Any]:
+        batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
+        found = results(model(task, batch.inputs), batch.inputs)
+        advance(len(indices))
+        return found
+
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for indices in sorted_batches([example.length for example in examples], batch_tokens):
-                batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
-                yield indices, model(task, batch.inputs), batch.inputs
-                advance(len(indices))
+            return compute_sorted([example.length for example in examples], batch_tokens, compute)
     finally:
         model.train(training)
 
@@ -40,35 +47,31 @@ def predict_examples(
     task: str,
     examples: Sequence[TokenizedExample],
     batch_tokens: int = 4096,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = lambda count: None,
 ) -> list[Any]:
-    """The task's decoded predictions in the order of `examples`; `advance` hears how many are done."""
-    predictions: list[Any] = [None] * len(examples)
-    for indices, outputs, inputs in output_batches(model, task, examples, batch_tokens, advance):
-        decoded = model.tasks[task].decode(outputs, inputs)
-        for index, prediction in zip(indices, decoded, strict=True):
-            predictions[index] = prediction
-    return predictions
+    """Returns the task's decoded predictions in the order of `examples`; `advance` as above."""
+    return evaluate_examples(model, task, examples, model.tasks[task].decode, batch_tokens, advance)
 
 
-def soft_predictions(
+def example_scores(
     model: MultitaskModel, task: str, examples: Sequence[TokenizedExample], batch_tokens: int = 4096
 ) -> np.ndarray:
-    """What the task's `soft` makes of the outputs, in the order of `examples`; (N, ...) in float64."""
-    places, parts = [], []
-    for indices, outputs, _ in output_batches(model, task, examples, batch_tokens):
-        places += indices
-        parts.append(model.tasks[task].soft(outputs.double()).cpu().numpy())
-    return np.concatenate(parts)[np.argsort(places)] if parts else np.zeros(0)
+    """Returns the task's `example_scores` in the order of `examples`; (N, ...) in float64."""
+
+    def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
+        return model.tasks[task].example_scores(outputs.double()).cpu().numpy()
+
+    rows = evaluate_examples(model, task, examples, scores, batch_tokens)
+    return np.stack(rows) if rows else np.zeros(0)
 
 
 def score_examples(
     model: MultitaskModel,
     data: Mapping[str, Sequence[TokenizedExample]],
     batch_tokens: int = 4096,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Advance = lambda count: None,
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """The scores of each task that has labelled examples; a note on each whose predictions are all equal."""
+    """Computes the scores of each task with labelled examples, and notes on tasks that predict a constant."""
     scores, notes = {}, []
     for task, examples in data.items():
         if not examples or any(entry.example.label is None for entry in examples):

@@ -14,22 +14,13 @@ from minbert import BertConfig, atomic_write
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import find_kind
 from multitask.runtime.tracking import read_metrics
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
-from multitask.tasks.registry import find_kind
-from multitask.tasks.tokens import TokensTask
 from multitask.text_table import markdown_table
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 Sizes = Mapping[str, Mapping[str, int]]  # split -> task -> examples
-# The Hub's names of tasks.
-_HUB_TASKS = {
-    ClassificationTask: "text-classification",
-    PairTask: "text-classification",
-    SimilarityTask: "sentence-similarity",
-    TokensTask: "token-classification",
-}
 # Paths and devices, which do not decide a run's results and are private.
 _PLACES = ("weights", "data", "out", "task_file", "track", "device", "threads", "cache", "tasks", "stages")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -82,7 +73,7 @@ def _results(config: RunConfig, scores: Mapping[str, Any]) -> list[dict[str, Any
     found = []
     for task, values in scores["scores"].items():
         kind = config.tasks[task].type
-        found.append((hub_task(kind), task, kind, task, values))
+        found.append((find_kind(kind).hub_task, task, kind, task, values))
     found.append(("other", "all tasks", "multi-task", "sst, paraphrase and sts", scores["overall"]))
     keys = ("task", "task_name", "dataset", "name", "metrics")
     finite = [(*names, {k: v for k, v in values.items() if math.isfinite(v)}) for *names, values in found]
@@ -116,12 +107,6 @@ def _cost_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("trained parameters", f"{costs['trained_parameters']:,} of {costs['parameters']:,}"),
         ("peak memory", f"{costs['peak_memory'] / 2**20:,.0f} MiB"),
     ]
-
-
-def hub_task(kind: str) -> str:
-    """Returns the Hub's name for tasks of a kind; `other` for those that it has no name for."""
-    found = find_kind(kind)
-    return next((name for base, name in _HUB_TASKS.items() if issubclass(found, base)), "other")
 
 
 def is_hub_name(weights: str) -> bool:

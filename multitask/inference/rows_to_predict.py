@@ -61,7 +61,7 @@ def find_fallback(task: ScoredTask, saved: Any, folder: Path) -> Any:
             f"{task.name}: a row has no text, and no training split says what to predict for it; "
             f"put {task.file('train')} into {folder}"
         )
-    return task.fallback(examples.rows)
+    return task.majority_prediction(examples.rows)
 
 
 def _encodable(text: str) -> str:

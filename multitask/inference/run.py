@@ -24,10 +24,11 @@ from minbert import (
 )
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
+from multitask.config.task_kinds import load_task_file
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
-from multitask.inference.evaluation import predict_examples, score_examples, soft_predictions
+from multitask.inference.evaluation import example_scores, predict_examples, score_examples
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
@@ -35,7 +36,6 @@ from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.precision import Precision
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
-from multitask.tasks.registry import load_task_file
 from multitask.tasks.splits import SAMPLE, load_split, open_data
 
 SAMPLE_FOLDER = "sample"  # in a run's folder
@@ -88,7 +88,7 @@ class Run:
             raise InputError(
                 f"the head of {name} is not trained: these weights hold none; run `multitask train` first"
             )
-        if not isinstance(self.model.tasks[name], ScoredTask):
+        if not self.model.tasks[name].scored:
             raise InputError(f"{name} can be trained, but predicts nothing that could be scored or written")
         return self.model.tasks[name]
 
@@ -108,10 +108,10 @@ class Run:
         examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
         return self.predict_rows(task, examples) if examples else []
 
-    def soft_predictions(self, task: str, examples: Sequence[Example]) -> np.ndarray:
-        """(N, ...) probabilities or scores, see ScoredTask.soft; InputError for a task that has none."""
+    def example_scores(self, task: str, examples: Sequence[Example]) -> np.ndarray:
+        """Returns (N, ...), see ScoredTask.example_scores; raises InputError for a task that has none."""
         tokenized = self.task(task).tokenize(self.tokenizer, examples)
-        return soft_predictions(self.model, task, tokenized, self.config.eval.batch_tokens)
+        return example_scores(self.model, task, tokenized, self.config.eval.batch_tokens)
 
     def predict_rows(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
@@ -156,7 +156,7 @@ class Run:
         data: str | Path | None = None,
         split: str = "dev",
         tasks: Sequence[str] | None = None,
-        dialect: str = "code",
+        file_format: str = "code",
     ) -> tuple[list[Path], list[str]]:
         """Writes a prediction file a task, a row for each id of the input file; -> (files, notes).
 
@@ -165,7 +165,7 @@ class Run:
         """
         files, notes = [], []
         with self.data_folder(data) as folder:
-            ready = [name for name in self.trained if isinstance(self.model.tasks[name], ScoredTask)]
+            ready = [name for name in self.trained if self.model.tasks[name].scored]
             for name in tasks or ready:
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)
@@ -175,8 +175,8 @@ class Run:
                 entries = [entry for entry in examples.in_file_order() if entry.id is not None]
                 values, note = self._predict_entries(task, entries, examples.path, folder)
                 notes += note
-                path = prediction_path(out, task.format, split, dialect)
-                task.write(values, entries, path, dialect)
+                path = prediction_path(out, task.format, split, file_format)
+                task.write(values, entries, path, file_format)
                 files.append(path)
         return files, notes
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from minbert import BertConfig, InputError
 from multitask.config.task_config import TaskConfig
+from multitask.config.task_kinds import make_task
 from multitask.inference.checkpoint import load_head, read_heads
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.base import TrainingTask
-from multitask.tasks.registry import make_task
 
 
 def saved_labels(folder: Path | None) -> dict[str, Sequence[str] | None]:

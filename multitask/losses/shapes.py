@@ -21,6 +21,12 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     check_shapes(logits[:, 0], labels)
 
 
+def check_targets(outputs: Tensor, targets: Tensor) -> None:
+    """Raises InputError unless targets have the outputs' shape, or, as whole numbers, lack its last axis."""
+    if targets.is_floating_point() or outputs.shape[:-1] != targets.shape:
+        check_shapes(outputs, targets)
+
+
 def at_least_fp32(values: Tensor) -> Tensor:
     """fp16 and bf16 as fp32; fp32 and fp64 as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

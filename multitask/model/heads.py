@@ -77,11 +77,6 @@ class ProjectedHead(nn.Module):
         return self.head(*vectors)
 
 
-def project(head: nn.Module, vectors: Tensor) -> Tensor:
-    """Sentence vectors as the head wants them: (B, D) -> (B, P), or unchanged where it has no projection."""
-    return head.projection(vectors) if isinstance(head, ProjectedHead) else vectors
-
-
 _FEATURES = {  # by the names of multitask.config.task_config.PAIR_FEATURES
     "u": lambda u, v: u,
     "v": lambda u, v: v,

@@ -8,40 +8,52 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, InputError, pool, use_adapter
+from minbert import (
+    FIRST_TOKEN_POOLINGS,
+    Batch,
+    BertConfig,
+    BertModel,
+    BertOutput,
+    InputError,
+    pool,
+    use_adapter,
+)
 from multitask.data.collate import TaskBatch, TokenizedExample
 from multitask.model.cache import FrozenCache, kept_pooling
-from multitask.model.touched_rows import TouchedRows
-from multitask.training.parameters.freezing import set_modes
+from multitask.model.subset_embedding import SubsetEmbedding
 
 DEFAULT_ADAPTER = "default"  # the one that all tasks share
 
 
 class Task(Protocol):
-    """What the model asks of a task; see multitask/tasks/base.py."""
+    """What the model asks of a task, an nn.Module; see multitask/tasks/base.py."""
 
     config: Any
+    head: nn.Module
     random_inputs: bool
+    batch_level_loss: bool
     pooled_inputs: str | None
+
+    def build_head(self, encoder: BertConfig) -> None: ...
 
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch: ...
 
-    def head(self, hidden_size: int) -> nn.Module: ...
-
-    def forward(self, encode: "Encode", head: nn.Module, inputs: Batch) -> Tensor: ...
+    def __call__(self, encoder: "EncoderView", inputs: Batch) -> Tensor: ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor: ...
 
+    def train(self, mode: bool = True) -> Any: ...
+
 
 @dataclass(frozen=True)
-class Encode:
-    """The encoder as a task sees it: `encode(batch)` is a BertOutput whose rows are fp32 at least.
+class EncoderView:
+    """The encoder as a task sees it: `encoder(batch)` is a BertOutput whose rows are fp32 at least.
 
     Its forward runs inside autocast, with the task's own adapters where there are some; `noise` (T, D) is
-    added to the embeddings. Of a batch that holds vectors already (see TrainingTask.pooled_inputs) there are
-    no rows: InputError for these, and for vectors pooled otherwise.
+    added to the embeddings. A batch with cached vectors (see TrainingTask.pooled_inputs) has no rows: asking
+    for these, or for vectors of another pooling, raises InputError.
     """
 
     encoder: BertModel
@@ -81,7 +93,7 @@ class Encode:
     def word_embeddings(self) -> Tensor:
         """(V, D), for tasks that say `whole_vocabulary`; InputError where not all of it is trained."""
         word = self.encoder.embeddings.word
-        if isinstance(word, TouchedRows):
+        if isinstance(word, SubsetEmbedding):
             raise InputError(
                 f"{self.task} reads all word embeddings, and the run trains those of its texts; set "
                 f"`whole_vocabulary = True` in the task's class"
@@ -90,12 +102,12 @@ class Encode:
 
 
 class MultitaskModel(nn.Module):
-    """Runs a task's batch through the shared encoder and the task's own head.
+    """One encoder and several tasks, whose heads are `heads[NAME]`.
 
     The encoder's forward runs inside `autocast`; its rows are raised to fp32 at least, and everything after
     it (pooling, normalisation, similarities, heads, losses) runs outside, here and nowhere else.
     `gather` collects (B, ...) over the processes of a run, for losses that compare a batch's examples.
-    `cache` holds what frozen layers make of a run's data, for the batches that `collate` makes.
+    `cache` has the activations of frozen layers for the batches that `collate` makes.
     """
 
     def __init__(
@@ -108,12 +120,12 @@ class MultitaskModel(nn.Module):
     ):
         super().__init__()
         self.encoder = encoder
-        self.tasks = dict(tasks)
-        size = encoder.config.hidden_size
-        for task in self.tasks.values():
-            if hasattr(task, "vocab_size"):  # a task that predicts tokens
-                task.vocab_size = encoder.config.vocab_size
-        self.heads = nn.ModuleDict({name: task.head(size) for name, task in self.tasks.items()})
+        self.tasks = dict(tasks)  # not registered as modules: their parameters are named heads.NAME.*
+        for name, task in self.tasks.items():
+            task.build_head(encoder.config)
+            if len([*task.parameters()]) > len([*task.head.parameters()]):
+                raise InputError(f"{name} has parameters outside of its head; put them into `head`")
+        self.heads = nn.ModuleDict({name: task.head for name, task in self.tasks.items()})
         self.autocast = autocast
         self.gather = gather
         self.frozen_dropout = frozen_dropout
@@ -125,25 +137,28 @@ class MultitaskModel(nn.Module):
         batch = replace(self.tasks[task].collate(examples), tokens=tokens)
         return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
 
+    def view(self, task: str, noise: Tensor | None = None) -> EncoderView:
+        """Returns the encoder for one task; `noise` (T, D) is added to the embeddings."""
+        return EncoderView(self.encoder, task, self.autocast, noise)
+
     def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:
-        """A task's outputs, the first dimension is examples; `noise` (T, D) is added to the embeddings."""
-        encode = Encode(self.encoder, task, self.autocast, noise)
-        return self.tasks[task].forward(encode, self.heads[task], inputs)
+        """Computes a task's outputs, the first dimension is examples; `noise` as in `view`."""
+        return self.tasks[task](self.view(task, noise), inputs)
 
     def loss(self, task: str, batch: TaskBatch) -> Tensor:
-        """The mean loss of a task's batch times the task's weight, a scalar."""
+        """Computes the mean loss of a task's batch times the task's weight, a scalar."""
         batch = batch.to(self.device)
         return self.loss_of(task, self(task, batch.inputs), batch.targets)
 
     def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The same from the outputs (B, ...) of the batch's examples."""
+        """Computes the same from the outputs (B, ...) of the batch's examples."""
         kind = self.tasks[task]
-        if getattr(kind, "compares_examples", False):
+        if kind.batch_level_loss:
             outputs, targets = self.gather(outputs), self.gather(targets)
         return kind.loss(outputs, targets) * kind.config.weight
 
     def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor:
-        """How far apart two outputs of a task are, times the task's weight, a scalar."""
+        """Computes how far apart two outputs of a task are, times the task's weight, a scalar."""
         return self.tasks[task].divergence(p, q) * self.tasks[task].config.weight
 
     @property
@@ -153,12 +168,14 @@ class MultitaskModel(nn.Module):
     def train(self, mode: bool = True) -> "MultitaskModel":
         """As torch's, but frozen parts stay in evaluation mode, without dropout, unless `frozen_dropout`."""
         super().train(mode)
+        for task in self.tasks.values():
+            task.train(mode)
         if mode and not self.frozen_dropout:
             set_modes(self)
         return self
 
     def unused_parameters(self) -> set[str]:
-        """Names of tensors that no task trains.
+        """Returns the names of tensors that no task trains.
 
         The pooler where no task pools by it; heads of tasks that are scored only; adapters of other tasks.
         """
@@ -175,6 +192,26 @@ class MultitaskModel(nn.Module):
             ):
                 unused.add(name)
         return unused
+
+
+def set_modes(model: nn.Module) -> None:
+    """Puts frozen modules of a MultitaskModel into evaluation mode, where nothing is dropped.
+
+    These are the whole encoder, its embeddings, each layer, the pooler, and each head, where all their
+    parameters are frozen. A module without parameters stays in the mode that it is in, and so does a layer
+    with trained adapters.
+    """
+    encoder = model.encoder
+    modules = [encoder, encoder.embeddings, *encoder.encoder.layers, encoder.pooler, *model.heads.values()]
+    for module in modules:
+        if module is not None and _is_frozen(module):
+            module.eval()
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Returns whether a module has parameters and all of them are frozen."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)
 
 
 def adapter_of(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tasks whose loss compares the examples of a batch: the vectors of one example's texts against all others.
+"""Contrastive tasks: the loss compares the vectors of an example's texts with those of the whole batch.
 
 B examples of K texts each (an anchor, its positive, hard negatives), D hidden size.
 """
@@ -7,28 +7,28 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, InputError, Tokenizer, normalize
+from minbert import Batch, BertConfig, InputError, Tokenizer, normalize
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.positives import find_groups
-from multitask.data.readers import Example, Examples, read_table
+from multitask.data.readers import Example, Examples, integer_label, read_lines, read_table
 from multitask.losses.contrastive import count_masked, info_nce
 from multitask.losses.shapes import check_shapes
-from multitask.model.multitask_model import Encode
-from multitask.tasks.base import TrainingTask, check_loss_options
+from multitask.model.multitask_model import EncoderView
+from multitask.tasks.base import Loss, SentenceVectors, TrainingTask
 
-LOWEST_TEMPERATURE = (
-    0.01  # of a learnt one: logits grow no larger than 100 (Radford et al. 2021, section 2.5)
-)
+# Of a temperature that is learnt: logits grow no larger than 100 (Radford et al. 2021, section 2.5).
+LOWEST_TEMPERATURE = 0.01
 
 
 class ContrastiveHead(nn.Module):
-    """What stands between pooled vectors and the loss, in training only: (N, D) -> (N, D).
+    """Head between pooled vectors and the loss, in training only: (N, D) -> (N, D).
 
     `layer` is SimCSE's, linear and tanh. With a `temperature` to learn, vectors come out divided by the root
     of it and their length, so that their dot products are cosines / temperature, wherever they are computed.
@@ -55,9 +55,9 @@ class ContrastiveHead(nn.Module):
 
 
 class MaskedCount:
-    """Which share of the negatives was left out, over many batches; counts a hundred of them at once.
+    """Share of the negatives that was left out, over many batches.
 
-    Counting each at its step would make an accelerator wait.
+    Counts a hundred batches at once: counting each at its step would make an accelerator wait.
     """
 
     def __init__(self):
@@ -90,8 +90,14 @@ class ContrastiveTask(TrainingTask):
     are no negatives of one another; `masked_share` says how often that was so.
     """
 
-    losses = {"info_nce": info_nce}
-    compares_examples = True  # the loss needs the whole batch, over all processes
+    losses = {
+        "info_nce": Loss(
+            info_nce,
+            *("temperature", "learn_temperature", "symmetric", "hard_negative_weight", "training_head"),
+        )
+    }
+    batch_level_loss = True
+    contrastive = True
     uniform_batches = True  # negatives of like length would be told apart by their length
 
     def __init__(self, name: str, config: TaskConfig):
@@ -103,8 +109,6 @@ class ContrastiveTask(TrainingTask):
 
     def _check(self) -> None:
         name, config = self.name, self.config
-        if config.loss not in self.losses:
-            raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
         if config.pooling == "pooler":
             raise InputError(
                 f"{name}.pooling is 'pooler', which no folder of sentence vectors can name; take cls with "
@@ -119,7 +123,6 @@ class ContrastiveTask(TrainingTask):
                 f"{name}.temperature is {config.temperature}; one that is learnt begins at "
                 f"{LOWEST_TEMPERATURE} or above"
             )
-        check_loss_options(name, config)
         self.check_columns()
 
     def check_columns(self) -> None:
@@ -140,7 +143,6 @@ class ContrastiveTask(TrainingTask):
 
     @property
     def sentence_pooling(self) -> tuple[str, str | None]:
-        """(pooling, normalization) of the vectors that are trained; evaluation has to use the same."""
         return self.config.pooling, self.config.normalize
 
     @property
@@ -149,19 +151,12 @@ class ContrastiveTask(TrainingTask):
 
     @property
     def masked_share(self) -> float:
-        """Which share of the negatives that losses have seen were left out as known positives."""
+        """Share of the negatives that losses have seen and left out as known positives."""
         return self._masked.share
 
     def load(self, source: Path, split: str) -> Examples:
         path = self.path(source, split)
         return self._remember(split, read_table(path, texts=self.columns, label=None, parse_label=None))
-
-    def path(self, source: Path, split: str) -> Path:
-        """The split's file. Raises InputError where the task has none."""
-        name = self.file(split)
-        if name is None:
-            raise InputError(f"task {self.name} has no {split} split; set {self.name}.{split} to a file name")
-        return Path(source) / name
 
     def _remember(self, split: str, examples: Examples) -> Examples:
         """Keeps the whole file's positives: those beyond --limit connect texts too."""
@@ -209,19 +204,19 @@ class ContrastiveTask(TrainingTask):
             return group
         return -1 - int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
 
-    def head(self, hidden_size: int) -> ContrastiveHead:
+    def build_head(self, encoder: BertConfig) -> None:
         config = self.config
         temperature = config.temperature if config.learn_temperature else None
-        return ContrastiveHead(hidden_size, config.training_head == "mlp", temperature)
+        self.head = ContrastiveHead(encoder.hidden_size, config.training_head == "mlp", temperature)
 
-    def embed(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
-        """Sentence vectors (N, D) of N sequences as evaluation uses them: the training head left out."""
+    def embed(self, encoder: EncoderView, inputs: Batch) -> Tensor:
+        """Computes sentence vectors (N, D) of N sequences as evaluation uses them, without the head."""
         pooling, normalization = self.sentence_pooling
-        return normalize(encode.vectors(inputs, pooling), normalization)
+        return normalize(encoder.vectors(inputs, pooling), normalization)
 
-    def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
-        """-> (B, K, D) from one forward pass of all K * B texts"""
-        vectors = head(self.embed(encode, head, inputs))  # (K * B, D)
+    def forward(self, encoder: EncoderView, inputs: Batch) -> Tensor:
+        """Computes (B, K, D) in one forward pass of all K * B texts."""
+        vectors = self.head(self.embed(encoder, inputs))  # (K * B, D)
         return vectors.unflatten(0, (self.texts_an_example, -1)).transpose(0, 1)  # (B, K, D)
 
     @property
@@ -230,7 +225,9 @@ class ContrastiveTask(TrainingTask):
         return len(self.columns)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over the anchors; outputs (B, K, D), targets (B, K) as from `collate`."""
+        """Computes the mean over the anchors; outputs (B, K, D), targets (B, K) as from `collate`."""
+        if self.config.loss != "info_nce":
+            return super().loss(outputs, targets)
         check_shapes(outputs[..., 0], targets)
         config = self.config
         if config.mask_false_negatives:
@@ -247,3 +244,120 @@ class ContrastiveTask(TrainingTask):
         """Mean squared distance of the unit vectors, which are all that the loss sees; both (B, K, D)."""
         check_shapes(p, q)
         return (normalize(p, "l2") - normalize(q, "l2")).square().sum(dim=-1).mean()
+
+    @property
+    def input_form(self) -> str:
+        return "text"
+
+    def graph_outputs(self) -> dict[str, str]:
+        pooling, normalization = self.sentence_pooling
+        length = f"{normalization.upper()} length 1" if normalization else "not normalised"
+        return {"sentence_embedding": f"(B, D): {pooling} pooling, {length}"}
+
+    def graph(self, encoder: EncoderView, inputs: Batch) -> tuple[Tensor, ...]:
+        return (self.embed(encoder, inputs),)
+
+    def sentence_vector_parts(self) -> SentenceVectors:
+        return SentenceVectors(*self.sentence_pooling, None)
+
+
+class SimCSE(ContrastiveTask):
+    """Unsupervised SimCSE (Gao et al. 2021, section 3): a sentence of a text file is its own positive.
+
+    Both copies run in one forward pass of 2 B rows. Without dropout they would be equal, and nothing learnt.
+    """
+
+    defaults = {"train": "mlm/sentences.txt", "loss": "info_nce", "max_length": 32, "batch_size": 64}
+    texts_an_example = 2
+
+    def check_columns(self) -> None:
+        if self.config.text2 is not None or self.config.negatives:
+            raise InputError(
+                f"{self.name} reads plain text, one sentence a line; leave out text2 and negatives, or take "
+                f"type nli or ranking"
+            )
+
+    def load(self, source: Path, split: str) -> Examples:
+        return read_lines(self.path(source, split))
+
+    def texts(self, example: Example) -> tuple[str, str]:
+        return example.texts * 2
+
+    def prepare_training(self, examples: Sequence[Example]) -> list[str]:
+        """A note on sentences that stand there more than once: they are not each other's negatives."""
+        counts = Counter(example.texts[0] for example in examples)
+        repeated = sum(count for count in counts.values() if count > 1)
+        return [f"{repeated:,} sentences stand there more than once"] if repeated else []
+
+    def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
+        texts = [example.texts[0] for example in examples]
+        sequences = tokenizer.encode(texts, max_length=self.config.max_length)
+        return [
+            TokenizedExample(example, (sequence, sequence))
+            for example, sequence in zip(examples, sequences, strict=True)
+        ]
+
+
+class NLI(ContrastiveTask):
+    """Supervised SimCSE (Gao et al. 2021, section 4): triplets of natural language inference.
+
+    The positive of a premise is a sentence that it entails, the hard negative one that contradicts it.
+
+    `text`, `text2` and `negatives` name the columns; there may be several of the last, or none.
+    """
+
+    defaults = {
+        "train": "nli/nli_for_simcse.csv",
+        "text": "sent0",
+        "text2": "sent1",
+        "negatives": ("hard_neg",),
+        "pairs": "bi",
+        "loss": "info_nce",
+        "max_length": 32,
+        "batch_size": 64,
+    }
+
+
+class Ranking(ContrastiveTask):
+    """Multiple negatives ranking (Henderson et al. 2017, section 4.4) of the positive pairs of any table.
+
+    Rows whose label is 0 are read, counted, and used for nothing.
+
+    A file without the label column holds positive pairs only. `negatives` names columns of hard negatives.
+    """
+
+    defaults = {
+        "train": "quora-train.csv",
+        "text": "sentence1",
+        "text2": "sentence2",
+        "label": "is_duplicate",
+        "pairs": "bi",
+        "loss": "info_nce",
+        "max_length": 64,
+        "batch_size": 64,
+    }
+
+    def __init__(self, name, config):
+        super().__init__(name, config)
+        self._notes: list[str] = []
+
+    def load(self, source: Path, split: str) -> Examples:
+        """The rows with label 1, or all of them where there are no labels."""
+        path, label = self.path(source, split), self.config.label
+        examples = read_table(path, texts=self.columns, label=label, parse_label=integer_label(0, 1))
+        if not examples.labelled:
+            notes = [f"{path} has no column {label!r}; every row is a positive pair"]
+        else:
+            positives = tuple(row for row in examples.rows if row.label == 1)
+            notes = [
+                f"{len(examples.rows) - len(positives):,} of {len(examples.rows):,} rows are no positive "
+                f"pairs, and not used"
+            ]
+            examples = replace(examples, rows=positives)
+        if split == "train":
+            self._notes = notes
+        return self._remember(split, examples)
+
+    def prepare_training(self, examples: Sequence[Example]) -> list[str]:
+        """Also says how many rows of the file are no positive pairs."""
+        return [*self._notes, *super().prepare_training(examples)]

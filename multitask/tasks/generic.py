@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError
-from multitask.config.task_config import TASK_DEFAULTS
 from multitask.data.readers import Example, Examples, integer_label, number_label
 from multitask.losses.classification import binary_cross_entropy, cross_entropy, focal
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
@@ -18,24 +17,28 @@ from multitask.losses.ordinal import ordinal, ordinal_levels
 from multitask.losses.regression import cosent, pearson_loss, scaled_mean_squared_error
 from multitask.metrics.scores import accuracy, f1, pearson, spearman
 from multitask.model.heads import AngleHead
-from multitask.tasks.base import TextTask
+from multitask.tasks.base import ClassifierOutputs, ClassLabels, Loss, TextTask
 
 
-class ClassificationTask(TextTask):
+class ClassificationTask(ClassLabels, TextTask):
     """One label out of C for a sentence or a pair. Labels are names; predictions are names too.
 
     With the loss "ordinal" there are C - 1 outputs, for labels that are whole numbers in their order.
     """
 
+    hub_task = "text-classification"
+    target_kind = "classes"
     primary_metric = "accuracy"
-    losses = {"cross_entropy": cross_entropy, "focal": focal, "ordinal": ordinal}
+    losses = {
+        "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
+        "focal": Loss(focal, "focal_gamma", "class_weights"),
+        "ordinal": Loss(ordinal),
+    }
     target_type = torch.long
 
     def __init__(self, name, config):
         super().__init__(name, config)
-        self.labels = tuple(config.labels)
-        factors = config.class_factors()
-        self.class_weights = None if factors is None else torch.tensor(factors)  # (C,)
+        self.read_labels()
         if self.labels:
             self._check_labels()
 
@@ -86,37 +89,10 @@ class ClassificationTask(TextTask):
         return examples
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """Balanced class weights, N / (C * count); 0 for a class without an example."""
-        if self.config.class_weights != "balanced":
-            return []
-        counts = Counter(self.target(example) for example in examples)
-        weights = [
-            len(examples) / (len(self.labels) * counts[i]) if counts[i] else 0.0
-            for i in range(len(self.labels))
-        ]
-        self.class_weights = torch.tensor(weights)
-        named = (f"{label} {weight:.3g}" for label, weight in zip(self.labels, weights, strict=True))
-        return [f"class weights {', '.join(named)}"]
+        return self.balance(Counter(self.labels[self.target(example)] for example in examples))
 
     def target(self, example: Example) -> int:
         return self.labels.index(str(example.label))
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        config = self.config
-        if config.loss == "cross_entropy":
-            return cross_entropy(outputs, targets, config.label_smoothing, self._weights(outputs))
-        if config.loss == "focal":
-            return focal(outputs, targets, config.focal_gamma, self._weights(outputs))
-        return super().loss(outputs, targets)
-
-    def _weights(self, outputs: Tensor) -> Tensor | None:
-        if self.class_weights is not None:
-            self.class_weights = self.class_weights.to(outputs.device)  # copied there once
-        elif self.config.class_weights == "balanced":
-            raise InputError(
-                f"{self.name}: balanced class weights come from the training rows, none were read"
-            )
-        return self.class_weights
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:
         return symmetric_binary_kl(p, q) if self.config.loss == "ordinal" else symmetric_kl(p, q)
@@ -133,8 +109,8 @@ class ClassificationTask(TextTask):
         """Labels from their places in `labels`."""
         return [self.labels[place] for place in places]
 
-    def soft(self, outputs: Tensor) -> Tensor:
-        """(B, C) probabilities that sum to 1.
+    def example_scores(self, outputs: Tensor) -> Tensor:
+        """Returns (B, C) probabilities that sum to 1.
 
         With the loss "ordinal" P(level = k) = P(level > k - 1) - P(level > k), which is below 0 where the
         model's answers contradict one another.
@@ -145,25 +121,48 @@ class ClassificationTask(TextTask):
         ends = torch.ones_like(above[:, :1])
         return torch.cat([ends, above], dim=1) - torch.cat([above, 1 - ends], dim=1)
 
-    def hard(self, soft: np.ndarray) -> list:
+    def hard(self, scores: np.ndarray) -> list:
         if self.config.loss != "ordinal":
-            return self.named(soft.argmax(axis=1).tolist())
-        above = 1 - np.cumsum(soft[:, :-1], axis=1)
+            return self.named(scores.argmax(axis=1).tolist())
+        above = 1 - np.cumsum(scores[:, :-1], axis=1)
         return self.named((above > 0.5).sum(axis=1).tolist())
 
     def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:
         return {"accuracy": accuracy(predictions, [example.label for example in examples])}
 
-    def fallback(self, examples: Sequence[Example]):
+    def majority_prediction(self, examples: Sequence[Example]):
         return mode(example.label for example in examples)
+
+    def graph_outputs(self) -> dict[str, str]:
+        ordinal = self.config.loss == "ordinal"
+        return super().graph_outputs() | (
+            {
+                "logits": "(B, C - 1): of being above each label but the last",
+                "probabilities": "(B, C): of each label",
+            }
+            if ordinal
+            else {"logits": "(B, C): for each label", "probabilities": "(B, C): their softmax"}
+        )
+
+    def classifier_misfit(self) -> str | None:
+        reason = super().classifier_misfit()
+        if reason is None and self.config.loss == "ordinal":
+            return "its outputs are thresholds between labels (loss ordinal), not a logit for each label"
+        return reason
+
+    def classifier_outputs(self) -> ClassifierOutputs:
+        about = "A logit for each label; a softmax makes them probabilities."
+        return ClassifierOutputs(self.labels, about, "single_label_classification")
 
 
 class PairTask(TextTask):
     """Two texts: the same (1) or not (0); one logit an example."""
 
-    defaults = TASK_DEFAULTS["pair"]
+    defaults = {"text": "sentence1", "text2": "sentence2", "pairs": "cross", "loss": "binary_cross_entropy"}
+    hub_task = "text-classification"
+    target_kind = "binary"
     primary_metric = "accuracy"
-    losses = {"binary_cross_entropy": binary_cross_entropy}
+    losses = {"binary_cross_entropy": Loss(binary_cross_entropy)}
     prediction_values = "flag"
     parse_label = staticmethod(integer_label(0, 1))
 
@@ -173,19 +172,29 @@ class PairTask(TextTask):
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
         return (outputs > 0).long().tolist()
 
-    def soft(self, outputs: Tensor) -> Tensor:
-        """(B,) probabilities of 1"""
+    def example_scores(self, outputs: Tensor) -> Tensor:
+        """Returns (B,) probabilities of 1."""
         return outputs.sigmoid()
 
-    def hard(self, soft: np.ndarray) -> list[int]:
-        return (soft > 0.5).astype(int).tolist()
+    def hard(self, scores: np.ndarray) -> list[int]:
+        return (scores > 0.5).astype(int).tolist()
 
     def score(self, predictions: Sequence[int], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]
         return {"accuracy": accuracy(predictions, labels), "f1": f1(predictions, labels)}
 
-    def fallback(self, examples: Sequence[Example]) -> int:
+    def majority_prediction(self, examples: Sequence[Example]) -> int:
         return mode(example.label for example in examples)
+
+    def graph_outputs(self) -> dict[str, str]:
+        return super().graph_outputs() | {
+            "logits": "(B): above 0 where the texts are the same",
+            "probabilities": "(B): of being the same",
+        }
+
+    def classifier_outputs(self) -> ClassifierOutputs:
+        about = "One logit; its sigmoid is the probability of 1, that the two texts are the same."
+        return ClassifierOutputs(["1"], about, "multi_label_classification")
 
 
 class SimilarityTask(TextTask):
@@ -194,14 +203,22 @@ class SimilarityTask(TextTask):
     With the loss "angle" there are two: the cosine, which predicts, and AnglE's similarity, which trains.
     """
 
-    defaults = TASK_DEFAULTS["similarity"]
+    defaults = {
+        "text": "sentence1",
+        "text2": "sentence2",
+        "pairs": "bi",
+        "head": "cosine",
+        "loss": "cosine_mse",
+    }
+    hub_task = "sentence-similarity"
+    target_kind = "number"
     primary_metric = "pearson"
     losses = {
-        "cosine_mse": scaled_mean_squared_error,
-        "mse": scaled_mean_squared_error,
-        "pearson": pearson_loss,
-        "cosent": cosent,
-        "angle": cosent,  # of AnglE's similarities
+        "cosine_mse": Loss(scaled_mean_squared_error, "low", "high", "label_scale"),
+        "mse": Loss(scaled_mean_squared_error, "low", "high", "label_scale"),
+        "pearson": Loss(pearson_loss),
+        "cosent": Loss(cosent, "temperature"),
+        "angle": Loss(cosent, "temperature"),  # of AnglE's similarities
     }
     prediction_values = "number"
 
@@ -216,7 +233,7 @@ class SimilarityTask(TextTask):
                 f'{name}.loss "angle" compares two vectors and needs {name}.head cosine; take "cosent" for '
                 f"head {config.head}"
             )
-        self.compares_examples = config.loss in ("pearson", "cosent", "angle")
+        self.batch_level_loss = config.loss in ("pearson", "cosent", "angle")
 
     def parse_label(self, text: str) -> float:
         return number_label(self.config.low, self.config.high)(text)
@@ -225,36 +242,45 @@ class SimilarityTask(TextTask):
         return AngleHead() if self.config.loss == "angle" else super().layers(size)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        config = self.config
-        loss = self.losses[config.loss]
-        if config.loss == "pearson":
-            return loss(outputs, targets)
-        if config.loss == "cosent":
-            return loss(outputs, targets, config.temperature)
-        if config.loss == "angle":
-            return loss(outputs[:, 1], targets, config.temperature)
-        return loss(outputs, targets, config.low, config.high, config.label_scale)
+        return super().loss(outputs[:, 1] if self.config.loss == "angle" else outputs, targets)
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:
         return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
-        return self.soft(outputs).tolist()
+        return self.example_scores(outputs).tolist()
 
-    def soft(self, outputs: Tensor) -> Tensor:
-        """(B,) outputs back from the label scale; not cut to [low, high], which would tie the ends."""
+    def example_scores(self, outputs: Tensor) -> Tensor:
+        """Returns (B,) outputs off the label scale; not cut to [low, high], which would tie the ends."""
         if self.config.loss == "angle":
             outputs = outputs[:, 0]
         bottom, top = self.config.label_scale
         share = (outputs.double() - bottom) / (top - bottom)
         return self.config.low + share * (self.config.high - self.config.low)
 
-    def hard(self, soft: np.ndarray) -> list[float]:
-        return soft.tolist()
+    def hard(self, scores: np.ndarray) -> list[float]:
+        return scores.tolist()
 
     def score(self, predictions: Sequence[float], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]
         return {"pearson": pearson(predictions, labels), "spearman": spearman(predictions, labels)}
 
-    def fallback(self, examples: Sequence[Example]) -> float:
+    def majority_prediction(self, examples: Sequence[Example]) -> float:
         return fmean(example.label for example in examples)
+
+    def graph_outputs(self) -> dict[str, str]:
+        super().graph_outputs()  # raises for a class that compares vectors in its own way
+        angle = self.config.loss == "angle"
+        return {
+            "logits": "(B, 2): the cosine, and what trains it" if angle else "(B): the head's output",
+            "scores": f"(B): similarity from {self.config.low:g} to {self.config.high:g}",
+        }
+
+    def classifier_outputs(self) -> ClassifierOutputs:
+        config = self.config
+        bottom, top = config.label_scale
+        about = (
+            f"One number, {bottom:g} at a score of {config.low:g} and {top:g} at {config.high:g}: score = "
+            f"{config.low:g} + {config.high - config.low:g} * (output - {bottom:g}) / {top - bottom:g}."
+        )
+        return ClassifierOutputs(["score"], about, "regression")

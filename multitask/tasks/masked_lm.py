@@ -1,4 +1,4 @@
-"""Masked language modelling (Devlin et al. 2018, section 3.1 and appendix A.1): guess the words left out.
+"""Masked language modelling (Devlin et al. 2018, section 3.1 and appendix A.1).
 
 Further pretraining on a task's own text (Gururangan et al. 2020). T tokens, N of them to guess, D hidden
 size, V word pieces.
@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert import Batch, InputError, Tokenizer
+from minbert import Batch, BertConfig, InputError, Tokenizer
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_lines
 from multitask.losses.classification import cross_entropy
 from multitask.losses.divergence import symmetric_kl
-from multitask.model.multitask_model import Encode
-from multitask.tasks.base import TrainingTask, check_loss_options
+from multitask.model.multitask_model import EncoderView
+from multitask.tasks.base import Loss, TrainingTask
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], another one; the rest stays
@@ -48,26 +48,20 @@ class MaskedLM(TrainingTask):
     numbers the tokens to guess from 0, with -1 at all others: only their rows go through the head.
     """
 
-    losses = {"masked_lm": cross_entropy}
+    defaults = {"train": "mlm/sentences.txt", "loss": "masked_lm", "max_length": 128}
+    losses = {"masked_lm": Loss(cross_entropy, "mask_rate")}
     random_inputs = True
     whole_vocabulary = True
-    vocab_size: int | None = None  # V of the encoder, which has to be set before `head` is asked for
 
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
-        if config.loss not in self.losses:
-            raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
         if config.text2 is not None or config.pairs is not None:
             raise InputError(f"{name} reads plain text, a line an example; leave out text2 and pairs")
-        check_loss_options(name, config)
         self._mask_id = -1
         self._special = self._pieces = torch.empty(0, dtype=torch.long)
 
     def load(self, source: Path, split: str) -> Examples:
-        name = self.file(split)
-        if name is None:
-            raise InputError(f"task {self.name} has no {split} split; set {self.name}.{split} to a file name")
-        return read_lines(Path(source) / name)
+        return read_lines(self.path(source, split))
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         """Also remembers the tokenizer's [MASK], and which ids are word pieces."""
@@ -111,21 +105,19 @@ class MaskedLM(TrainingTask):
         ids = torch.where(chosen & (fate < HIDDEN), self._mask_id, ids)
         return torch.where(chosen & (fate >= HIDDEN) & (fate < HIDDEN + RANDOM), others, ids)
 
-    def head(self, hidden_size: int) -> MaskedLMHead:
-        if self.vocab_size is None:
-            raise InputError(f"{self.name} knows no vocabulary yet; set vocab_size to the encoder's")
-        return MaskedLMHead(hidden_size, self.vocab_size)
+    def build_head(self, encoder: BertConfig) -> None:
+        self.head = MaskedLMHead(encoder.hidden_size, encoder.vocab_size)
 
-    def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
-        """-> (N, V), a row for each token to guess"""
-        rows = encode(inputs).packed[inputs.word_ids >= 0]  # (N, D)
-        return head(rows, encode.word_embeddings)
+    def forward(self, encoder: EncoderView, inputs: Batch) -> Tensor:
+        """Computes (N, V), a row for each token to guess."""
+        rows = encoder(inputs).packed[inputs.word_ids >= 0]  # (N, D)
+        return self.head(rows, encoder.word_embeddings)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over the tokens to guess; 0 where the batch holds nothing but special tokens."""
+        """Computes the mean over the tokens to guess; 0 where the batch has special tokens only."""
         if not len(targets):
             return outputs.sum()
-        return cross_entropy(outputs, targets)
+        return self.losses[self.config.loss](outputs, targets)
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Mean symmetric KL of the guesses; both (N, V)."""

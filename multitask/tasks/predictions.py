@@ -1,6 +1,6 @@
 """Prediction files: the only place that knows how they are named and written, and what is wrong with one.
 
-Two dialects are around. "code" is what the course's starter code writes, to the byte, with its tab in the
+Two formats are around. "code" is what the course's starter code writes, to the byte, with its tab in the
 header, its spaces around the comma and its misspelt STS column; "handout" is what the assignment's text
 shows. Both are read. A task says which `PredictionFormat` is its own; nothing here knows a task.
 """
@@ -8,17 +8,16 @@ shows. Both are read. A task says which `PredictionFormat` is its own; nothing h
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from minbert import InputError, atomic_write, did_you_mean
 from multitask.data.readers import read_text
-from multitask.tasks.tag_files import read_tags
 
 # What `--option` of the course's first part may be, in its two versions; files bear it in their names.
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
-DIALECTS = ("code", "handout")
+FILE_FORMATS = ("code", "handout")
 LISTED = 5  # problems of one sort that are named one by one
 
 
@@ -26,7 +25,7 @@ LISTED = 5  # problems of one sort that are named one by one
 class PredictionFormat:
     """How one task's predictions stand in a file.
 
-    `values`: "class" is a whole number; "flag" is 0 or 1, written as a float by the code dialect;
+    `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
     "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
     them, which is joined by spaces; "tags" is no table but a word and its tag a line, see tag_files.py.
     """
@@ -38,24 +37,11 @@ class PredictionFormat:
     highest: float = math.inf
     handout_column: str = ""
 
-    def header(self, dialect: str = "code") -> str:
+    def header(self, file_format: str = "code") -> str:
         """The first line, without its line end."""
-        if _checked(dialect) == "code":
+        if _checked(file_format) == "code":
             return f"id \t {self.column} "
         return f"id, {self.handout_column or self.column}"
-
-    def named(self, stem: str) -> "PredictionFormat":
-        """The same format under another file name, for a second instance of a task."""
-        return replace(self, stem=stem)
-
-
-FORMATS: dict[str, PredictionFormat] = {
-    "sst": PredictionFormat("sst", "Predicted_Sentiment", "class", 0, 4),
-    "paraphrase": PredictionFormat("para", "Predicted_Is_Paraphrase", "flag", 0, 1),
-    # The misspelling is the starter code's own.
-    "sts": PredictionFormat("sts", "Predicted_Similiary", "number", 0, 5, "Predicted_Similarity"),
-    "cfimdb": PredictionFormat("cfimdb", "Predicted_Sentiment", "class", 0, 1),
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ def generic_format(
 
 
 def tag_format(task: str) -> PredictionFormat:
-    """The format of a task that tags words: `<task>-<split>-out.txt`, in either dialect."""
+    """The format of a task that tags words: `<task>-<split>-out.txt`, in either format."""
     return PredictionFormat(task, "", "tags")
 
 
@@ -89,11 +75,11 @@ def prediction_path(
     folder: str | Path,
     format: PredictionFormat,
     split: str,
-    dialect: str = "code",
+    file_format: str = "code",
     option: str | None = None,
 ) -> Path:
     """Where a split's predictions go; `option`, one of COURSE_OPTIONS, gives the names of the first part."""
-    ending = "output" if _checked(dialect) == "code" and option is None else "out"
+    ending = "output" if _checked(file_format) == "code" and option is None else "out"
     prefix = "" if option is None else f"{option}-"
     if format.values == "tags":
         return Path(folder) / f"{prefix}{format.stem}-{split}-out.txt"
@@ -101,21 +87,25 @@ def prediction_path(
 
 
 def write_predictions(
-    path: str | Path, ids: Sequence[str], values: Iterable, format: PredictionFormat, dialect: str = "code"
+    path: str | Path,
+    ids: Sequence[str],
+    values: Iterable,
+    format: PredictionFormat,
+    file_format: str = "code",
 ) -> None:
     """Writes one row for each id, whole or not at all; InputError for a value that the format cannot hold."""
-    separator, end = (" , ", " \n") if _checked(dialect) == "code" else (", ", "\n")
+    separator, end = (" , ", " \n") if _checked(file_format) == "code" else (", ", "\n")
     lines = [
-        f"{_written_id(row_id)}{separator}{_written(value, row_id, format, dialect)}{end}"
+        f"{_written_id(row_id)}{separator}{_written(value, row_id, format, file_format)}{end}"
         for row_id, value in zip(ids, values, strict=True)
     ]
     with atomic_write(path) as file:
-        file.write(f"{format.header(dialect)}\n")
+        file.write(f"{format.header(file_format)}\n")
         file.writelines(lines)
 
 
 def read_predictions(path: str | Path, format: PredictionFormat) -> list[tuple[str, str]]:
-    """(id, value as written) in file order, from either dialect; InputError for another header or form."""
+    """Returns (id, value as written) in file order; InputError for another header or form than the two."""
     content = _read(path, format)
     for line, message in content.problems:
         raise InputError(f"{path}:{line}: {message}; give a file as `multitask predict` writes it")
@@ -157,13 +147,13 @@ def validate_file(
 def validate_folder(
     folder: str | Path,
     expected: Mapping[tuple[str, str], Sequence[str]],
-    formats: Mapping[str, PredictionFormat] = FORMATS,
+    formats: Mapping[str, PredictionFormat],
     optional: Mapping[tuple[str, str], Collection[str]] | None = None,
 ) -> tuple[list[Problem], list[str]]:
     """Problems of all files that a folder should hold, and the paths that were checked.
 
     `expected` and `optional` map (task, split) to ids; a task that is not in `formats` has a generic one.
-    A file may bear the name of either dialect or of the course's first part; all that are there are checked.
+    A file may bear the name of either format or of the course's first part; all that are there are checked.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -172,7 +162,7 @@ def validate_folder(
     problems, checked = [], []
     for (task, split), ids in expected.items():
         format = formats.get(task) or generic_format(task)
-        candidates = [prediction_path(folder, format, split, dialect) for dialect in DIALECTS]
+        candidates = [prediction_path(folder, format, split, file_format) for file_format in FILE_FORMATS]
         candidates += [prediction_path(folder, format, split, option=o) for o in COURSE_OPTIONS]
         present = [path for path in dict.fromkeys(candidates) if path.is_file()]
         if not present:
@@ -184,7 +174,7 @@ def validate_folder(
             problems += validate_file(path, ids, format, (optional or {}).get((task, split), ()))
             problems += _other_split(path, (task, split), expected, format)
     if not checked:
-        known = ", ".join(FORMATS[task].stem + "-*-output.csv" for task in FORMATS)
+        known = ", ".join(f"{format.stem}-*-output.csv" for format in formats.values())
         problems.append(Problem("error", str(folder), None, f"holds no prediction file, such as {known}"))
     return problems, checked
 
@@ -200,7 +190,7 @@ class _Content:
 def _read(path: str | Path, format: PredictionFormat) -> _Content:
     content = _Content()
     lines = read_text(path).rstrip("\r\n").split("\n")
-    accepted = [format.header(dialect) for dialect in DIALECTS]
+    accepted = [format.header(file_format) for file_format in FILE_FORMATS]
     if lines[0].rstrip("\r") not in accepted:
         message = f"the header is {lines[0].rstrip()!r}; it has to be {accepted[0]!r} or {accepted[1]!r}"
         content.problems.append((1, message))
@@ -307,7 +297,7 @@ def _other_split(
     ]
 
 
-def _written(value, row_id: str, format: PredictionFormat, dialect: str) -> str:
+def _written(value, row_id: str, format: PredictionFormat, file_format: str) -> str:
     if format.values == "text":
         text = " ".join(value) if isinstance(value, list | tuple) else str(value)
         if not text.strip() or any(mark in text for mark in ",\r\n"):
@@ -328,7 +318,7 @@ def _written(value, row_id: str, format: PredictionFormat, dialect: str) -> str:
             f"{format.stem}: the prediction {number} for {row_id} is not a whole number "
             f"from {format.lowest:g} to {format.highest:g}"
         )
-    return f"{int(number)}.0" if format.values == "flag" and dialect == "code" else f"{int(number)}"
+    return f"{int(number)}.0" if format.values == "flag" and file_format == "code" else f"{int(number)}"
 
 
 def _written_id(row_id: str) -> str:
@@ -337,9 +327,42 @@ def _written_id(row_id: str) -> str:
     return row_id
 
 
-def _checked(dialect: str) -> str:
-    if dialect not in DIALECTS:
-        raise InputError(
-            f"no dialect {dialect!r}{did_you_mean(dialect, DIALECTS)}; accepted are {' and '.join(DIALECTS)}"
-        )
-    return dialect
+def _checked(file_format: str) -> str:
+    if file_format not in FILE_FORMATS:
+        hint = did_you_mean(file_format, FILE_FORMATS)
+        raise InputError(f"no dialect {file_format!r}{hint}; accepted are {' and '.join(FILE_FORMATS)}")
+    return file_format
+
+
+def write_tags(path: str | Path, words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> None:
+    """Writes the file whole or not at all; a sentence without words is left out.
+
+    Raises InputError where words and tags of a sentence, or the numbers of sentences, differ.
+    """
+    if len(words) != len(tags):
+        raise InputError(f"{len(words)} sentences and {len(tags)} lists of tags; give one list a sentence")
+    blocks = []
+    for number, (sentence, predicted) in enumerate(zip(words, tags, strict=True)):
+        if len(sentence) != len(predicted):
+            raise InputError(
+                f"sentence {number} has {len(sentence)} words and {len(predicted)} tags; give a tag a word"
+            )
+        if sentence:
+            blocks.append("".join(f"{word} {tag}\n" for word, tag in zip(sentence, predicted, strict=True)))
+    with atomic_write(path) as file:
+        file.write("\n".join(blocks))
+
+
+def read_tags(path: str | Path) -> tuple[list[list[tuple[str, str]]], list[tuple[int, str]]]:
+    """The sentences as (word, tag) pairs; (line, message) for each line that is neither a pair nor blank."""
+    sentences: list[list[tuple[str, str]]] = [[]]
+    problems = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        parts = line.strip(" \t\r").split(" ")
+        if parts == [""]:
+            sentences.append([])
+        elif len(parts) == 2:
+            sentences[-1].append((parts[0], parts[1]))
+        else:
+            problems.append((number, f"{line.strip()!r} is not a word, a space and a tag"))
+    return [sentence for sentence in sentences if sentence], problems

@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from minbert import Batch, InputError, Tokenizer, TokenSequence
+from minbert import Batch, BertConfig, InputError, Tokenizer, TokenSequence
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample
 from multitask.data.conll import read_tagged
@@ -23,29 +23,33 @@ from multitask.losses.divergence import symmetric_kl
 from multitask.metrics.entities import entity_scores, is_entity_tag, to_iob2
 from multitask.metrics.scores import accuracy
 from multitask.model.heads import MLPHead
-from multitask.model.multitask_model import Encode
-from multitask.tasks.base import ScoredTask, check_loss_options
-from multitask.tasks.predictions import PredictionFormat, tag_format
-from multitask.tasks.tag_files import write_tags
+from multitask.model.multitask_model import EncoderView
+from multitask.tasks.base import ClassifierOutputs, ClassLabels, Loss, ScoredTask
+from multitask.tasks.predictions import PredictionFormat, tag_format, write_tags
 
 OUTSIDE = "O"
 NO_TARGET = -100  # a tag that training never saw; it can only stand in a split to be scored
 
 
-class TokensTask(ScoredTask):
+class TokensTask(ClassLabels, ScoredTask):
     """A tag a word, from CoNLL files or JSON lines with lists of words and tags.
 
     Where all tags of train are O, B-type or I-type they mark entities, which are scored as wholes; other tags
     (parts of speech, say) are scored word by word.
     """
 
-    losses = {"cross_entropy": cross_entropy, "focal": focal}
+    defaults = {"text": "words", "label": "tags", "loss": "cross_entropy"}
+    hub_task = "token-classification"
+    architecture = "BertForTokenClassification"
+    input_form = "words"
+    losses = {
+        "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
+        "focal": Loss(focal, "focal_gamma", "class_weights"),
+    }
     demands_entities = False  # whether another tag than O, B-type or I-type makes a sentence a reject
 
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
-        if config.loss not in self.losses:
-            raise InputError(f"{name}.loss is {config.loss!r}; choose from {', '.join(self.losses)}")
         without_effect = {"text2": None, "pairs": None, "pooling": "mean", "normalize": None}
         without_effect |= {"projection": None, "negatives": (), "head": "mlp"}
         for key, value in without_effect.items():
@@ -54,10 +58,7 @@ class TokensTask(ScoredTask):
                     f"{name}.{key} is {getattr(config, key)!r}, which has no effect where words are tagged; "
                     f"leave it out"
                 )
-        check_loss_options(name, config)
-        self.labels = tuple(config.labels)
-        factors = config.class_factors()
-        self.class_weights = None if factors is None else torch.tensor(factors)  # (C,)
+        self.read_labels()
 
     @property
     def entities(self) -> bool:
@@ -78,15 +79,11 @@ class TokensTask(ScoredTask):
         Of each entity type in train there are both B- and I-. A sentence of train with a tag outside the
         labels is a reject; in another split it stays, to count as missed.
         """
-        name = self.file(split)
-        if name is None:
-            raise InputError(f"task {self.name} has no {split} split; set {self.name}.{split} to a file name")
+        path = self.path(source, split)
         if not self.labels and split != "train":
             self.load(source, "train")
         entities = self.entities if self.labels or self.demands_entities else None
-        examples = read_tagged(
-            Path(source) / name, words=self.config.text, tags=self.config.label, entities=entities
-        )
+        examples = read_tagged(path, words=self.config.text, tags=self.config.label, entities=entities)
         if not self.labels:
             self.labels = _labels(examples)
         return self._without_unknown_tags(examples) if split == "train" else examples
@@ -105,15 +102,7 @@ class TokensTask(ScoredTask):
         return Examples(examples.path, tuple(rows), tuple(rejects), examples.columns, examples.labelled)
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """Balanced class weights, words / (C * words of the tag); 0 for a tag without a word."""
-        if self.config.class_weights != "balanced":
-            return []
-        counts = Counter(tag for example in examples for tag in example.label)
-        shares = {tag: counts.total() / (len(self.labels) * counts[tag]) for tag in counts}
-        weights = [shares.get(tag, 0.0) for tag in self.labels]
-        self.class_weights = torch.tensor(weights)
-        named = (f"{tag} {weight:.3g}" for tag, weight in zip(self.labels, weights, strict=True))
-        return [f"class weights {', '.join(named)}"]
+        return self.balance(Counter(tag for example in examples for tag in example.label))
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         """The word id of [CLS] is -1 minus the number of words: what was cut off is known by that."""
@@ -143,40 +132,31 @@ class TokensTask(ScoredTask):
         numbers = {tag: number for number, tag in enumerate(self.labels)}
         return [numbers.get(example.label[word], NO_TARGET) for word in words]
 
-    def units(self, examples: Sequence[TokenizedExample]) -> list[int]:
-        """The words that reach the model."""
+    def loss_weights(self, examples: Sequence[TokenizedExample]) -> list[int]:
+        """Returns the number of words of each example that reach the model."""
         return [len({word for word in entry.sides[0].words if word >= 0}) for entry in examples]
 
-    def head(self, hidden_size: int) -> nn.Module:
+    def build_head(self, encoder: BertConfig) -> None:
         if len(self.labels) < 2:
             raise InputError(
                 f"{self.name} has {len(self.labels)} tags to choose from, and needs at least two; give a "
                 f"training split that holds them, or name them in {self.name}.labels"
             )
         config = self.config
-        return MLPHead(
-            hidden_size, len(self.labels), config.hidden, config.activation, config.dropout, config.layer_norm
+        self.head = MLPHead(
+            *(encoder.hidden_size, len(self.labels)),
+            *(config.hidden, config.activation, config.dropout, config.layer_norm),
         )
 
-    def forward(self, encode: Encode, head: nn.Module, inputs: Batch) -> Tensor:
-        """-> (N, C), in the order of the examples and of their words"""
-        output = encode(inputs)
+    def forward(self, encoder: EncoderView, inputs: Batch) -> Tensor:
+        """Computes (N, C), in the order of the examples and of their words."""
+        output = encoder(inputs)
         rows = output.batch.pad(torch.arange(len(output.packed), device=output.packed.device))  # (B, S)
-        return head(output.packed[rows[first_subwords(inputs)]])
+        return self.head(output.packed[rows[first_subwords(inputs)]])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over the batch's words, not its examples; 0 for a batch without any word."""
-        if not len(targets) and not len(outputs):
-            return outputs.sum()
-        if self.class_weights is not None:
-            self.class_weights = self.class_weights.to(outputs.device)  # copied there once
-        elif self.config.class_weights == "balanced":
-            raise InputError(
-                f"{self.name}: balanced class weights come from the training rows; none were read"
-            )
-        if self.config.loss == "focal":
-            return focal(outputs, targets, self.config.focal_gamma, self.class_weights)
-        return cross_entropy(outputs, targets, self.config.label_smoothing, self.class_weights)
+        """Computes the mean over the batch's words, not its examples; 0 for a batch without any word."""
+        return super().loss(outputs, targets) if len(targets) or len(outputs) else outputs.sum()
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:
         return symmetric_kl(p, q)
@@ -210,17 +190,37 @@ class TokensTask(ScoredTask):
         words = accuracy(list(chain.from_iterable(predictions)), list(chain.from_iterable(labels)))
         return scores | {"accuracy": words}
 
-    def fallback(self, examples: Sequence[Example]) -> list[str]:
-        """No tags, which stands for O at every word."""
+    def majority_prediction(self, examples: Sequence[Example]) -> list[str]:
+        """Returns no tags, which stands for O at every word."""
         return []
 
     def write(
-        self, predictions: Sequence[Sequence[str]], rows: Sequence, path: Path, dialect: str = "code"
+        self, predictions: Sequence[Sequence[str]], rows: Sequence, path: Path, file_format: str = "code"
     ) -> None:
         """Writes a word and its predicted tag a line, a blank line between sentences; `rows` have words."""
         words = [words_of(row) for row in rows]
         tags = [given or [OUTSIDE] * len(own) for given, own in zip(predictions, words, strict=True)]
         write_tags(path, words, tags)
+
+    def graph_outputs(self) -> dict[str, str]:
+        return {
+            "logits": "(B, S, C): for each token, zeros at padding; a word's tag is that of its first token",
+            "probabilities": "(B, S, C): their softmax",
+        }
+
+    def graph(self, encoder: EncoderView, inputs: Batch) -> tuple[Tensor, ...]:
+        logits = inputs.pad(self.head(encoder(inputs).packed))  # (B, S, C)
+        return logits, logits.softmax(dim=-1)
+
+    def classifier_misfit(self) -> str | None:
+        return self._head_misfit(TokensTask)
+
+    def classifier_outputs(self) -> ClassifierOutputs:
+        about = (
+            "Logits for each token. A word has the tag of its first sub-word; what the others, [CLS] and "
+            '[SEP] get was never trained and means nothing: ask a pipeline for aggregation_strategy "first".'
+        )
+        return ClassifierOutputs(self.labels, about)
 
 
 def words_of(row: Example | Reject) -> list[str]:

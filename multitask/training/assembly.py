@@ -13,7 +13,7 @@ from multitask.config.run_config import RunConfig
 from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
 from multitask.model.cache import open_cache
 from multitask.model.multitask_model import MultitaskModel, adapter_of
-from multitask.model.touched_rows import TouchedRows, train_touched_rows, with_whole_table
+from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows, with_whole_table
 from multitask.runtime.distributed import Ranks
 from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
@@ -49,7 +49,7 @@ class Parts:
     precision: Precision
     rates: TaskRates | None = None
     others: dict[str, Any] = field(default_factory=dict)
-    touched: TouchedRows | None = None
+    touched: SubsetEmbedding | None = None
 
     def stateful(self) -> dict[str, Any]:
         """Everything whose state belongs to the training state, by name."""
@@ -127,8 +127,8 @@ def make_plan(
             accumulation=task.config.accumulation or settings.accumulation,
             start_epoch=task.config.start_epoch,
             uniform=getattr(task, "uniform_batches", False),
-            gathered=task.compares_examples,
-            units=task.units(examples),
+            gathered=task.batch_level_loss,
+            units=task.loss_weights(examples),
         )
     sampling = Sampling(config.sampling, config.unequal, config.sampling_cap)
     share = (ranks.rank, ranks.count)

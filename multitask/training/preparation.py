@@ -27,7 +27,7 @@ from multitask.data.readers import Examples
 from multitask.inference.checkpoint import ADAPTER_FOLDER
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
-from multitask.tasks.base import ScoredTask, TrainingTask
+from multitask.tasks.base import TrainingTask
 from multitask.tasks.splits import load_split, open_data
 from multitask.training.parameters.freezing import freeze
 
@@ -76,7 +76,7 @@ def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Pat
     notes += [
         f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
         for name in tasks
-        if name not in {*train, *trained} and isinstance(tasks[name], ScoredTask)
+        if name not in {*train, *trained} and tasks[name].scored
     ]
     heads = {name: _head_facts(task, splits["train"].get(name)) for name, task in tasks.items()}
     return Prepared(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
@@ -181,7 +181,7 @@ def read_splits(
     hashes, notes = {}, []
     for split, loaded in splits.items():
         for name, task in tasks.items():
-            scored = isinstance(task, ScoredTask)
+            scored = task.scored
             if (split == "dev" and not scored) or (
                 split == "train" and task.file("train") is None and scored
             ):
@@ -196,7 +196,7 @@ def read_splits(
                 raise InputError(f"{name} has nothing to train on: {file} is missing or holds no usable row")
     for split, loaded in splits.items():
         for name, examples in list(loaded.items()):
-            if not isinstance(tasks[name], ScoredTask):
+            if not tasks[name].scored:
                 continue
             if all(example.label is not None for example in examples.rows):
                 continue
@@ -234,8 +234,8 @@ def describe_training_data(
 
 def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
-    if isinstance(task, ScoredTask) and examples is not None:
-        facts["fallback"] = task.fallback(examples.rows)
+    if task.scored and examples is not None:
+        facts["fallback"] = task.majority_prediction(examples.rows)
     return facts
 
 

@@ -8,7 +8,7 @@ from minbert import InputError, did_you_mean
 from multitask.config.run_config import RunConfig
 from multitask.inference.run import Run
 from multitask.metrics.scores import overall_scores
-from multitask.tasks.base import ScoredTask, TrainingTask
+from multitask.tasks.base import TrainingTask
 from multitask.training.preparation import Prepared
 
 
@@ -19,7 +19,7 @@ def selectors(
     chosen = {"best": selector(config, tasks)}
     if config.checkpoint.best_per_task:
         for name, task in tasks.items():
-            if isinstance(task, ScoredTask):
+            if task.scored:
                 chosen[f"best-{name}"] = partial(_primary, name, task.primary_metric)
     return chosen
 

@@ -61,7 +61,7 @@ def main() -> int:
 def compute(job: Job) -> dict[str, Any]:
     """Trains the cell, from where a dead process left it, and scores it on the dev split; -> its record."""
     from multitask.config.run_config import RunConfig
-    from multitask.tasks.registry import load_task_file
+    from multitask.config.task_kinds import load_task_file
     from multitask.training.trainer import resume, train
 
     if job.config.get("task_file"):
@@ -77,14 +77,13 @@ def measure(job: Job, run: Any) -> dict[str, Any]:
     """The record of a finished cell: primary metrics on dev with per-example scores, all scores, costs."""
     from multitask.experiments.ablation.per_example_scores import per_example_scores
     from multitask.runtime.tracking import strict
-    from multitask.tasks.base import ScoredTask
     from multitask.tasks.splits import load_split
 
     found: dict[str, Any] = {}
     with run.data_folder(None) as folder:
         for name in run.trained:
             task = run.model.tasks[name]
-            if not isinstance(task, ScoredTask):
+            if not task.scored:
                 continue
             examples, _ = load_split(task, folder, "dev", run.config.limit)
             if examples is not None and examples.rows and examples.labelled:

@@ -115,7 +115,7 @@ def agreement(check: str | Path | Run | None, distance: int, table: TrainingTabl
 
     def agrees(found: list[tuple[Request, str]]) -> list[bool]:
         examples = [Example(str(i), (text,), None, i) for i, (_, text) in enumerate(found)]
-        predicted = task.hard(run.soft_predictions(name, examples))
+        predicted = task.hard(run.example_scores(name, examples))
         places = [table.labels.index(str(label)) for label in predicted]
         gold = [table.labels.index(str(request.source.label)) for request, _ in found]
         return (np.abs(np.subtract(places, gold)) <= distance).tolist()

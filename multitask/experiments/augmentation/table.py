@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from minbert import InputError, atomic_write
 from multitask.config.task_config import TaskConfig
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example, Examples, is_json_lines, read_table, read_text
 from multitask.data.records import json_rows
 from multitask.experiments.augmentation.reply import is_treebank
-from multitask.tasks.generic import ClassificationTask
-from multitask.tasks.registry import make_task
 from multitask.tasks.splits import load_split
 
 
@@ -38,7 +37,7 @@ class TrainingTable:
 
     def __init__(self, name: str, config: TaskConfig, folder: Path):
         task = make_task(name, config)
-        if not isinstance(task, ClassificationTask) or config.text2 is not None:
+        if task.target_kind != "classes" or config.text2 is not None:
             raise InputError(
                 f"{name} is of type {config.type!r}; augment takes classifications of single texts, such as "
                 f"sst, cfimdb, news or classification"

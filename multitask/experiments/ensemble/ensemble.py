@@ -1,6 +1,6 @@
 """Averages the predictions of several runs, which are loaded one after another.
 
-The averaged numbers are soft predictions, see ScoredTask.soft: they share a scale, whatever the runs' heads,
+The averaged numbers are ScoredTask.example_scores: they share a scale, whatever the runs' heads,
 losses and sizes are.
 """
 
@@ -181,14 +181,14 @@ def _collect(
             _check_equal(found[name].tasks[0], task, source)
             found[name].tasks.append(task)
         for part in found[name].splits.values():
-            part.soft.append(run.soft_predictions(name, part.with_text))
+            part.soft.append(run.example_scores(name, part.with_text))
     return found
 
 
 def _votes_on(run: Run, name: str) -> ScoredTask:
     """Returns a task of a run. Raises InputError for one without numbers to average."""
     task = run.task(name)
-    if type(task).soft is ScoredTask.soft:
+    if not task.has_example_scores:
         raise InputError(
             f"{name} (type {task.config.type}) gives no number for each example, so predictions cannot be "
             f"averaged; average the weights: --average weights"

@@ -12,7 +12,6 @@ import numpy as np
 from minbert import InputError
 from multitask.data.readers import Example
 from multitask.tasks.base import ScoredTask
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 METHODS = ("plain", "weighted", "greedy")
 FOLDS = 5
@@ -40,11 +39,11 @@ def fit_weights(
     if method == "greedy":
         return greedy_weights(task, soft, examples)
     targets = np.array([task.target(example) for example in examples]) if len(examples) else np.zeros(0)
-    if isinstance(task, SimilarityTask):
+    if task.target_kind == "number":
         return correlation_weights(np.stack(soft, axis=1), targets)
-    if isinstance(task, ClassificationTask):
+    if task.target_kind == "classes":
         chosen = [member[np.arange(len(targets)), targets.astype(int)] for member in soft]
-    elif isinstance(task, PairTask):
+    elif task.target_kind == "binary":
         chosen = [np.where(targets == 1, member, 1 - member) for member in soft]
     else:
         raise InputError(

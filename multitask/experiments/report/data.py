@@ -11,7 +11,6 @@ from minbert import InputError
 from multitask.experiments.report.charts import short
 from multitask.experiments.report.page import Section, beside, figure, figures, section, table, text_column
 from multitask.inference.run import Run, load_split
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 SPLITS = ("train", "dev")  # the course's test files have no labels
 BINS = 10  # of scores
@@ -21,7 +20,7 @@ def data_section(run: Run, folder: Path) -> Section:
     """A histogram and a table for each task with one label an example."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
-        if not isinstance(task, ClassificationTask | PairTask | SimilarityTask):
+        if task.target_kind is None:
             continue
         labels = {split: _labels(run, name, folder, split) for split in SPLITS}
         counts = label_counts(task, {split: found for split, found in labels.items() if found})
@@ -33,7 +32,7 @@ def data_section(run: Run, folder: Path) -> Section:
         )
 
         def draw(axes, counts=counts, task=task) -> None:
-            _draw(axes, counts, isinstance(task, SimilarityTask))
+            _draw(axes, counts, task.target_kind == "number")
 
         shown.append(figure(f"{name}: labels in {' and '.join(counts)}", guide, draw))
         rows = [(label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))]
@@ -53,7 +52,7 @@ def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
     """Counts split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
-    if not isinstance(task, SimilarityTask):
+    if task.target_kind != "number":
         names = sorted({label for found in labels.values() for label in found})
         counters = {split: Counter(found) for split, found in labels.items()}
         return {split: {str(label): own[label] for label in names} for split, own in counters.items()}

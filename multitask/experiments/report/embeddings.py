@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from minbert import Batch, sorted_batches
+from minbert import Batch
+from multitask.data.collate import compute_sorted
 from multitask.experiments.report.charts import GREY, PALETTE, legend_below
 from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
 from multitask.inference.run import Run
 from multitask.metrics.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity
-from multitask.model.multitask_model import Encode
-from multitask.tasks.generic import SimilarityTask
 
 POSITIVE = 0.8  # of the range of scores: 4 of 5, about what SimCSE takes as a pair that means the same
 RANDOM_PAIRS = 5000
@@ -28,7 +27,7 @@ MEASURES = (
 def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
     """Numbers and the cosines of positive and random pairs, for each task that scores similarity."""
     rows, shown = [], []
-    scored = {name: entry for name, entry in predicted.items() if isinstance(entry.task, SimilarityTask)}
+    scored = {name: entry for name, entry in predicted.items() if entry.task.target_kind == "number"}
     for name, entry in scored.items():
         texts = list(dict.fromkeys(text for row in entry.rows for text in row.texts))
         vectors = sentence_vectors(run, name, texts)
@@ -64,16 +63,17 @@ def sentence_vectors(run: Run, name: str, texts: Sequence[str]) -> np.ndarray:
     """Encodes texts with the pooling of the task `name`, unnormalised; -> (N, D) in float64."""
     task, model = run.task(name), run.model
     sequences = run.tokenizer.encode(list(texts), max_length=task.config.max_length)
-    encode = Encode(model.encoder, name, model.autocast)
-    places, parts = [], []
+    encoder = model.view(name)
+
+    def vectors(indices: list[int]) -> np.ndarray:
+        chosen = [sequences[i] for i in indices]
+        batch = Batch.from_sequences([s.ids for s in chosen], [s.types for s in chosen]).to(model.device)
+        return encoder.vectors(batch, task.config.pooling).double().cpu().numpy()
+
     model.eval()
     with torch.inference_mode():
-        for indices in sorted_batches([len(s.ids) for s in sequences], run.config.eval.batch_tokens):
-            chosen = [sequences[i] for i in indices]
-            batch = Batch.from_sequences([s.ids for s in chosen], [s.types for s in chosen]).to(model.device)
-            parts.append(encode.vectors(batch, task.config.pooling).double().cpu().numpy())
-            places += indices
-    return np.concatenate(parts)[np.argsort(places)]
+        lengths = [len(s.ids) for s in sequences]
+        return np.stack(compute_sorted(lengths, run.config.eval.batch_tokens, vectors))
 
 
 def _random_cosines(vectors: np.ndarray) -> np.ndarray:

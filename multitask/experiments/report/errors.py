@@ -7,7 +7,6 @@ import numpy as np
 
 from multitask.experiments.report.page import Cell, Column, Section, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 SHOWN = 100  # errors of a task
 GROUPS = 5  # of gold and predicted scores, to filter by
@@ -19,11 +18,11 @@ def margins(entry: Predicted) -> np.ndarray | None:
     For classes the probability of the predicted one minus that of the true one, for scores the distance to
     the gold score; 0 where the prediction is right.
     """
-    if isinstance(entry.task, SimilarityTask):
+    if entry.task.target_kind == "number":
         return np.abs(entry.soft - np.array(entry.gold, dtype=np.float64))
-    if isinstance(entry.task, PairTask):
+    if entry.task.target_kind == "binary":
         soft, places = np.stack([1 - entry.soft, entry.soft], axis=1), {0: 0, 1: 1}
-    elif isinstance(entry.task, ClassificationTask):
+    elif entry.task.target_kind == "classes":
         soft, places = entry.soft, {label: place for place, label in enumerate(entry.classes)}
     else:
         return None
@@ -40,7 +39,7 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
             continue
         wrong = [i for i in range(len(entry.rows)) if entry.hard[i] != entry.gold[i]]
         wrong.sort(key=lambda i, distances=distances: -distances[i])
-        kind = "not exact" if isinstance(entry.task, SimilarityTask) else "wrong"
+        kind = "not exact" if entry.task.target_kind == "number" else "wrong"
         counts.append(f"{name}: {len(wrong):,} of {len(entry.rows):,} {kind}")
         for i in wrong[:SHOWN]:
             example, margin = entry.rows[i], float(distances[i])
@@ -65,7 +64,7 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
 
 def _label(entry: Predicted, value: Any) -> Cell:
     """A label; scores are filtered by the part of their range that they lie in."""
-    if not isinstance(entry.task, SimilarityTask):
+    if entry.task.target_kind != "number":
         return Cell(str(value), value)
     low, high = entry.task.config.low, entry.task.config.high
     width = (high - low) / GROUPS

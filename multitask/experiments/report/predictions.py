@@ -15,7 +15,6 @@ from multitask.inference.plots import draw_confusion
 from multitask.inference.run import Run, load_split
 from multitask.metrics.scores import confusion_matrix
 from multitask.tasks.base import ScoredTask
-from multitask.tasks.generic import ClassificationTask, PairTask, SimilarityTask
 
 CLASSES = 20  # of which a confusion matrix can still be read
 IN_USE = 0.5  # the threshold of PairTask.hard
@@ -64,7 +63,7 @@ def predict_split(
             if not (examples.labelled and examples.rows):
                 notes.append(f"{name}: {examples.path} has no labelled row to compare predictions with")
                 continue
-            soft = run.soft_predictions(name, examples.rows)
+            soft = run.example_scores(name, examples.rows)
         except InputError as error:
             notes.append(f"left out: {error}")
             continue
@@ -76,13 +75,13 @@ def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Sectio
     """A plot and, of yes-or-no tasks, a table of thresholds, for each task whose kind has one."""
     shown, tables = [], []
     for name, entry in predicted.items():
-        if isinstance(entry.task, ClassificationTask) and len(entry.classes) <= CLASSES:
+        if entry.task.target_kind == "classes" and len(entry.classes) <= CLASSES:
             shown.append(_confusion_figure(name, entry, split))
-        elif isinstance(entry.task, PairTask):
+        elif entry.task.target_kind == "binary":
             plot, numbers = _threshold_parts(name, entry, split)
             shown.append(plot)
             tables.append(numbers)
-        elif isinstance(entry.task, SimilarityTask):
+        elif entry.task.target_kind == "number":
             shown.append(_scatter_figure(name, entry, split))
     parts = [figures(*shown), *tables] if shown or not predicted else [paragraph("No plot fits.")]
     return section(f"Predictions on {split}", *parts)

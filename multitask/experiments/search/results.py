@@ -97,15 +97,14 @@ def collect(handle: StudyHandle, settings: Settings, folder: Path) -> SearchResu
 def metric_name(settings: Settings) -> str:
     """Returns the name of the number that is searched for."""
     from multitask.config.stages import stage_configs
+    from multitask.config.task_kinds import make_task
     from multitask.metrics.scores import overall_scores
-    from multitask.tasks.base import ScoredTask
-    from multitask.tasks.registry import make_task
 
     last = stage_configs(settings.config())[-1]
     if last.select is not None:
         return last.select
     tasks = [make_task(name, task) for name, task in last.tasks.items()]
-    metrics = {task.name: task.primary_metric for task in tasks if isinstance(task, ScoredTask)}
+    metrics = {task.name: task.primary_metric for task in tasks if task.scored}
     if overall_scores({name: {metric: 0.0} for name, metric in metrics.items()}):
         return "overall_2024"
     names = ", ".join(f"{name}.{metric}" for name, metric in metrics.items())

@@ -150,7 +150,7 @@ class Settings:
 def build_config(values: dict[str, Any]) -> RunConfig:
     """Builds the configuration of nested values, whose tasks may be those of their task file."""
     if values.get("task_file"):
-        from multitask.tasks.registry import load_task_file
+        from multitask.config.task_kinds import load_task_file
 
         load_task_file(values["task_file"])
     return RunConfig.from_dict(values)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from minbert import BertConfig, InputError, did_you_mean
+from minbert import InputError, did_you_mean
 from multitask.config.option_types import checked, listed, merge, plain, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
@@ -196,8 +196,8 @@ def _hints(tasks: typing.Iterable[str]) -> dict[str, Any]:
             hints |= {f"{f.name}.{key}": hint for key, hint in inner.items()}
         elif f.metadata and f.name not in NOT_SEARCHED:
             hints[f.name] = whole[f.name]
-    bert, of_task = typing.get_type_hints(BertConfig), typing.get_type_hints(TaskConfig)
-    hints |= {f"model.{key}": bert[key] for key in MODEL_KEYS}
+    of_task = typing.get_type_hints(TaskConfig)
+    hints |= {f"model.{key}": hint for key, hint in MODEL_KEYS.items()}
     return hints | {f"tasks.{name}.{key}": hint for name in tasks for key, hint in of_task.items()}
 
 

@@ -164,7 +164,7 @@ class Listener:
 def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
     """Returns the function from scores to the searched number, which also chooses a run's best checkpoint."""
     from multitask.config.stages import stage_configs
-    from multitask.tasks.registry import make_task
+    from multitask.config.task_kinds import make_task
     from multitask.training.selection import selector
 
     last = stage_configs(config)[-1]

@@ -143,23 +143,3 @@ def _fresh_notes(model: nn.Module, policy: str, frozen: Iterable[str]) -> Iterat
             f"freeze {policy}: no pretrained weights hold {', '.join(modules)}; what is frozen of that stays "
             f"as random as it is: freeze less"
         )
-
-
-def set_modes(model: nn.Module) -> None:
-    """Puts frozen modules of a MultitaskModel into evaluation mode, where nothing is dropped.
-
-    These are the whole encoder, its embeddings, each layer, the pooler, and each head, where all their
-    parameters are frozen. A module without parameters stays in the mode that it is in, and so does a layer
-    with trained adapters.
-    """
-    encoder = model.encoder
-    modules = [encoder, encoder.embeddings, *encoder.encoder.layers, encoder.pooler, *model.heads.values()]
-    for module in modules:
-        if module is not None and _is_frozen(module):
-            module.eval()
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    """Whether there are parameters and all are frozen."""
-    trained = [parameter.requires_grad for parameter in module.parameters()]
-    return bool(trained) and not any(trained)

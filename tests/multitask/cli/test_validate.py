@@ -4,10 +4,14 @@ import pytest
 
 from multitask.cli.main import run
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.sample import write_sample
-from multitask.tasks.predictions import FORMATS, prediction_path, write_predictions
-from multitask.tasks.registry import make_task
+from multitask.tasks.predictions import prediction_path, write_predictions
 from multitask.tasks.splits import load_split
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 
 @pytest.fixture

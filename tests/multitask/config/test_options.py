@@ -9,6 +9,7 @@ from minbert import AttentionAdapterConfig, BertConfig, CommandParser, InputErro
 from multitask.config.options import add_run_options, read_run_options, run_keys
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
+from multitask.config.task_kinds import KINDS
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_every_key_has_an_option_with_a_help_text(parser):
             keys.add(f.name)
     keys |= {f"model.{f.name}" for part in (BertConfig, AttentionAdapterConfig) for f in fields(part)}
     keys -= {"model.extra", "model.vocab_size", "model.projected_attention_names"}
-    assert {key for key, _, _ in run_keys()} == keys
+    assert {key for key, *_ in run_keys()} == keys
     options = parser._option_string_actions
     for key in keys:
         assert options[f"--{key.replace('_', '-')}"].help, key
@@ -77,7 +78,7 @@ NEEDS = {  # what an option goes with
 
 
 @pytest.mark.parametrize("equals", [False, True])
-@pytest.mark.parametrize(("key", "hint"), [(key, hint) for key, hint, _ in run_keys()], ids=lambda v: str(v))
+@pytest.mark.parametrize(("key", "hint"), [(key, hint) for key, hint, *_ in run_keys()], ids=lambda v: str(v))
 def test_every_option_sets_its_key(read, tmp_path, key, hint, equals):
     if "dict" in str(hint) or "tuple" in str(hint):
         text, value = {
@@ -246,11 +247,9 @@ def test_tables_of_a_file_that_are_no_tables(read, tmp_path):
 
 
 def test_a_task_file_of_the_user_s_own(read, tmp_path):
-    from multitask.tasks import registry
-
     path = tmp_path / "shout.py"
     path.write_text(
-        "from multitask import register\nfrom multitask.tasks.sst import SST\n\n"
+        "from multitask import register\nfrom multitask.tasks.course import SST\n\n"
         "class Shout(SST):\n    defaults = {'train': 'shout.csv', 'labels': ('0', '1')}\n\n"
         "register('shout', Shout)\n",
         encoding="utf-8",
@@ -260,5 +259,4 @@ def test_a_task_file_of_the_user_s_own(read, tmp_path):
         assert config.tasks["shout"].train == "shout.csv" and config.tasks["shout"].pooling == "cls"
         assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     finally:
-        registry.KINDS.pop("shout", None)
-        registry.TASK_DEFAULTS.pop("shout", None)
+        KINDS.pop("shout", None)

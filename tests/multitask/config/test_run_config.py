@@ -8,7 +8,8 @@ import pytest
 from minbert import InputError
 from multitask.config.option_types import merge, parse
 from multitask.config.run_config import RunConfig, TrainConfig, read_config
-from multitask.config.task_config import DEFAULT_TASKS, TASK_DEFAULTS, TaskConfig, task_config
+from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
+from multitask.config.task_kinds import KINDS
 
 RICH = {
     "weights": "scratch",
@@ -58,7 +59,7 @@ def test_without_tasks_there_are_the_course_s_three():
 def test_an_instance_takes_the_defaults_of_its_kind():
     found = task_config("quora2", {"type": "paraphrase", "pooling": "cls"})
     assert found.train == "quora-train.csv" and found.pooling == "cls" and found.type == "paraphrase"
-    for kind in TASK_DEFAULTS:
+    for kind in KINDS:
         assert task_config(kind, {}) == task_config(kind, {"type": kind})
         assert task_config(kind, {"type": ""}).type == kind
 

@@ -76,9 +76,9 @@ def test_outputs_are_what_the_run_predicts(runs, name):
     assert sentiment.argmax(dim=-1).tolist() == run.predict("sst", FIRST)
     assert paraphrase.sigmoid().round().tolist() == run.predict("paraphrase", FIRST, SECOND)
     assert similarity.tolist() == pytest.approx(run.predict("sts", FIRST, SECOND), abs=1e-5)
-    soft = run.soft_predictions("paraphrase", [_row(*texts) for texts in zip(FIRST, SECOND, strict=True)])
+    soft = run.example_scores("paraphrase", [_row(*texts) for texts in zip(FIRST, SECOND, strict=True)])
     assert paraphrase.sigmoid().tolist() == pytest.approx(soft.tolist(), abs=1e-5)
-    probabilities = run.soft_predictions("sst", [_row(text) for text in FIRST])
+    probabilities = run.example_scores("sst", [_row(text) for text in FIRST])
     torch.testing.assert_close(
         sentiment.softmax(dim=-1).double(), torch.tensor(probabilities), atol=1e-5, rtol=0
     )

@@ -16,12 +16,18 @@ import pytest
 from minbert import InputError
 from multitask import load_run
 from multitask.cli.files import validate_command
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.course import classifier, multitask_classifier
 from multitask.course.flags import read_flags
 from multitask.inference.run import read_run_config
 from multitask.metrics.scores import accuracy, pearson
-from multitask.tasks.predictions import FORMATS, read_predictions
+from multitask.tasks.predictions import read_predictions
 from multitask.tasks.splits import load_split
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 ROOT = Path(__file__).parents[3]
 QUICK = ("--threads", "1", "--epochs", "1", "--lr", "1e-3")

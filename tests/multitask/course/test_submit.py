@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from minbert import CommandParser, InputError
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.course.submit import add_submit_options, submit_command
-from multitask.tasks.predictions import FORMATS, prediction_path, write_predictions
+from multitask.tasks.predictions import prediction_path, write_predictions
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 TASKS = {
     "sst": ("ids-sst", "sentence"),

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Examples
 from multitask.data.sample import write_sample
-from multitask.tasks.registry import make_task
 from scripts.make_sample_corpus import make_corpus
 
 SPLITS = {  # rows of train, dev and test as the tasks name them

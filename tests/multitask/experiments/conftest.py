@@ -21,14 +21,11 @@ import time
 from pathlib import Path
 
 from multitask import register
-from multitask.config.task_config import TASK_DEFAULTS
-from multitask.tasks.sst import SST
+from multitask.tasks.course import SST
 
 
 class Planted(SST):
     """A score that the configuration decides."""
-
-    defaults = TASK_DEFAULTS["sst"]
 
     def score(self, predictions, examples):
         hold = os.environ.get("HOLD")

@@ -14,12 +14,11 @@ import torch
 
 from minbert import BertModel, InputError, LoRAConfig
 from multitask import train
-from multitask.config.task_config import TASK_DEFAULTS
+from multitask.config.task_kinds import KINDS, register
 from multitask.data.readers import Example
 from multitask.inference.run import open_source
 from multitask.tasks.base import TextTask
 from multitask.tasks.generic import SimilarityTask
-from multitask.tasks.registry import KINDS, register
 
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -129,7 +128,7 @@ def test_text_tasks(export, checkpoint, tmp_path, kind):
     logits, soft = session.run(None, inputs_of(tmp_path / "out", *joined))
     expected = our_outputs(run, "other", *sides)
     compare(logits, expected)
-    compare(soft, task.soft(expected).float())
+    compare(soft, task.example_scores(expected).float())
     predicted = run.predict("other", *sides)
     if curve is not None:
         compare(soft, expected.softmax(dim=-1) if curve == "softmax" else expected.sigmoid())
@@ -219,8 +218,8 @@ def test_a_kind_of_ones_own(export, checkpoint, tmp_path):
         defaults = {"loss": "mse"}
         primary_metric = "accuracy"
 
-        def forward(self, encode, head, inputs):
-            return super().forward(encode, head, inputs) * 2
+        def forward(self, encoder, inputs):
+            return super().forward(encoder, inputs) * 2
 
     register("doubled", Doubled)
     try:
@@ -229,7 +228,7 @@ def test_a_kind_of_ones_own(export, checkpoint, tmp_path):
         [logits] = session.run(None, inputs_of(tmp_path / "out", FIRST))
         compare(logits, our_outputs(open_source(source), "other", FIRST))
     finally:
-        del KINDS["doubled"], TASK_DEFAULTS["doubled"]
+        del KINDS["doubled"]
 
 
 def test_what_has_no_outputs_of_its_own(export, checkpoint, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from minbert import InputError, LoRAConfig, SentenceEncoder
 from multitask.inference.run import open_source
-from multitask.model.multitask_model import Encode
+from multitask.model.multitask_model import EncoderView
 from multitask.tasks.contrastive import ContrastiveTask
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -35,7 +35,7 @@ def our_vectors(source, name: str) -> np.ndarray:
     """As the task's own method computes them."""
     run = open_source(source)
     task, head = run.model.tasks[name], run.model.heads[name]
-    encode = Encode(run.model.encoder, name, torch.no_grad)
+    encode = EncoderView(run.model.encoder, name, torch.no_grad)
     batch = run.tokenizer(TEXTS, max_length=task.config.max_length)
     method = task.embed if isinstance(task, ContrastiveTask) else task.sentence_vectors
     with torch.no_grad():

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example
 from multitask.inference.evaluation import predict_examples, score_examples
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard
 
 from minbert import BertModel, Tokenizer
 from multitask import RunConfig, train
-from multitask.inference.model_card import changed_keys, hub_task, is_hub_name, yaml_scalar
+from multitask.config.task_kinds import find_kind
+from multitask.inference.model_card import changed_keys, is_hub_name, yaml_scalar
 from multitask.runtime.tracking import read_metrics
 
 
@@ -137,7 +138,7 @@ def test_weights_found_by_name_are_the_base(tiny_config, tiny_folder, tmp_path, 
     ],
 )
 def test_kinds_of_tasks_as_the_hub_calls_them(kinds, name):
-    assert {hub_task(kind) for kind in kinds} == {name}
+    assert {find_kind(kind).hub_task for kind in kinds} == {name}
 
 
 def test_settings_that_differ(tiny_config):

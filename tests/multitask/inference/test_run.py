@@ -16,10 +16,15 @@ from safetensors.torch import load_file
 from minbert import BertModel, InputError
 from multitask import RunConfig, TrainingTask, evaluate, load_run, train
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.inference.run import find_device, load_weights, open_source
 from multitask.metrics.scores import accuracy, pearson
-from multitask.tasks.predictions import FORMATS, read_predictions, validate_folder
+from multitask.tasks.predictions import read_predictions, validate_folder
 from multitask.tasks.splits import load_split
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 TASKS = ("sst", "paraphrase", "sts")
 
@@ -177,8 +182,8 @@ def test_written_files_are_valid_in_both_dialects(run, data, tmp_path):
         examples, _ = load_split(run.task(task), data, "dev")
         expected[task, "dev"] = [entry.id for entry in examples.in_file_order()]
     for dialect in ("code", "handout"):
-        run.write_predictions(tmp_path / dialect, data, "dev", dialect=dialect)
-        assert validate_folder(tmp_path / dialect, expected)[0] == []
+        run.write_predictions(tmp_path / dialect, data, "dev", file_format=dialect)
+        assert validate_folder(tmp_path / dialect, expected, FORMATS)[0] == []
     files, notes = run.write_predictions(tmp_path / "test", data, "test", ["sst", "paraphrase"])
     assert [path.name for path in files] == ["sst-test-output.csv"]
     assert any("no test split" in note for note in notes)

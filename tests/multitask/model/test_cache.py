@@ -25,11 +25,11 @@ from minbert import (
 )
 from multitask.config.run_config import CacheConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.model.cache import frozen_layers, open_cache
-from multitask.model.multitask_model import Encode, MultitaskModel
+from multitask.model.multitask_model import EncoderView, MultitaskModel
 from multitask.runtime.distributed import Ranks
-from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze
 
 WORDS = "cat dog house river book film good bad great dull".split()
@@ -154,7 +154,7 @@ def test_cached_equals_uncached(policy, pooling, make, tokenized, folder):
             assert torch.equal(batch.inputs.order, expected.inputs.order)
             sides = [side for sides in zip(*(entry.sides for entry in chosen), strict=True) for side in sides]
             kind = model.tasks[name].config.pooling
-            vectors = Encode(model.encoder, name, model.autocast).vectors(batch.inputs, kind)
+            vectors = EncoderView(model.encoder, name, model.autocast).vectors(batch.inputs, kind)
             alone = [plain.encoder(Batch.from_sequences([side.ids], [side.types])) for side in sides]
             expected_vectors = torch.cat([pool(output, kind) for output in alone])
             torch.testing.assert_close(vectors, expected_vectors, atol=1e-6, rtol=0)
@@ -368,7 +368,7 @@ def test_vectors_that_were_pooled_otherwise_are_refused(make, tokenized, folder)
     entries = tokenized(model, sentences(3))
     opened(model, entries, folder)
     inputs = model.collate("sst", entries["sst"]).inputs
-    encode = Encode(model.encoder, "sst", model.autocast)
+    encode = EncoderView(model.encoder, "sst", model.autocast)
     with pytest.raises(
         InputError, match="sst reads token rows, and the .* pooled by 'max', as `pooled_inputs`"
     ):

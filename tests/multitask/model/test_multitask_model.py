@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.collate import TaskBatch
 from multitask.data.readers import Example
-from multitask.model.multitask_model import Encode, MultitaskModel
-from multitask.tasks.registry import make_task
+from multitask.model.multitask_model import EncoderView, MultitaskModel
 
 TEXTS = [("the cat reads a book", "a dog"), ("good", "very good !"), ("what a movie", "dull film")]
 
@@ -63,7 +63,7 @@ def test_rows_of_an_encoder_in_bf16_are_raised(tiny, batch_of):
     for name, task in tasks.items():
         inputs = batch_of(task).inputs
         assert model.encoder(inputs).packed.dtype == torch.bfloat16
-        encode = Encode(model.encoder, name, model.autocast)
+        encode = EncoderView(model.encoder, name, model.autocast)
         assert encode(inputs).packed.dtype == model(name, inputs).dtype == torch.float32
 
 

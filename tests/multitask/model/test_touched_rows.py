@@ -16,8 +16,8 @@ from torch.func import functional_call
 
 from minbert import InputError
 from multitask import resume, train
-from multitask.model.multitask_model import Encode
-from multitask.model.touched_rows import TouchedRows, train_touched_rows
+from multitask.model.multitask_model import EncoderView
+from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows
 from multitask.tasks.base import TrainingTask
 from multitask.training.assembly import assemble
 from multitask.training.preparation import prepare
@@ -40,7 +40,7 @@ def embedding():
 
 @pytest.fixture
 def touched(embedding):
-    return TouchedRows(embedding, IDS)
+    return SubsetEmbedding(embedding, IDS)
 
 
 def move(touched):
@@ -69,7 +69,7 @@ def test_rows_and_gradients_are_those_of_the_embedding(embedding, touched):
 
 def test_an_embedding_without_padding():
     embedding = nn.Embedding(V, D)
-    touched = TouchedRows(embedding, IDS)
+    touched = SubsetEmbedding(embedding, IDS)
     assert touched.weight.shape == (len(IDS), D)
     touched(torch.tensor(IDS)).sum().backward()
     assert torch.equal(touched.weight.grad, torch.ones(len(IDS), D))
@@ -96,9 +96,9 @@ def test_training_reads_no_other_row(touched):
 
 
 def test_it_takes_over_mode_and_whether_it_is_trained(embedding):
-    assert TouchedRows(embedding, IDS).training
+    assert SubsetEmbedding(embedding, IDS).training
     embedding.eval().requires_grad_(False)
-    touched = TouchedRows(embedding, IDS)
+    touched = SubsetEmbedding(embedding, IDS)
     assert not touched.training and not touched.weight.requires_grad
 
 
@@ -385,6 +385,6 @@ def test_the_whole_table_stays_where_nearly_all_of_it_is_touched(assembled):
 def test_a_task_that_reads_all_words_unannounced_is_refused(assembled):
     prepared, _ = assembled(tasks={"sst": {}})
     model = prepared.model
-    encode = Encode(model.encoder, "sst", model.autocast)
+    encode = EncoderView(model.encoder, "sst", model.autocast)
     with pytest.raises(InputError, match="sst reads all word embeddings.*set `whole_vocabulary = True`"):
         encode.word_embeddings  # noqa: B018

@@ -5,14 +5,13 @@ import csv
 import pytest
 import torch
 
-from multitask.config.task_config import TASK_DEFAULTS, task_config
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import KINDS, find_kind, make_task
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.contrastive import ContrastiveTask
+from multitask.tasks.contrastive import ContrastiveTask, SimCSE
+from multitask.tasks.corpora import News
 from multitask.tasks.generic import PairTask, SimilarityTask
 from multitask.tasks.masked_lm import MaskedLM
-from multitask.tasks.news import News
-from multitask.tasks.registry import KINDS, find_kind, make_task
-from multitask.tasks.simcse import SimCSE
 from multitask.tasks.tokens import TokensTask
 
 FIRST = [
@@ -65,7 +64,7 @@ def write_table(path, columns: list[str], texts: list[list[str]], labels: list[s
 
 
 @pytest.fixture
-def build(tmp_path, vocabulary):
+def build(tmp_path):
     """build(kind, **config) -> (task, data folder), with train, dev and an unlabelled test file there."""
 
     def make(kind: str, **values):
@@ -82,10 +81,7 @@ def build(tmp_path, vocabulary):
             else:
                 labels = None if split == "test" else labels_of(found, config)
                 write_table(tmp_path / name, columns, texts, labels, config.label)
-        task = make_task(kind, config)
-        if isinstance(task, MaskedLM):
-            task.vocab_size = len(vocabulary)
-        return task, tmp_path
+        return make_task(kind, config), tmp_path
 
     return make
 
@@ -104,8 +100,7 @@ def on_tiny(tiny):
 @pytest.fixture
 def own_kinds():
     """Takes back what a test registers."""
-    kinds, defaults = dict(KINDS), dict(TASK_DEFAULTS)
+    before = dict(KINDS)
     yield
-    for table, before in ((KINDS, kinds), (TASK_DEFAULTS, defaults)):
-        table.clear()
-        table.update(before)
+    KINDS.clear()
+    KINDS.update(before)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from minbert import InputError
+from multitask.config.task_kinds import KINDS, find_kind
 from multitask.tasks.base import ScoredTask, TextTask
 from multitask.tasks.predictions import prediction_path, validate_file
-from multitask.tasks.registry import KINDS, find_kind
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_scored_kind = pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_from_outputs_to_a_valid_file(kind, build, on_tiny, tiny_tokenizer, tmp_
         path = prediction_path(tmp_path / "out", task.format, "dev", dialect)
         task.write(predictions, rows, path, dialect)
         assert validate_file(path, ids, task.format) == []
-    task.write([task.fallback(rows)] * 6, rows, path, dialect)  # for rows without text
+    task.write([task.majority_prediction(rows)] * 6, rows, path, dialect)  # for rows without text
     assert validate_file(path, ids, task.format) == []
 
 

@@ -10,11 +10,11 @@ import torch
 
 from minbert import InputError, SentenceEncoder, Tokenizer, read_modules
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.inference.checkpoint import load_head, save_model
 from multitask.losses.contrastive import info_nce
-from multitask.model.multitask_model import Encode
+from multitask.model.multitask_model import EncoderView
 from multitask.tasks.contrastive import ContrastiveHead
-from multitask.tasks.registry import make_task
 
 TRIPLETS = [
     ("the cat reads a book", "a cat is reading", "the dog is running"),
@@ -190,14 +190,15 @@ def test_evaluation_leaves_the_training_head_out(
     texts = [row.texts[side] for side in range(3) for row in rows]
     expected = torch.from_numpy(encoder.encode(texts))
     with torch.no_grad():
-        embedded = task.embed(Encode(model.encoder, "pairs", nullcontext), head, batch.inputs)
+        embedded = task.embed(EncoderView(model.encoder, "pairs", nullcontext), batch.inputs)
         trained = model("pairs", batch.inputs)
     torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=1e-5)
     layer = torch.tanh(expected @ head.dense.weight.T + head.dense.bias)
     unit = layer / layer.norm(dim=-1, keepdim=True) / math.sqrt(task.config.temperature)
     assert trained.shape == (4, 3, 24)
     torch.testing.assert_close(trained, unit.view(3, 4, 24).transpose(0, 1).detach(), atol=1e-4, rtol=1e-4)
-    again = task.head(24)
+    task.build_head(model.encoder.config)
+    again = task.head
     load_head(tmp_path / "best", "pairs", again)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), head.parameters(), strict=True))
     assert sorted(again.state_dict()) == ["dense.bias", "dense.weight", "log_temperature"]
@@ -215,7 +216,7 @@ def test_the_divergence_is_the_squared_distance_of_directions(triplets):
 
 def test_every_loss_of_the_batch_reaches_the_encoder(triplets, on_tiny, tiny_tokenizer):
     task, rows = triplets(training_head="mlp", learn_temperature=True)
-    assert task.compares_examples and task.uniform_batches
+    assert task.batch_level_loss and task.uniform_batches
     model = on_tiny(task).train()
     model.loss("pairs", task.collate(task.tokenize(tiny_tokenizer, rows))).backward()
     unused = model.unused_parameters()

@@ -5,8 +5,8 @@ import torch
 
 from minbert import InputError, Tokenizer
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 
 SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "is the river blue ?", "!"]
 
@@ -18,7 +18,6 @@ def masked_lm(tmp_path, tiny_tokenizer, tiny):
     def make(lines=SENTENCES, **values):
         (tmp_path / "lines.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         task = make_task("masked_lm", task_config("masked_lm", {"train": "lines.txt"} | values))
-        task.vocab_size = tiny.config.vocab_size
         return task, task.tokenize(tiny_tokenizer, task.load(tmp_path, "train").rows)
 
     return make
@@ -67,8 +66,9 @@ def test_loss_and_gradients_are_those_of_transformers(masked_lm, on_tiny, peer, 
 def test_only_rows_to_guess_go_through_the_head(masked_lm, on_tiny):
     task, examples = masked_lm()
     batch = task.collate(examples)
-    outputs = on_tiny(task)("masked_lm", batch.inputs)
-    assert outputs.shape == (len(batch.targets), task.vocab_size)
+    model = on_tiny(task)
+    outputs = model("masked_lm", batch.inputs)
+    assert outputs.shape == (len(batch.targets), model.encoder.config.vocab_size)
     assert 0 < len(batch.targets) < batch.inputs.token_count
 
 
@@ -177,9 +177,6 @@ def test_wrong_targets_and_settings_are_refused(masked_lm, tmp_path, tiny_tokeni
         task.loss(torch.randn(4, 7), torch.zeros(3, dtype=torch.long))
     with pytest.raises(InputError, match="task masked_lm has no dev split; set masked_lm.dev"):
         task.load(tmp_path, "dev")
-    task.vocab_size = None
-    with pytest.raises(InputError, match="masked_lm knows no vocabulary yet"):
-        task.head(24)
     for values, message in (
         ({"loss": "mse"}, "masked_lm.loss is 'mse'; choose from masked_lm"),
         ({"text2": "b"}, "masked_lm reads plain text"),

@@ -7,7 +7,7 @@ import pytest
 
 from minbert import InputError
 from multitask.config.task_config import task_config
-from multitask.tasks.registry import make_task
+from multitask.config.task_kinds import make_task
 
 SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 CONTENT = """\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String

@@ -7,8 +7,8 @@ import pytest
 
 from minbert import InputError
 from multitask.config.task_config import task_config
-from multitask.tasks.news import plain_text
-from multitask.tasks.registry import make_task
+from multitask.config.task_kinds import make_task
+from multitask.tasks.corpora import plain_text
 
 SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 

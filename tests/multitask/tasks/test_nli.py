@@ -7,7 +7,7 @@ import torch
 
 from minbert import InputError
 from multitask.config.task_config import task_config
-from multitask.tasks.registry import make_task
+from multitask.config.task_kinds import make_task
 
 FILE = """sent0,sent1,hard_neg
 "A man, a cat and a dog.",A man is there.,Nobody is there.

@@ -1,21 +1,30 @@
 """Prediction files byte for byte in both dialects, and every fault that `validate` has to find."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
 
 from minbert import InputError
 from multitask.config.options import COURSE_MODES
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.tasks.predictions import (
-    FORMATS,
     generic_format,
     prediction_path,
     read_predictions,
+    read_tags,
+    tag_format,
     validate_file,
     validate_folder,
     write_predictions,
+    write_tags,
 )
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 IDS = ["001fefa37a13cdd53fd82f617", "00415cf9abb539fbb7989beba", "00a4cc38bd041e9a4c4e545ff"]
 A, B, C = IDS
@@ -55,7 +64,7 @@ def test_code_dialect_to_the_byte(tmp_path, task, values, content):
 )
 def test_handout_dialect_to_the_byte(tmp_path, task, values, content):
     path = tmp_path / "file.csv"
-    write_predictions(path, IDS, values, FORMATS[task], dialect="handout")
+    write_predictions(path, IDS, values, FORMATS[task], file_format="handout")
     assert path.read_bytes() == content.encode()
     assert validate_file(path, IDS, FORMATS[task]) == []
 
@@ -79,8 +88,8 @@ def test_generic_format_holds_labels_tags_and_numbers(tmp_path):
         ("sst", "dev", {}, "sst-dev-output.csv"),
         ("paraphrase", "test", {}, "para-test-output.csv"),
         ("sts", "dev", {}, "sts-dev-output.csv"),
-        ("sst", "dev", {"dialect": "handout"}, "sst-dev-out.csv"),
-        ("paraphrase", "test", {"dialect": "handout"}, "para-test-out.csv"),
+        ("sst", "dev", {"file_format": "handout"}, "sst-dev-out.csv"),
+        ("paraphrase", "test", {"file_format": "handout"}, "para-test-out.csv"),
         ("cfimdb", "test", {"option": "finetune"}, "finetune-cfimdb-test-out.csv"),
         ("sst", "dev", {"option": "pretrain"}, "pretrain-sst-dev-out.csv"),
     ],
@@ -91,12 +100,14 @@ def test_file_names(tmp_path, task, split, options, name):
 
 def test_file_names_of_other_tasks_and_second_instances(tmp_path):
     assert prediction_path(tmp_path, generic_format("news"), "dev").name == "news-dev-output.csv"
-    assert prediction_path(tmp_path, FORMATS["sst"].named("sst2"), "dev").name == "sst2-dev-output.csv"
+    assert (
+        prediction_path(tmp_path, replace(FORMATS["sst"], stem="sst2"), "dev").name == "sst2-dev-output.csv"
+    )
 
 
 def test_unknown_dialect_is_refused(tmp_path):
     with pytest.raises(InputError, match="no dialect 'handouts'; did you mean 'handout'"):
-        write_predictions(tmp_path / "a.csv", IDS, [0, 1, 2], FORMATS["sst"], dialect="handouts")
+        write_predictions(tmp_path / "a.csv", IDS, [0, 1, 2], FORMATS["sst"], file_format="handouts")
 
 
 @pytest.mark.parametrize("dialect", ["code", "handout"])
@@ -253,20 +264,20 @@ def test_folder_with_all_files_in_mixed_dialects(tmp_path):
     write_predictions(paths[0], [A, B], [0, 1], FORMATS["sst"], "handout")
     write_predictions(paths[1], [C], [1.0], FORMATS["paraphrase"])
     write_predictions(paths[2], ["n"], ["World"], generic_format("news"))
-    assert validate_folder(tmp_path, expected) == ([], [str(path) for path in paths])
+    assert validate_folder(tmp_path, expected, FORMATS) == ([], [str(path) for path in paths])
 
 
 @pytest.mark.parametrize("option", COURSE_MODES)
 def test_folder_checks_part_one_files_of_every_option(tmp_path, option):
     path = prediction_path(tmp_path, FORMATS["sst"], "dev", option=option)
     write_predictions(path, [A], [4], FORMATS["sst"])
-    assert validate_folder(tmp_path, {("sst", "dev"): [A]}) == ([], [str(path)])
+    assert validate_folder(tmp_path, {("sst", "dev"): [A]}, FORMATS) == ([], [str(path)])
 
 
 def test_folder_checks_part_one_files_and_formats_of_instances(tmp_path):
     part_one = prediction_path(tmp_path, FORMATS["cfimdb"], "dev", option="finetune")
     write_predictions(part_one, [A], [1], FORMATS["cfimdb"])
-    second = FORMATS["sst"].named("second")
+    second = replace(FORMATS["sst"], stem="second")
     write_predictions(prediction_path(tmp_path, second, "dev"), [A], [4], second)
     problems, checked = validate_folder(
         tmp_path, {("cfimdb", "dev"): [A], ("second", "dev"): [A]}, {**FORMATS, "second": second}
@@ -278,25 +289,25 @@ def test_absent_file_of_a_split_is_an_error_and_no_file_at_all_too(tmp_path):
     expected = {("sst", "dev"): [A], ("sst", "test"): [B]}
     write_predictions(tmp_path / "sst-dev-output.csv", [A], [1], FORMATS["sst"])
     (tmp_path / "sst-test-outptu.csv").write_text("", encoding="utf-8")
-    (problem,), checked = validate_folder(tmp_path, expected)
+    (problem,), checked = validate_folder(tmp_path, expected, FORMATS)
     assert problem.severity == "error" and problem.path.endswith("sst-test-output.csv")
     assert problem.message == "no predictions for sst test; did you mean 'sst-test-outptu.csv'?"
     assert len(checked) == 1
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    problems, checked = validate_folder(empty, expected)
+    problems, checked = validate_folder(empty, expected, FORMATS)
     assert checked == [] and problems[-1].severity == "error"
     assert "holds no prediction file" in problems[-1].message
     with pytest.raises(InputError, match="no such folder"):
-        validate_folder(tmp_path / "absent", expected)
+        validate_folder(tmp_path / "absent", expected, FORMATS)
 
 
 def test_test_predictions_in_the_dev_file_are_recognised(tmp_path):
     expected = {("sst", "dev"): [A, B], ("sst", "test"): [C]}
     write_predictions(tmp_path / "sst-dev-output.csv", [C], [1], FORMATS["sst"])
     write_predictions(tmp_path / "sst-test-output.csv", [C], [1], FORMATS["sst"])
-    problems, _ = validate_folder(tmp_path, expected)
+    problems, _ = validate_folder(tmp_path, expected, FORMATS)
     assert "holds the predictions for sst test, not sst dev" in [problem.message for problem in problems]
     assert all(problem.path.endswith("sst-dev-output.csv") for problem in problems)
 
@@ -304,5 +315,60 @@ def test_test_predictions_in_the_dev_file_are_recognised(tmp_path):
 def test_folder_passes_optional_ids_on(tmp_path):
     write_predictions(tmp_path / "para-dev-output.csv", [A, B], [1, 0], FORMATS["paraphrase"])
     expected, key = {("paraphrase", "dev"): [A]}, ("paraphrase", "dev")
-    assert validate_folder(tmp_path, expected, optional={key: [B]})[0] == []
-    assert validate_folder(tmp_path, expected)[0][0].severity == "error"
+    assert validate_folder(tmp_path, expected, FORMATS, optional={key: [B]})[0] == []
+    assert validate_folder(tmp_path, expected, FORMATS)[0][0].severity == "error"
+
+
+# Words and tags
+
+WORDS = [["The", "1,000", "cats"], [], ["Rome"]]
+TAGS = [["O", "O", "B-X"], [], ["B-LOC"]]
+
+
+def test_a_word_a_line_and_a_blank_line_between_sentences(tmp_path):
+    path = tmp_path / "out" / "ner-dev-out.txt"
+    write_tags(path, WORDS, TAGS)
+    assert path.read_text() == "The O\n1,000 O\ncats B-X\n\nRome B-LOC\n"
+    sentences = [[("The", "O"), ("1,000", "O"), ("cats", "B-X")], [("Rome", "B-LOC")]]
+    assert read_tags(path) == (sentences, [])
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path):
+    path = tmp_path / "out.txt"
+    with pytest.raises(InputError, match="sentence 1 has 1 words and 2 tags"):
+        write_tags(path, [["a"], ["b"]], [["O"], ["O", "O"]])
+    with pytest.raises(InputError, match="1 sentences and 2 lists of tags"):
+        write_tags(path, [["a"]], [["O"], ["O"]])
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("dialect", ["code", "handout"])
+def test_both_dialects_have_one_name(tmp_path, dialect):
+    assert prediction_path(tmp_path, tag_format("ner"), "dev", dialect) == tmp_path / "ner-dev-out.txt"
+
+
+def test_lines_and_the_number_of_sentences_are_checked(tmp_path):
+    path = tmp_path / "ner-dev-out.txt"
+    write_tags(path, WORDS, TAGS)
+    assert validate_file(path, ["0", "1"], tag_format("ner")) == []
+    assert validate_file(path, ["0"], tag_format("ner"), ["1"]) == []
+    (problem,) = validate_file(path, ["0", "1", "2"], tag_format("ner"))
+    assert problem.severity == "error" and "holds 2 sentences; the split has 3" in problem.message
+    (problem,) = validate_file(path, ["0"], tag_format("ner"))
+    assert "holds 2 sentences; the split has 1" in problem.message
+    path.write_text("a O\nb\n" + "c d e\n" * 6)
+    problems = validate_file(path, ["0"], tag_format("ner"))
+    assert [problem.line for problem in problems] == [2, 3, 4, 5, 6, None]
+    assert "'b' is not a word, a space and a tag" in problems[0].message
+    assert "7 malformed lines in all" in problems[-1].message
+
+
+def test_a_folder_is_checked_once_and_a_missing_file_named(tmp_path):
+    write_tags(tmp_path / "ner-dev-out.txt", WORDS, TAGS)
+    expected = {("ner", "dev"): ["0", "1"], ("ner", "test"): ["0"]}
+    problems, checked = validate_folder(tmp_path, expected, {"ner": tag_format("ner")})
+    assert checked == [str(tmp_path / "ner-dev-out.txt")]
+    (problem,) = problems
+    assert problem.path.endswith("ner-test-out.txt") and "no predictions for ner test" in problem.message
+    missing = validate_file(tmp_path / "none.txt", ["0"], tag_format("ner"))
+    assert [problem.severity for problem in missing] == ["error"]

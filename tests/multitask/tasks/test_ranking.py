@@ -7,7 +7,7 @@ import torch
 
 from minbert import InputError
 from multitask.config.task_config import task_config
-from multitask.tasks.registry import make_task
+from multitask.config.task_kinds import make_task
 
 ROWS = [
     ("the cat reads", "a cat is reading", "1.0"),

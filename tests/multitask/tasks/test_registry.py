@@ -6,9 +6,9 @@ import multitask
 from minbert import InputError
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import KINDS, find_kind, load_task_file, make_task, register
 from multitask.tasks.base import TextTask
 from multitask.tasks.generic import PairTask
-from multitask.tasks.registry import KINDS, find_kind, load_task_file, make_task, register
 
 pytestmark = pytest.mark.usefixtures("own_kinds")
 

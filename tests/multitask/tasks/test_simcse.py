@@ -5,8 +5,8 @@ import torch
 
 from minbert import InputError
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.losses.contrastive import info_nce
-from multitask.tasks.registry import make_task
 
 SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "good", "is the river blue"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from minbert import InputError
 from multitask.config.task_config import task_config
-from multitask.tasks.registry import make_task
+from multitask.config.task_kinds import make_task
 from multitask.tasks.splits import load_split, open_data
 
 HEADER = "\tid\tsentence\tsentiment\n"

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minbert import InputError, normalize, pool
+from minbert import BertConfig, InputError, normalize, pool
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.model.heads import CosineHead, MLPHead, pair_features
-from multitask.tasks.registry import make_task
 
 
 def run(task, folder, on_tiny, tokenizer, split="dev"):
@@ -114,7 +114,9 @@ def test_symmetry_of_two_towers(values, symmetric, build, on_tiny, tiny_tokenize
     ],
 )
 def test_sizes_of_heads(kind, values, sizes, build):
-    head = build(kind, **values)[0].head(24)
+    task = build(kind, **values)[0]
+    task.build_head(BertConfig(hidden_size=24, num_attention_heads=2))
+    head = task.head
     assert isinstance(head, MLPHead)
     assert [tuple(layer.weight.shape) for layer in head if isinstance(layer, nn.Linear)] == sizes
 
@@ -156,7 +158,8 @@ def test_cosine_head_learns_its_target(build):
     cosines = torch.tensor([0.0], requires_grad=True)
     task.loss(cosines, torch.tensor([5.0])).backward()
     assert cosines.grad.item() < 0
-    assert isinstance(task.head(24), CosineHead)
+    task.build_head(BertConfig())
+    assert isinstance(task.head, CosineHead)
 
 
 def test_decoding_of_classes_and_pairs(build):
@@ -171,7 +174,7 @@ def test_labels_of_a_classification_are_those_of_train_sorted(build, tiny_tokeni
     with pytest.raises(
         InputError, match="classification has 0 labels; .* name them in classification.labels"
     ):
-        task.head(24)
+        task.build_head(BertConfig())
     task.load(folder, "dev")  # reads train first
     assert task.labels == ("sport", "world") and task.outputs == 2
     rows = task.load(folder, "train").rows
@@ -230,7 +233,7 @@ def test_fallbacks(build):
     values = {}
     for kind in ("sst", "paraphrase", "sts"):
         task, folder = build(kind)
-        values[kind] = task.fallback(task.load(folder, "train").rows)
+        values[kind] = task.majority_prediction(task.load(folder, "train").rows)
     assert values["sst"] == 0 and values["paraphrase"] in (0, 1)
     assert values["sts"] == pytest.approx((0 + 5 + 1.5 + 4.6 + 2.5 + 0.8) / 6)
 

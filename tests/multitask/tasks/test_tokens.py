@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minbert import InputError, Tokenizer
+from minbert import BertConfig, InputError, Tokenizer
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.predictions import prediction_path, validate_file
-from multitask.tasks.registry import make_task
 from multitask.tasks.tokens import first_subwords, words_of
 
 # "reads", "dogs" are two sub-words for the tiny tokenizer, "xyz" three, a soft hyphen none.
@@ -252,7 +252,7 @@ def test_a_file_of_words_and_tags_is_written(folder, tmp_path):
     task.write([list(row.label) for row in dev], dev, path)
     assert path.read_text(encoding="utf-8").startswith("a O\ndog B-PER\nruns O\n")
     assert validate_file(path, [row.id for row in dev], task.format) == []
-    nothing = task.fallback(dev)  # which makes every word O
+    nothing = task.majority_prediction(dev)  # which makes every word O
     task.write([nothing] * 2, dev, path)
     assert validate_file(path, [row.id for row in dev], task.format) == []
     assert path.read_text(encoding="utf-8").startswith("a O\ndog O\n")
@@ -306,7 +306,7 @@ def test_a_split_or_file_that_is_missing_is_named(folder):
     with pytest.raises(InputError, match="no such file"):
         make(dev="none.conll").load(folder, "dev")
     with pytest.raises(InputError, match="ner has 0 tags to choose from"):
-        make().head(8)
+        make().build_head(BertConfig())
 
 
 def test_a_batch_without_words_is_refused(tiny_tokenizer: Tokenizer):

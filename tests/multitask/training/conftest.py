@@ -5,9 +5,9 @@ import torch
 
 from minbert import BertModel, Tokenizer
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 
 WORDS = "cat dog house river book film good bad great dull".split()
 LABELS = {

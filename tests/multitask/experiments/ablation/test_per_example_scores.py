@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.experiments.ablation.per_example_scores import per_example_scores
 from multitask.experiments.ablation.statistics import statistic
-from multitask.tasks.registry import make_task
 
 
 def examples(labels):

@@ -12,11 +12,17 @@ from minbert import CommandParser, InputError
 from multitask import load_run
 from multitask.cli.ensemble import add_ensemble_options, ensemble_command
 from multitask.cli.main import run as multitask
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.experiments.ensemble import ensemble as ensemble_module
 from multitask.experiments.ensemble.ensemble import ensemble
 from multitask.metrics.scores import overall_scores
-from multitask.tasks.predictions import FORMATS, read_predictions
+from multitask.tasks.predictions import read_predictions
 from multitask.tasks.splits import load_split
+
+FORMATS = {
+    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
+}
 
 TASKS = ("sst", "paraphrase", "sts")
 FILES = ("sst-dev-output.csv", "para-dev-output.csv", "sts-dev-output.csv")
@@ -54,7 +60,7 @@ def runs(train_run):
 
 def soft_of(runs, data, name):
     rows = load_split(load_run(runs[0]).task(name), data, "dev")[0].rows
-    return [load_run(run).soft_predictions(name, rows) for run in runs], rows
+    return [load_run(run).example_scores(name, rows) for run in runs], rows
 
 
 @pytest.mark.parametrize("method", ["plain", "weighted", "greedy"])

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from minbert import InputError
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.experiments.ensemble.mixture import (
     correlation_weights,
@@ -18,7 +19,6 @@ from multitask.experiments.ensemble.mixture import (
     mix,
 )
 from multitask.tasks.base import ScoredTask
-from multitask.tasks.registry import make_task
 
 
 def task_of(name: str) -> ScoredTask:

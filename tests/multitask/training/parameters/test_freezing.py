@@ -9,9 +9,9 @@ from torch import nn
 from minbert import AdamW, BertConfig, BertModel, InputError, LoRAConfig, add_lora
 from multitask.config.run_config import OptimConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.precision import Precision
-from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze, is_added
 from multitask.training.parameters.groups import assign, parameter_groups
 

@@ -10,8 +10,8 @@ from minbert import AdamW, BertConfig, BertModel, InputError, LoRAConfig, add_lo
 from multitask import train
 from multitask.config.run_config import OptimConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze
 from multitask.training.parameters.groups import assign, distance_from_top, parameter_groups
 

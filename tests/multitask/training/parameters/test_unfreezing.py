@@ -9,8 +9,8 @@ import torch
 from minbert import AdamW, BertConfig, BertModel, InputError
 from multitask.config.run_config import OptimConfig
 from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
-from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze
 from multitask.training.parameters.groups import assign, parameter_groups
 from multitask.training.parameters.unfreezing import Unfreezing

@@ -1,35 +1,38 @@
-"""From the name of a kind of task to its class, imported on use; users register their own."""
+"""The kinds of tasks: a table from names to classes, which are imported on use; users register their own."""
 
 import importlib.util
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbert import InputError, did_you_mean
-from multitask.config.task_config import TASK_DEFAULTS, TaskConfig
-from multitask.tasks.base import TrainingTask
 
-KINDS: dict[str, str | type[TrainingTask]] = {
-    "sst": "multitask.tasks.sst:SST",
-    "cfimdb": "multitask.tasks.cfimdb:CFIMDB",
-    "paraphrase": "multitask.tasks.paraphrase:Paraphrase",
-    "sts": "multitask.tasks.sts:STS",
+if TYPE_CHECKING:
+    from multitask.config.task_config import TaskConfig
+    from multitask.tasks.base import TrainingTask
+
+KINDS: dict[str, "str | type[TrainingTask]"] = {
+    "sst": "multitask.tasks.course:SST",
+    "cfimdb": "multitask.tasks.course:CFIMDB",
+    "paraphrase": "multitask.tasks.course:Paraphrase",
+    "sts": "multitask.tasks.course:STS",
     "classification": "multitask.tasks.generic:ClassificationTask",
     "pair": "multitask.tasks.generic:PairTask",
     "similarity": "multitask.tasks.generic:SimilarityTask",
     "tokens": "multitask.tasks.tokens:TokensTask",
-    "ner": "multitask.tasks.ner:NER",
-    "news": "multitask.tasks.news:News",
-    "mrpc": "multitask.tasks.mrpc:MRPC",
-    "simcse": "multitask.tasks.simcse:SimCSE",
-    "nli": "multitask.tasks.nli:NLI",
-    "ranking": "multitask.tasks.ranking:Ranking",
+    "ner": "multitask.tasks.corpora:NER",
+    "news": "multitask.tasks.corpora:News",
+    "mrpc": "multitask.tasks.corpora:MRPC",
+    "simcse": "multitask.tasks.contrastive:SimCSE",
+    "nli": "multitask.tasks.contrastive:NLI",
+    "ranking": "multitask.tasks.contrastive:Ranking",
     "masked_lm": "multitask.tasks.masked_lm:MaskedLM",
 }
 
 
-def register(kind: str, task: type[TrainingTask]) -> None:
-    """Makes `task` known as `kind`, with its `defaults`. Raises InputError for a name that is taken.
+def register(kind: str, task: "type[TrainingTask]") -> None:
+    """Makes the class `task` known as `kind`. Raises InputError for a name that is taken.
 
     The same file may be run again: a class of the same module and name takes the place of the old one.
     """
@@ -37,14 +40,14 @@ def register(kind: str, task: type[TrainingTask]) -> None:
     if isinstance(old, str) or (old.__module__, old.__qualname__) != (task.__module__, task.__qualname__):
         raise InputError(f"there is a task {kind!r} already; register yours under another name")
     KINDS[kind] = task
-    TASK_DEFAULTS[kind] = dict(task.defaults)
 
 
-def find_kind(kind: str) -> type[TrainingTask]:
-    """The class of a kind of task. Raises InputError for a name that is not known."""
+def find_kind(kind: str) -> "type[TrainingTask]":
+    """Returns the class of a kind of task. Raises InputError for a name that is not known."""
     if kind not in KINDS:
         raise InputError(
-            f"there is no task {kind!r}{did_you_mean(kind, KINDS)}; choose from {', '.join(KINDS)}"
+            f"there is no task {kind!r}{did_you_mean(kind, KINDS)}; choose from {', '.join(KINDS)}, or load "
+            f"your own with --task-file"
         )
     found = KINDS[kind]
     if isinstance(found, str):
@@ -53,13 +56,13 @@ def find_kind(kind: str) -> type[TrainingTask]:
     return found
 
 
-def make_task(name: str, config: TaskConfig) -> TrainingTask:
-    """The task that a configuration describes."""
+def make_task(name: str, config: "TaskConfig") -> "TrainingTask":
+    """Returns the task that a configuration describes, without a head."""
     return find_kind(config.type)(name, config)
 
 
 def load_task_file(path: str | Path) -> None:
-    """Runs a user's Python file, which calls `register`. Raises InputError for no such file, or no Python."""
+    """Runs a user's Python file, which calls `register`. Raises InputError for a missing or broken file."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(f"there is no Python file {path}; give the file that registers your task")

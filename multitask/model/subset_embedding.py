@@ -19,7 +19,7 @@ from multitask.data.collate import TokenizedExample
 WORTHWHILE = 0.9  # where more of the rows are touched, the whole table is trained
 
 
-class TouchedRows(nn.Module):
+class SubsetEmbedding(nn.Module):
     """An nn.Embedding in two parts: `weight` (R, D), the rows that are trained, and `others` (V - R, D).
 
     `ids` are the tokens that training touches, not all V; the padding token is always one of them. In
@@ -85,8 +85,8 @@ class TouchedRows(nn.Module):
 
 def train_touched_rows(
     model: nn.Module, data: Mapping[str, Sequence[TokenizedExample]]
-) -> TouchedRows | None:
-    """Puts TouchedRows into the place of a MultitaskModel's word embeddings, where that saves something.
+) -> SubsetEmbedding | None:
+    """Puts SubsetEmbedding into the place of a MultitaskModel's word embeddings, where that saves something.
 
     `data` are the training examples of all tasks and processes. Nothing happens, and the result is None,
     where the word embeddings are frozen, a task reads the whole vocabulary, or the data touch nearly all.
@@ -101,20 +101,20 @@ def train_touched_rows(
     ids &= set(range(word.num_embeddings))  # the model itself refuses others
     if len(ids) > WORTHWHILE * word.num_embeddings:
         return None
-    touched = TouchedRows(word, ids)
+    touched = SubsetEmbedding(word, ids)
     model.encoder.embeddings.word = touched
     return touched
 
 
 class WholeTableState:
-    """A part of the training state that tells of the whole table where the part itself has the touched rows.
+    """A part of the training state, with the whole table where the part itself has only the rows in use.
 
-    So checkpoints are the same with and without TouchedRows, and each can go on with the other's. `path` are
-    the keys that lead to a tensor (R, D) in the part's state, or to a mapping with some; `others` (V - R, D)
-    are the rows that the part does not have.
+    So checkpoints are the same with and without SubsetEmbedding, and each can go on with the other's. `path`
+    are the keys that lead to a tensor (R, D) in the part's state, or to a mapping with some; `others`
+    (V - R, D) are the rows that the part does not have.
     """
 
-    def __init__(self, part: Any, path: tuple[Any, ...], touched: TouchedRows, others: Tensor):
+    def __init__(self, part: Any, path: tuple[Any, ...], touched: SubsetEmbedding, others: Tensor):
         self.part = part
         self.path = path
         self.touched = touched
@@ -127,7 +127,7 @@ class WholeTableState:
         self.part.load_state_dict(_changed(state, self.path, lambda table: self.touched.parts(table)[0]))
 
 
-def with_whole_table(parts: Mapping[str, Any], touched: TouchedRows) -> dict[str, Any]:
+def with_whole_table(parts: Mapping[str, Any], touched: SubsetEmbedding) -> dict[str, Any]:
     """The parts of the training state by name, with optimizer and momentum teacher as WholeTableStates.
 
     Moments of rows that are not trained are 0, and the teacher's rows are the model's.

@@ -1,0 +1,74 @@
+"""Validation of prediction files against the data: which files a folder should have, and with which ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert import InputError
+from multitask.config.task_config import DEFAULT_TASKS, task_config
+from multitask.config.task_kinds import make_task
+from multitask.tasks.base import TrainingTask
+from multitask.tasks.predictions import Problem, validate_folder
+from multitask.tasks.splits import load_split, open_data
+
+COURSE_TASKS = (*DEFAULT_TASKS, "cfimdb")
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The prediction files that were checked, their problems, and notes on splits without data."""
+
+    checked: list[str]
+    problems: list[Problem]
+    notes: list[str]
+
+    @property
+    def errors(self) -> int:
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    def lines(self) -> list[str]:
+        """Returns notes, problems, and a line of counts."""
+        warnings = len(self.problems) - self.errors
+        counts = f"{len(self.checked)} files checked, {self.errors} errors, {warnings} warnings"
+        return [*self.notes, *map(str, self.problems), counts]
+
+
+def tasks_with_data(folder: Path, names: Sequence[str] | None) -> list[TrainingTask]:
+    """Returns the named tasks, else those of the course that have a file in the folder."""
+    tasks = [make_task(name, task_config(name, {})) for name in names or COURSE_TASKS]
+    found = [task for task in tasks if names or any((folder / task.file(split)).exists() for split in SPLITS)]
+    if not found:
+        raise InputError(
+            f"{folder} holds no file of the course's tasks; expected names such as ids-sst-train.csv"
+        )
+    return found
+
+
+def validate_predictions(
+    predictions: str | Path,
+    data: str | Path,
+    names: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+) -> Validation:
+    """Checks the prediction files in a folder against the dev and test splits, or those of `splits`.
+
+    Without `names`, the course's three tasks are expected, and cfimdb where it is predicted: it belongs to
+    the course's first part, which has predictions of its own.
+    """
+    expected, optional, formats, notes = {}, {}, {}, []
+    with open_data(data) as folder:
+        for task in tasks_with_data(folder, names):
+            predicted = any(Path(predictions).glob(f"{task.format.stem}-*.*"))
+            if not (predicted or names or task.name in DEFAULT_TASKS):
+                continue
+            formats[task.name] = task.format
+            for split in splits or ("dev", "test"):
+                examples, note = load_split(task, folder, split)
+                if examples is None:
+                    notes += note
+                    continue
+                expected[task.name, split] = [e.id for e in examples.in_file_order() if e.id is not None]
+                optional[task.name, split] = [e.id for e in examples.rejects if e.id is not None]
+    problems, checked = validate_folder(predictions, expected, formats, optional)
+    return Validation([str(path) for path in checked], problems, notes)
