@@ -5,14 +5,13 @@ Run: pytest tests/multitask/export/test_graph.py
 
 import json
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import tokenizers
 import torch
 
-from minbert import BertModel, InputError, LoRAConfig
+from minbert import InputError, LoRAConfig
 from multitask import train
 from multitask.config.task_kinds import KINDS, register
 from multitask.data.readers import Example
@@ -184,10 +183,8 @@ def test_the_adapter_of_the_task_is_in_it(export, checkpoint, tmp_path):
 
 
 @slow
-def test_projected_attention_of_the_task_is_in_it(export, checkpoint, tiny, randomize, tmp_path):
-    encoder = BertModel(
-        replace(tiny.config, projected_attention_size=12, projected_attention_names=("sst", "other"))
-    )
+def test_projected_attention_of_the_task_is_in_it(export, checkpoint, load, randomize, tmp_path):
+    encoder = load(projected_attention_size=12, projected_attention_names=("sst", "other"))
     randomize(encoder)
     source = checkpoint(encoder=encoder, sst=SST, other=SST)
     session = graph(export, source, tmp_path / "out", "other")

@@ -4,7 +4,6 @@ Run: pytest tests/multitask/export/test_task_model.py
 """
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -167,14 +166,14 @@ def test_a_runs_folder(export, tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["hf", "sentence-transformers"])
-def test_variants_are_refused(export, checkpoint, tiny, randomize, tmp_path, format):
-    encoder = BertModel(replace(tiny.config, projected_attention_size=12, projected_attention_names=("sst",)))
+def test_adapters_within_attention_are_refused(export, checkpoint, load, randomize, tmp_path, format):
+    encoder = load(projected_attention_size=12, projected_attention_names=("sst",))
     randomize(encoder)
     source = checkpoint(
         encoder=encoder, sst={"type": "sst", "pooling": "mean" if format != "hf" else "pooler"}
     )
     with pytest.raises(
-        InputError, match="the encoder has projected attention, which transformers' BertModel"
+        InputError, match="the encoder has projected_attention, which transformers' BertModel"
     ):
         export(source, tmp_path / "out", "--format", format, "--task", "sst")
     assert not (tmp_path / "out").exists()

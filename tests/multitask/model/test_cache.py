@@ -14,7 +14,6 @@ import torch
 
 from minbert import (
     Batch,
-    BertConfig,
     BertModel,
     InputError,
     LoRAConfig,
@@ -31,6 +30,7 @@ from multitask.model.cache import frozen_layers, open_cache
 from multitask.model.multitask_model import EncoderView, MultitaskModel
 from multitask.runtime.distributed import Ranks
 from multitask.training.parameters.freezing import freeze
+from tests.encoders import fresh_encoder
 
 WORDS = "cat dog house river book film good bad great dull".split()
 NER = {"type": "ner", "labels": ["O", "B-X", "I-X"]}
@@ -94,7 +94,7 @@ def count_layers(model: MultitaskModel) -> list[int]:
 def deep_model(lora: str | None = None, **variant) -> MultitaskModel:
     """Six layers; LoRA on the layers that `lora` names."""
     sizes = dict(vocab_size=20, hidden_size=8, num_attention_heads=2, intermediate_size=12)
-    encoder = BertModel(BertConfig(num_hidden_layers=6, **sizes, **variant))
+    encoder = fresh_encoder(num_hidden_layers=6, **sizes, **variant)
     if lora:
         add_lora(encoder, LoRAConfig(rank=1, layers=lora))
     return MultitaskModel(encoder, {"sst": make_task("sst", task_config("sst", {}))})

@@ -14,6 +14,7 @@ from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.precision import Precision
 from multitask.training.parameters.freezing import freeze, is_added
 from multitask.training.parameters.groups import assign, parameter_groups
+from tests.encoders import fresh_encoder
 
 CPU = torch.device("cpu")
 SIZES = dict(vocab_size=20, hidden_size=8, num_attention_heads=2, intermediate_size=12)
@@ -49,11 +50,11 @@ COUNTS = {"backbone": 5 + 6 * LAYER_TENSORS + 2, "first:1": LAYER_TENSORS, "embe
 
 
 def fresh_model(depth=6, **variant):
-    """A random encoder of `depth` layers with three tasks; `variant` are further fields of BertConfig."""
-    config = BertConfig(num_hidden_layers=depth, max_position_embeddings=16, **SIZES, **variant)
+    """A random encoder of `depth` layers with three tasks; `variant` are adapters within attention."""
+    encoder = fresh_encoder(num_hidden_layers=depth, max_position_embeddings=16, **SIZES, **variant)
     values = {"sst": {"pooling": "pooler"}, "paraphrase": {}, "sts": {}}
     tasks = {name: make_task(name, task_config(name, entry)) for name, entry in values.items()}
-    return MultitaskModel(BertModel(config), tasks)
+    return MultitaskModel(encoder, tasks)
 
 
 VARIANT = dict(

@@ -14,6 +14,7 @@ from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
 from multitask.training.parameters.freezing import freeze
 from multitask.training.parameters.groups import assign, distance_from_top, parameter_groups
+from tests.encoders import fresh_encoder
 
 OPTIM = OptimConfig(lr=1e-4, head_lr=1e-2, layer_decay=0.5, weight_decay=0.1)
 RATE_OF_LAYER = {
@@ -96,7 +97,7 @@ def test_embeddings_and_pooler_take_rates_of_their_own_and_zero_is_a_rate(model)
 
 def variant_model():
     """With all that can be added to an encoder: LoRA, projected attention, layers of attention heads."""
-    config = BertConfig(
+    encoder = fresh_encoder(
         vocab_size=9,
         hidden_size=8,
         num_hidden_layers=2,
@@ -107,7 +108,6 @@ def variant_model():
         projected_attention_heads=2,
         projected_attention_names=("sst", "sts"),
     )
-    encoder = BertModel(config)
     add_lora(encoder, LoRAConfig(rank=2, targets=("query",), layers="last:1", dora=True))
     return MultitaskModel(encoder, make_tasks(sst={"pooling": "pooler"}, sts={}))
 

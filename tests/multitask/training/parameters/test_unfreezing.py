@@ -15,6 +15,7 @@ from multitask.training.parameters.freezing import freeze
 from multitask.training.parameters.groups import assign, parameter_groups
 from multitask.training.parameters.unfreezing import Unfreezing
 from multitask.training.plan import Step
+from tests.encoders import fresh_encoder
 
 # The two layers of the tiny model, from the top, as they are unfrozen.
 STAGES = [
@@ -86,7 +87,7 @@ def test_tensors_that_no_task_reads_and_frozen_ones_stay_out(make_model):
 
 
 def test_what_is_added_to_the_encoder_is_trained_from_the_start():
-    config = BertConfig(
+    encoder = fresh_encoder(
         vocab_size=9,
         hidden_size=4,
         num_hidden_layers=2,
@@ -97,7 +98,7 @@ def test_what_is_added_to_the_encoder_is_trained_from_the_start():
         projected_attention_heads=1,
         projected_attention_names=("sst",),
     )
-    model = MultitaskModel(BertModel(config), {"sst": make_task("sst", task_config("sst", {}))})
+    model = MultitaskModel(encoder, {"sst": make_task("sst", task_config("sst", {}))})
     added = {
         n
         for n, _ in model.encoder.named_parameters(prefix="encoder")
