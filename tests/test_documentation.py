@@ -174,4 +174,4 @@ def test_the_documents_own_kind_keeps_its_contract(reader):
     assert task.load(reader / "data", "train").rejects == ()
     table = re.findall(r"^\| `(\w+)[`(]", document, re.MULTILINE)
     members = {*dir(TextTask), *TaskConfig.__annotations__}
-    assert len(table) == 16 and set(table) <= members
+    assert len(table) == 17 and set(table) <= members

@@ -1,9 +1,10 @@
-"""Tasks that compare the examples of a batch: one forward pass, the loss, known positives, what is stored."""
+"""Contrastive tasks: one forward pass, InfoNCE, known positives, temperatures, files, what is stored."""
 
 import csv
 import dataclasses
 import math
 from contextlib import nullcontext
+from itertools import islice
 
 import pytest
 import torch
@@ -249,8 +250,184 @@ def test_what_does_not_fit_is_refused(values, message, triplets):
         triplets(**values)
 
 
-def test_wrong_targets_are_refused_never_broadcast(triplets):
-    for masks in (True, False):
-        task, _ = triplets(mask_false_negatives=masks)
-        with pytest.raises(InputError, match="they must be equal"):
-            task.loss(torch.randn(3, 3, 4), torch.zeros(3, 1, dtype=torch.long))
+NLI_FILE = """sent0,sent1,hard_neg
+"A man, a cat and a dog.",A man is there.,Nobody is there.
+Good.,"It is ""good"".",Bad.
+,Empty.,Rejected.
+"""
+
+
+@pytest.fixture
+def nli(tmp_path):
+    (tmp_path / "nli").mkdir()
+    (tmp_path / "nli" / "nli_for_simcse.csv").write_text(NLI_FILE, encoding="utf-8")
+    return make_task("nli", task_config("nli", {})), tmp_path
+
+
+def test_triplets_are_read_from_the_default_file(nli):
+    task, folder = nli
+    examples = task.load(folder, "train")
+    assert [row.texts for row in examples.rows] == [
+        ("A man, a cat and a dog.", "A man is there.", "Nobody is there."),
+        ("Good.", 'It is "good".', "Bad."),
+    ]
+    assert {row.label for row in examples.rows} == {None}
+    assert [(reject.line, reject.reason) for reject in examples.rejects] == [
+        (4, "the text 'sent0' is empty or not text")
+    ]
+
+
+def test_a_contradiction_is_a_candidate_of_every_premise(nli, on_tiny, tiny_tokenizer):
+    """-log(exp(c+ / t) / sum(exp(c+ / t) + exp(c- / t))) (Gao et al. 2021, equation 5)."""
+    task, folder = nli
+    rows = task.load(folder, "train").rows
+    task.prepare_training(rows)
+    model = on_tiny(task)
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    assert len(batch.inputs) == 6 and batch.targets.shape == (2, 3)
+    with torch.no_grad():
+        outputs, loss = model("nli", batch.inputs).double(), model.loss("nli", batch)
+    unit = outputs / outputs.norm(dim=-1, keepdim=True)
+    terms = [
+        [(unit[i, 0] @ unit[j, side] / 0.05).exp() for j in range(2) for side in (1, 2)] for i in range(2)
+    ]
+    expected = -sum((terms[i][2 * i] / sum(terms[i])).log() for i in range(2)) / 2
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_the_shared_triplets(shared, tmp_path):
+    with open(shared / "data" / "nli" / "nli_for_simcse.csv", encoding="utf-8") as file:
+        (tmp_path / "nli.csv").write_text("".join(islice(file, 2001)), encoding="utf-8")
+    task = make_task("nli", task_config("nli", {"train": "nli.csv"}))
+    examples = task.load(tmp_path, "train")
+    assert len(examples.rows) == 2000 and not examples.rejects
+    [note] = task.prepare_training(examples.rows)
+    assert note.endswith("of 2,000 pairs are known positives of another; left out of each other's negatives")
+
+
+PAIRS = [
+    ("the cat reads", "a cat is reading", "1.0"),
+    ("good", "bad", "0.0"),
+    ("what a movie", "what a film", "1.0"),
+    ("what a film", "great film", "1.0"),
+    ("bad", "not good", "1.0"),
+    ("dull", "great", "0.5"),
+]
+
+
+@pytest.fixture
+def ranking(tmp_path):
+    """ranking(rows, columns, **config) -> (task, Examples of the training split)."""
+
+    def make(rows=PAIRS, columns=("sentence1", "sentence2", "is_duplicate"), **values):
+        with open(tmp_path / "pairs.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter="\t").writerows([columns, *rows])
+        task = make_task("ranking", task_config("ranking", {"train": "pairs.csv"} | values))
+        return task, task.load(tmp_path, "train")
+
+    return make
+
+
+def test_rows_that_are_no_positives_are_counted_and_not_used(ranking):
+    task, examples = ranking()
+    assert [row.texts for row in examples.rows] == [PAIRS[i][:2] for i in (0, 2, 3, 4)]
+    assert [reject.line for reject in examples.rejects] == [7]
+    assert task.prepare_training(examples.rows) == [
+        "1 of 5 rows are no positive pairs, and not used",
+        "2 of 4 pairs are known positives of another; left out of each other's negatives",
+    ]
+
+
+def test_a_file_without_labels_holds_positive_pairs(ranking):
+    task, examples = ranking([row[:2] for row in PAIRS], ("sentence1", "sentence2"))
+    assert len(examples.rows) == 6
+    [note, _] = task.prepare_training(examples.rows)
+    assert note.endswith("pairs.csv has no column 'is_duplicate'; every row is a positive pair")
+
+
+@pytest.mark.parametrize("file", ["quora-train.csv", "quora-extra/positives.csv"])
+def test_the_shared_files(file, shared, tmp_path):
+    lines = (shared / "data" / file).read_text(encoding="utf-8").split("\n")[:1001]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    task = make_task("ranking", task_config("ranking", {"train": "pairs.csv"}))
+    examples = task.load(tmp_path, "train")
+    positives = sum("\t1.0" in line for line in lines)
+    assert len(examples.rows) == positives and not examples.rejects
+    note = task.prepare_training(examples.rows)[0]
+    assert note == f"{1000 - positives} of 1,000 rows are no positive pairs, and not used"
+
+
+SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "good", "is the river blue"]
+
+
+@pytest.fixture
+def sentences(tmp_path):
+    """sentences(lines, **config) -> (task, training rows) of a plain text file."""
+
+    def make(lines=SENTENCES, **values):
+        (tmp_path / "lines.txt").write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+        task = make_task("simcse", task_config("simcse", {"train": "lines.txt"} | values))
+        return task, task.load(tmp_path, "train").rows
+
+    return make
+
+
+def test_twins_differ_by_dropout_alone(sentences, on_tiny, tiny_tokenizer):
+    task, rows = sentences()
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    model = on_tiny(task)
+    one, two = model("simcse", batch.inputs).unbind(1)
+    torch.testing.assert_close(one, two)  # without dropout
+    torch.manual_seed(0)
+    one, two = model.train()("simcse", batch.inputs).unbind(1)
+    assert one.shape == (5, 24) and (one - two).abs().amax(dim=1).min() > 1e-2
+    torch.manual_seed(0)
+    again = model("simcse", batch.inputs)
+    assert torch.equal(again, torch.stack([one, two], dim=1))
+
+
+def test_both_copies_run_in_one_forward_pass(sentences, on_tiny, tiny_tokenizer):
+    task, rows = sentences()
+    tokenized = task.tokenize(tiny_tokenizer, rows)
+    assert all(
+        entry.sides[0] is entry.sides[1] and entry.example.texts == (text,)
+        for entry, text in zip(tokenized, SENTENCES, strict=True)
+    )
+    batch = task.collate(tokenized)
+    assert batch.example_ids == ("1", "2", "3", "4", "5") and len(batch.inputs) == 10
+    ids = batch.inputs.padded()["input_ids"]
+    assert torch.equal(ids[:5], ids[5:])
+    assert torch.equal(ids[:5], tiny_tokenizer(SENTENCES).padded()["input_ids"])
+
+
+def test_the_loss_is_info_nce_of_the_twins_with_equal_sentences_masked(sentences, on_tiny, tiny_tokenizer):
+    task, rows = sentences(temperature=0.5)
+    model = on_tiny(task).train()
+    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    torch.manual_seed(0)
+    loss = model.loss("simcse", batch)
+    torch.manual_seed(0)
+    vectors = model("simcse", batch.inputs)
+    groups = torch.tensor([[0, 0], [1, 1], [2, 2], [1, 1], [4, 4]])
+    torch.testing.assert_close(loss, info_nce(vectors, groups, 0.5))
+    cosines = torch.cosine_similarity(vectors[:, None, 0].double(), vectors[None, :, 1].double(), dim=-1)
+    logits = (cosines / 0.5).masked_fill((groups[:, :1] == groups[:, 1]) & ~torch.eye(5).bool(), -torch.inf)
+    torch.testing.assert_close(loss.double(), -logits.log_softmax(dim=1).diagonal().mean(), atol=1e-6, rtol=0)
+    assert task.masked_share == 2 / 20
+
+
+def test_repeated_sentences_are_reported(sentences):
+    task, rows = sentences()
+    assert task.prepare_training(rows) == ["2 sentences stand there more than once"]
+    assert task.prepare_training(rows[:3]) == []
+
+
+def test_defaults_and_refusals(sentences, tmp_path):
+    task, _ = sentences()
+    assert (task.config.batch_size, task.config.max_length, task.config.temperature) == (64, 32, 0.05)
+    assert task.sentence_pooling == ("mean", None)
+    for values in ({"text2": "b", "pairs": "bi"}, {"negatives": ["c"]}):
+        with pytest.raises(InputError, match="reads plain text.* take type nli or ranking"):
+            sentences(**values)
+    with pytest.raises(InputError, match="task simcse has no dev split; set simcse.dev to a file name"):
+        task.load(tmp_path, "dev")

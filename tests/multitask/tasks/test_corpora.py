@@ -1,4 +1,4 @@
-"""AG News: both layouts of its files, the labels' names, and the scars of its texts."""
+"""MRPC and AG News: the layouts of their files, labels, quotes and scars."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,39 @@ from multitask.tasks.corpora import plain_text
 
 SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 
+MRPC_FILE = """\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String
+1\t7\t8\tHe said " no .\tHe refused .
+0\t9\t7\t" Yes , " she said .\tShe left " early .
+2\t1\t2\ta\tb
+"""
 
-def make(**values):
+
+def test_quotes_are_characters_and_rows_are_numbered(tmp_path):
+    (tmp_path / "train.txt").write_text(MRPC_FILE, encoding="utf-8")
+    task = make_task("mrpc", task_config("mrpc", {"train": "train.txt", "test": None}))
+    examples = task.load(tmp_path, "train")
+    assert [(row.id, row.texts, row.label) for row in examples.rows] == [
+        ("0", ('He said " no .', "He refused ."), 1),
+        ("1", ('" Yes , " she said .', 'She left " early .'), 0),
+    ]
+    assert "'2' is not between 0 and 1" in examples.rejects[0].reason
+    assert task.format.stem == "mrpc" and task.format.values == "flag"
+    with pytest.raises(InputError, match="task mrpc has no test split; set mrpc.test"):
+        task.load(tmp_path, "test")
+
+
+@pytest.mark.skipif(not (SHARED / "mrpc").is_dir(), reason=f"MRPC is not in {SHARED}")
+@pytest.mark.parametrize(("split", "count", "same"), [("train", 4076, 2753), ("dev", 1725, 1147)])
+def test_the_real_files(split, count, same):
+    examples = make_task("mrpc", task_config("mrpc", {})).load(SHARED, split)
+    assert len(examples) == count and examples.rejects == ()
+    assert sum(row.label for row in examples.rows) == same
+
+
+SHARED = Path(os.environ.get("MINBERT_SHARED", Path(__file__).parents[4] / "shared")) / "data"
+
+
+def news(**values):
     return make_task("news", task_config("news", {"train": "train.csv", "test": "test.csv"} | values))
 
 
@@ -42,7 +73,7 @@ def test_train_and_test_files_have_different_columns(tmp_path):
     (tmp_path / "test.csv").write_text(
         'label,title,description\r\n3,"Bank, bought","A\\bank."\r\n2,Goal,\r\n'
     )
-    task = make()
+    task = news()
     train, test = task.load(tmp_path, "train"), task.load(tmp_path, "test")
     assert [(row.id, row.texts, row.label, row.line) for row in train.rows] == [
         ("0", ("Chips, small'uns",), "Sci/Tech", 2),
@@ -57,18 +88,18 @@ def test_train_and_test_files_have_different_columns(tmp_path):
 def test_a_file_of_other_columns_or_labels_says_what_is_wrong(tmp_path):
     (tmp_path / "train.csv").write_text("label,headline\n1,a\n")
     with pytest.raises(InputError, match="no column 'text'.*the file has 'label', 'headline'"):
-        make().load(tmp_path, "train")
+        news().load(tmp_path, "train")
     (tmp_path / "test.csv").write_text("label,text\n5,a\n0,b\nWorld,c\n2.5,d\n1.0,e\n")
-    examples = make().load(tmp_path, "test")
+    examples = news().load(tmp_path, "test")
     assert [row.label for row in examples.rows] == ["World"]
     assert ["not between 1 and 4" in r.reason for r in examples.rejects] == [True, True, False, False]
     with pytest.raises(InputError, match="task news has no dev split"):
-        make().load(tmp_path, "dev")
+        news().load(tmp_path, "dev")
 
 
 def test_own_labels_are_numbered_in_their_order(tmp_path):
     (tmp_path / "train.csv").write_text("label,text\n2,a\n1,b\n3,c\n")
-    examples = make(labels=["x", "y"]).load(tmp_path, "train")
+    examples = news(labels=["x", "y"]).load(tmp_path, "train")
     assert [row.label for row in examples.rows] == ["y", "x"] and len(examples.rejects) == 1
 
 
