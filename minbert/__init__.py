@@ -1,8 +1,8 @@
 """minBERT: a BERT written by hand that loads pretrained weights. The public names, loaded on first use."""
 
-from typing import TYPE_CHECKING
-
-from minbert.first_use import attach_names
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minbert.adapters.attention_adapters import add_attention_adapters as add_attention_adapters
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from minbert.files import read_json_object as read_json_object
     from minbert.files import restore_folder as restore_folder
     from minbert.files import write_json as write_json
-    from minbert.first_use import attach_names as attach_names
     from minbert.kernels.device import to_device as to_device
     from minbert.model import BertModel as BertModel
     from minbert.model import BertOutput as BertOutput
@@ -62,11 +61,30 @@ if TYPE_CHECKING:
     from minbert.weights.sentence_transformers import write_modules as write_modules
 
 __version__ = "0.1.0"
+
+
+def attach_names(
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Returns `__getattr__`, `__dir__` and `__all__` (PEP 562) of a package.
+
+    `modules` gives the public names of each submodule. Type checkers read the same names from imports under
+    `if TYPE_CHECKING:`; a test compares the two.
+    """
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return get, lambda: sorted(homes), sorted(homes)
+
+
 __getattr__, __dir__, __all__ = attach_names(
     __name__,
     {
         "cli.check": ("add_limit_options", "run_checks"),
-        "first_use": ("attach_names",),
         "adapters.attention_adapters": (
             "add_attention_adapters",
             "attention_adapters",

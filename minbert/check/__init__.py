@@ -5,7 +5,7 @@ The names that make further parts are public, see multitask/check/.
 
 from typing import TYPE_CHECKING
 
-from minbert.first_use import attach_names
+from minbert import attach_names
 
 if TYPE_CHECKING:
     from minbert.check.fixtures import read_fixture as read_fixture

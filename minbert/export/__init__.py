@@ -5,7 +5,7 @@ The names that exports of whole tasks are made with are public, see multitask/ex
 
 from typing import TYPE_CHECKING
 
-from minbert.first_use import attach_names
+from minbert import attach_names
 
 if TYPE_CHECKING:
     from minbert.export.encoder import export_encoder as export_encoder

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-import minbert
-from minbert import atomic_write
+from minbert import __version__, atomic_write
 
 
 class MetricsLog:
@@ -64,7 +63,7 @@ def write_json(path: Path, value: Any) -> None:
 def environment(device: torch.device, hashes: Mapping[str, str]) -> dict[str, Any]:
     """What a run's results depend on beside its configuration; `hashes` are those of its data files."""
     return {
-        "minbert": minbert.__version__,
+        "minbert": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
