@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from minbert.files import atomic_write as atomic_write
     from minbert.files import make_folder as make_folder
     from minbert.files import restore_folder as restore_folder
+    from minbert.files import write_json as write_json
     from minbert.hub import find_folder as find_folder
     from minbert.kernels.device import to_device as to_device
     from minbert.model import BertModel as BertModel
@@ -92,6 +93,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "atomic_write",
             "make_folder",
             "restore_folder",
+            "write_json",
         ),
         "hub": ("find_folder",),
         "kernels.device": ("to_device",),

@@ -94,6 +94,12 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a value as JSON, whole or not at all. Raises ValueError for NaN and the infinities."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises InputError for no JSON, and for other JSON than an object."""
     try:

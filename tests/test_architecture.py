@@ -26,7 +26,7 @@ LAYERS = (
     ("multitask.tasks",),
     ("multitask.model",),
     ("multitask.check", "multitask.data", "multitask.runtime"),
-    ("multitask.config", "multitask.losses", "multitask.metrics"),
+    ("multitask.config", "multitask.losses", "multitask.metrics", "multitask.text_table"),
 )
 # May be imported at the top of a file; all other packages inside the function that needs them.
 CORE = {"filelock", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "tqdm"}

@@ -137,7 +137,7 @@ class MultitaskModel(nn.Module):
     def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor:
         """The same from the outputs (B, ...) of the batch's examples."""
         kind = self.tasks[task]
-        if getattr(kind, "compares_examples", False):
+        if getattr(kind, "batch_level_loss", False):
             outputs, targets = self.gather(outputs), self.gather(targets)
         return kind.loss(outputs, targets) * kind.config.weight
 

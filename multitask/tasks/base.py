@@ -64,7 +64,7 @@ class TrainingTask:
     defaults: dict[str, Any] = {}  # what a registered kind changes of TaskConfig's defaults
     # Whether the loss compares the examples of a batch with one another: contrastive losses, ranks,
     # correlations. Processes then gather outputs and targets before they call it.
-    compares_examples = False
+    batch_level_loss = False
     # Whether training reads word embeddings of tokens that its examples do not have, or all of them.
     whole_vocabulary = False
     # Whether `collate` draws what the model sees: what frozen layers make of it is then not kept.
@@ -97,7 +97,7 @@ class TrainingTask:
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
         raise NotImplementedError
 
-    def units(self, examples: Sequence[TokenizedExample]) -> list[int] | None:
+    def loss_weights(self, examples: Sequence[TokenizedExample]) -> list[int] | None:
         """How many terms of the loss's mean each example gives, the words of a tagged sentence; None: one.
 
         Accumulated batches and several processes are weighted by them.
@@ -122,7 +122,7 @@ class TrainingTask:
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """A scalar, the mean over the batch's examples; over the batch as a whole if `compares_examples`."""
+        """A scalar, the mean over the batch's examples; over the batch as a whole if `batch_level_loss`."""
         raise NotImplementedError
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:

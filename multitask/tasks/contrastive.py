@@ -91,7 +91,7 @@ class ContrastiveTask(TrainingTask):
     """
 
     losses = {"info_nce": info_nce}
-    compares_examples = True  # the loss needs the whole batch, over all processes
+    batch_level_loss = True  # the loss needs the whole batch, over all processes
     uniform_batches = True  # negatives of like length would be told apart by their length
 
     def __init__(self, name: str, config: TaskConfig):

@@ -216,7 +216,7 @@ class SimilarityTask(TextTask):
                 f'{name}.loss "angle" compares two vectors and needs {name}.head cosine; take "cosent" for '
                 f"head {config.head}"
             )
-        self.compares_examples = config.loss in ("pearson", "cosent", "angle")
+        self.batch_level_loss = config.loss in ("pearson", "cosent", "angle")
 
     def parse_label(self, text: str) -> float:
         return number_label(self.config.low, self.config.high)(text)

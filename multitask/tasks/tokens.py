@@ -143,7 +143,7 @@ class TokensTask(ScoredTask):
         numbers = {tag: number for number, tag in enumerate(self.labels)}
         return [numbers.get(example.label[word], NO_TARGET) for word in words]
 
-    def units(self, examples: Sequence[TokenizedExample]) -> list[int]:
+    def loss_weights(self, examples: Sequence[TokenizedExample]) -> list[int]:
         """The words that reach the model."""
         return [len({word for word in entry.sides[0].words if word >= 0}) for entry in examples]
 

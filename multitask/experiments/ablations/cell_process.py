@@ -64,6 +64,7 @@ def main() -> int:
 def compute(job: Job, claim: Claim) -> dict[str, Any]:
     """Trains the cell, from where a dead process left it, and measures it on the dev split."""
     from multitask.config.run_config import RunConfig
+    from multitask.runtime.messages import show_messages
     from multitask.tasks.registry import load_task_file
     from multitask.training.trainer import resume, train
 
@@ -71,11 +72,12 @@ def compute(job: Job, claim: Claim) -> dict[str, Any]:
         load_task_file(job.config["task_file"])
     folder = run_folder(job, claim)
     config = replace(RunConfig.from_dict(job.config), out=str(folder))
-    if (folder / "config.json").is_file():
-        run = resume(folder, print)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        run = train(config, print)
+    with show_messages(print):
+        if (folder / "config.json").is_file():
+            run = resume(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            run = train(config)
     return measure(job, run)
 
 

@@ -30,6 +30,7 @@ from multitask.experiments.searches.storage import (
     quiet_optuna,
     to_point,
 )
+from multitask.runtime.callbacks import Callback
 
 KEPT_RUNS = 3  # trials whose weights stay on the disk
 INTERRUPTED = 130  # exit status
@@ -125,7 +126,7 @@ class Worker:
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
             listener = Listener(trial, claim, select, self.look, prunes=not (values or config.stages))
-            run = train(config, listen=listener)
+            run = train(config, callbacks=[listener])
             value = select(run.scores["scores"])
             if value is None or not math.isfinite(value):
                 raise InputError(f"the trial's value is {value}: a score of the best checkpoint is undefined")
@@ -149,7 +150,7 @@ class Worker:
                 self.kept.study.tell(trial.number, state=state.FAIL, skip_if_finished=True)
 
 
-class Listener:
+class Listener(Callback):
     """Hears a run's records: keeps its evaluations in the study, and stops a run that is hopeless.
 
     Runs are compared after the same number of evaluations, since a step is not the same for all batch sizes.
@@ -163,7 +164,7 @@ class Listener:
         self.prunes = prunes
         self.steps: list[list[float | None]] = []
 
-    def __call__(self, kind: str, step: int, **values: Any) -> None:
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         if self.claim.lost.is_set():
             raise TakenOver
         if kind != "evaluation" or not self.prunes:

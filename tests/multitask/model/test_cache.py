@@ -28,7 +28,7 @@ from multitask.config.task_config import task_config
 from multitask.data.readers import Example
 from multitask.model.cache import frozen_layers, open_cache
 from multitask.model.multitask_model import Encode, MultitaskModel
-from multitask.runtime.distributed import Ranks
+from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze
 
@@ -79,7 +79,7 @@ def folder(tmp_path) -> Path:
 
 
 def opened(model, examples, folder, say=lambda line: None, **settings):
-    model.cache = open_cache(CacheConfig(**settings), model, examples, folder, Ranks(), say)
+    model.cache = open_cache(CacheConfig(**settings), model, examples, folder, ProcessGroup(), say)
     return model.cache
 
 

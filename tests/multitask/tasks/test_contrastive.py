@@ -215,7 +215,7 @@ def test_the_divergence_is_the_squared_distance_of_directions(triplets):
 
 def test_every_loss_of_the_batch_reaches_the_encoder(triplets, on_tiny, tiny_tokenizer):
     task, rows = triplets(training_head="mlp", learn_temperature=True)
-    assert task.compares_examples and task.uniform_batches
+    assert task.batch_level_loss and task.uniform_batches
     model = on_tiny(task).train()
     model.loss("pairs", task.collate(task.tokenize(tiny_tokenizer, rows))).backward()
     unused = model.unused_parameters()

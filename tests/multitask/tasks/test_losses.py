@@ -148,8 +148,8 @@ def test_angle_trains_by_the_angle_and_predicts_by_the_cosine(build, on_tiny, ti
 @pytest.mark.parametrize("loss", find_kind("sts").losses)
 def test_losses_that_compare_examples_say_so(loss):
     values = {"head": "mlp"} if loss == "mse" else {}
-    assert task_of("sts", loss=loss, **values).compares_examples == (loss in ("pearson", "cosent", "angle"))
-    assert not task_of("sst").compares_examples and not task_of("paraphrase").compares_examples
+    assert task_of("sts", loss=loss, **values).batch_level_loss == (loss in ("pearson", "cosent", "angle"))
+    assert not task_of("sst").batch_level_loss and not task_of("paraphrase").batch_level_loss
 
 
 def test_divergences():

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from minbert import InputError
 from multitask import resume, train
+from multitask.runtime.messages import show_messages
 from multitask.training.progress import Progress
 
 TENSORS = (
@@ -74,7 +75,8 @@ def train_killed(run, *, after: int, monkeypatch, where="after_step"):
 def resumed(folder: Path) -> int:
     """Resumes a run and says after which step; from the start it would give the same bits."""
     said: list[str] = []
-    resume(folder, said.append)
+    with show_messages(said.append):
+        resume(folder)
     (line,) = [line for line in said if line.startswith("resumed")] or ["resumed after step 0"]
     return int(line.split()[3])
 
@@ -194,11 +196,14 @@ def test_killed_between_the_two_renames_of_a_checkpoint(config, whole_run, monke
     assert_same_run(out, whole_run)
 
 
-def test_resuming_a_finished_run_changes_nothing(whole_run, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(whole_run, out)
-    assert resume(out).scores["scores"]
-    assert_same_run(out, whole_run)
+def test_resuming_a_finished_run_writes_nothing(whole_run, said):
+    def contents():
+        return {path: path.read_bytes() for path in whole_run.rglob("*") if path.is_file()}
+
+    before = contents()
+    run = resume(whole_run)
+    assert said == [f"{whole_run} is finished; nothing is left to train"]
+    assert run.scores == json.loads((whole_run / "scores.json").read_text()) and contents() == before
 
 
 def test_a_cut_off_last_line_of_the_log_is_dropped(config, whole_run, monkeypatch):

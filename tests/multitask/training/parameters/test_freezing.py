@@ -68,8 +68,7 @@ def frozen_names(model):
     return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
-@pytest.mark.parametrize("variant", [{}, VARIANT], ids=["bert", "variant"])
-@pytest.mark.parametrize("policy", PREFIXES)
+@pytest.mark.parametrize(("policy", "variant"), list(zip(PREFIXES, [{}, VARIANT] * 8, strict=True)))
 def test_each_policy_freezes_its_tensors_and_nothing_that_is_added(policy, variant):
     model = fresh_model(**variant)
     freeze(model, policy)
@@ -102,43 +101,34 @@ def test_what_is_added_is_named_by_its_place():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("all", "nothing to train; freeze backbone trains the heads"),
-        ("backbone,all", "nothing to train"),
-        ("embeddings,none", "none goes with nothing else"),
-        ("bakbone", "'bakbone' is no policy; choose from none, backbone, .*did you mean 'backbone'"),
+        ("bakbone", "'bakbone' is not a policy; choose from none, backbone, .*did you mean 'backbone'"),
         ("frist:2", "did you mean 'first'"),
-        ("", "'' is no policy"),
-        ("embeddings,", "'' is no policy"),
-        ("first", "'first' is no policy; choose from .*first:K"),
-        ("pooler:1", "'pooler:1' is no policy"),
+        ("", "'' is not a policy"),
+        ("first", "'first' is not a policy; choose from .*first:K"),
+        ("pooler:1", "'pooler:1' is not a policy"),
         ("below:0", "'below:0': the model has 3 layers.*give K from 1 to 3"),
         ("first:0", "'first:0': the model has 3 layers, numbered 0 to 2; give K from 1 to 3"),
         ("last:4", "numbered 0 to 2; give K from 1 to 3"),
-        ("last:99999999999", "numbered 0 to 2"),
         ("first:two", "give K from 1 to 3"),
         ("first:-1", "give K from 1 to 3"),
         ("layers:3", "numbered 0 to 2; give numbers and ranges of these, as layers:0-2\\+5"),
-        ("layers:1-3", "numbered 0 to 2"),
         ("layers:2-1", "numbered 0 to 2"),
-        ("layers:0+2-1", "numbered 0 to 2"),
-        ("layers:0+3-3", "numbered 0 to 2"),
         ("layers:0-99999999999", "numbered 0 to 2"),
         ("layers:", "numbered 0 to 2"),
         ("layers:0++1", "numbered 0 to 2"),
-        ("head:stt", "names no head of the model; it has sst, paraphrase, sts; did you mean 'sts'"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_frozen(policy, message):
     model = fresh_model(3)
     with pytest.raises(InputError, match=message):
-        freeze(model, f"embeddings,{policy}" if policy != "embeddings,none" else policy)
+        freeze(model, f"embeddings,{policy}")
     assert not frozen_names(model)
 
 
 def test_a_pooler_that_is_not_there_is_refused():
     model = fresh_model(2)
     model.encoder.pooler = None
-    with pytest.raises(InputError, match="these weights hold no pooler; leave it out"):
+    with pytest.raises(InputError, match="the weights have no pooler; leave it out"):
         freeze(model, "pooler")
     freeze(model, "backbone")
     model.train()
@@ -187,21 +177,29 @@ def test_freezing_what_no_weights_hold_is_warned_of(tiny_folder, tmp_path):
     extended = MultitaskModel(BertModel.from_pretrained(tiny_folder, config=config), tasks)
     assert freeze(extended, "embeddings,first:2,pooler") == []
     (note,) = freeze(extended, "backbone")
-    assert "freeze backbone: no pretrained weights hold encoder.layers.2; " in note
+    assert "freeze backbone: encoder.layers.2 is random, not from pretrained weights" in note
     BertModel(BertConfig.from_folder(tiny_folder), pooler=False).save_pretrained(tmp_path)
     model = MultitaskModel(BertModel.from_pretrained(tmp_path, pooler="random"), tasks)
     (note,) = freeze(model, "pooler,first:1")
-    assert "no pretrained weights hold pooler; " in note
+    assert ": pooler is random, not from pretrained weights" in note
     (note,) = freeze(fresh_model(2), "backbone")
-    assert "hold embeddings, encoder.layers.0, encoder.layers.1, pooler; " in note
+    assert ": embeddings, encoder.layers.0, encoder.layers.1, pooler is random" in note
 
 
-POLICIES = ("none", "backbone", "embeddings", "pooler", "first:1", "last:1", "layers:0-1", "head:sst")
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("policy", [*POLICIES, "embeddings,first:1,head:paraphrase"])
+@pytest.mark.parametrize(
+    ("policy", "rank", "precision"),
+    [
+        ("none", 0, "bf16"),
+        ("backbone", 0, "fp32"),
+        ("embeddings", 2, "fp32"),
+        ("pooler", 0, "fp32"),
+        ("first:1", 2, "bf16"),
+        ("last:1", 0, "fp32"),
+        ("layers:0-1", 0, "bf16"),
+        ("head:sst", 0, "fp32"),
+        ("embeddings,first:1,head:paraphrase", 0, "fp32"),
+    ],
+)
 def test_two_steps_of_every_task_change_what_is_trained_and_nothing_else(
     make_model, make_batch, policy, rank, precision
 ):

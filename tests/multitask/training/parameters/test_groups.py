@@ -234,7 +234,7 @@ def test_a_run_s_assignments_take_the_rates_of_its_tasks(model, tiny_config):
     config = tiny_config(
         tasks={"sst": {"pooling": "pooler", "hidden": [8], "lr": 0.5}, "sts": {}, "paraphrase": {}}
     )
-    from multitask.training.assembly import assignments
+    from multitask.training.components import assignments
 
     entries = {entry.name: entry for entry in assignments(config, model)}
     assert entries["heads.sst.1.weight"].lr == 0.5
@@ -286,18 +286,17 @@ def test_freezing_the_backbone_trains_the_heads_alone(tiny_folder):
         assert entry.state == ("unused" if unused else "frozen" if name.startswith("encoder.") else "trained")
 
 
-def test_a_frozen_encoder_is_bit_equal_after_training(tiny_config, tiny_folder):
+def test_a_frozen_encoder_is_bit_equal_after_training(tiny_config, tiny_folder, said):
     """The course's three tasks: the cosine of sts has nothing to train then, and is scored only."""
-    lines = []
-    run = train(tiny_config(freeze="backbone"), lines.append)
+    run = train(tiny_config(freeze="backbone"))
     before, after = BertModel.from_pretrained(tiny_folder), run.model.encoder
     for (name, old), (_, new) in zip(before.named_parameters(), after.named_parameters(), strict=True):
         assert torch.equal(old, new), name
     fresh = make_model(tiny_folder, sst={}, paraphrase={}, sts={}).heads["sst"][1].weight
     assert not torch.equal(run.model.heads["sst"][1].weight, fresh)
     assert set(run.scores["scores"]) == {"sst", "paraphrase", "sts"}
-    assert "sts: scored only; nothing that it uses is trained" in lines
-    assert not any(line.startswith("sts: 22 examples") for line in lines)
+    assert "sts: scored only; nothing that it uses is trained" in said
+    assert not any(line.startswith("sts: 22 examples") for line in said)
 
 
 def test_a_frozen_encoder_with_an_order_that_names_the_idle_task(tiny_config):
