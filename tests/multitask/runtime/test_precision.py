@@ -59,15 +59,6 @@ def test_the_rate_of_every_step(name, factors):
     assert schedule_factor("linear", 12, 12, 4) == 0
 
 
-def test_each_group_keeps_its_own_rate():
-    groups = [
-        {"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate, "initial_lr": rate} for rate in (1.0, 0.1)
-    ]
-    optimizer = AdamW(groups)
-    Precision("fp32", CPU, lambda step: 0.5).step(optimizer)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.05]
-
-
 def scaled(optimizer, schedule, clip=0.0):
     """Precision and gradients with torch's real loss scaler at work, which the CPU can run too."""
     precision = Precision("fp32", CPU, schedule)

@@ -46,7 +46,7 @@ def points_of(folder: Path) -> dict[tuple[str, int], float]:
         step = record["step"]
         if record["kind"] == "train":
             for name in ("rate", "epoch", "step_skipped"):
-                add(name, step, record[name])
+                add(name, step, float(record[name]))
             for task, loss in record["loss"].items():
                 add(f"loss/{task}", step, loss)
         elif record["kind"] == "conflict":
@@ -289,16 +289,11 @@ def test_wandb_that_is_disabled_writes_no_runs(tiny_config, tmp_path, monkeypatc
     assert not [line for line in said if "wandb" in line]
 
 
-def test_an_unknown_tracker_is_refused(tiny_config):
-    with pytest.raises(InputError, match="track is 'tensorbord'; choose from tensorboard, wandb; did you"):
-        tiny_config(track=["tensorbord"])
-
-
 def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(tiny_config, tmp_path, monkeypatch, said):
     from torch.utils.tensorboard import SummaryWriter
 
     train(tiny_config(out=str(tmp_path / "other")))
-    flush, calls, said = SummaryWriter.flush, [], []
+    flush, calls = SummaryWriter.flush, []
 
     def fails(self):
         calls.append(self)

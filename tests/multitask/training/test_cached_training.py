@@ -100,32 +100,30 @@ def trained(run: Ready) -> Trained:
 
 RUNS = {
     "cls": {"freeze": "backbone", "tasks": {"sst": {"pooling": "cls"}}},
-    "pooler": {"freeze": "backbone", "tasks": {"sst": {"pooling": "pooler"}}},
     "a pooler that trains": {"freeze": "embeddings,first:2", "tasks": {"sst": {"pooling": "pooler"}}},
-    "mean": {"freeze": "backbone", "tasks": {"sst": {"hidden": [8]}, "paraphrase": {}}},
-    "max": {"freeze": "backbone", "tasks": {"sst": {"pooling": "max", "projection": 8}}},
+    "max": {"freeze": "backbone", "r_drop": 1.0, "tasks": {"sst": {"pooling": "max", "projection": 8}}},
     "several poolings": {
         "freeze": "backbone",
         "tasks": {
-            "sst": {"pooling": "cls"},
+            "sst": {"hidden": [8]},
             "paraphrase": {"pooling": "pooler"},
             "sts": {"head": "mlp", "loss": "mse"},
         },
     },
-    "lora on the last layer": LORA | {"tasks": {"sst": {}, "sts": {}}},
     "an adapter per task": LORA | {"adapter_per_task": True, "tasks": {"sst": {}, "sts": {}}},
-    "the last layer": {"freeze": "embeddings,first:1", "train": {"checkpointing": True}},
-    "two towers": {"freeze": "embeddings,first:1", "tasks": {"paraphrase": {"pairs": "bi"}, "sts": {}}},
+    "two towers": {
+        "freeze": "embeddings,first:1",
+        "train": {"checkpointing": True},
+        "tasks": {"paraphrase": {"pairs": "bi"}, "sts": {}},
+    },
     "words over a frozen encoder": {"freeze": "backbone", "tasks": {"ner": {}}},
     "words": {"freeze": "embeddings,first:1", "tasks": {"ner": {}, "sst": {}}},
     "in chunks": LORA | {"tasks": {"ranking": {"chunk_size": 3, "batch_size": 9}}},
-    "ranking": {"freeze": "embeddings,first:2", "tasks": {"ranking": {"learn_temperature": True}}},
     "beside masked words": {"freeze": "embeddings,first:1", "tasks": {"sst": {}, "masked_lm": {}}},
     "simcse": {
         "freeze": "embeddings,first:1",
         "tasks": {"simcse": {"batch_size": 8}, "sst": {"train": None}},
     },
-    "r-drop": {"freeze": "backbone", "r_drop": 1.0},
     "a teacher": LORA | {"smart": {"bregman": 1.0}, "tasks": {"sst": {}}},
     "together": {"freeze": "embeddings,first:1", "sampling": "together", "gradients": {"surgery": "pcgrad"}},
 }

@@ -99,8 +99,7 @@ def written_out_noise(task, outputs, count, width, config, seed):
     return noise
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(("task", "steps"), [("sst", 2), ("paraphrase", 1), ("sts", 2)])
 def test_smoothness_by_the_formula(task, steps, model, run, expect, assert_equal_gradients):
     """loss + weight * divergence(outputs with the worst noise, outputs), without dropout."""
     config = SmartConfig(weight=1.5, steps=steps, step_size=0.05, noise=0.02, radius=0.06)
@@ -166,8 +165,7 @@ class Teacher:
         return self.outputs
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize(("task", "weight"), [("sst", 0.0), ("paraphrase", 0.5), ("sts", 0.5)])
 def test_the_distance_to_the_teacher_by_the_formula(
     task, weight, model, make_batch, run, expect, assert_equal_gradients
 ):

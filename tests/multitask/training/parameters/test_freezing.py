@@ -6,14 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from minbert import AdamW, BertConfig, BertModel, InputError, LoRAConfig, add_lora
-from multitask.config.run_config import OptimConfig
+from minbert import BertConfig, BertModel, InputError, LoRAConfig, add_lora
 from multitask.config.task_config import task_config
 from multitask.model.multitask_model import MultitaskModel
-from multitask.runtime.precision import Precision
 from multitask.tasks.registry import make_task
 from multitask.training.parameters.freezing import freeze, is_added
-from multitask.training.parameters.groups import assign, parameter_groups
 
 CPU = torch.device("cpu")
 SIZES = dict(vocab_size=20, hidden_size=8, num_attention_heads=2, intermediate_size=12)
@@ -184,58 +181,6 @@ def test_freezing_what_no_weights_hold_is_warned_of(tiny_folder, tmp_path):
     assert ": pooler is random, not from pretrained weights" in note
     (note,) = freeze(fresh_model(2), "backbone")
     assert ": embeddings, encoder.layers.0, encoder.layers.1, pooler is random" in note
-
-
-@pytest.mark.parametrize(
-    ("policy", "rank", "precision"),
-    [
-        ("none", 0, "bf16"),
-        ("backbone", 0, "fp32"),
-        ("embeddings", 2, "fp32"),
-        ("pooler", 0, "fp32"),
-        ("first:1", 2, "bf16"),
-        ("last:1", 0, "fp32"),
-        ("layers:0-1", 0, "bf16"),
-        ("head:sst", 0, "fp32"),
-        ("embeddings,first:1,head:paraphrase", 0, "fp32"),
-    ],
-)
-def test_two_steps_of_every_task_change_what_is_trained_and_nothing_else(
-    make_model, make_batch, policy, rank, precision
-):
-    """Of every tensor either all bits are as before, or it is one that the policy leaves to train."""
-    model = make_model(sst={"pooling": "pooler"}, paraphrase={"pairs": "bi"}, sts={}).float()
-    if rank:
-        add_lora(model.encoder, LoRAConfig(rank=rank, layers="last:1", dora=True))
-    freeze(model, policy)
-    prefixes = PREFIXES.get(policy, layers(0, 1) if policy == "layers:0-1" else layers(1))
-    if "," in policy:
-        prefixes = (*EMBEDDINGS, *layers(0), "heads.paraphrase.")
-    wanted = {name for name, _ in model.named_parameters() if not name.startswith(prefixes)}
-    if rank:
-        wanted = {name for name in wanted if name.startswith("heads.")}
-        wanted |= {name for name, _ in model.named_parameters() if ".adapters." in name}
-    entries = assign(model, OptimConfig(lr=1e-2, weight_decay=0.0), {})
-    assert {entry.name for entry in entries if entry.state == "trained"} == wanted
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = AdamW(parameter_groups(entries))
-    stepping = Precision(precision, CPU)
-    model.autocast = stepping.autocast
-    model.train()
-    for start in (0, 6):
-        for task in model.tasks:
-            batch = make_batch(model, task, 6, start)
-            object.__setattr__(batch, "targets", _single(batch.targets))
-            loss = model.loss(task, batch)
-            if loss.requires_grad:
-                loss.backward()
-            stepping.step(optimizer)
-    after = dict(model.named_parameters())
-    assert {name for name in before if not torch.equal(before[name], after[name])} == wanted
-
-
-def _single(targets):
-    return targets.float() if targets.is_floating_point() else targets
 
 
 def modes(model):
