@@ -7,7 +7,7 @@ Weights are random and words made up, so that none are needed: MiniLM and bert-b
 Quora, and 128 tokens each.
 
 Training is whole steps with the default recipe's mean head, dropout 0.1, gradients clipped at 1. Ours is
-RunConfig, prepare, assemble and train_loop, collating included. The peer is transformers' BertModel with SDPA
+RunConfig, Trainer.setup and train_loop, collating included. The peer is transformers' BertModel with SDPA
 under bf16 autocast and torch's fused AdamW, its padded batches on the device before the clock runs: random
 ones, and those of ours, of like lengths. Ours against ours shows bf16 autocast beside fp32 (TF32 off), and
 train.compile beside none. Encoding is SentenceEncoder in bf16 beside `SentenceTransformer.encode` in batches

@@ -1,6 +1,6 @@
 """Our side of the training benchmarks: a run's parts and loop, without folder, evaluation and checkpoints.
 
-A configuration takes the way of every run: RunConfig, prepare, assemble, train_loop.
+A configuration takes the way of every run: RunConfig, Trainer.setup, train_loop.
 """
 
 import math
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from minbert import BertConfig
 from multitask.config.run_config import RunConfig
-from multitask.training.assembly import assemble, cache_frozen_layers
 from multitask.training.loop import train_loop
-from multitask.training.plan import Piece, Step
-from multitask.training.preparation import prepare
-from multitask.training.trainer import set_up
+from multitask.training.plan import MicroBatch, Step
+from multitask.training.trainer import Trainer
 
 TASK = "sst"
 MANY = 10**6  # epochs: max_steps decides how many steps there are
@@ -57,11 +55,11 @@ class OwnTraining:
 
     def __init__(self, values: dict[str, Any]):
         self.config = RunConfig.from_dict(values)
-        device, self._ranks = set_up(self.config)
-        self.prepared = prepare(self.config, Path(self.config.data), device)
-        self.model = self.prepared.model
-        self.parts = assemble(self.config, self.prepared, device, self._ranks, say=_unheard)
-        self.examples = self.prepared.train[TASK]
+        self.trainer = Trainer(self.config)
+        self.trainer.setup(Path(self.config.data))
+        self.model = self.trainer.inputs.model
+        self.parts = self.trainer.components
+        self.examples = self.trainer.inputs.train[TASK]
         self.cache_is_open = False
         self.model.train()
         self._lengths = {entry.example.id: entry.length for entry in self.examples}
@@ -81,9 +79,7 @@ class OwnTraining:
         self.cache_is_open = True
         # The file goes with its last mapping, so that its folder is not needed any longer.
         with TemporaryDirectory(prefix="minbert-cache-", ignore_cleanup_errors=True) as folder:
-            cache_frozen_layers(
-                self.config, self.prepared, self.parts.plan, Path(folder), self._ranks, say=_unheard
-            )
+            self.trainer.open_cache(Path(folder))
 
     def take(self, count: int) -> Taken:
         """The next `count` steps, by the loop of every run; opens the cache where it is not open yet."""
@@ -92,9 +88,9 @@ class OwnTraining:
         losses: list[Tensor] = []
         ids: list[str] = []
 
-        def report(step: Step, piece: Piece, loss: Tensor) -> None:
+        def report(step: Step, micro_batch: MicroBatch, loss: Tensor) -> None:
             losses.append(loss)
-            ids.extend(piece.batch.example_ids)
+            ids.extend(micro_batch.batch.example_ids)
 
         parts = self.parts
         train_loop(
@@ -109,10 +105,6 @@ class OwnTraining:
         )
         assert len(losses) == count, f"the plan ended after {len(losses)} of {count} steps"
         return Taken([float(loss) for loss in losses], [self._lengths[name] for name in ids])
-
-
-def _unheard(line: str) -> None:
-    """In place of what a user of a run reads."""
 
 
 class OwnSteps:

@@ -17,7 +17,7 @@ from own_training import TASK, OwnTraining
 from torch import Tensor, nn
 
 from multitask.data.collate import TaskBatch
-from multitask.training.assembly import make_plan
+from multitask.training.components import make_plan
 
 BATCH, CLASSES, CLIP, RATE, SEED = 32, 5, 1.0, 5e-5, 11711
 
@@ -52,8 +52,8 @@ def padded(batch: TaskBatch) -> PaddedBatch:
 
 def planned_batches(training: OwnTraining) -> Iterator[PaddedBatch]:
     """The batches that `training` takes from its first step on."""
-    for step in make_plan(training.config, training.model, training.prepared.train):
-        for piece in step.pieces:
+    for step in make_plan(training.config, training.model, training.trainer.inputs.train):
+        for piece in step.micro_batches:
             yield padded(piece.batch)
 
 

@@ -22,10 +22,10 @@ from minbert import CommandParser, InputError, run_command
 from minbert.kernels.dropout import Dropout
 from multitask.config.run_config import RunConfig
 from multitask.inference.evaluation import score_examples
-from multitask.training.assembly import assemble
+from multitask.training.components import build_components
+from multitask.training.inputs import RunInputs, load_inputs
 from multitask.training.loop import train_loop
-from multitask.training.preparation import Prepared, prepare
-from multitask.training.trainer import set_up
+from multitask.training.trainer import start_runtime
 
 FIRST_SEED = 11711
 METRICS = {"sst": "accuracy", "sts": "pearson"}
@@ -80,12 +80,12 @@ def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> flo
             "train": {"epochs": options.epochs, "seed": seed},
         }
     )
-    device, ranks = set_up(config)
-    prepared = prepare(config, options.data, device)
+    device, group = start_runtime(config)
+    inputs = load_inputs(config, options.data, device)
     if plain:
-        make_plain(prepared)
-    parts = assemble(config, prepared, device, ranks, say=lambda line: None)
-    model = prepared.model.train()
+        make_plain(inputs)
+    parts = build_components(config, inputs, device, group)
+    model = inputs.model.train()
     train_loop(
         model,
         parts.plan,
@@ -93,19 +93,19 @@ def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> flo
         parts.gradients,
         parts.precision,
         parts.optimizer,
-        report=lambda step, piece, loss: None,
+        report=lambda step, micro_batch, loss: None,
         after_step=lambda step: None,
     )
-    scores, _ = score_examples(model, prepared.dev)
+    scores, _ = score_examples(model, inputs.dev)
     return scores[task][METRICS[task]]
 
 
-def make_plain(prepared: Prepared) -> None:
+def make_plain(inputs: RunInputs) -> None:
     """Uniform batches, padded, with torch's dropout: attention falls back to torch's kernel under a mask."""
-    for module in prepared.model.modules():
+    for module in inputs.model.modules():
         if isinstance(module, Dropout):
             module.__class__ = nn.Dropout
-    for task in prepared.model.tasks.values():
+    for task in inputs.model.tasks.values():
         task.uniform_batches = True
         task.collate = padded(task.collate)
 

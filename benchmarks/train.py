@@ -2,11 +2,11 @@
 
 python benchmarks/train.py WEIGHTS [DATA] [--batches 10] [--only TEXT ...] [--repetitions 5] [--json]
 
-Whole steps on batches of 32, dropout 0.1, gradients clipped at 1, set-up apart. Ours is RunConfig, prepare,
-assemble and train_loop. The peer is AutoModelForSequenceClassification ([CLS] head, through BERT's pooler),
-or transformers' BertModel under the default recipe's head (mean head); padded.py says how it is used. Seconds
-are divided by real tokens. GFLOP/s count three forward passes a token (one forward, two backward) of the
-linear layers and attention of all layers, also where ours leaves some of that out.
+Whole steps on batches of 32, dropout 0.1, gradients clipped at 1, set-up apart. Ours is RunConfig,
+Trainer.setup and train_loop. The peer is AutoModelForSequenceClassification ([CLS] head, through BERT's
+pooler), or transformers' BertModel under the default recipe's head (mean head); padded.py says how it is
+used. Seconds are divided by real tokens. GFLOP/s count three forward passes a token (one forward, two
+backward) of the linear layers and attention of all layers, also where ours leaves some of that out.
 
 Goals, fp32: 2.5 times transformers as users have it, 1.4 times its best. bf16: 3.8 times its fp32 and 2.2
 times its bf16 as users have them, 1.25 times its bf16 at its best.

@@ -96,9 +96,9 @@ def sync_folder(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any, sort_keys: bool = False) -> None:
-    """Writes a value as JSON, indented by two spaces, whole or not at all."""
+    """Writes a value as JSON, whole or not at all. Raises ValueError for NaN and the infinities."""
     with atomic_write(path) as file:
-        file.write(json.dumps(value, indent=2, sort_keys=sort_keys) + "\n")
+        file.write(json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def git_blob_id(path: str | Path) -> str:

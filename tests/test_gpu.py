@@ -188,9 +188,9 @@ def ready(folder, steps, **changes):
     from multitask import RunConfig
     from multitask.config.option_types import merge
     from multitask.tasks.splits import open_data
-    from multitask.training.assembly import assemble
-    from multitask.training.preparation import prepare
-    from multitask.training.trainer import set_up
+    from multitask.training.components import build_components
+    from multitask.training.inputs import load_inputs
+    from multitask.training.trainer import start_runtime
 
     values = {
         "weights": str(folder),
@@ -200,10 +200,10 @@ def ready(folder, steps, **changes):
         "train": {"epochs": 10, "max_steps": steps},
     }
     config = RunConfig.from_dict(merge(values, changes))
-    device, ranks = set_up(config)
+    device, group = start_runtime(config)
     with open_data(config.data) as data:
-        prepared = prepare(config, Path(data), device)
-        parts = assemble(config, prepared, device, ranks, say=lambda line: None)
+        prepared = load_inputs(config, Path(data), device)
+        parts = build_components(config, prepared, device, group)
     prepared.model.train()
     return prepared.model, parts
 

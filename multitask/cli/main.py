@@ -149,28 +149,35 @@ def _add_data_options(parser: CommandParser) -> None:
 
 
 def train_command(config, options: Namespace) -> None:
+    from multitask.runtime.messages import show_messages
     from multitask.training.trainer import plan_table, train
 
     if options.dry_run:
         print("\n".join(plan_table(config)))
         return
-    _show_run(train(config, say, quiet=False))
+    with show_messages(say):
+        run = train(config, quiet=False)
+    _show_run(run)
 
 
 def resume_command(options: Namespace) -> None:
-    from multitask.training.trainer import resume
+    from multitask.runtime.messages import show_messages
+    from multitask.training.trainer import is_finished, resume
 
-    _show_run(resume(options.run_folder, say, quiet=False))
+    finished = is_finished(options.run_folder)
+    with show_messages(say):
+        run = resume(options.run_folder, quiet=False)
+    _show_run(run, plots=not finished)
 
 
-def _show_run(run) -> None:
+def _show_run(run, plots: bool = True) -> None:
     from multitask.inference.plots import write_plots
 
     if int(os.environ.get("RANK", 0)):
         return  # one of several processes; the first one shows the run
     print(score_table(run.scores["scores"], run.scores["overall"]))
     print(f"best step {run.scores['step']}, {run.scores['seconds'] / 60:.1f} minutes; {run.folder}")
-    for line in write_plots(run):
+    for line in write_plots(run) if plots else ():
         print(line)
 
 
@@ -261,11 +268,12 @@ def _print_predictions(run, options: Namespace) -> None:
 
 
 def groups_command(config, options: Namespace) -> None:
-    from multitask.training.assembly import assignments, start_unfreezing
-    from multitask.training.preparation import untrained_model
+    from multitask.training.components import assignments
+    from multitask.training.inputs import untrained_model
+    from multitask.training.parameters.unfreezing import Unfreezing
 
     model = untrained_model(config)
-    _, later = start_unfreezing(config, model)
+    unfreezing = None if config.unfreeze is None else Unfreezing(model, config.unfreeze)
     rows = [
         {
             "name": e.name,
@@ -274,7 +282,7 @@ def groups_command(config, options: Namespace) -> None:
             "weight_decay": e.weight_decay,
             "state": e.state,
         }
-        for e in assignments(config, model, later)
+        for e in assignments(config, model, unfreezing)
     ]
     if options.json:
         print(json.dumps({"tensors": rows}))

@@ -29,12 +29,14 @@ def begun_before(config: RunConfig) -> bool:
 
 def train_or_continue(config: RunConfig) -> "Run":
     """Trains; continues, where an earlier command with the same settings was interrupted or is finished."""
+    from multitask.runtime.messages import show_messages
     from multitask.training.trainer import resume, train
 
-    if begun_before(config):
-        say(f"{config.out} holds this run already; going on with it")
-        return resume(config.out, say, quiet=False)
-    return train(config, say, quiet=False)
+    with show_messages(say):
+        if begun_before(config):
+            say(f"{config.out} holds this run already; going on with it")
+            return resume(config.out, quiet=False)
+        return train(config, quiet=False)
 
 
 def write_split(run: "Run", task: str, split: str, path: Path, file_format: str) -> None:

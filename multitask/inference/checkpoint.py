@@ -25,7 +25,7 @@ from minbert import (
     write_tensors,
 )
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
-from multitask.runtime.distributed import Ranks
+from multitask.runtime.process_group import ProcessGroup
 
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
@@ -165,22 +165,22 @@ class RandomState:
     Each process of a run has its own.
     """
 
-    def __init__(self, ranks: Ranks | None = None):
-        self.ranks = ranks or Ranks()
+    def __init__(self, group: ProcessGroup | None = None):
+        self.group = group or ProcessGroup()
 
     def state_dict(self) -> dict[str, Any]:
         own = {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
-        return {"ranks": self.ranks.collect(own)}
+        return {"ranks": self.group.all_gather_object(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         states = state["ranks"]
-        if len(states) != self.ranks.count:
+        if len(states) != self.group.size:
             raise InputError(
-                f"the run was trained by {len(states)} processes, this is {self.ranks.count}; resume it with "
+                f"the run was trained by {len(states)} processes, this is {self.group.size}; resume it with "
                 f"as many"
             )
-        torch.set_rng_state(states[self.ranks.rank]["cpu"])
-        for index, generator in states[self.ranks.rank]["cuda"].items():
+        torch.set_rng_state(states[self.group.rank]["cpu"])
+        for index, generator in states[self.group.rank]["cuda"].items():
             torch.cuda.set_rng_state(generator, index)
 
     def _cuda(self) -> Iterator[Tensor]:

@@ -33,7 +33,7 @@ from minbert import (
 )
 from multitask.config.run_config import CacheConfig
 from multitask.data.collate import TokenizedExample
-from multitask.runtime.distributed import Ranks
+from multitask.runtime.process_group import ProcessGroup
 
 BATCH_TOKENS = 4096  # of the one pass over the data
 FORMAT = 1  # part of the files' names; another one where their content changes its meaning
@@ -149,7 +149,7 @@ def open_cache(
     model: nn.Module,
     examples: Mapping[str, Sequence[TokenizedExample]],
     folder: Path,
-    ranks: Ranks,
+    group: ProcessGroup,
     say: Callable[[str], None] = lambda line: None,
     quiet: bool = True,
 ) -> FrozenCache | None:
@@ -173,9 +173,9 @@ def open_cache(
     for part, names in readers.items():
         wanted = _Wanted(model, part, [entry for name in names for entry in examples[name]], settings)
         path = None
-        if ranks.main:
+        if group.is_main:
             path = _prepare_file(wanted, folder, say, quiet)
-        path = ranks.agree(path)
+        path = group.broadcast_object(path)
         values = None if path is None else wanted.read(path)
         if values is not None:
             rows |= dict.fromkeys(names, FrozenRows(part, values, wanted.starts))

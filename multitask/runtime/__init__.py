@@ -1,0 +1,1 @@
+"""What training and a trained run share: device, precision, processes, callbacks, messages, trackers."""

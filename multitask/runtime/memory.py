@@ -1,4 +1,4 @@
-"""Memory of a process: freed memory that a step finds where the last one left it, and the peak."""
+"""Memory of a process: keeps freed memory for the next step, and measures the peak."""
 
 import ctypes
 import resource
@@ -13,7 +13,7 @@ LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc's allocator to keep what is freed, for the whole process; -> False without glibc.
+    """Makes glibc's allocator keep freed memory, for the whole process; returns False without glibc.
 
     A step frees its activations and gradients, and the next one wants as much again. By default large pieces
     go back to the system each time, which hands them out anew, page by page and filled with zeros.
@@ -26,7 +26,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that the process has held: of the device's memory on CUDA, else of the host's."""
+    """Returns the largest memory of the process in bytes: on the device with CUDA, else on the host."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

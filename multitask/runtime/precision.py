@@ -1,4 +1,4 @@
-"""Precision: in which numbers the encoder computes, and the optimizer step that goes with it."""
+"""Precision: the number format in which the encoder computes, and the optimizer step that goes with it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,6 +15,7 @@ class Precision:
 
     `schedule` maps the number of real steps to a factor on each group's `initial_lr`. A step that is skipped,
     by the scaler because an fp16 gradient overflowed or by `skip`, changes no weight and does not count.
+    `factor` and `was_skipped` tell of the last step: the schedule's factor in it, and whether it was skipped.
     """
 
     def __init__(self, name: str, device: torch.device, schedule: Callable[[int], float] = lambda step: 1.0):
@@ -23,6 +24,8 @@ class Precision:
         self.schedule = schedule
         self.steps = 0
         self.skipped = 0
+        self.factor = 1.0
+        self.was_skipped = False
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
         self._skips_next = False
 
@@ -33,25 +36,25 @@ class Precision:
 
     def set_rates(self, optimizer: Optimizer) -> None:
         """Gives each group the rate of the next step."""
+        self.factor = self.schedule(self.steps)
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.schedule(self.steps)
+            group["lr"] = group["initial_lr"] * self.factor
 
     def skip(self) -> None:
-        """Makes the coming `step` drop its gradients: one of them is not finite, and no scaler looks."""
+        """Makes the next `step` drop its gradients: one of them is not finite, and no scaler checks that."""
         self._skips_next = True
 
     def step(self, optimizer: Optimizer) -> None:
         """One optimizer step at the scheduled rates; then the gradients are dropped."""
         self.set_rates(optimizer)
-        if self._skips_next or not self._update(optimizer):
-            self.skipped += 1
-        else:
-            self.steps += 1
+        self.was_skipped = self._skips_next or not self._update(optimizer)
+        self.skipped += self.was_skipped
+        self.steps += not self.was_skipped
         self._skips_next = False
         optimizer.zero_grad(set_to_none=True)
 
     def _update(self, optimizer: Optimizer) -> bool:
-        """Lets the optimizer step; False where the scaler kept it from that, and then lowered the scale."""
+        """Steps the optimizer; returns False where the scaler prevented that, and then lowered the scale."""
         if not has_gradients(optimizer):  # the scaler refuses a step without any; it has nothing to skip
             return True
         scale = self.scaler.get_scale()
@@ -69,14 +72,14 @@ class Precision:
 
 
 def has_gradients(optimizer: Optimizer) -> bool:
-    """Whether any of the optimizer's tensors has one."""
+    """Returns whether any of the optimizer's tensors has a gradient."""
     return any(
         parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]
     )
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """What `auto` means: fp32 on the CPU, bf16 on CUDA cards that have it, else fp16.
+    """Returns the name of a precision; `auto` is fp32 on the CPU, bf16 on CUDA cards that have it, else fp16.
 
     fp16 needs CUDA: torch computes it on the CPU as well, as the tests of the scaler do, but slower than fp32
     and with no memory saved that bf16 would not save without a scale.

@@ -1,4 +1,4 @@
-"""What a run writes down: `metrics.jsonl`, one JSON object a line, and the environment that it ran in."""
+"""The records of a run: metrics.jsonl, one JSON object a line, and the environment that it ran in."""
 
 import json
 import math
@@ -11,29 +11,34 @@ from typing import Any
 import torch
 
 from minbert import __version__, atomic_write
+from minbert import write_json as write_plain_json
+from multitask.runtime.callbacks import Callback
 
 
-class MetricsLog:
-    """Appends records to a file; a resumed run first drops what was written after its checkpoint.
+class MetricsLog(Callback):
+    """Appends the records of a run to metrics.jsonl."""
 
-    `step` is the checkpoint's step, `evaluated_step` the last one whose evaluation the checkpoint knows of.
-    """
-
-    def __init__(self, path: Path, step: int = 0, evaluated_step: int = 0):
+    def __init__(self, path: Path):
         self.path = path
+
+    def rewind(self, step: int, evaluated_step: int) -> None:
+        """Drops what was written after a checkpoint; for a new run, makes an empty file.
+
+        `step` is the checkpoint's step, `evaluated_step` the last one whose evaluation it has.
+        """
         last = {"evaluation": evaluated_step}
-        kept = [record for record in read_metrics(path) if record["step"] <= last.get(record["kind"], step)]
-        with atomic_write(path) as file:
+        records = read_metrics(self.path)
+        kept = [record for record in records if record["step"] <= last.get(record["kind"], step)]
+        with atomic_write(self.path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
 
-    def write(self, kind: str, step: int, **values: Any) -> None:
-        """Adds one record: its kind ("train", "evaluation" or "conflict"), the step, and the values."""
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(strict({"kind": kind, "step": step, **values}), allow_nan=False) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """Reads the records of a metrics.jsonl; a last line that was cut off by a kill is left out."""
     if not path.is_file():
         return []
     records = []
@@ -46,7 +51,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def strict(value: Any) -> Any:
-    """Nested values with None in place of NaN and the infinities, which JSON does not have."""
+    """Returns nested values with None in place of NaN and the infinities, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: strict(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -55,13 +60,12 @@ def strict(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(strict(value), indent=2, allow_nan=False) + "\n")
+    """Writes a JSON file, whole or not at all; NaN and the infinities become null."""
+    write_plain_json(path, strict(value))
 
 
 def environment(device: torch.device, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What a run's results depend on beside its configuration; `hashes` are those of its data files."""
+    """Returns what results depend on beside the configuration; `hashes` are those of the data files."""
     return {
         "minbert": __version__,
         "python": platform.python_version(),
@@ -75,7 +79,7 @@ def environment(device: torch.device, hashes: Mapping[str, str]) -> dict[str, An
 
 
 def _git_revision() -> str | None:
-    """The commit that the code was run from, with "+" where files differ from it; None outside a checkout."""
+    """Returns the commit of the code, with "+" where files differ from it; None outside a checkout."""
     here = Path(__file__)
 
     def git(*words: str) -> str:

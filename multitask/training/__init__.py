@@ -1,0 +1,1 @@
+"""Training: the one loop, its plan of batches, the Trainer; parameters/ and methods/ are its options."""

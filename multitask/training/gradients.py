@@ -1,41 +1,41 @@
 """Gradients between backward and step: scaled, summed over processes, unscaled once, clipped."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision, has_gradients
+from multitask.runtime.process_group import ProcessGroup
 from multitask.training.methods.gradient_check import GradientCheck
 
 
 class Gradients:
-    """`backward` adds a piece's gradients; `finish` makes them ready for the optimizer.
+    """`backward` adds a micro-batch's gradients; `finish` makes them ready for the optimizer.
 
-    `parameters` are the tensors of the optimizer. `reduce(parameters)` sums their gradients over the
-    processes of a run. A tensor that a step does not use keeps its gradient None.
+    They are summed over the processes of `group`. `clip` is the largest norm over all tensors of the
+    optimizer (0: no limit). A tensor that a step does not use keeps its gradient None.
     """
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
+        optimizer: Optimizer,
         precision: Precision,
-        optimizer,
         clip: float = 0.0,
-        reduce: Callable[[Sequence[Tensor]], None] = lambda parameters: None,
+        group: ProcessGroup | None = None,
         check: GradientCheck | None = None,
     ):
-        self.parameters = list(parameters)
-        self.precision = precision
         self.optimizer = optimizer
+        self.parameters = [tensor for entries in optimizer.param_groups for tensor in entries["params"]]
+        self.precision = precision
         self.clip = clip
-        self.reduce = reduce
+        self.group = group or ProcessGroup()
         self.check = check
-        self.tasks: list[str] = []  # of the step in hand, in their order
+        self.tasks: list[str] = []  # of the current step, in their order
 
     def backward(self, loss: Tensor, task: str) -> None:
-        """Adds the gradients of a loss, scaled; none where it depends on nothing that is trained."""
+        """Adds the scaled gradients of a loss; there are none where it depends on nothing that is trained."""
         if task not in self.tasks:
             self.tasks.append(task)
         if loss.requires_grad:
@@ -43,12 +43,11 @@ class Gradients:
 
     def finish(self) -> None:
         """Sums over the processes, unscales, checks, then clips."""
-        self.reduce(self.parameters)
+        self.group.all_reduce_gradients(self.parameters)
         self._unscale_and_clip()
         self.tasks = []
 
     def _unscale_and_clip(self) -> None:
-        """Clips to a norm of `clip` over all parameters (0: no limit), which unscaling has to precede."""
         if has_gradients(self.optimizer):
             self.precision.scaler.unscale_(self.optimizer)
         if self.check is not None:

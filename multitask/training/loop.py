@@ -1,4 +1,4 @@
-"""The training loop: the only one. What it does is decided by what it is handed."""
+"""The training loop, the only one; its arguments decide what it does."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,25 +7,25 @@ from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
-from multitask.training.methods.standard import Plain, TrainableModel
-from multitask.training.plan import Piece, Step
+from multitask.training.methods.standard import StandardLoss, TrainableModel
+from multitask.training.plan import MicroBatch, Step
 
 
 def train_loop(
     model: TrainableModel,
     plan: Iterable[Step],
-    method: Plain,
+    method: StandardLoss,
     gradients: Gradients,
     precision: Precision,
     optimizer: Optimizer,
-    report: Callable[[Step, Piece, Tensor], None],
+    report: Callable[[Step, MicroBatch, Tensor], None],
     after_step: Callable[[Step], None],
 ) -> None:
     """Takes the plan's steps. Losses are reported as tensors; who reads them decides when to wait."""
     for step in plan:
-        for piece in step.pieces:
-            loss = method(model, piece, gradients.backward)
-            report(step, piece, loss)
+        for micro_batch in step.micro_batches:
+            loss = method(model, micro_batch, gradients.backward)
+            report(step, micro_batch, loss)
         gradients.finish()
         precision.step(optimizer)
         after_step(step)

@@ -1,8 +1,7 @@
-"""The plan of a run: which batches of which tasks make up each step. Depends on (seed, step) alone."""
+"""BatchPlan: which batches of which tasks make up each step of a run. Depends on (seed, step) alone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,11 +10,8 @@ from minbert import InputError, cut_by_tokens
 from multitask.data.collate import shuffled_batches
 from multitask.training.sampling import Sampling
 
-SHOWN_STEPS = 40  # of the dry run's order
-SHOWN_EPOCHS = 6  # of the dry run's table; of more, the first and the last three
 
-
-class Piece(NamedTuple):
+class MicroBatch(NamedTuple):
     """One batch of one task, or a process's share of it, and its weight in the step's loss of that task."""
 
     task: str
@@ -24,22 +20,22 @@ class Piece(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one optimizer step learns from. Counts from 1.
+    """One optimizer step. Counts from 1.
 
-    For each of `tasks` the weights of the pieces, over all processes, sum to 1: with several tasks the step's
-    loss is the sum of theirs. A process may have no piece of a task, or none at all.
+    For each of `tasks` the weights of the micro-batches, over all processes, sum to 1: with several tasks the
+    step's loss is the sum of theirs. A process may have no micro-batch of a task, or none at all.
     """
 
     number: int
     epoch: int
     ends_epoch: bool
-    pieces: Iterator[Piece]
+    micro_batches: Iterator[MicroBatch]
     tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """What the plan knows of a task's training data, and how batches are cut and made.
+    """A task's training data, and how its batches are cut and made.
 
     lengths        tokens of each example
     collate        indices of examples -> a batch
@@ -47,10 +43,10 @@ class TaskData:
     token_budget   tokens a batch
     accumulation   batches a step
     start_epoch    the first epoch that trains the task (delayed start)
-    uniform        batches are a plain shuffle cut into pieces; else they are of like lengths
-    gathered       the loss compares the examples of a batch, gathered from all processes, see Plan
-    units          how many terms of the loss's mean come from each example, the words of a tagged sentence
-                   for instance; one each by default
+    uniform        batches are a plain shuffle, cut; else they are of like lengths
+    gathered       the loss compares the examples of a batch, gathered from all processes, see BatchPlan
+    loss_weights   number of terms of the loss's mean that each example contributes, the words of a tagged
+                   sentence for instance; 1 each by default
 
     A loss that compares examples has nothing to do with one, and each process needs one to gather: where
     `uniform` or `gathered`, a batch that is too small takes in the next, the last one goes to the one before,
@@ -65,27 +61,27 @@ class TaskData:
     start_epoch: int = 1
     uniform: bool = False
     gathered: bool = False
-    units: Sequence[float] | None = None
+    loss_weights: Sequence[float] | None = None
 
 
 Batches = list[list[int]]  # indices of examples
-TaskBatches = dict[str, Batches]  # what a step takes of each of its tasks
+TaskBatches = dict[str, Batches]  # the batches of a step by task
 
 
-class Plan:
+class BatchPlan:
     """All steps of a run. `sampling` decides which tasks each one trains.
 
     A step takes `accumulation` batches of a task, each weighted by its share of the step's examples of that
     task, so that the gradient is that of the one large batch, in a ragged last step too.
 
-    `share` is (rank, ranks): of each batch this process takes every ranks-th example, from its rank on, and
-    the weight is that share's part of the examples of all processes. The SUM of the processes' gradients is
-    then that of the whole batch. A `gathered` loss is computed from the whole batch in every process and
-    counts in each with 1 / ranks: the gather's backward sums the gradients of all of them. The steps, their
-    tasks and batches are the same in every process.
+    `share` is (rank, size) of this process in its group: of each batch it takes every size-th example, from
+    its rank on, and the weight is that share's part of the examples of all processes. The sum of the
+    processes' gradients is then that of the whole batch. A `gathered` loss is computed from the whole batch
+    in every process and counts in each with 1 / size: the gather's backward sums the gradients of all of
+    them. The steps, their tasks and batches are the same in every process.
 
-    Raises InputError where no task starts in the first epoch, for a share that is none, and where a task
-    whose loss compares examples has too few.
+    Raises InputError where no task starts in the first epoch, and where a task whose loss compares examples
+    has too few.
     """
 
     def __init__(
@@ -102,19 +98,11 @@ class Plan:
         self.epochs = epochs
         self.seed = seed
         self.max_steps = max_steps
-        self.rank, self.ranks = share
-        self.step = 0
-        self._stopped = False
-        self._made: tuple[int, list[TaskBatches]] = (0, [])  # the epoch in hand
-        self._counts: list[dict[str, int]] = []  # steps of each task in the epochs that the run reaches
-        self._lengths: list[int] = []  # steps of these epochs
-        self._check()
-
-    def _check(self) -> None:
-        if not 0 <= self.rank < self.ranks:
-            raise InputError(
-                f"share is ({self.rank}, {self.ranks}); give (rank, ranks), rank from 0 to ranks - 1"
-            )
+        self.rank, self.processes = share
+        self.step = 0  # the last one taken
+        self.stopped = False
+        self._made: tuple[int, list[TaskBatches]] = (0, [])  # the current epoch
+        self._lengths: list[int] = []  # steps of the epochs that the run reaches, the last one whole
         if self.data and all(data.start_epoch > 1 for data in self.data.values()):
             raise InputError("every task has a start-epoch after 1; let one start in the first epoch")
         for name, data in self.data.items():
@@ -124,56 +112,83 @@ class Plan:
                     f"{self._fewest(data)}: two, and one for each process; give it more"
                 )
 
-    def _fewest(self, data: TaskData) -> int:
-        """Examples that a batch must have."""
-        return max(2, self.ranks) if data.uniform or data.gathered else 1
-
     def __iter__(self) -> Iterator[Step]:
-        """The steps after the last one taken; `state_dict` then counts the one in hand as taken."""
-        for epoch, steps in self._from_here():
-            for position, batches in steps:
-                if self._stopped or self.step >= self.total_steps:
+        """The steps after the last one taken; `state_dict` then counts the current one as taken."""
+        done = self.step
+        for epoch, count in enumerate(self.steps_per_epoch(), start=1):
+            for position, batches in enumerate(self._epoch(epoch) if done < count else ()):
+                if position < done:
+                    continue
+                if self.stopped or self.step >= self.total_steps:
                     return
                 self.step += 1
-                ends = position + 1 == self._lengths[epoch - 1] or self.step == self.total_steps
-                yield Step(self.step, epoch, ends, self._pieces(batches), tuple(batches))
-
-    def _from_here(self) -> Iterator[tuple[int, list[tuple[int, TaskBatches]]]]:
-        done = self.step
-        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
-            if done < count:
-                yield epoch, list(enumerate(self._epoch(epoch)))[done:]
+                ends = position + 1 == count or self.step == self.total_steps
+                yield Step(self.step, epoch, ends, self._micro_batches(batches), tuple(batches))
             done = max(0, done - count)
+
+    def steps_per_epoch(self) -> list[int]:
+        """The steps of each epoch that the run reaches; of the last one, those after `max_steps` too."""
+        while len(self._lengths) < self.epochs and (
+            self.max_steps is None or sum(self._lengths) < self.max_steps
+        ):
+            self._lengths.append(len(self._epoch(len(self._lengths) + 1)))
+        return self._lengths
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        planned = sum(self.steps_per_epoch())
+        return planned if self.max_steps is None else min(planned, self.max_steps)
+
+    def task_order(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """The epoch and the tasks of each step of the whole run; collates nothing."""
+        left = self.total_steps
+        for epoch in range(1, len(self.steps_per_epoch()) + 1):
+            for step in self._epoch(epoch)[:left]:
+                yield epoch, tuple(step)
+            left = max(0, left - self._lengths[epoch - 1])
+
+    def batches_per_pass(self) -> dict[str, int]:
+        """Batches of each task's first pass; with a token budget, others may have a few more."""
+        first = {data.start_epoch for data in self.data.values()}
+        passes = {epoch: self._first_passes(epoch, self._generator(epoch)) for epoch in first}
+        return {name: len(passes[data.start_epoch][name]) for name, data in self.data.items()}
 
     def position(self) -> tuple[int, bool]:
         """The epoch of the last step taken, and whether that step was the epoch's last (or the run's)."""
-        done = self.step
-        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
-            if done <= count:
-                return epoch, done > 0 and (done == count or self.step >= self.total_steps)
-            done -= count
-        return self.epochs, True
+        epoch, done, count = self._place()
+        return epoch, done > 0 and (done == count or self.step >= self.total_steps)
 
     @property
     def epochs_done(self) -> float:
         """Epochs that the steps so far make up, the last one in part."""
-        done = self.step
-        for epoch, count in enumerate(self._steps_an_epoch(), start=1):
-            if done <= count:
-                return epoch - 1 + done / count
-            done -= count
-        return float(self.epochs)
+        epoch, done, count = self._place()
+        return epoch - 1 + done / count
 
-    def _pieces(self, step: TaskBatches) -> Iterator[Piece]:
-        """This process's pieces of a step."""
+    def _place(self) -> tuple[int, int, int]:
+        """The epoch of the last step taken, the steps of it that are done, and all its steps."""
+        done, epoch, counts = self.step, 1, self.steps_per_epoch()
+        while epoch < len(counts) and done > counts[epoch - 1]:
+            done -= counts[epoch - 1]
+            epoch += 1
+        return epoch, done, counts[epoch - 1]
+
+    def stop(self) -> None:
+        """Makes the current step the last one."""
+        self.stopped = True
+
+    def _micro_batches(self, step: TaskBatches) -> Iterator[MicroBatch]:
+        """This process's micro-batches of a step."""
         for name, batches in step.items():
             data = self.data[name]
-            whole = sum(_units(data, batch) for batch in batches)
+            whole = sum(_loss_weight(data, batch) for batch in batches)
             for batch in batches:
-                share = batch[self.rank :: self.ranks]
-                counted = _units(data, batch) / self.ranks if data.gathered else _units(data, share)
-                if share and counted:
-                    yield Piece(name, data.collate(share), counted / whole)
+                share = batch[self.rank :: self.processes]
+                weight = (
+                    _loss_weight(data, batch) / self.processes if data.gathered else _loss_weight(data, share)
+                )
+                if share and weight:
+                    yield MicroBatch(name, data.collate(share), weight / whole)
 
     def _epoch(self, epoch: int) -> list[TaskBatches]:
         """The epoch's steps: a function of (seed, epoch)."""
@@ -213,87 +228,21 @@ class Plan:
                 batches = cut_by_tokens(order, data.lengths, data.token_budget)
         return _merged(batches, self._fewest(data))
 
-    def _steps_an_epoch(self) -> list[int]:
-        self._epoch_counts()
-        return self._lengths
-
-    def _epoch_counts(self) -> list[dict[str, int]]:
-        planned = sum(self._lengths)
-        while len(self._counts) < self.epochs and (self.max_steps is None or planned < self.max_steps):
-            steps = self._epoch(len(self._counts) + 1)
-            self._counts.append(self._counted(steps))
-            self._lengths.append(len(steps))
-            planned += len(steps)
-        return self._counts
-
-    def _counted(self, steps: Sequence[TaskBatches]) -> dict[str, int]:
-        return {name: sum(name in step for step in steps) for name in self.data}
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        planned = sum(self._steps_an_epoch())
-        return planned if self.max_steps is None else min(planned, self.max_steps)
-
-    def steps_by_task(self) -> dict[str, list[int]]:
-        """Steps with a piece of each task in each epoch that the run reaches, the last epoch whole."""
-        return {name: [counts[name] for counts in self._epoch_counts()] for name in self.data}
-
-    def table(self) -> list[str]:
-        """The dry run: a table of the steps planned, and the order of the first ones. Collates nothing.
-
-        Rows are the tasks, columns their examples, the batches of one pass, the steps with a piece of the
-        task in each epoch (the middle ones of many left out) and in the whole run, and the share of them.
-        """
-        total = self.total_steps
-        counts = list(self._epoch_counts())
-        cut = sum(self._lengths) - total
-        if cut:
-            counts[-1] = self._counted(self._epoch(len(counts))[:-cut])
-        lengths = [*self._lengths[:-1], self._lengths[-1] - cut] if counts else []
-        batches = self._batches_of_a_pass()
-        shown = [f"epoch {epoch}" for epoch in range(1, len(counts) + 1)]
-        rows = [["task", "examples", "batches", *_ends(shown), "steps", "share"]]
-        for name, data in self.data.items():
-            steps = [epoch[name] for epoch in counts]
-            share = f"{sum(steps) / total:.1%}" if total else "-"
-            each = f"{batches[name]:,}" + (f", {data.accumulation} a step" if data.accumulation > 1 else "")
-            cells = _ends([f"{count:,}" for count in steps])
-            rows.append([name, f"{len(data.lengths):,}", each, *cells, f"{sum(steps):,}", share])
-        rows.append(["all", "", "", *_ends([f"{count:,}" for count in lengths]), f"{total:,}", ""])
-        first = [tuple(step) for step in islice(self._all_steps(), min(SHOWN_STEPS, total))]
-        runs = [("+".join(names), len(list(run))) for names, run in groupby(first)]
-        order = ", ".join(f"{names} x{count}" if count > 1 else names for names, count in runs)
-        policy = f"sampling {self.sampling}"
-        if cut:
-            policy += f"; max-steps ends the run in epoch {len(counts)}, {cut:,} steps before its end"
-        return [policy, *_aligned(rows), f"first {len(first)} steps: {order}"]
-
-    def _all_steps(self) -> Iterator[TaskBatches]:
-        for epoch in range(1, len(self._epoch_counts()) + 1):
-            yield from self._epoch(epoch)
-
-    def _batches_of_a_pass(self) -> dict[str, int]:
-        """Of each task's first pass; with a token budget the shuffle decides, others may have a few more."""
-        first = {data.start_epoch for data in self.data.values()}
-        passes = {epoch: self._first_passes(epoch, self._generator(epoch)) for epoch in first}
-        return {name: len(passes[data.start_epoch][name]) for name, data in self.data.items()}
-
-    def stop(self) -> None:
-        """Makes the step in hand the last one."""
-        self._stopped = True
+    def _fewest(self, data: TaskData) -> int:
+        """The number of examples that a batch must have."""
+        return max(2, self.processes) if data.uniform or data.gathered else 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "stopped": self._stopped}
+        return {"step": self.step, "stopped": self.stopped}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
-        self._stopped = state["stopped"]
+        self.stopped = state["stopped"]
 
 
-def _units(data: TaskData, batch: Sequence[int]) -> float:
-    """What a batch counts for: its examples, or the terms that they give to the loss's mean."""
-    return len(batch) if data.units is None else sum(data.units[i] for i in batch)
+def _loss_weight(data: TaskData, batch: Sequence[int]) -> float:
+    """The number of terms that a batch contributes to the loss's mean."""
+    return len(batch) if data.loss_weights is None else sum(data.loss_weights[i] for i in batch)
 
 
 def _grouped(batches: Batches, data: TaskData) -> list[Batches]:
@@ -302,7 +251,7 @@ def _grouped(batches: Batches, data: TaskData) -> list[Batches]:
 
 
 def _merged(batches: Batches, fewest: int) -> Batches:
-    """The batches, each with at least so many examples, where there are as many in all."""
+    """The batches, each with at least `fewest` examples, where there are as many in all."""
     merged: Batches = []
     for batch in batches:
         if merged and len(merged[-1]) < fewest:
@@ -313,19 +262,3 @@ def _merged(batches: Batches, fewest: int) -> Batches:
         last = merged.pop()
         merged[-1] = merged[-1] + last
     return merged
-
-
-def _ends(cells: list[str]) -> list[str]:
-    """All cells, or the first and last ones of many."""
-    half = SHOWN_EPOCHS // 2
-    return cells if len(cells) <= SHOWN_EPOCHS else [*cells[:half], "...", *cells[-half:]]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Columns of equal width, the first one flush left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return lines

@@ -1,4 +1,4 @@
-"""What happens between steps: the bar, the log, evaluations, checkpoints, early stopping, interruption."""
+"""Progress: losses, evaluations, checkpoints, early stopping, costs, interruption, between the steps."""
 
 import math
 import signal
@@ -8,90 +8,91 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from minbert import InputError
-from multitask.training.plan import Piece, Plan, Step
+from multitask.config.run_config import RunConfig
+from multitask.runtime.callbacks import Callback, Scores
+from multitask.runtime.memory import peak_memory
+from multitask.runtime.precision import Precision
+from multitask.training.plan import BatchPlan, MicroBatch, Step
 
 BEST = "best"  # the checkpoint that is the run's result
 LOG_EVERY = 10  # steps between looks at the losses, each of which waits for the device
 
-Scores = dict[str, dict[str, float]]
-
 
 class Progress:
-    """`report` and `after_step` for the loop.
+    """`report` and `after_step` for the loop, and the state of a run that is neither weights nor plan.
 
-    evaluate() -> scores by task; select[checkpoint](scores) -> what decides whether that checkpoint, as
-    "best", is the best, or None without such a score; save("best" or "last"); log(kind, step, **values);
-    skipped() -> steps skipped so far.
+    `evaluate()` returns the scores; `select[checkpoint](scores)` the number by which that checkpoint is
+    chosen, None without such a score; `save(checkpoint)` writes "last" or one of those in `select`.
+    `callbacks` get the records, and may end the run after any step.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        evaluate: Callable[[], Scores],
+        config: RunConfig,
+        plan: BatchPlan,
+        precision: Precision,
         select: Mapping[str, Callable[[Scores], float | None]],
+        evaluate: Callable[[], Scores],
         save: Callable[[str], None],
-        log: Callable[..., None],
-        rate: Callable[[], float],
-        evaluate_every: int | None = None,
-        save_every: int | None = None,
-        patience: int | None = None,
-        quiet: bool = False,
-        skipped: Callable[[], int] = lambda: 0,
+        callbacks: Callback,
     ):
+        self.config = config
         self.plan = plan
-        self.evaluate = evaluate
+        self.precision = precision
         self.select = dict(select)
+        self.evaluate = evaluate
         self.save = save
-        self.log = log
-        self.rate = rate
-        self.evaluate_every = evaluate_every
-        self.save_every = save_every
-        self.patience = patience
-        self.skipped = skipped
+        self.callbacks = callbacks
         self.best: dict[str, float | None] = {}  # by checkpoint
         self.best_steps: dict[str, int] = {}
         self.evaluations_without_better = 0
         self.evaluated_step = 0
-        self.seconds = 0.0
-        self.other_seconds = 0.0  # of these, what went into evaluations and checkpoints
-        self.tokens = 0  # that training has read, of this process
+        self.seconds = 0.0  # before an interruption
+        self.other_seconds = 0.0  # of all seconds, those of evaluations and checkpoints
+        self.tokens = 0  # that this process has trained on
+        self.peak_memory = 0  # before an interruption
         self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not looked at yet
         self._started = time.perf_counter()
         self._between_steps = True
         self._evaluating = False
         self._interrupted = False
-        self._bar = tqdm(
-            total=plan.total_steps, initial=plan.step, unit=" steps", disable=True if quiet else None
-        )
 
-    def report(self, step: Step, piece: Piece, loss: Tensor) -> None:
+    def report(self, step: Step, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Keeps a loss; it is read with the others every LOG_EVERY steps."""
-        self._losses.append((piece.task, step.number, loss * piece.weight))
-        self.tokens += piece.batch.tokens
+        self._losses.append((micro_batch.task, step.number, loss * micro_batch.weight))
+        self.tokens += micro_batch.batch.tokens
 
     def after_step(self, step: Step) -> None:
+        """Logs, evaluates and saves where it is due, and ends the run where a callback says so."""
         self._between_steps = True
-        self._bar.update()
-        due = step.ends_epoch or (self.evaluate_every and step.number % self.evaluate_every == 0)
-        saves = step.ends_epoch or (self.save_every and step.number % self.save_every == 0)
+        due = self._evaluation_is_due(step.number, step.ends_epoch)
+        saves = step.ends_epoch or _is_multiple(step.number, self.config.checkpoint.every_steps)
         if step.number % LOG_EVERY == 0 or due or saves:
-            self._read_losses(step)
-        self._stop_if_asked()
+            self._log_losses(step)
+        self._stop_if_interrupted()
         self._evaluate_and_save(step.number, step.epoch, due, saves)
-        self._stop_if_asked()
+        if self.callbacks.on_step_end(step.number):
+            self.plan.stop()
+            if self._losses:
+                self._log_losses(step)
+            self._evaluate_and_save(step.number, step.epoch, due=self.evaluated_step < step.number)
+        self._stop_if_interrupted()
         self._between_steps = False
 
     def catch_up(self) -> None:
-        """Makes the evaluation that an interruption kept from being made; for the start of a resumed run."""
-        step, every = self.plan.step, self.evaluate_every
+        """Makes the evaluation that an interruption prevented; for the start of a resumed run."""
+        step = self.plan.step
         epoch, ends_epoch = self.plan.position()
-        if self.evaluated_step < step and (ends_epoch or (every and step % every == 0)):
+        due = self._evaluation_is_due(step, ends_epoch) or self.plan.stopped
+        if self.evaluated_step < step and due:
             self._evaluate_and_save(step, epoch)
-        self._stop_if_asked()
+        self._stop_if_interrupted()
         self._between_steps = False
+
+    def _evaluation_is_due(self, step: int, ends_epoch: bool) -> bool:
+        return ends_epoch or _is_multiple(step, self.config.eval.every_steps)
 
     def _evaluate_and_save(self, step: int, epoch: int, due: bool = True, saves: bool = True) -> None:
         started = time.perf_counter()
@@ -103,11 +104,12 @@ class Progress:
             self.save("last")
         self.other_seconds += time.perf_counter() - started
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_interrupted(self) -> None:
         if self._interrupted:
             raise KeyboardInterrupt
 
-    def _read_losses(self, step: Step) -> None:
+    def _log_losses(self, step: Step) -> None:
+        """Logs each task's mean loss over its steps since the last record."""
         by_task: dict[str, dict[int, float]] = {}
         for task, number, loss in self._losses:
             value = float(loss)
@@ -120,13 +122,16 @@ class Progress:
             steps[number] = steps.get(number, 0.0) + value
         self._losses.clear()
         means = {task: sum(steps.values()) / len(steps) for task, steps in by_task.items()}
-        values = dict(epoch=step.epoch, loss=means, rate=self.rate(), seconds=self.elapsed())
-        if self.skipped():
-            values["skipped"] = self.skipped()
-        self.log("train", step.number, **values)
-        if means:
-            task, loss = next(reversed(means.items()))
-            self._bar.set_postfix_str(f"epoch {step.epoch}, {task} loss {loss:.3f}")
+        values = dict(
+            epoch=step.epoch,
+            loss=means,
+            rate=self.config.optim.lr * self.precision.factor,
+            step_skipped=self.precision.was_skipped,
+            seconds=self.elapsed(),
+        )
+        if self.precision.skipped:
+            values["skipped"] = self.precision.skipped
+        self.callbacks.on_record("train", step.number, values)
 
     def _evaluate(self, step: int, epoch: int) -> None:
         """Scores the model, keeps it if it is the best, and only then counts the evaluation as made."""
@@ -139,9 +144,10 @@ class Progress:
             self._keep_if_better(name, select(scores), step)
         waited = self.evaluations_without_better + 1
         self.evaluations_without_better = 0 if self.best_steps[BEST] == step else waited
-        if self.patience and self.evaluations_without_better >= self.patience:
+        if self.config.patience and self.evaluations_without_better >= self.config.patience:
             self.plan.stop()
-        self.log("evaluation", step, epoch=epoch, scores=scores, seconds=self.elapsed())
+        values = dict(epoch=epoch, scores=scores, seconds=self.elapsed())
+        self.callbacks.on_record("evaluation", step, values)
         self.evaluated_step = step
 
     def _keep_if_better(self, name: str, value: float | None, step: int) -> None:
@@ -161,22 +167,28 @@ class Progress:
         return self.best_steps.get(BEST, 0)
 
     def elapsed(self) -> float:
-        """Seconds of this run, those before an interruption included."""
+        """Returns the seconds of this run, those before an interruption included."""
         return self.seconds + time.perf_counter() - self._started
 
     def costs(self) -> dict[str, float]:
-        """Epochs, seconds without evaluations and checkpoints, and tokens that training has read."""
+        """Returns the costs of the whole run, over all its interruptions.
+
+        These are epochs, seconds without evaluations and checkpoints, tokens that this process has trained
+        on, and the largest memory in bytes.
+        """
         return {
             "epochs": self.plan.epochs_done,
             "training_seconds": self.elapsed() - self.other_seconds,
             "tokens": self.tokens,
+            "peak_memory": max(self.peak_memory, peak_memory(self.precision.device)),
         }
 
     @contextmanager
     def interruption(self) -> Iterator[None]:
-        """Ctrl-C waits for the step in hand, so that last/ is a state between steps, but for no evaluation.
+        """Lets Ctrl-C wait for the current step, so that last/ is a state between steps.
 
-        A second one waits for nothing; in the middle of a step it leaves last/ as it was.
+        It interrupts an evaluation at once. A second Ctrl-C waits for nothing; in the middle of a step it
+        leaves last/ as it was.
         """
 
         def interrupt(number, frame):
@@ -198,7 +210,6 @@ class Progress:
             raise
         finally:
             signal.signal(signal.SIGINT, before)
-            self._bar.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -212,6 +223,7 @@ class Progress:
             "seconds": self.elapsed(),
             "other_seconds": self.other_seconds,
             "tokens": self.tokens,
+            "peak_memory": self.costs()["peak_memory"],
             "losses": [(task, number, float(loss)) for task, number, loss in self._losses],
         }
 
@@ -223,5 +235,9 @@ class Progress:
         self.seconds = state["seconds"]
         self.other_seconds = state["other_seconds"]
         self.tokens = state["tokens"]
+        self.peak_memory = state["peak_memory"]
         self._losses = [tuple(entry) for entry in state["losses"]]
-        self._bar.n = self.plan.step
+
+
+def _is_multiple(step: int, every: int | None) -> bool:
+    return bool(every) and step % every == 0

@@ -1,21 +1,16 @@
-"""Which tasks each step of an epoch trains, decided from the number of batches that each task has."""
+"""Sampling: the tasks that each step of an epoch trains, from the number of batches that each task has."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 
-from minbert import InputError
-from multitask.config.compatibility import SAMPLINGS
-from multitask.config.option_types import one_of, parse, within
-
-UNEQUAL = ("exhaust", "smallest", "cycle")
 DRAWN = ("uniform", "proportional", "square-root", "temperature", "annealed")
 # Where tasks take turns each batch comes once; where they are drawn, the probabilities decide how often.
 EXHAUSTING = ("sequential", "round-robin", "proportional")
 
 
 class Sampling:
-    """The order of the tasks, from the strings of RunConfig's `sampling`, `unequal` and `sampling_cap`.
+    """The order of the tasks, by `sampling`, `unequal` and `sampling_cap` of a RunConfig, which checks them.
 
     sequential[:A,B,C]  all batches of one task, then of the next, in the order given
     round-robin         one batch of each task in turn
@@ -32,37 +27,16 @@ class Sampling:
 
     The default is exhaust for sequential, round-robin and proportional, cycle for the others. Proportional
     with exhaust is a random order of all batches, so that at any point a task is as likely as it has
-    batches left. Raises InputError for what cannot be meant.
+    batches left.
     """
 
     def __init__(self, name: str, unequal: str | None = None, cap: int | None = None):
         self.name = name
         self.cap = cap
         self.kind, _, argument = name.partition(":")
-        one_of("sampling", self.kind, SAMPLINGS)
-        one_of("unequal", unequal, (None, *UNEQUAL))
         self.unequal = unequal or ("exhaust" if self.kind in EXHAUSTING else "cycle")
-        self.first: tuple[str, ...] = ()
-        self.temperature = 1.0
-        if self.kind == "sequential":
-            self.first = tuple(argument.split(",")) if argument else ()
-            if len(set(self.first)) < len(self.first):
-                raise InputError(f"sampling {name!r} names a task twice; name each once")
-        elif self.kind == "temperature":
-            self.temperature = parse("the T of sampling temperature:T", argument, float)
-            within(
-                "the T of sampling temperature:T",
-                self.temperature,
-                0,
-                float("inf"),
-                "above 0",
-                self.temperature > 0,
-            )
-        elif argument:
-            raise InputError(f"sampling {name!r}: {self.kind} takes no argument; write {self.kind}")
-        if cap is not None and self.kind != "temperature":
-            raise InputError(f"a cap is for sampling temperature:T; sampling is {name!r}")
-        within("the cap of sampling", cap, 1, float("inf"), "at least 1")
+        self.first = tuple(argument.split(",")) if self.kind == "sequential" and argument else ()
+        self.temperature = float(argument) if self.kind == "temperature" else 1.0
 
     def __str__(self) -> str:
         cap = "" if self.cap is None else f", a task counting at most {self.cap} batches"
@@ -71,10 +45,10 @@ class Sampling:
     def order(
         self, counts: Mapping[str, int], epoch: int, epochs: int, generator: torch.Generator
     ) -> list[tuple[str, ...]]:
-        """The tasks of each step of an epoch: one, or with `together` several.
+        """Returns the tasks of each step of an epoch: one, or with `together` several.
 
         `counts`: the batches of each task, or its groups of batches where it accumulates. Epochs count
-        from 1. Raises InputError where `sequential:A,B` leaves a task out.
+        from 1.
         """
         counts = {name: count for name, count in counts.items() if count}
         if not counts:
@@ -97,7 +71,7 @@ class Sampling:
         return [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
 
     def probabilities(self, counts: Mapping[str, int], epoch: int, epochs: int) -> dict[str, float]:
-        """How likely each task is to be drawn: N^alpha over the tasks' sum, N being its number of batches.
+        """Returns the probability of each task: N^alpha over the tasks' sum, N being its number of batches.
 
         alpha: uniform 0; proportional 1; square-root 1/2; temperature 1/T, N cut at the cap (T5, Raffel et
         al. 2020, section 3.5.2; jiant); annealed 1 - 0.8 (e - 1) / (E - 1) in epoch e of E, from
@@ -135,14 +109,7 @@ class Sampling:
         return order
 
     def _in_order(self, counts: Mapping[str, int]) -> Sequence[str]:
-        if not self.first:
-            return list(counts)
-        missing = [name for name in counts if name not in self.first]
-        if missing:
-            raise InputError(
-                f"sampling {self.name!r} leaves out {', '.join(missing)}; name every task that is trained"
-            )
-        return [name for name in self.first if name in counts]
+        return [name for name in self.first if name in counts] if self.first else list(counts)
 
 
 def _drawn(probabilities: Mapping[str, float], count: int, generator: torch.Generator) -> list[str]:

@@ -1,40 +1,39 @@
-"""Which checkpoint of a run is the best: from scores to the number that decides."""
+"""Selection of the best checkpoint of a run: from scores to the number that decides."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from statistics import fmean
 
 from minbert import InputError, did_you_mean
 from multitask.config.run_config import RunConfig
-from multitask.inference.run import Run
+from multitask.inference.evaluation import score_examples
 from multitask.metrics.scores import overall_scores
+from multitask.runtime.callbacks import Scores
 from multitask.tasks.base import TrainingTask
-from multitask.training.preparation import Prepared
+from multitask.training.inputs import RunInputs
+
+Select = Callable[[Scores], float | None]
 
 
-def selectors(
-    config: RunConfig, tasks: Mapping[str, TrainingTask]
-) -> dict[str, Callable[[Mapping], float | None]]:
-    """Checkpoint -> the number by which it is chosen: best, and best-TASK where the run keeps these."""
+def selectors(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> dict[str, Select]:
+    """Returns for each checkpoint the number by which it is chosen: best, and best-TASK where asked for."""
     chosen = {"best": selector(config, tasks)}
     if config.checkpoint.best_per_task:
         for name, task in tasks.items():
             if task.scored:
-                chosen[f"best-{name}"] = partial(_primary, name, task.primary_metric)
+                metric = task.primary_metric
+                chosen[f"best-{name}"] = lambda scores, name=name, metric=metric: (
+                    scores[name][metric] if name in scores else None
+                )
     return chosen
 
 
-def _primary(name: str, metric: str, scores: Mapping[str, Mapping[str, float]]) -> float | None:
-    return scores[name][metric] if name in scores else None
+def selector(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> Select:
+    """Returns the function from scores to the number that decides; None where nothing was scored.
 
-
-def selector(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> Callable[[Mapping], float | None]:
-    """Scores -> the number by which the best checkpoint is chosen; None where nothing was scored.
-
-    `config.select`, else overall_2024, else the mean of the tasks' primary metrics.
+    This is `config.select`, else overall_2024, else the mean of the tasks' primary metrics.
     """
 
-    def value(scores: Mapping[str, Mapping[str, float]]) -> float | None:
+    def value(scores: Scores) -> float | None:
         overall = overall_scores(scores)
         if config.select is None:
             primary = [scores[name][tasks[name].primary_metric] for name in scores]
@@ -48,9 +47,9 @@ def selector(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> Callable[[
     return value
 
 
-def check_select(config: RunConfig, prepared: Prepared) -> None:
-    """Raises InputError for a `select` that no evaluation gives, which the scores of a few examples tell."""
+def check_select(config: RunConfig, inputs: RunInputs) -> None:
+    """Scores a few examples; raises InputError for a `select` that no evaluation gives."""
     if config.select is not None:
-        run = Run(prepared.model, prepared.tokenizer, {}, tuple(prepared.model.tasks), config)
-        few = {name: examples[:2] for name, examples in prepared.dev.items()}
-        selector(config, prepared.model.tasks)(run.score(few, quiet=True).scores)
+        few = {name: examples[:2] for name, examples in inputs.dev.items()}
+        scores, _ = score_examples(inputs.model, few, config.eval.batch_tokens)
+        selector(config, inputs.model.tasks)(scores)

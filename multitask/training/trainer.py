@@ -1,74 +1,48 @@
-"""train and resume: a run, stage by stage, from a configuration to the best checkpoint."""
+"""Trainer, and `train` and `resume`: a run, stage by stage, from a configuration to its best checkpoint."""
 
+import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
-from minbert import InputError
+from minbert import InputError, atomic_folder, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.stages import stage_configs
-from multitask.inference.checkpoint import RandomState, load_state
+from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
+from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
-from multitask.inference.run import (
-    SAMPLE_FOLDER,
-    Evaluation,
-    Run,
-    find_device,
-    load_run,
-    read_run_config,
-)
-from multitask.model.cache import check_folder
-from multitask.runtime.distributed import Ranks
-from multitask.runtime.memory import keep_freed_memory, peak_memory
-from multitask.runtime.trackers import Trackers, check_trackers, tell_each
+from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, find_device, load_run, read_run_config
+from multitask.model.cache import check_folder, open_cache
+from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar, Scores
+from multitask.runtime.memory import keep_freed_memory
+from multitask.runtime.messages import logger
+from multitask.runtime.process_group import ProcessGroup
+from multitask.runtime.trackers import Trackers, check_trackers
 from multitask.runtime.tracking import MetricsLog, environment, read_metrics, write_json
 from multitask.tasks.splits import SAMPLE, open_data
-from multitask.training.assembly import (
-    Parts,
-    Say,
-    assemble,
-    cache_frozen_layers,
-    closing_notes,
-    count_parameters,
-    describe,
-    make_plan,
-)
+from multitask.training.components import TrainingComponents, build_components, make_plan
+from multitask.training.dry_run import plan_lines
+from multitask.training.inputs import RunInputs, load_inputs
 from multitask.training.loop import train_loop
-from multitask.training.plan import Plan, Step
-from multitask.training.preparation import Prepared, prepare
+from multitask.training.plan import Step
 from multitask.training.progress import Progress
-from multitask.training.run_folder import clean_up, make_folder, read_environment, save_checkpoint
 from multitask.training.selection import check_select, selectors
 
 CACHE_FOLDER = "cache"  # in the run's folder, while it trains
-Log = Callable[..., None]  # (kind, step, **values), see MetricsLog.write
 
 
-@dataclass(frozen=True)
-class Audience:
-    """Who hears of a run: `say` what a user wants to read, `listen` every record; `quiet` hides the bars."""
+def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = True) -> Run:
+    """Fine-tunes as the configuration says, into the new folder `config.out`; returns the best checkpoint.
 
-    say: Say = lambda line: None
-    quiet: bool = True
-    listen: Log | None = None
-
-
-def train(
-    config: RunConfig,
-    say: Say = lambda line: None,
-    quiet: bool = True,
-    listen: Log | None = None,
-) -> Run:
-    """Fine-tunes as the configuration says, into the new folder `config.out`; -> the best checkpoint's Run.
-
-    `say` hears what a user wants to read; `quiet` hides the progress bars; `listen(kind, step, **values)`
-    hears every record of metrics.jsonl once it is written. Raises InputError for a configuration or data
-    that cannot be used, before anything is written.
+    `callbacks` get the records of metrics.jsonl and may end the run; `quiet` hides the progress bars.
+    Messages go to the logger "multitask". Raises InputError for a configuration or data that cannot be used,
+    before anything is written.
     """
     check_sources(config)
     if config.out is None:
@@ -85,21 +59,30 @@ def train(
         )
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
-    return _train_stages(config, Audience(say, quiet, listen))
+    return _train_stages(config, callbacks, quiet)
 
 
-def resume(
-    folder: str | Path,
-    say: Say = lambda line: None,
-    quiet: bool = True,
-    listen: Log | None = None,
-) -> Run:
+def resume(folder: str | Path, callbacks: Sequence[Callback] = (), quiet: bool = True) -> Run:
     """Continues a run from its `last/`, or from the start where it has none yet; bit-equal on the CPU.
 
-    Raises InputError for a folder that is no run, and where the data are no longer those of the run.
+    Writes nothing for a run that is finished. Raises InputError for a folder that is not a run's, and where
+    the data are no longer those of the run.
     """
     out = Path(folder)
-    return _train_stages(replace(read_run_config(out), out=str(out)), Audience(say, quiet, listen))
+    config = replace(read_run_config(out), out=str(out))
+    if not is_finished(out):
+        return _train_stages(config, callbacks, quiet)
+    logger.info(f"{out} is finished; nothing is left to train")
+    last = stage_configs(config)[-1]
+    start_runtime(replace(last, threads=last.threads or read_environment(out)["threads"]))
+    run = load_run(out, last.device, last.precision)
+    run.scores |= _evaluation(run.scores["scores"]).as_dict()
+    return run
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Returns whether the run in a folder, or a stage of one, has come to its end."""
+    return (Path(folder) / "scores.json").is_file()
 
 
 def check_sources(config: RunConfig) -> None:
@@ -110,8 +93,19 @@ def check_sources(config: RunConfig) -> None:
         raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
 
 
+def start_runtime(config: RunConfig) -> tuple[torch.device, ProcessGroup]:
+    """Sets threads and seed; returns the device and the processes of a run."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.train.seed)
+    device = find_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device, ProcessGroup.start(device.type)
+
+
 def plan_table(config: RunConfig) -> list[str]:
-    """The steps that each task of a run would get, stage by stage, as lines to read; nothing is trained.
+    """Returns the steps that each task of a run would get, stage by stage, as lines; trains nothing.
 
     A stage after the first is planned with the run's first weights, whose tokenizer it has too.
     """
@@ -122,218 +116,310 @@ def plan_table(config: RunConfig) -> list[str]:
         if len(stages) > 1:
             lines.append(f"stage {number} of {len(stages)}")
         stage = replace(stage, weights=config.weights, model=config.model)
-        device, ranks = set_up(stage)
+        device, group = start_runtime(stage)
         with open_data(stage.data) as folder:
-            prepared = prepare(stage, folder, device)
-        lines += make_plan(stage, prepared.model, prepared.train, ranks).table()
+            inputs = load_inputs(stage, folder, device)
+        lines += plan_lines(make_plan(stage, inputs.model, inputs.train, group))
     return lines
 
 
-def _train_stages(config: RunConfig, audience: Audience) -> Run:
-    """Each stage that is not finished: begun, or continued."""
+def _train_stages(config: RunConfig, callbacks: Sequence[Callback], quiet: bool) -> Run:
+    """Begins or continues each stage that is not finished."""
     stages = stage_configs(config)
     for stage in stages:
         check_trackers(stage.track)
     for number, stage in enumerate(stages, start=1):
-        out, last = Path(stage.out), number == len(stages)
-        if not last and (out / "scores.json").is_file():
+        out, is_last = Path(stage.out), number == len(stages)
+        if not is_last and is_finished(out):
             continue
         if len(stages) > 1:
-            audience.say(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
+            logger.info(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
         if (out / "environment.json").is_file() or (out / "last").is_dir():
-            run = _continue(stage, audience)
+            trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"])
+            trainer.load()
         else:
-            shown, whole = config if last else stage, config if number == 1 else None
-            run = _begin(stage, shown, whole, audience)
+            trainer = Trainer(stage, callbacks, quiet)
+            with open_data(stage.data) as folder:
+                trainer.setup(folder)
+                trainer.make_folder(config, folder)
+        run = trainer.train()
     return run
 
 
-def _begin(config: RunConfig, shown: RunConfig, whole: RunConfig | None, audience: Audience) -> Run:
-    """Trains into a new folder, whose config.json is `shown`; `whole` is the run of which this is a stage."""
-    device, ranks = set_up(config)
-    out = Path(config.out)
-    with open_data(config.data) as folder:
-        prepared = prepare(config, folder, device)
-        check_select(config, prepared)
-        parts = assemble(config, prepared, device, ranks, audience.say)
-        ranks.wait()
-        if ranks.main:
-            make_folder(out, config, shown, whole)
-            if config.data == SAMPLE:
-                shutil.copytree(folder, out / SAMPLE_FOLDER, dirs_exist_ok=True)
-            write_json(out / "environment.json", environment(device, prepared.hashes))
-    ranks.wait()
-    return _run(config, prepared, parts, ranks, None, audience)
+class Trainer:
+    """Trains one stage of a run into its folder, `config.out`.
 
+    `setup` loads the inputs and builds what the loop is given; `load` does so for a run that was interrupted,
+    and restores its state; `train` takes the steps, saves checkpoints by `save`, and returns the best one.
+    `threads` is the number of CPU threads where the configuration does not say.
+    """
 
-def _continue(config: RunConfig, audience: Audience) -> Run:
-    """Goes on where a folder's run was interrupted."""
-    out = Path(config.out)
-    threads, hashes = read_environment(out)
-    device, ranks = set_up(replace(config, threads=config.threads or threads))
-    if ranks.main:
-        clean_up(out)
-    ranks.wait()
-    last = out / "last" if (out / "last").is_dir() else None
-    data = out / SAMPLE_FOLDER if config.data == SAMPLE else config.data
-    with open_data(data) as data_folder:
-        prepared = prepare(config, data_folder, device, last)
-    changed = [name for name in hashes | prepared.hashes if prepared.hashes.get(name) != hashes.get(name)]
-    if changed:
-        raise InputError(
-            f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
+    inputs: RunInputs
+    components: TrainingComponents
+    progress: Progress
+
+    def __init__(
+        self,
+        config: RunConfig,
+        callbacks: Sequence[Callback] = (),
+        quiet: bool = True,
+        threads: int | None = None,
+    ):
+        self.config = config
+        self.quiet = quiet
+        self.out = Path(config.out or ".")
+        self.device, self.group = start_runtime(replace(config, threads=config.threads or threads))
+        self.log = MetricsLog(self.out / "metrics.jsonl")
+        own = [self.log, Trackers(config.track, config), *([] if quiet else [ProgressBar()])]
+        self.callbacks = Callbacks(own, callbacks, self.group)
+
+    def setup(self, data: Path) -> None:
+        """Loads the inputs from a folder with the data files, and builds the components."""
+        self.inputs = load_inputs(self.config, data, self.device)
+        check_select(self.config, self.inputs)
+        self._build()
+
+    def load(self) -> None:
+        """Sets up a run that was interrupted, from its `last/`; from the start where it has none yet.
+
+        Raises InputError for data files that have changed.
+        """
+        if self.group.is_main:
+            self._clean_up()
+        self.group.barrier()
+        last = self.out / "last" if (self.out / "last").is_dir() else None
+        data = self.out / SAMPLE_FOLDER if self.config.data == SAMPLE else self.config.data
+        with open_data(data) as folder:
+            self.inputs = load_inputs(self.config, folder, self.device, last)
+        before, now = read_environment(self.out)["data"], self.inputs.hashes
+        changed = [name for name in before | now if now.get(name) != before.get(name)]
+        if changed:
+            raise InputError(
+                f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
+            )
+        self._build()
+        if last:
+            state = load_state(last)
+            for key, part in self._stateful().items():
+                part.load_state_dict(state[key])
+
+    def _build(self) -> None:
+        self.components = build_components(self.config, self.inputs, self.device, self.group)
+        plan = self.components.plan
+        self.progress = Progress(
+            self.config,
+            plan,
+            self.components.precision,
+            selectors(self.config, self.inputs.model.tasks),
+            self.evaluate,
+            self.save,
+            self.callbacks,
         )
-    parts = assemble(config, prepared, device, ranks, audience.say)
-    state = load_state(last) if last else None
-    return _run(config, prepared, parts, ranks, state, audience)
-
-
-def set_up(config: RunConfig) -> tuple[torch.device, Ranks]:
-    """Threads, seed, device and processes of a run."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.train.seed)
-    device = find_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    return device, Ranks.start(device.type)
-
-
-def _run(
-    config: RunConfig,
-    prepared: Prepared,
-    parts: Parts,
-    ranks: Ranks,
-    state: Mapping[str, Any] | None,
-    audience: Audience,
-) -> Run:
-    out, model, plan = Path(config.out), prepared.model, parts.plan
-    steps = (state["plan"]["step"], state["progress"]["evaluated_step"]) if state else (0, 0)
-    if not ranks.main:
-        audience = Audience()
-    trackers = Trackers(config.track if ranks.main else (), config, audience.say)
-    written = MetricsLog(out / "metrics.jsonl", *steps).write if ranks.main else None
-    log = tell_each([written, trackers.write, audience.listen if ranks.main else None])
-    parts.gradients.log = lambda cosines: log("conflict", plan.step, cosines=cosines)
-    pieces = parts.stateful()
-    progress = _progress(config, prepared, parts, pieces, ranks, log, audience)
-    pieces |= {"progress": progress, "random": RandomState(ranks)}
-    for line in [*prepared.notes, *describe(parts, config.train.seed)]:
-        audience.say(line)
-    if state:
-        audience.say(f"resumed after step {steps[0]} of {plan.total_steps}")
-        for key, piece in pieces.items():
-            piece.load_state_dict(state[key])
-    elif ranks.rank:
-        torch.manual_seed(config.train.seed + ranks.rank)  # other dropout than the other processes
-    if not (out / "scores.json").is_file():  # else nothing is left to do
-        cache_frozen_layers(config, prepared, plan, out / CACHE_FOLDER, ranks, audience.say, audience.quiet)
-    model.train()
-    hooks = [part.after_step for part in parts.others.values()] + [progress.after_step]
-
-    def after_step(step: Step) -> None:
-        for hook in hooks:
-            hook(step)
-
-    with trackers, progress.interruption():
-        progress.catch_up()
-        train_loop(
-            model,
-            parts.rates.steps(plan) if parts.rates else plan,
-            parts.method,
-            parts.gradients,
-            parts.precision,
-            parts.optimizer,
-            progress.report,
-            after_step,
+        self.components.gradients.log = lambda cosines: self.callbacks.on_record(
+            "conflict", plan.step, {"cosines": cosines}
         )
-    for line in closing_notes(model, parts.precision):
-        audience.say(line)
-    costs = progress.costs() | count_parameters(parts) | {"peak_memory": peak_memory(model.device)}
-    best = _finish(config, out, progress, costs, ranks, prepared)
-    trackers.close(best.scores["scores"])
-    model.cache = None
-    if ranks.main:
-        shutil.rmtree(out / CACHE_FOLDER, ignore_errors=True)
-    return best
+        if self.group.rank:
+            torch.manual_seed(self.config.train.seed + self.group.rank)  # other dropout than on other ranks
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {"progress": self.progress, "random": RandomState(self.group)}
+        return self.components.stateful() | parts
+
+    def make_folder(self, run: RunConfig, data: Path) -> None:
+        """Makes the folder, from which `resume` can begin; `run` is the run of which this is a stage."""
+        self.group.barrier()
+        if self.group.is_main:
+            for out, config in ({self.config.out: self.config} | {run.out: run}).items():
+                Path(out).mkdir(parents=True, exist_ok=True)
+                write_json(Path(out) / "config.json", config.to_dict())
+            if self.config.data == SAMPLE:
+                shutil.copytree(data, self.out / SAMPLE_FOLDER, dirs_exist_ok=True)
+            write_json(self.out / "environment.json", environment(self.device, self.inputs.hashes))
+        self.group.barrier()
+
+    def _clean_up(self) -> None:
+        """Undoes what a kill in the middle of saving left behind."""
+        for name in ("best", "last", *(path.name for path in self.out.glob("best-*"))):
+            restore_folder(self.out / name)
+        for leftover in self.out.glob(".*.partial"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+
+    def train(self) -> Run:
+        """Takes the steps that are left; returns the best checkpoint, with its scores and the run's costs."""
+        parts, model = self.components, self.inputs.model
+        for line in [*self.inputs.notes, *self._description()]:
+            logger.info(line)
+        if parts.plan.step:
+            logger.info(f"resumed after step {parts.plan.step} of {parts.plan.total_steps}")
+        if self.group.is_main:
+            self.log.rewind(parts.plan.step, self.progress.evaluated_step)
+        self.open_cache(self.out / CACHE_FOLDER)
+        model.train()
+        self.callbacks.on_start(parts.plan.step, parts.plan.total_steps)
+        try:
+            with self.progress.interruption():
+                self.progress.catch_up()
+                train_loop(
+                    model,
+                    parts.steps(),
+                    parts.method,
+                    parts.gradients,
+                    parts.precision,
+                    parts.optimizer,
+                    self.progress.report,
+                    self._after_step,
+                )
+            self._log_closing_notes()
+            best = self._finish()
+        except BaseException:
+            self.callbacks.on_end(None)
+            raise
+        self.callbacks.on_end(best.scores["scores"])
+        model.cache = None
+        if self.group.is_main:
+            shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
+        return best
+
+    def _after_step(self, step: Step) -> None:
+        self.components.after_step(step)
+        self.progress.after_step(step)
+
+    def open_cache(self, folder: Path) -> None:
+        """Lets the model read activations of frozen layers from a file, which is computed here.
+
+        The file lies in `folder` unless the configuration names another. Does nothing where the layers are to
+        be unfrozen or get noise, and where no sequence is seen in a second epoch or a later run.
+        """
+        config, inputs, settings = self.config, self.inputs, self.config.cache
+        changes = config.unfreeze is not None or config.smart.weight > 0
+        once = settings.folder is None and len(self.components.plan.steps_per_epoch()) < 2
+        if settings.precision == "off" or changes or once:
+            return
+        tasks = inputs.model.tasks
+        examples = {name: [*inputs.train.get(name, ()), *inputs.dev.get(name, ())] for name in tasks}
+        inputs.model.cache = open_cache(
+            settings,
+            inputs.model,
+            examples,
+            Path(settings.folder or folder),
+            self.group,
+            logger.info,
+            self.quiet,
+        )
+
+    def evaluate(self) -> Scores:
+        """Scores the dev splits on rank 0; returns the scores of each task in every process."""
+        scores = self._score() if self.group.is_main else None
+        return self.group.broadcast_object(scores)
+
+    def _score(self) -> Scores:
+        dev, budget = self.inputs.dev, self.config.eval.batch_tokens
+        total = sum(len(examples) for examples in dev.values())
+        hidden = self.quiet or None
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=hidden) as bar:
+            evaluation = Evaluation(*score_examples(self.inputs.model, dev, budget, bar.update))
+        texts = [
+            f"{name} {metric} {value:.3f}"
+            for name, scores in evaluation.scores.items()
+            for metric, value in scores.items()
+        ]
+        texts += [f"{name} {value:.4f}" for name, value in evaluation.overall.items()]
+        logger.info(f"step {self.components.plan.step}: {', '.join(texts) or 'no dev split to score'}")
+        for note in evaluation.notes:
+            logger.info(note)
+        return evaluation.scores
+
+    def save(self, name: str) -> None:
+        """Writes a checkpoint, whole or not at all: `last` with the training state, `best` or `best-TASK`.
+
+        Raises InputError, and leaves the old one, where a weight is not finite.
+        """
+        inputs, path = self.inputs, self.out / name
+        states = {key: part.state_dict() for key, part in self._stateful().items()} if name == "last" else {}
+        if self.group.is_main:
+            for tensor, parameter in inputs.model.named_parameters():
+                if not bool(parameter.isfinite().all()):
+                    raise InputError(
+                        f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
+                        f"the last checkpoint stays"
+                    )
+            with atomic_folder(path) as folder:
+                change = save_model(folder, inputs.model, inputs.tokenizer, inputs.heads, self.config.weights)
+                if states:
+                    save_state(folder, states)
+            if change is not None and not states:
+                logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
+        self.group.barrier()
+
+    def _finish(self) -> Run:
+        """Loads the best checkpoint, with the scores that the log has of it, and writes scores and card."""
+        logged = next(
+            record["scores"]
+            for record in read_metrics(self.log.path)
+            if record["kind"] == "evaluation" and record["step"] == self.progress.best_step
+        )
+        costs, counts = self.progress.costs(), self.components.count_parameters()
+        memory = costs.pop("peak_memory")
+        best = load_run(self.out, self.config.device, self.config.precision)
+        best.scores = _evaluation(logged).as_dict() | {
+            "split": "dev",
+            "step": self.progress.best_step,
+            "seconds": self.progress.elapsed(),
+            "costs": costs | counts | {"peak_memory": memory},
+        }
+        if self.group.is_main:
+            splits = {"train": self.inputs.train, "dev": self.inputs.dev}
+            sizes = {
+                split: {task: len(rows) for task, rows in data.items()} for split, data in splits.items()
+            }
+            write_model_card(self.config, best.scores, sizes)
+            write_json(self.out / "scores.json", best.scores)
+        self.group.barrier()
+        return best
+
+    def _description(self) -> list[str]:
+        """Lines on what is trained, how, and in which order."""
+        parts = self.components
+        trained, all = parts.count_parameters().values()
+        notes = []
+        if parts.touched is not None:
+            notes = [
+                f"{len(parts.touched.others):,} of {len(parts.touched.order):,} word embeddings stay as they "
+                f"are: no training text has these tokens"
+            ]
+        return [
+            *notes,
+            *plan_lines(parts.plan),
+            f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {parts.precision.name} on "
+            f"{self.device}, {torch.get_num_threads()} threads, seed {self.config.train.seed}",
+        ]
+
+    def _log_closing_notes(self) -> None:
+        skipped = self.components.precision.skipped
+        if skipped:
+            logger.info(f"{skipped} steps were skipped because a gradient was not finite")
+        for name, task in self.inputs.model.tasks.items():
+            if share := getattr(task, "masked_share", None):
+                logger.info(f"{name}: {share:.2%} of the negatives were known positives, left out")
 
 
-def _progress(
-    config: RunConfig,
-    prepared: Prepared,
-    parts: Parts,
-    pieces: Mapping[str, Any],
-    ranks: Ranks,
-    log: Log,
-    audience: Audience,
-) -> Progress:
-    """What happens between steps: rank 0 evaluates and writes, the others wait for what it finds."""
-    say, quiet = audience.say, audience.quiet
-    model, plan, precision = prepared.model, parts.plan, parts.precision
-    run = Run(model, prepared.tokenizer, {}, tuple(model.tasks), config)
+def read_environment(out: Path) -> dict[str, Any]:
+    """Returns the environment that a run began in, with `threads` and the hashes of its `data`."""
+    try:
+        values = json.loads((out / "environment.json").read_text(encoding="utf-8"))
+        return {"threads": values.get("threads"), "data": dict(values["data"])}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        raise InputError(f"{out / 'environment.json'} is damaged; train anew") from None
 
-    def evaluate() -> dict[str, dict[str, float]]:
-        scores = _say_scores(run.score(prepared.dev, quiet=quiet), plan, say) if ranks.main else None
-        return ranks.agree(scores)
 
-    def save(name: str) -> None:
-        states = {key: piece.state_dict() for key, piece in pieces.items()} if name == "last" else {}
-        if ranks.main:
-            save_checkpoint(Path(config.out) / name, prepared, plan.step, states, config.weights, say)
-        ranks.wait()
-
-    return Progress(
-        plan,
-        evaluate=evaluate,
-        select=selectors(config, model.tasks),
-        save=save,
-        log=log,
-        rate=lambda: config.optim.lr * precision.schedule(precision.steps),
-        evaluate_every=config.eval.every_steps,
-        save_every=config.checkpoint.every_steps,
-        patience=config.patience,
-        quiet=quiet,
-        skipped=lambda: precision.skipped,
+def _evaluation(logged: dict[str, dict[str, float | None]]) -> Evaluation:
+    """Returns scores as they were before JSON made null of NaN."""
+    return Evaluation(
+        {
+            task: {name: math.nan if value is None else value for name, value in values.items()}
+            for task, values in logged.items()
+        }
     )
-
-
-def _finish(
-    config: RunConfig,
-    out: Path,
-    progress: Progress,
-    costs: Mapping[str, float],
-    ranks: Ranks,
-    prepared: Prepared,
-) -> Run:
-    """The best checkpoint, with the scores that the log holds of it."""
-    records = [record for record in read_metrics(out / "metrics.jsonl") if record["kind"] == "evaluation"]
-    logged = next(record["scores"] for record in records if record["step"] == progress.best_step)
-    scores = {
-        task: {name: math.nan if value is None else value for name, value in values.items()}
-        for task, values in logged.items()
-    }
-    best = load_run(out, config.device, config.precision)
-    best.scores = Evaluation(scores).as_dict() | {
-        "split": "dev",
-        "step": progress.best_step,
-        "seconds": progress.elapsed(),
-        "costs": dict(costs),
-    }
-    if ranks.main:
-        splits = {"train": prepared.train, "dev": prepared.dev}
-        sizes = {split: {task: len(rows) for task, rows in data.items()} for split, data in splits.items()}
-        write_model_card(config, best.scores, sizes)
-        write_json(out / "scores.json", best.scores)
-    ranks.wait()
-    return best
-
-
-def _say_scores(evaluation: Evaluation, plan: Plan, say: Say) -> dict[str, dict[str, float]]:
-    texts = [
-        f"{name} {metric} {value:.3f}" for name, s in evaluation.scores.items() for metric, value in s.items()
-    ]
-    texts += [f"{name} {value:.4f}" for name, value in evaluation.overall.items()]
-    say(f"step {plan.step}: {', '.join(texts) or 'no dev split to score'}")
-    for note in evaluation.notes:
-        say(note)
-    return evaluation.scores

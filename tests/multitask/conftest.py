@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitask.config.run_config import RunConfig
+from multitask.runtime.messages import show_messages
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {
@@ -20,6 +21,14 @@ COLUMNS = {
     "sts": ("sentence1", "sentence2", "similarity"),
 }
 ROWS = {"train": {"ids-sst": 45, "quora": 39, "sts": 22}, "dev": dict.fromkeys(COLUMNS, 15)}
+
+
+@pytest.fixture
+def said():
+    """The messages of the package so far, as a command line shows them."""
+    lines: list[str] = []
+    with show_messages(lines.append):
+        yield lines
 
 
 @pytest.fixture(autouse=True)

@@ -62,15 +62,17 @@ def compute(job: Job) -> dict[str, Any]:
     """Trains the cell, from where a dead process left it, and scores it on the dev split; -> its record."""
     from multitask.config.run_config import RunConfig
     from multitask.config.task_kinds import load_task_file
+    from multitask.runtime.messages import show_messages
     from multitask.training.trainer import resume, train
 
     if job.config.get("task_file"):
         load_task_file(job.config["task_file"])
     folder = Path(job.run)
-    if (folder / "config.json").is_file():
-        return measure(job, resume(folder, print))
-    shutil.rmtree(folder, ignore_errors=True)
-    return measure(job, train(replace(RunConfig.from_dict(job.config), out=job.run), print))
+    with show_messages(print):
+        if (folder / "config.json").is_file():
+            return measure(job, resume(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        return measure(job, train(replace(RunConfig.from_dict(job.config), out=job.run)))
 
 
 def measure(job: Job, run: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from minbert import find_folder
 from multitask.config.run_config import RunConfig
 from multitask.tasks.splits import SAMPLE
-from multitask.training.preparation import SCRATCH, file_hash
+from multitask.training.inputs import SCRATCH, file_hash
 
 # Keys of a configuration that do not decide the result, apart from the last bits of sums. Data, weights and
 # the task file count by their content.

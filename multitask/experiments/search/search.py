@@ -116,9 +116,9 @@ def _with_sources(settings: Settings) -> Settings:
     """
     from multitask.config.stages import stage_configs
     from multitask.tasks.splits import open_data
-    from multitask.training.preparation import prepare
+    from multitask.training.inputs import load_inputs
     from multitask.training.selection import check_select
-    from multitask.training.trainer import check_sources, set_up
+    from multitask.training.trainer import check_sources, start_runtime
 
     base = dict(settings.base)
     for key in ("weights", "data", "task_file"):
@@ -128,13 +128,13 @@ def _with_sources(settings: Settings) -> Settings:
     config = settings.config()
     check_sources(config)
     last = replace(stage_configs(config)[-1], weights=config.weights, model=config.model)
-    device, _ = set_up(last)
+    device, _ = start_runtime(last)
     with open_data(last.data) as data:
-        prepared = prepare(last, data, device)
-        if not any(prepared.dev.values()):
+        inputs = load_inputs(last, data, device)
+        if not any(inputs.dev.values()):
             raise InputError("no task has a dev split to score; a search compares trials by it")
-        check_select(last, prepared)
-    return replace(settings, data=prepared.hashes)
+        check_select(last, inputs)
+    return replace(settings, data=inputs.hashes)
 
 
 def _run(settings: Settings, folder: Path, workers: Workers, say: Say, quiet: bool) -> SearchResult:

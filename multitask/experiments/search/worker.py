@@ -29,6 +29,7 @@ from multitask.experiments.search.storage import (
     quiet_optuna,
     to_point,
 )
+from multitask.runtime.callbacks import Callback
 
 KEPT_RUNS = 3  # trials whose weights stay on the disk
 INTERRUPTED = 130  # exit status
@@ -122,7 +123,7 @@ class Worker:
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
             listener = Listener(trial, select, self.look, prunes=not (values or config.stages))
-            found = train(config, listen=listener).scores["scores"]
+            found = train(config, callbacks=[listener]).scores["scores"]
             value = select(found)
             if value is None or not math.isfinite(value):
                 raise InputError(f"the trial's value is {value}: a score of the best checkpoint is undefined")
@@ -135,7 +136,7 @@ class Worker:
 
 
 @dataclass
-class Listener:
+class Listener(Callback):
     """Reports a run's evaluations to the study, and stops the run where the pruner says so.
 
     Runs are compared after the same number of evaluations, since a step is not the same for all batch sizes.
@@ -149,7 +150,7 @@ class Listener:
     def __post_init__(self):
         self.steps: list[list[float | None]] = []
 
-    def __call__(self, kind: str, step: int, **values: Any) -> None:
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         if kind != "evaluation" or not self.prunes:
             return
         value = self.select(values["scores"])

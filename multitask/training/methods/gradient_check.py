@@ -1,23 +1,24 @@
-"""The check that what should be trained is: every tensor that a task uses gets a gradient."""
+"""GradientCheck: every tensor that a task trains gets a gradient in the task's first step."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch.nn import Parameter
 
+from multitask.runtime.messages import logger
+
 
 class GradientCheck:
-    """Looks at the gradients after each task's first step, and never again.
+    """Warns once of tensors that have no gradient after a task's first step.
 
     `expected(task)` are the tensors that the task uses, by name; frozen ones among them are passed over. A
     gradient must be there, and that of LoRA's `.B` must not be zero, as it is where nothing reaches the
-    adapter (that of `.A` is zero at first, since B is). `warn(text)` hears of a task's tensors without one,
-    once. In a step of several tasks, a gradient from any of them will do.
+    adapter (that of `.A` is zero at first, since B is). In a step of several tasks, a gradient from any of
+    them will do.
     """
 
-    def __init__(self, expected: Callable[[str], Mapping[str, Parameter]], warn: Callable[[str], None]):
+    def __init__(self, expected: Callable[[str], Mapping[str, Parameter]]):
         self.expected = expected
-        self.warn = warn
         self.checked: set[str] = set()
 
     def __call__(self, tasks: Iterable[str]) -> None:
@@ -28,7 +29,7 @@ class GradientCheck:
             self.checked.add(task)
             missing = [name for name, tensor in self.expected(task).items() if not _arrived(name, tensor)]
             if missing:
-                self.warn(
+                logger.info(
                     f"after the first step of {task}, trained tensors without a gradient: "
                     f"{', '.join(missing)}; freeze what should stay as it is, or look for a detach"
                 )
@@ -41,7 +42,7 @@ class GradientCheck:
 
 
 def _arrived(name: str, tensor: Parameter) -> bool:
-    """Whether a tensor that is trained got a gradient."""
+    """Returns whether a tensor is frozen or got a gradient."""
     if not tensor.requires_grad:
         return True
     if tensor.grad is None:

@@ -1,15 +1,17 @@
-"""Several tasks in one step, their gradients on the shared tensors kept apart, for surgery and telemetry."""
+"""Gradients of the tasks of one step, kept apart on the shared tensors for surgery and telemetry."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
 from multitask.training.methods.gradient_check import GradientCheck
 from multitask.training.methods.surgery import Surgery
@@ -21,32 +23,28 @@ class SeparateGradients(Gradients):
     """Gradients whose shared part is held task by task, in one flat buffer each, fp32 at least.
 
     After each backward the gradients of `shared` (tensors by name, see `shared_parameters`) move to the
-    task's buffer, where those of its other pieces are added; the heads' stay where they are. `finish` sums
-    everything over the processes (`reduce` as in Gradients, `reduce_buffer` a tensor in place; one that had
-    no piece of a task takes part with zeros), lets the surgery combine the tasks while the scale is still on,
-    and goes on as Gradients does. Where a gradient is not finite the step is skipped. `names` are the run's
-    tasks; a step may have any of them.
+    task's buffer, where those of its other micro-batches are added; the heads' stay where they are. `finish`
+    sums everything over the processes (one that had no micro-batch of a task takes part with zeros), lets the
+    surgery combine the tasks while the scale is still on, and goes on as Gradients does. Where a gradient is
+    not finite the step is skipped. `names` are the run's tasks; a step may have any of them.
 
-    Every `conflicts_every` steps `log` gets the cosine of each two tasks' gradients, as they were before the
-    surgery: {"overall" or a layer: {"TASK TASK": cosine, None where one is zero}}.
+    Every `conflicts_every` steps the attribute `log` is called with the cosine of each two tasks' gradients,
+    as they were before the surgery: {"overall" or a layer: {"TASK TASK": cosine, None where one is zero}}.
     """
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
+        optimizer: Optimizer,
         precision: Precision,
-        optimizer,
-        names: Sequence[str],
         shared: Mapping[str, Parameter],
+        names: Sequence[str],
         surgery: Surgery,
-        clip: float = 0.0,
-        reduce: Callable[[Sequence[Tensor]], None] = lambda parameters: None,
-        reduce_buffer: Callable[[Tensor], None] = lambda buffer: None,
-        check: GradientCheck | None = None,
         conflicts_every: int | None = None,
-        log: Callable[[Cosines], None] = lambda cosines: None,
+        clip: float = 0.0,
+        group: ProcessGroup | None = None,
+        check: GradientCheck | None = None,
     ):
-        super().__init__(parameters, precision, optimizer, clip, reduce, check)
+        super().__init__(optimizer, precision, clip, group, check)
         trained = {id(parameter) for parameter in self.parameters}
         layers: dict[str, list[Parameter]] = {}
         for name, parameter in shared.items():
@@ -58,9 +56,8 @@ class SeparateGradients(Gradients):
         self.others = [parameter for parameter in self.parameters if id(parameter) not in of_encoder]
         self.names = tuple(names)
         self.surgery = surgery
-        self.reduce_buffer = reduce_buffer
         self.conflicts_every = conflicts_every
-        self.log = log
+        self.log = lambda cosines: None
         self.finished = 0  # steps
         self._buffers: dict[str, Tensor] = {}  # (N,) each, kept from step to step
         self._reached: set[int] = set()  # of `shared`, what any task of the step has a gradient for
@@ -82,8 +79,8 @@ class SeparateGradients(Gradients):
         self._agree()
         buffers = [self._buffer(task) for task in self.tasks]
         for buffer in buffers:
-            self.reduce_buffer(buffer)
-        self.reduce(self.others)
+            self.group.all_reduce(buffer)
+        self.group.all_reduce_gradients(self.others)
         products = self._products(buffers)
         self.finished += 1
         if self._is_finite(products):
@@ -106,7 +103,7 @@ class SeparateGradients(Gradients):
         flags = [name in self.tasks for name in self.names]
         flags += [i in self._reached for i in range(len(self.shared))]
         flags = torch.tensor(flags, dtype=torch.float32, device=self.parameters[0].device)
-        self.reduce_buffer(flags)
+        self.group.all_reduce(flags)
         found = [flag > 0 for flag in flags.tolist()]
         tasks = [name for name, is_there in zip(self.names, found, strict=False) if is_there]
         for task in tasks:

@@ -1,10 +1,10 @@
-"""Methods: what is done with one piece of a step. The loop calls one and knows none of them.
+"""Methods: how the loop turns a micro-batch into gradients.
 
-A method turns a piece into a loss and hands it to `backward(loss, task)`. Plain does just that; Smart and
-RDrop add a regularizer to the loss; GradCache, in its own file, cuts the piece. T token rows, D hidden size.
+A method computes a loss and passes it to `backward(loss, task)`. StandardLoss does just that; Smart and RDrop
+add a regularizer to the loss; GradCache, in its own file, cuts the micro-batch. T token rows, D hidden size.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from multitask.config.run_config import SmartConfig
 from multitask.training.methods.teacher import MomentumTeacher
-from multitask.training.plan import Piece
+from multitask.training.plan import MicroBatch
 
 Backward = Callable[[Tensor, str], None]
-Watch = Callable[[str, Mapping[str, Tensor]], None]
 
 
 class TrainableModel(Protocol):
-    """What methods ask of a model. Losses and divergences are weighted as the task is."""
+    """The model as methods use it. Losses and divergences have the task's weight as a factor."""
 
     encoder: Any
 
@@ -35,43 +34,39 @@ class TrainableModel(Protocol):
     def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor: ...
 
 
-class Plain:
+class StandardLoss:
     """Forward, loss, backward. A method with another loss overrides `loss`."""
 
-    def __call__(self, model: TrainableModel, piece: Piece, backward: Backward) -> Tensor:
-        """Adds the piece's gradients; returns its loss, detached, as it was before the piece's weight."""
-        loss = self.loss(model, piece.task, piece.batch)
-        backward(loss * piece.weight, piece.task)
+    def __call__(self, model: TrainableModel, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+        """Adds the micro-batch's gradients; returns its detached loss, without the micro-batch's weight."""
+        loss = self.loss(model, micro_batch.task, micro_batch.batch)
+        backward(loss * micro_batch.weight, micro_batch.task)
         return loss.detach()
 
     def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
-        """The scalar to descend on, the mean over the batch's examples."""
+        """Computes the scalar to minimize, the mean over the batch's examples."""
         return model.loss(task, batch)
 
 
-class RDrop(Plain):
+class RDrop(StandardLoss):
     """R-Drop (Liang et al. 2021, equations 1 to 4): two passes whose dropout differs shall agree.
 
     The mean of both losses + weight (KL(p || q) + KL(q || p)) / 2, where p and q are the outputs of the two
     passes: half of the task's divergence, which is the sum of both directions. The paper adds the two losses;
     their mean, as its code has it, keeps the size of the gradient. Without dropout both passes are the same.
-    `watch(task, parts)` sees the regularizer, detached and with its factor.
     """
 
-    def __init__(self, weight: float, watch: Watch = lambda task, parts: None):
+    def __init__(self, weight: float):
         self.weight = weight
-        self.watch = watch
 
     def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
         batch = batch.to(model.device)
         first, second = model(task, batch.inputs), model(task, batch.inputs)
         losses = [model.loss_of(task, outputs, batch.targets) for outputs in (first, second)]
-        distance = self.weight * model.divergence(task, first, second) / 2
-        self.watch(task, {"r_drop": distance.detach()})
-        return sum(losses) / 2 + distance
+        return sum(losses) / 2 + self.weight * model.divergence(task, first, second) / 2
 
 
-class Smart(Plain):
+class Smart(StandardLoss):
     """SMART (Jiang et al. 2020): loss + weight * smoothness + bregman * distance to the teacher's outputs.
 
     Smoothness (equation 2): the divergence between the outputs and those with the worst noise of at most
@@ -83,36 +78,28 @@ class Smart(Plain):
 
     The clean pass serves the loss and both regularizers. Each noisy pass draws dropout anew, as the authors'
     code does, so that at a small radius the outputs differ by their dropout more than by the noise.
-    `watch(task, parts)` sees the regularizers, detached and with their factors.
     """
 
-    def __init__(
-        self,
-        config: SmartConfig,
-        teacher: MomentumTeacher | None = None,
-        watch: Watch = lambda task, parts: None,
-    ):
+    def __init__(self, config: SmartConfig, teacher: MomentumTeacher | None = None):
         assert teacher is not None or not config.bregman, "the Bregman term needs a teacher"
         self.config = config
         self.teacher = teacher
-        self.watch = watch
 
     def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
         batch = batch.to(model.device)
         outputs = model(task, batch.inputs)
-        parts = {}
+        regularizers = []
         if self.config.weight:
             noise = self.worst_noise(model, task, batch.inputs, outputs.detach())
             noisy = model(task, batch.inputs, noise)
-            parts["smoothness"] = self.config.weight * model.divergence(task, noisy, outputs)
+            regularizers.append(self.config.weight * model.divergence(task, noisy, outputs))
         if self.config.bregman:
             before = self.teacher(task, batch.inputs)
-            parts["bregman"] = self.config.bregman * model.divergence(task, outputs, before)
-        self.watch(task, {name: part.detach() for name, part in parts.items()})
-        return sum(parts.values(), model.loss_of(task, outputs, batch.targets))
+            regularizers.append(self.config.bregman * model.divergence(task, outputs, before))
+        return sum(regularizers, model.loss_of(task, outputs, batch.targets))
 
     def worst_noise(self, model: TrainableModel, task: str, inputs, outputs: Tensor) -> Tensor:
-        """(T, D): the noise of algorithm 1, against the clean `outputs`, which are constants here."""
+        """Returns the noise (T, D) of algorithm 1, against the clean `outputs`, which are constants here."""
         weight = model.encoder.embeddings.word.weight
         shape = (len(inputs.token_ids), weight.shape[1])
         noise = torch.randn(shape, dtype=weight.dtype, device=weight.device) * self.config.noise
@@ -130,5 +117,5 @@ class Smart(Plain):
 
 
 def _largest(values: Tensor) -> Tensor:
-    """(..., D) -> (..., 1): the largest magnitude of each row, but not 0, so that it may divide."""
+    """Returns the largest magnitude of each row, (..., D) -> (..., 1), but not 0, so that it may divide."""
     return values.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)

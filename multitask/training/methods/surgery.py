@@ -1,4 +1,4 @@
-"""Gradient surgery: how the gradients of a step's tasks are changed so that they do not pull apart.
+"""Gradient surgery: changes the gradients of a step's tasks so that they do not conflict.
 
 PCGrad and GradVac only ever add multiples of the tasks' gradients g_1 ... g_T to one another. So a changed
 gradient is g_i' = sum over k of c_ik g_k; the scalar products that decide the changes follow from the c and
@@ -17,7 +17,7 @@ VANISHED = 1e-6  # the share of |g_i|^2 below which |g_i'|^2 is rounding (of fp3
 
 
 class Surgery:
-    """None: the gradients are added up as they are. What else there is says what `added` is.
+    """No surgery: gradients are summed as they are. Base class of surgeries, which override `added`.
 
     For each task i, over the others j in random order: g_i' += added * g_j, with g_j as it was. Gradients
     that are zero change nothing and stay as they are.
@@ -27,7 +27,7 @@ class Surgery:
         self.generator = torch.Generator().manual_seed(seed)
 
     def factors(self, products: Tensor, tasks: Sequence[str]) -> list[float]:
-        """The factor of each task's gradient in the sum; products (T, T) g_i . g_k, fp64 on the CPU."""
+        """Returns the factor of each task's gradient in the sum, from products (T, T) g_i . g_k in fp64."""
         changed = torch.eye(len(tasks), dtype=torch.float64)  # c
         for i, task in enumerate(tasks):
             for j in torch.randperm(len(tasks), generator=self.generator).tolist():
@@ -38,7 +38,7 @@ class Surgery:
         return changed.sum(dim=0).tolist()
 
     def added(self, product: float, own: float, other: float, task: str, other_task: str) -> float:
-        """How much of g_j is added to g_i'; product g_i' . g_j, lengths own |g_i'| and other |g_j|."""
+        """Returns the factor of g_j that is added to g_i'; product g_i' . g_j, own |g_i'|, other |g_j|."""
         return 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class GradVac(Surgery):
 
 
 def find_surgery(name: str, target_decay: float, seed: int) -> Surgery:
-    """The surgery of that name: none, pcgrad or gradvac."""
+    """Returns the surgery of a name: none, pcgrad or gradvac."""
     if name == "gradvac":
         return GradVac(target_decay, seed)
     return {"none": Surgery, "pcgrad": PCGrad}[name](seed)

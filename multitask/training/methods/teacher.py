@@ -1,4 +1,4 @@
-"""The momentum teacher: the model as it was a while ago, an average over the steps so far."""
+"""The momentum teacher: an exponential moving average of the model's weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ class MomentumTeacher:
 
     @torch.no_grad()
     def __call__(self, task: str, inputs) -> Tensor:
-        """The teacher's outputs for a task's inputs."""
+        """Returns the teacher's outputs for a task's inputs."""
         self._follow()
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
@@ -38,7 +38,7 @@ class MomentumTeacher:
                 module.training = training
 
     def after_step(self, step) -> None:
-        """Follows the weights, unless the step was skipped."""
+        """Updates the average, unless the step was skipped."""
         count = self.counted + 1 if self.real_steps is None else self.real_steps()
         if count > self.counted:
             self.counted = count
@@ -52,7 +52,7 @@ class MomentumTeacher:
         torch._foreach_lerp_(list(self.weights.values()), weights, 1 - self.momentum)
 
     def _follow(self) -> None:
-        """Copies what is trained and not held yet, which is before its first step."""
+        """Copies tensors that have become trainable, before their first step."""
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and name not in self.weights:
                 self.weights[name] = parameter.detach().clone()

@@ -1,0 +1,1 @@
+"""Parameters: which tensors train, when, and at which learning rates."""

@@ -1,4 +1,4 @@
-"""Freezing: which tensors stay as they are, by the names of policies; frozen modules drop nothing."""
+"""Freezing of tensors by the names of policies; frozen modules have no dropout."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,19 +8,19 @@ from torch.nn import Parameter
 
 from minbert import InputError, did_you_mean
 
-POLICIES = ("none", "all", "backbone", "embeddings", "pooler", "first", "last", "below", "layers", "head")
+POLICIES = ("none", "backbone", "embeddings", "pooler", "first", "last", "below", "layers", "head")
 FORMS = "none, backbone, embeddings, pooler, first:K, last:K, below:K, layers:0-2+5 or head:TASK"
 
 
 def is_added(name: str) -> bool:
-    """Whether a tensor of the encoder is added to what BERT has: LoRA, projected attention, head layers."""
+    """Returns whether a tensor of the encoder is not BERT's own: LoRA, projected attention, head layers."""
     return name.startswith("encoder.") and (".adapters." in name or ".head_layers." in name)
 
 
 def freeze(model: nn.Module, policy: str) -> list[str]:
-    """Freezes tensors of a MultitaskModel by name -> what a user should know of it.
+    """Freezes tensors of a MultitaskModel by name; returns warnings for the user.
 
-    `policy` is one of these, or several with commas between; what is frozen already stays so:
+    `policy` is one of these, or several with commas between; frozen tensors stay frozen:
 
     | none        | nothing                                                                  |
     | backbone    | the whole encoder                                                        |
@@ -32,12 +32,10 @@ def freeze(model: nn.Module, policy: str) -> list[str]:
     | pooler      | the pooler                                                               |
     | head:TASK   | a task's head                                                            |
 
-    What is added to an encoder, see `is_added`, is not touched: it is there to be trained.
-    Raises InputError, before it freezes anything, for `all`, another policy, and parts that do not exist.
+    Tensors that are added to BERT's, see `is_added`, stay as they are. Raises InputError, before it freezes
+    anything, for another policy, and for layers or a pooler that the encoder lacks.
     """
     parts = [part.strip() for part in policy.split(",")]
-    if len(parts) > 1 and "none" in parts:
-        raise InputError(f"freeze is {policy!r}; none goes with nothing else")
     chosen: dict[str, Parameter] = {}
     for part in parts:
         chosen |= _chosen(model, part)
@@ -47,23 +45,16 @@ def freeze(model: nn.Module, policy: str) -> list[str]:
 
 
 def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
-    """The tensors that one policy freezes, by name."""
+    """Returns the tensors that one policy freezes, by name."""
     kind, colon, argument = part.partition(":")
     kind, argument = kind.strip(), argument.strip()
     takes_argument = kind in ("first", "last", "below", "layers", "head")
-    if kind == "all":
-        raise InputError("freeze all leaves nothing to train; freeze backbone trains the heads")
     if kind not in POLICIES or takes_argument != bool(colon):
         hint = did_you_mean(kind, POLICIES) if kind not in POLICIES else ""
-        raise InputError(f"freeze {part!r} is no policy; choose from {FORMS}{hint}")
+        raise InputError(f"freeze {part!r} is not a policy; choose from {FORMS}{hint}")
     if kind == "none":
         return {}
     if kind == "head":
-        if argument not in model.heads:
-            raise InputError(
-                f"freeze {part!r} names no head of the model; it has {', '.join(model.heads)}"
-                f"{did_you_mean(argument, model.heads)}"
-            )
         prefixes = (f"heads.{argument}.",)
     elif takes_argument:
         count = len(model.encoder.encoder.layers)
@@ -74,7 +65,7 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
         if kind == "below":
             prefixes = ("encoder.embeddings.", *prefixes)
     elif kind == "pooler" and model.encoder.pooler is None:
-        raise InputError("freeze pooler: these weights hold no pooler; leave it out")
+        raise InputError("freeze pooler: the weights have no pooler; leave it out")
     else:
         prefixes = ("encoder.",) if kind == "backbone" else (f"encoder.{kind}.",)
     return {
@@ -85,7 +76,7 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
 
 
 def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]:
-    """The layers of `count`, from 0, that first:K, last:K or layers:0-2+5 names, or that below:K leaves."""
+    """Returns the layers of `count`, from 0, that first:K, last:K or layers:... names, or below:K leaves."""
     numbers: list[int] = []
     if kind == "layers":
         for low, high in _ranges(argument):
@@ -102,14 +93,14 @@ def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]
 
 
 def _ranges(argument: str) -> Iterator[tuple[int, int]]:
-    """`0-2+5` -> (0, 2), (5, 5). A part that is no range is given as (-1, -1)."""
+    """Parses `0-2+5` as (0, 2), (5, 5); a part that is not a range as (-1, -1)."""
     for text in argument.split("+"):
         match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", text)
         yield (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
 
 
 def _drift_notes(model: nn.Module, parts: list[str]) -> Iterator[str]:
-    """A warning for each frozen head over features that go on changing."""
+    """Warns of each frozen head over features that go on changing."""
     for task in dict.fromkeys(part.partition(":")[2].strip() for part in parts if part.startswith("head")):
         if any(True for _ in model.heads[task].parameters()) and _features_change(model, task):
             yield (
@@ -119,7 +110,7 @@ def _drift_notes(model: nn.Module, parts: list[str]) -> Iterator[str]:
 
 
 def _features_change(model: nn.Module, task: str) -> bool:
-    """Whether something in the encoder is trained that this task's head sees: no other task's adapter."""
+    """Returns whether a tensor of the encoder is trained that this task's head depends on."""
     unused = model.unused_parameters()
     for name, parameter in model.named_parameters():
         owner = name.partition(".adapters.")[2].partition(".")[0]
@@ -130,7 +121,7 @@ def _features_change(model: nn.Module, task: str) -> bool:
 
 
 def _fresh_notes(model: nn.Module, policy: str, frozen: Iterable[str]) -> Iterator[str]:
-    """A warning where tensors of the encoder are frozen that no pretrained weights hold."""
+    """Warns where tensors of the encoder are frozen that are not in the pretrained weights."""
     report = model.encoder.load_report
     random = None if report is None else {f"encoder.{name}" for name in (*report.fresh, *report.missing)}
     modules: dict[str, None] = {}  # a layer or the pooler, not each of its tensors
@@ -140,6 +131,6 @@ def _fresh_notes(model: nn.Module, policy: str, frozen: Iterable[str]) -> Iterat
             modules[".".join(words[:3] if words[1] == "layers" else words[:1])] = None
     if modules:
         yield (
-            f"freeze {policy}: no pretrained weights hold {', '.join(modules)}; what is frozen of that stays "
-            f"as random as it is: freeze less"
+            f"freeze {policy}: {', '.join(modules)} is random, not from pretrained weights, and would stay "
+            f"so; freeze less"
         )

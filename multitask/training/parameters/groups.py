@@ -1,4 +1,4 @@
-"""Parameter groups: a pure function from the model to who learns at which rate, with which decay."""
+"""Parameter groups: the learning rate and weight decay of each tensor of a model."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ENCODER, HEAD = "encoder", "head"
 
 @dataclass(frozen=True)
 class Assignment:
-    """What happens to one tensor.
+    """The learning rate, weight decay and state of one tensor.
 
     `state` is trained, frozen, unfrozen later, or unused where no task of the run reads it; `part` is encoder
     or head.
@@ -31,7 +31,7 @@ class Assignment:
 
     @property
     def learns(self) -> bool:
-        """Whether the optimizer holds the tensor."""
+        """Whether the optimizer updates the tensor."""
         return self.state in (TRAINED, LATER)
 
 
@@ -42,7 +42,7 @@ def assign(
     unused: Set[str] = frozenset(),
     later: Set[str] = frozenset(),
 ) -> list[Assignment]:
-    """The assignment of every tensor of a MultitaskModel, in the model's order, shared ones once.
+    """Returns the assignment of every tensor of a MultitaskModel, in the model's order, shared ones once.
 
     | tensors                              | rate                                                          |
     |--------------------------------------|---------------------------------------------------------------|
@@ -76,7 +76,7 @@ def assign(
 
 
 def _rate(name: str, optim: OptimConfig, depth: int, head_rates: Mapping[str, float | None]) -> float:
-    """The rate of a tensor in a model of `depth` layers."""
+    """Returns the rate of a tensor in a model of `depth` layers."""
     if name.startswith("heads."):
         return _first_given(head_rates.get(name.split(".")[1]), optim.head_lr)
     if is_added(name):
@@ -94,7 +94,7 @@ def _first_given(rate: float | None, default: float) -> float:
 
 
 def distance_from_top(name: str, depth: int) -> int:
-    """How many layers lie above an encoder tensor: 0 for the pooler, 1 for the last of `depth` layers."""
+    """Returns the number of layers above an encoder tensor: 0 for the pooler, 1 for the last of `depth`."""
     if name.startswith("encoder.embeddings."):
         return depth + 1
     if name.startswith("encoder.encoder.layers."):
@@ -103,7 +103,7 @@ def distance_from_top(name: str, depth: int) -> int:
 
 
 def parameter_groups(assignments: list[Assignment]) -> list[dict]:
-    """AdamW's groups: what learns, one group for each part of the model, rate and decay.
+    """Returns AdamW's groups of tensors that learn, one for each part of the model, rate and decay.
 
     A group also says its `part`, and its `initial_lr`, which schedules multiply.
     Raises InputError where nothing is trained, and for a tensor that is assigned twice.

@@ -1,12 +1,12 @@
 """Gradual unfreezing: the encoder begins frozen and joins the training from the top, one layer at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 from torch.nn import Parameter
 
-from minbert import InputError
+from multitask.runtime.messages import logger
 from multitask.training.parameters.freezing import is_added
 from multitask.training.plan import Step
 
@@ -22,23 +22,19 @@ class Unfreezing:
     Tensors that no task reads, those that are frozen already and what is added to the encoder (see
     `is_added`) stay as they are. The optimizer holds all of them from the start: without a gradient AdamW
     passes a tensor over, so neither its value nor its moments change, and its bias correction counts from its
-    own first step. Its rate is the schedule's at that time.
-
-    `say` hears what is unfrozen. Raises InputError for another `every`.
+    own first step. Its rate is the schedule's at that time. `names` are the tensors that begin frozen.
     """
 
-    def __init__(self, model: nn.Module, every: str, say: Callable[[str], None] = lambda line: None):
-        if every != "epoch" and not (every.isdecimal() and int(every) > 0):
-            raise InputError(f"unfreeze is {every!r}; give epoch, or a number of steps")
+    def __init__(self, model: nn.Module, every: str):
         self.model = model
         self.steps = None if every == "epoch" else int(every)
-        self.say = say
         self.unfrozen = 0  # parts
         self.parts = _parts(model)
+        self.names = {name for tensors in self.parts.values() for name in tensors}
         for tensors in self.parts.values():
             _require_gradients(tensors, False)
         moment = "each epoch" if self.steps is None else f"every {self.steps} steps"
-        say(f"gradual unfreezing: after {moment} the next of {', '.join(self.parts)}")
+        logger.info(f"gradual unfreezing: after {moment} the next of {', '.join(self.parts)}")
 
     def after_step(self, step: Step) -> None:
         """Unfreezes the next part where it is time."""
@@ -48,10 +44,10 @@ class Unfreezing:
         name = list(self.parts)[self.unfrozen]
         self._unfreeze(self.unfrozen + 1)
         left = len(self.parts) - self.unfrozen
-        self.say(f"step {step.number}: unfroze {name}; {left} of {len(self.parts)} parts are still frozen")
+        logger.info(f"step {step.number}: unfroze {name}; {left} of {len(self.parts)} parts are still frozen")
 
     def left_frozen(self, epochs: int, steps: int) -> list[str]:
-        """The parts that a run of so many epochs and steps in all never trains."""
+        """Returns the parts that a run of so many epochs, and so many steps in all, never trains."""
         moments = epochs - 1 if self.steps is None else (steps - 1) // self.steps
         return list(self.parts)[moments:]
 
@@ -66,12 +62,12 @@ class Unfreezing:
         return {"unfrozen": self.unfrozen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, from a freshly made Unfreezing of the same model."""
+        """Unfreezes what the state has unfrozen; this object has to be fresh, over the same model."""
         self._unfreeze(state["unfrozen"])
 
 
-def _parts(model: nn.Module) -> dict[str, list[Parameter]]:
-    """What is unfrozen together, in its order: the name of each part and its tensors."""
+def _parts(model: nn.Module) -> dict[str, dict[str, Parameter]]:
+    """Returns the tensors that are unfrozen together, by name: part by part, in their order."""
     unused = model.unused_parameters()
     frozen = {
         name: parameter
@@ -85,12 +81,12 @@ def _parts(model: nn.Module) -> dict[str, list[Parameter]]:
         parts = {f"layer {depth - 1} and the pooler": (top, "encoder.pooler.")} | parts
     parts["embeddings"] = ("encoder.embeddings.",)
     chosen = {
-        part: [parameter for name, parameter in frozen.items() if name.startswith(prefixes)]
+        part: {name: parameter for name, parameter in frozen.items() if name.startswith(prefixes)}
         for part, prefixes in parts.items()
     }
     return {part: tensors for part, tensors in chosen.items() if tensors}
 
 
-def _require_gradients(tensors: list[Parameter], trained: bool) -> None:
-    for parameter in tensors:
+def _require_gradients(tensors: Mapping[str, Parameter], trained: bool) -> None:
+    for parameter in tensors.values():
         parameter.requires_grad_(trained)

@@ -60,9 +60,8 @@ def test_a_wrong_stage_is_refused_before_anything_is_written(staged, tmp_path, s
     assert not (tmp_path / "run").exists()
 
 
-def test_the_second_stage_begins_where_the_first_one_ended(staged, tmp_path, tiny_folder):
-    said = []
-    run = train(staged(stages=[STAGES[0], STAGES[1] | {"optim": {"lr": 0.0, "head_lr": 0.0}}]), said.append)
+def test_the_second_stage_begins_where_the_first_one_ended(staged, tmp_path, tiny_folder, said):
+    run = train(staged(stages=[STAGES[0], STAGES[1] | {"optim": {"lr": 0.0, "head_lr": 0.0}}]))
     first = stage_folder(tmp_path / "run", 1)
     heads, begun = (load_file(folder / "best" / "heads.safetensors") for folder in (first, tmp_path / "run"))
     assert heads and all(torch.equal(begun[name], tensor) for name, tensor in heads.items())

@@ -28,7 +28,7 @@ from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.model.cache import frozen_layers, open_cache
 from multitask.model.multitask_model import EncoderView, MultitaskModel
-from multitask.runtime.distributed import Ranks
+from multitask.runtime.process_group import ProcessGroup
 from multitask.training.parameters.freezing import freeze
 from tests.encoders import fresh_encoder
 
@@ -79,7 +79,7 @@ def folder(tmp_path) -> Path:
 
 
 def opened(model, examples, folder, say=lambda line: None, **settings):
-    model.cache = open_cache(CacheConfig(**settings), model, examples, folder, Ranks(), say)
+    model.cache = open_cache(CacheConfig(**settings), model, examples, folder, ProcessGroup(), say)
     return model.cache
 
 

@@ -18,11 +18,12 @@ from minbert import InputError
 from multitask import resume, train
 from multitask.model.multitask_model import EncoderView
 from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows
+from multitask.runtime.messages import show_messages
 from multitask.tasks.base import TrainingTask
-from multitask.training.assembly import assemble
-from multitask.training.preparation import prepare
+from multitask.training.components import build_components
+from multitask.training.inputs import load_inputs
 from multitask.training.progress import Progress
-from multitask.training.trainer import set_up
+from multitask.training.trainer import start_runtime
 
 V, D, PAD = 12, 5, 3
 IDS = [9, 2, 7, 4]  # that training touches
@@ -207,7 +208,8 @@ def whole_table(monkeypatch):
 
 def train_saying(config) -> list[str]:
     said: list[str] = []
-    train(config, said.append)
+    with show_messages(said.append):
+        train(config)
     return said
 
 
@@ -327,9 +329,9 @@ def assembled(config, data):
 
     def make(**changes):
         run = config("run", **changes)
-        device, ranks = set_up(run)
-        prepared = prepare(run, data, device)
-        return prepared, assemble(run, prepared, device, ranks, lambda line: None)
+        device, group = start_runtime(run)
+        inputs = load_inputs(run, data, device)
+        return inputs, build_components(run, inputs, device, group)
 
     return make
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from multitask.training import memory
+from multitask.runtime import memory
 
 PROGRAM = """
 import resource, sys, torch

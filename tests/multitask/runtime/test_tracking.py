@@ -7,14 +7,14 @@ def test_the_log_drops_what_the_checkpoint_does_not_know(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path)
     for step in (5, 10):
-        log.write("train", step, loss={"a": 1.0})
-        log.write("evaluation", step, scores={"a": {"x": float("nan")}})
+        log.on_record("train", step, {"loss": {"a": 1.0}})
+        log.on_record("evaluation", step, {"scores": {"a": {"x": float("nan")}}})
     kinds = [(record["kind"], record["step"]) for record in read_metrics(path)]
     assert kinds == [("train", 5), ("evaluation", 5), ("train", 10), ("evaluation", 10)]
-    MetricsLog(path, 10, 5)
+    log.rewind(10, 5)
     kinds = [(record["kind"], record["step"]) for record in read_metrics(path)]
     assert kinds == [("train", 5), ("evaluation", 5), ("train", 10)]
-    MetricsLog(path)
+    log.rewind(0, 0)
     assert read_metrics(path) == []
 
 

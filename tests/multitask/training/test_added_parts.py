@@ -18,10 +18,12 @@ def encoder_tensors(folder):
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft's own
-def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(tiny_config, tiny_folder, tmp_path):
+def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(
+    tiny_config, tiny_folder, tmp_path, said
+):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    said = []
-    run = train(tiny_config(**LORA), said.append)
+    said.clear()
+    run = train(tiny_config(**LORA))
     best = tmp_path / "run" / "best"
     assert encoder_tensors(best).keys() == encoder_tensors(tiny_folder).keys()
     assert json.loads((best / "adapter" / "base.json").read_text("utf-8"))["sha256"]
@@ -88,14 +90,14 @@ def test_parts_can_be_added_after_fine_tuning_and_change_nothing_at_first(tiny_c
         assert scores == pytest.approx(before[task], abs=1e-4)
 
 
-def test_a_contrastive_run_says_how_its_sentences_are_pooled(tiny_config, tmp_path):
+def test_a_contrastive_run_says_how_its_sentences_are_pooled(tiny_config, tmp_path, said):
     text = tmp_path / "text.txt"
     lines = ["the cat reads", "a good film", "what a river", "dull book", "my house is green", "how are you"]
     text.write_text("\n".join(lines * 2), encoding="utf-8")
     simcse = {"train": str(text), "pooling": "cls", "training_head": "mlp", "batch_size": 4}
-    said = []
+    said.clear()
     tasks = {"simcse": simcse, "sts": {"train": None, "pooling": "cls"}}
-    train(tiny_config(tasks=tasks, select="sts.spearman"), said.append)
+    train(tiny_config(tasks=tasks, select="sts.spearman"))
     best = tmp_path / "run" / "best"
     assert SentenceEncoder.from_pretrained(best).pooling == "cls"
     assert any(name.startswith("simcse.") for name in load_file(best / "heads.safetensors"))

@@ -16,11 +16,11 @@ from minbert import InputError
 from multitask import RunConfig, resume, train
 from multitask.config.option_types import merge
 from multitask.inference.evaluation import score_examples
-from multitask.training.assembly import Parts, assemble, cache_frozen_layers
+from multitask.training.components import TrainingComponents
+from multitask.training.inputs import RunInputs
 from multitask.training.loop import train_loop
-from multitask.training.preparation import Prepared, prepare
 from multitask.training.progress import Progress
-from multitask.training.trainer import set_up
+from multitask.training.trainer import Trainer
 
 LORA = {"lora": {"rank": 2, "layers": "last:1", "dropout": 0.1}}
 
@@ -50,23 +50,21 @@ class Ready(NamedTuple):
     """A run before its first step."""
 
     config: RunConfig
-    prepared: Prepared
-    parts: Parts
+    prepared: RunInputs
+    parts: TrainingComponents
     said: list[str]
 
 
 @pytest.fixture
-def ready(tiny_values, data, tmp_path):
+def ready(tiny_values, data, tmp_path, said):
     """ready(**changes) -> a run with the cache that it would have; with dropout wherever something trains."""
 
     def make(**changes) -> Ready:
-        said: list[str] = []
         config = RunConfig.from_dict(merge(tiny_values | {"data": str(data)}, changes))
-        device, ranks = set_up(config)
-        prepared = prepare(config, Path(config.data), device)
-        parts = assemble(config, prepared, device, ranks, said.append)
-        cache_frozen_layers(config, prepared, parts.plan, tmp_path / "cache", ranks, said.append)
-        return Ready(config, prepared, parts, said)
+        trainer = Trainer(config)
+        trainer.setup(Path(config.data))
+        trainer.open_cache(tmp_path / "cache")
+        return Ready(config, trainer.inputs, trainer.components, said)
 
     return make
 
@@ -102,32 +100,30 @@ def trained(run: Ready) -> Trained:
 
 RUNS = {
     "cls": {"freeze": "backbone", "tasks": {"sst": {"pooling": "cls"}}},
-    "pooler": {"freeze": "backbone", "tasks": {"sst": {"pooling": "pooler"}}},
     "a pooler that trains": {"freeze": "embeddings,first:2", "tasks": {"sst": {"pooling": "pooler"}}},
-    "mean": {"freeze": "backbone", "tasks": {"sst": {"hidden": [8]}, "paraphrase": {}}},
-    "max": {"freeze": "backbone", "tasks": {"sst": {"pooling": "max", "projection": 8}}},
+    "max": {"freeze": "backbone", "r_drop": 1.0, "tasks": {"sst": {"pooling": "max", "projection": 8}}},
     "several poolings": {
         "freeze": "backbone",
         "tasks": {
-            "sst": {"pooling": "cls"},
+            "sst": {"hidden": [8]},
             "paraphrase": {"pooling": "pooler"},
             "sts": {"head": "mlp", "loss": "mse"},
         },
     },
-    "lora on the last layer": LORA | {"tasks": {"sst": {}, "sts": {}}},
     "an adapter per task": LORA | {"adapter_per_task": True, "tasks": {"sst": {}, "sts": {}}},
-    "the last layer": {"freeze": "embeddings,first:1", "train": {"checkpointing": True}},
-    "two towers": {"freeze": "embeddings,first:1", "tasks": {"paraphrase": {"pairs": "bi"}, "sts": {}}},
+    "two towers": {
+        "freeze": "embeddings,first:1",
+        "train": {"checkpointing": True},
+        "tasks": {"paraphrase": {"pairs": "bi"}, "sts": {}},
+    },
     "words over a frozen encoder": {"freeze": "backbone", "tasks": {"ner": {}}},
     "words": {"freeze": "embeddings,first:1", "tasks": {"ner": {}, "sst": {}}},
     "in chunks": LORA | {"tasks": {"ranking": {"chunk_size": 3, "batch_size": 9}}},
-    "ranking": {"freeze": "embeddings,first:2", "tasks": {"ranking": {"learn_temperature": True}}},
     "beside masked words": {"freeze": "embeddings,first:1", "tasks": {"sst": {}, "masked_lm": {}}},
     "simcse": {
         "freeze": "embeddings,first:1",
         "tasks": {"simcse": {"batch_size": 8}, "sst": {"train": None}},
     },
-    "r-drop": {"freeze": "backbone", "r_drop": 1.0},
     "a teacher": LORA | {"smart": {"bregman": 1.0}, "tasks": {"sst": {}}},
     "together": {"freeze": "embeddings,first:1", "sampling": "together", "gradients": {"surgery": "pcgrad"}},
 }
@@ -234,10 +230,9 @@ def assert_same(folder: Path, other: Path):
     assert all(torch.equal(heads[name], other_heads[name]) for name in other_heads)
 
 
-def test_a_run_leaves_no_cache_and_a_folder_is_kept(tiny_config, tmp_path):
+def test_a_run_leaves_no_cache_and_a_folder_is_kept(tiny_config, tmp_path, said):
     """A later run reads what lies there, and both learn the same, bit by bit."""
-    said: list[str] = []
-    train(tiny_config(freeze="backbone", out=str(tmp_path / "own")), said.append)
+    train(tiny_config(freeze="backbone", out=str(tmp_path / "own")))
     (line,) = [line for line in said if "cache" in line]
     assert line.startswith("cache of the frozen encoder's vectors (mean): ")
     assert line.endswith(f"in {tmp_path / 'own' / 'cache'}")
@@ -245,7 +240,7 @@ def test_a_run_leaves_no_cache_and_a_folder_is_kept(tiny_config, tmp_path):
     written = []
     for name in ("first", "second"):
         kept = {"cache": {"folder": str(tmp_path / "kept")}}
-        train(tiny_config(freeze="backbone", out=str(tmp_path / name), **kept), said.append)
+        train(tiny_config(freeze="backbone", out=str(tmp_path / name), **kept))
         (path,) = (tmp_path / "kept").iterdir()
         written.append(path.stat().st_mtime_ns)
         assert_same(tmp_path / name, tmp_path / "own")
@@ -260,7 +255,7 @@ def test_a_folder_that_is_a_file_is_refused_before_anything_is_written(tiny_conf
 
 
 @pytest.mark.parametrize("left", ["whole", "cut off", "gone"])
-def test_an_interrupted_run_goes_on_with_the_same_bits(left, tiny_config, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_with_the_same_bits(left, tiny_config, tmp_path, monkeypatch, said):
     changes = merge(LORA, {"checkpoint": {"every_steps": 4}, "tasks": {"sst": {}, "sts": {}}})
     train(tiny_config(out=str(tmp_path / "whole"), **changes))
     after_step = Progress.after_step
@@ -278,21 +273,20 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(left, tiny_config, tmp_pa
         path.write_bytes(path.read_bytes()[:1000])
     if left == "gone":
         shutil.rmtree(path.parent)
-    said: list[str] = []
-    resume(tmp_path / "run", said.append)
+    said.clear()
+    resume(tmp_path / "run")
     (line,) = [line for line in said if line.startswith("cache")]
     assert ("read from" in line) == (left == "whole")
     assert_same(tmp_path / "run", tmp_path / "whole")
     assert not (tmp_path / "run" / "cache").exists()
     said.clear()
-    resume(tmp_path / "run", said.append)  # nothing is left to do
+    resume(tmp_path / "run")  # nothing is left to do
     assert not [line for line in said if "cache" in line]
 
 
-def test_each_stage_has_its_own(tiny_config, tmp_path):
-    said: list[str] = []
+def test_each_stage_has_its_own(tiny_config, tmp_path, said):
     stages = [{"freeze": "backbone"}, {"freeze": "embeddings,first:1"}, {"freeze": "none"}]
-    train(tiny_config(tasks={"sst": {}}, stages=stages), said.append)
+    train(tiny_config(tasks={"sst": {}}, stages=stages))
     first, second = [line for line in said if line.startswith("cache")]
     assert "vectors (mean)" in first and first.endswith(str(tmp_path / "run/stages/1/cache"))
     assert "layer 1:" in second and second.endswith(str(tmp_path / "run/stages/2/cache"))
@@ -303,22 +297,21 @@ CODE = """
 import sys
 from pathlib import Path
 import torch
-from multitask.training.assembly import assemble, cache_frozen_layers
 from multitask.config.run_config import RunConfig, read_config
-from multitask.training.trainer import set_up
-from multitask.training.preparation import prepare
+from multitask.runtime.messages import show_messages
+from multitask.training.trainer import Trainer
 
 config, out = RunConfig.from_dict(read_config(sys.argv[1])), Path(sys.argv[2])
-device, ranks = set_up(config)
-prepared = prepare(config, Path(config.data), device)
-parts = assemble(config, prepared, device, ranks, print)
-model, ran, said = prepared.model, [], []
+trainer = Trainer(config)
+trainer.setup(Path(config.data))
+model, ran, said = trainer.inputs.model, [], []
 model.encoder.encoder.layers[0].register_forward_hook(lambda *_: ran.append(0))
-cache_frozen_layers(config, prepared, parts.plan, out / "cache", ranks, said.append)
-rows = model.collate("sst", prepared.train["sst"][:5]).inputs.cached.rows
-torch.save({"ran": len(ran), "said": said, "rows": rows}, out / f"{ranks.rank}.pt")
-ranks.wait()
-ranks.stop()
+with show_messages(said.append):
+    trainer.open_cache(out / "cache")
+rows = model.collate("sst", trainer.inputs.train["sst"][:5]).inputs.cached.rows
+torch.save({"ran": len(ran), "said": said, "rows": rows}, out / f"{trainer.group.rank}.pt")
+trainer.group.barrier()
+trainer.group.close()
 """
 
 

@@ -5,16 +5,17 @@ import torch
 
 from minbert import AdamW
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
 from multitask.training.methods.gradient_check import GradientCheck
-from multitask.training.methods.standard import Plain
-from multitask.training.plan import Plan, TaskData
+from multitask.training.methods.standard import StandardLoss
+from multitask.training.plan import BatchPlan, TaskData
 
 CPU = torch.device("cpu")
 
 
 def gradients_over(parameters, clip):
-    return Gradients(parameters, Precision("fp32", CPU), AdamW(parameters, lr=1.0), clip)
+    return Gradients(AdamW(parameters, lr=1.0), Precision("fp32", CPU), clip)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5, 5.0, 50.0])
@@ -45,8 +46,8 @@ def accumulated(model, plan):
     gradients = gradients_over(parameters, 0.0)
     for step in plan:
         model.zero_grad(set_to_none=True)
-        for piece in step.pieces:
-            Plain()(model, piece, gradients.backward)
+        for micro_batch in step.micro_batches:
+            StandardLoss()(model, micro_batch, gradients.backward)
         gradients.finish()
         yield {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -62,10 +63,10 @@ def test_accumulation_gives_the_gradient_of_the_one_large_batch(model, make_exam
 
     lengths = [example.length for example in examples]
     plans = [
-        Plan({name: TaskData(lengths, made, 2, budget, accumulation=4)}, "sequential", 1, seed=3)
+        BatchPlan({name: TaskData(lengths, made, 2, budget, accumulation=4)}, "sequential", 1, seed=3)
         for made in (list, collate)
     ]
-    steps = [[list(piece.batch) for piece in step.pieces] for step in plans[0]]
+    steps = [[list(m.batch) for m in step.micro_batches] for step in plans[0]]
     assert len({len(batch) for batches in steps for batch in batches}) > 1, "some batch has to be ragged"
     for batches, found in zip(steps, accumulated(model, plans[1]), strict=True):
         model.zero_grad(set_to_none=True)
@@ -80,7 +81,7 @@ class Recorded(GradientCheck):
     """A check that notes what it is handed, and the gradient of `parameter` then."""
 
     def __init__(self, parameter, events):
-        super().__init__(lambda task: {}, events.append)
+        super().__init__(lambda task: {})
         self.parameter, self.events = parameter, events
 
     def __call__(self, tasks):
@@ -95,11 +96,12 @@ def test_what_is_done_in_which_order():
     precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     events = []
 
-    def reduce(parameters):
-        events.append(("reduce", [p.grad.item() for p in parameters]))
-        parameters[0].grad *= 2
+    class Doubled(ProcessGroup):
+        def all_reduce_gradients(self, parameters):
+            events.append(("reduce", [p.grad.item() for p in parameters]))
+            parameters[0].grad *= 2
 
-    gradients = Gradients([parameter], precision, optimizer, 1.0, reduce, Recorded(parameter, events))
+    gradients = Gradients(optimizer, precision, 1.0, Doubled(), Recorded(parameter, events))
     gradients.backward((parameter * 3.0).sum(), "sst")
     gradients.backward((parameter * 1.0).sum(), "sts")
     gradients.backward((parameter * 1.0).sum(), "sst")
@@ -120,7 +122,7 @@ def test_a_loss_that_nothing_trained_decides_is_a_step_without_gradients(scaled)
     optimizer = AdamW([{"params": [parameter], "lr": 1.0, "initial_lr": 1.0}])
     precision = Precision("fp32", CPU)
     precision.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
-    gradients = Gradients([parameter], precision, optimizer, clip=1.0)
+    gradients = Gradients(optimizer, precision, clip=1.0)
     for factor in (None, 1.0, None):
         loss = torch.ones(()) if factor is None else (parameter * factor).sum()
         gradients.backward(loss, "sts")
@@ -131,7 +133,7 @@ def test_a_loss_that_nothing_trained_decides_is_a_step_without_gradients(scaled)
 
 
 def test_the_state_is_that_of_the_check():
-    check = GradientCheck(lambda task: {}, print)
+    check = GradientCheck(lambda task: {})
     parameter = torch.nn.Parameter(torch.zeros(1))
     gradients = gradients_over([parameter], 0.0)
     assert gradients.state_dict() == {}
@@ -140,6 +142,6 @@ def test_the_state_is_that_of_the_check():
     gradients.backward(parameter.sum(), "sst")
     gradients.finish()
     resumed = gradients_over([parameter], 0.0)
-    resumed.check = GradientCheck(lambda task: {}, print)
+    resumed.check = GradientCheck(lambda task: {})
     resumed.load_state_dict(gradients.state_dict())
     assert resumed.check.checked == {"sst"}

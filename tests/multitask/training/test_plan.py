@@ -1,4 +1,4 @@
-"""The plan: a function of (seed, step); which examples come how often; resuming changes nothing."""
+"""BatchPlan: a function of (seed, step); how often each example comes; shares of processes; resuming."""
 
 from collections import Counter
 
@@ -7,14 +7,22 @@ import torch
 
 from minbert import InputError
 from multitask.data.collate import shuffled_batches
-from multitask.training.plan import Plan, TaskData
+from multitask.training.dry_run import plan_lines
+from multitask.training.plan import BatchPlan, TaskData
 from multitask.training.sampling import Sampling
 
 SIZES = {"big": 83, "small": 9, "middle": 40}
 BATCHES = {"big": 11, "small": 2, "middle": 5}
-EXHAUSTING = ("proportional", "round-robin", "sequential", "sequential:middle,small,big")
-CYCLING = ("uniform", "square-root", "temperature:3", "annealed", "together")
-UNEQUAL = ("exhaust", "smallest", "cycle")
+INTERLEAVED = ("sequential", "sequential:middle,small,big", "round-robin", "together")  # not drawn
+SAMPLINGS = (*INTERLEAVED, "proportional", "uniform", "square-root", "temperature:3", "annealed")
+EACH = {"small": {"start_epoch": 2}, "middle": {"accumulation": 3, "uniform": True}}
+CUTS = [
+    {},
+    {"accumulation": 3},
+    {"token_budget": 60},
+    {"uniform": True},
+    {"uniform": True, "token_budget": 60},
+]
 
 
 def make_data(each=None, **options):
@@ -30,52 +38,46 @@ def make_data(each=None, **options):
 def make_plan(sampling="proportional", unequal=None, each=None, task=None, **options):
     if unequal is not None:
         sampling = Sampling(sampling, unequal)
-    return Plan(make_data(each, **(task or {})), sampling, **{"epochs": 3, "seed": 5, **options})
+    return BatchPlan(make_data(each, **(task or {})), sampling, **{"epochs": 3, "seed": 5, **options})
 
 
-def taken(plan, count=None):
-    """The steps as plain values, pieces read as the loop reads them."""
-    steps = []
-    for step in plan:
-        steps.append((step.number, step.epoch, step.ends_epoch, list(step.pieces), step.tasks))
-        if len(steps) == count:
-            break
-    return steps
+def taken(plan):
+    """The steps as plain values (number, epoch, ends_epoch, micro-batches, tasks)."""
+    return [step._replace(micro_batches=list(step.micro_batches)) for step in plan]
 
 
 def examples_by_epoch(steps):
     found = {}
-    for _, epoch, _, pieces, _ in steps:
-        found.setdefault(epoch, []).extend((piece.task, i) for piece in pieces for i in piece.batch[1:])
+    for step in steps:
+        found.setdefault(step.epoch, []).extend((m.task, i) for m in step.micro_batches for i in m.batch[1:])
     return found
 
 
-every_sampling = pytest.mark.parametrize("sampling", [*EXHAUSTING, *CYCLING])
+def steps_by_task(plan):
+    """Steps of each task, epoch by epoch."""
+    counts = Counter((name, epoch) for epoch, names in plan.task_order() for name in names)
+    return {name: [counts[name, epoch] for epoch in range(1, plan.epochs + 1)] for name in plan.data}
 
 
-@every_sampling
-@pytest.mark.parametrize(
-    "task",
-    [{}, {"accumulation": 3}, {"token_budget": 60}, {"uniform": True}, {"uniform": True, "token_budget": 60}],
-    ids=str,
-)
-def test_exhaust_every_example_of_every_task_comes_once_an_epoch(sampling, task):
+every_sampling = pytest.mark.parametrize("sampling", SAMPLINGS)
+
+
+@pytest.mark.parametrize(("sampling", "task"), list(zip(SAMPLINGS, CUTS * 2, strict=False)))
+def test_exhaust_takes_every_example_once_an_epoch(sampling, task):
     wanted = sorted((name, i) for name, size in SIZES.items() for i in range(size))
     found = examples_by_epoch(taken(make_plan(sampling, "exhaust", task=task)))
-    assert list(found) == [1, 2, 3]
-    for examples in found.values():
-        assert sorted(examples) == wanted
+    assert [sorted(examples) for examples in found.values()] == [wanted] * 3
 
 
 @every_sampling
-def test_smallest_no_example_comes_twice_and_one_task_comes_whole(sampling):
+def test_smallest_takes_no_example_twice_and_one_task_whole(sampling):
     plan = make_plan(sampling, "smallest")
     for examples in examples_by_epoch(taken(plan)).values():
         assert len(set(examples)) == len(examples)
         found = Counter(name for name, _ in examples)
         assert any(found[name] == size for name, size in SIZES.items())
-    if plan.sampling.kind in ("together", "round-robin", "sequential"):
-        assert plan.steps_by_task() == dict.fromkeys(SIZES, [2] * 3)
+    if sampling in INTERLEAVED:
+        assert steps_by_task(plan) == dict.fromkeys(SIZES, [2] * 3)
 
 
 @every_sampling
@@ -85,24 +87,23 @@ def test_cycle_passes_follow_one_another_each_freshly_shuffled(sampling):
     steps = taken(plan)
     steps_an_epoch = {"sequential": 33, "round-robin": 33, "together": 11}.get(plan.sampling.kind, 17)
     assert plan.total_steps == len(steps) == 2 * steps_an_epoch
-    if plan.sampling.kind in ("together", "round-robin", "sequential"):
-        assert plan.steps_by_task() == dict.fromkeys(SIZES, [11, 11])
+    if sampling in INTERLEAVED:
+        assert steps_by_task(plan) == dict.fromkeys(SIZES, [11, 11])
     repeats = 0
     for examples in examples_by_epoch(steps).values():
         for task, size in SIZES.items():
             order = [i for name, i in examples if name == task]
             passes = [order[start : start + size] for start in range(0, len(order), size)]
             assert all(sorted(one) == list(range(size)) for one in passes[:-1])
-            assert not passes or len(set(passes[-1])) == len(passes[-1])
             assert len({tuple(one) for one in passes}) == len(passes)
             repeats += max(0, len(passes) - 1)
     assert repeats > 0
 
 
 @pytest.mark.parametrize("sampling", ["proportional", "sequential"])
-def test_what_is_drawn_for_an_epoch_and_in_which_order(sampling):
-    """By default as it always was: runs of older versions continue, and results stay."""
-    data = make_data()
+def test_the_order_that_is_drawn_for_an_epoch(sampling):
+    """Written out: runs of older versions continue, and results stay."""
+    data, steps = make_data(), taken(make_plan(sampling))
     for epoch in (1, 2, 3):
         generator = torch.Generator().manual_seed(5 * 1_000_003 + epoch)
         queues = {name: shuffled_batches(task.lengths, 8, generator) for name, task in data.items()}
@@ -110,73 +111,62 @@ def test_what_is_drawn_for_an_epoch_and_in_which_order(sampling):
         if sampling == "proportional":
             names = [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
         wanted = [(name, *queues[name].pop(0)) for name in names]
-        steps = [step for step in taken(make_plan(sampling)) if step[1] == epoch]
-        assert [piece.batch for _, _, _, pieces, _ in steps for piece in pieces] == wanted
+        assert [m.batch for step in steps if step.epoch == epoch for m in step.micro_batches] == wanted
 
 
 @every_sampling
-def test_two_plans_of_one_seed_agree_and_another_seed_differs(sampling):
-    assert taken(make_plan(sampling)) == taken(make_plan(sampling)) != taken(make_plan(sampling, seed=6))
-
-
-@every_sampling
-def test_epochs_differ(sampling):
-    first, second, third = examples_by_epoch(taken(make_plan(sampling))).values()
+def test_seed_and_epoch_alone_decide(sampling):
+    steps = taken(make_plan(sampling))
+    assert steps == taken(make_plan(sampling)) != taken(make_plan(sampling, seed=6))
+    first, second, third = examples_by_epoch(steps).values()
     assert first != second != third != first
 
 
-EACH = {"small": {"start_epoch": 2}, "middle": {"accumulation": 3, "uniform": True}}
-
-
+@pytest.mark.parametrize("unequal", ["exhaust", "smallest", "cycle"])
 @every_sampling
-@pytest.mark.parametrize("unequal", UNEQUAL)
-@pytest.mark.parametrize("options", [{}, {"each": EACH, "share": (1, 2)}], ids=["plain", "parts"])
-def test_resuming_after_any_step_gives_the_steps_that_remain(sampling, unequal, options):
-    first, whole, states = make_plan(sampling, unequal, epochs=2, **options), [], []
+def test_resuming_after_any_step_gives_the_steps_that_remain(sampling, unequal):
+    options = {"epochs": 2, "each": EACH, "share": (1, 2)}
+    first, whole, states = make_plan(sampling, unequal, **options), [], []
     for step in first:
-        whole.append((step.number, step.epoch, step.ends_epoch, list(step.pieces), step.tasks))
+        whole.append(step._replace(micro_batches=list(step.micro_batches)))
         states.append(first.state_dict())
     for done, state in enumerate(states, start=1):
-        second = make_plan(sampling, unequal, epochs=2, **options)
+        second = make_plan(sampling, unequal, **options)
         second.load_state_dict(state)
+        assert second.position() == (whole[done - 1].epoch, whole[done - 1].ends_epoch)
         assert taken(second) == whole[done:]
 
 
-def test_a_step_holds_one_task_or_with_together_all():
-    for sampling in (*EXHAUSTING, *CYCLING):
-        for _, _, _, pieces, tasks in taken(make_plan(sampling, task={"accumulation": 2})):
-            assert tuple(dict.fromkeys(piece.task for piece in pieces)) == tasks
-            assert tasks == tuple(SIZES) if sampling == "together" else len(tasks) == 1
-
-
 @every_sampling
-def test_weights_of_each_task_are_shares_of_its_examples_and_sum_to_one(sampling):
+def test_weights_of_each_task_are_shares_of_its_examples(sampling):
+    """Of one task a step, or with together of all."""
     ragged = 0
-    for _, _, _, pieces, tasks in taken(make_plan(sampling, task={"accumulation": 4})):
-        for name in tasks:
-            own = [piece for piece in pieces if piece.task == name]
-            sizes = [len(piece.batch) - 1 for piece in own]
-            assert [piece.weight for piece in own] == [size / sum(sizes) for size in sizes]
-            assert sum(piece.weight for piece in own) == pytest.approx(1, abs=1e-12)
+    for step in taken(make_plan(sampling, task={"accumulation": 4})):
+        assert step.tasks == tuple(SIZES) if sampling == "together" else len(step.tasks) == 1
+        assert tuple(dict.fromkeys(m.task for m in step.micro_batches)) == step.tasks
+        for name in step.tasks:
+            own = [m for m in step.micro_batches if m.task == name]
+            sizes = [len(m.batch) - 1 for m in own]
+            assert [m.weight for m in own] == [size / sum(sizes) for size in sizes]
             ragged += len(set(sizes)) > 1
-    assert ragged > 0  # the case that a plain mean over pieces gets wrong
+    assert ragged > 0  # the case that a plain mean over micro-batches gets wrong
 
 
-def test_each_task_accumulates_as_many_batches_as_it_says():
+def test_each_task_accumulates_its_own_number_of_batches():
     plan = make_plan(each={"big": {"accumulation": 4}, "middle": {"accumulation": 2}}, epochs=1)
     found = {}
-    for _, _, _, pieces, (name,) in taken(plan):
-        found.setdefault(name, []).append(len(pieces))
+    for step in taken(plan):
+        found.setdefault(step.tasks[0], []).append(len(step.micro_batches))
     assert found == {"big": [4, 4, 3], "middle": [2, 2, 1], "small": [1, 1]}
 
 
-def test_units_are_what_the_weights_count_where_a_mean_is_not_over_examples():
+def test_loss_weights_count_where_a_mean_is_not_over_examples():
     """Words of tagged sentences, say; a batch without any has nothing to add."""
-    units = [i % 5 for i in range(SIZES["small"])]
-    data = make_data({"small": {"units": units, "accumulation": 9, "batch_size": 1}})
-    ((_, _, _, pieces, _),) = taken(Plan({"small": data["small"]}, "sequential", 1, 0))
-    assert {piece.batch[1]: piece.weight for piece in pieces} == {
-        i: pytest.approx(count / sum(units)) for i, count in enumerate(units) if count
+    weights = [i % 5 for i in range(SIZES["small"])]
+    data = make_data({"small": {"loss_weights": weights, "accumulation": 9, "batch_size": 1}})
+    (step,) = taken(BatchPlan({"small": data["small"]}, "sequential", 1, 0))
+    assert {m.batch[1]: m.weight for m in step.micro_batches} == {
+        i: pytest.approx(count / sum(weights)) for i, count in enumerate(weights) if count
     }
 
 
@@ -187,82 +177,44 @@ def test_delayed_start(sampling):
     assert found[1] == {"middle"}
     assert found[2] == {"big", "middle"}
     assert {"big", "middle"} <= found[3] if sampling == "annealed" else found[3] == set(SIZES)
-    assert [count == 0 for count in plan.steps_by_task()["small"]][:2] == [True, True]
-
-
-def test_the_first_epoch_needs_a_task():
     with pytest.raises(InputError, match="every task has a start-epoch after 1; let one start"):
-        make_plan(task={"start_epoch": 2})
+        make_plan(sampling, task={"start_epoch": 2})
 
 
 def test_annealed_moves_from_proportional_to_nearly_uniform():
     data = {name: TaskData([1] * size, list, 1) for name, size in (("big", 4000), ("small", 400))}
-    plan = Plan(data, "annealed", 3, seed=1)
-    small = [count / 4400 for count in plan.steps_by_task()["small"]]
+    small = [count / 4400 for count in steps_by_task(BatchPlan(data, "annealed", 3, seed=1))["small"]]
     wanted = [400**p / (400**p + 4000**p) for p in (1, 0.6, 0.2)]
     assert small == [pytest.approx(share, abs=0.02) for share in wanted]
 
 
-def test_step_numbers_and_ends_of_epochs():
-    plan = make_plan()
-    steps = taken(plan)
-    assert [number for number, *_ in steps] == list(range(1, plan.total_steps + 1))
-    an_epoch = plan.total_steps // 3
-    assert [number for number, _, ends, *_ in steps if ends] == [an_epoch, 2 * an_epoch, 3 * an_epoch]
-    assert plan.steps_by_task() == {name: [count] * 3 for name, count in BATCHES.items()}
+@pytest.mark.parametrize("options", [{}, {"each": {"middle": {"start_epoch": 2}}}], ids=["equal", "unequal"])
+def test_numbers_and_ends_of_epochs(options):
+    plan = make_plan("uniform", "smallest", **options)
+    steps, lengths = taken(plan), plan.steps_per_epoch()
+    assert [step.number for step in steps] == list(range(1, plan.total_steps + 1))
+    assert [step.number for step in steps if step.ends_epoch] == [sum(lengths[:i]) for i in (1, 2, 3)]
+    plan = make_plan("uniform", "smallest", **options)
+    assert plan.position() == (1, False) and plan.epochs_done == 0
+    plan.load_state_dict({"step": lengths[0] + 1, "stopped": False})
+    assert plan.epochs_done == 1 + 1 / lengths[1]
 
 
-def test_ends_of_epochs_of_unequal_length():
-    plan = make_plan("uniform", "smallest", each={"middle": {"start_epoch": 2}})
-    lengths = [sum(counts) for counts in zip(*plan.steps_by_task().values(), strict=True)]
-    assert len(set(lengths)) > 1
-    ends = [number for number, _, ends, *_ in taken(plan) if ends]
-    assert ends == [sum(lengths[:1]), sum(lengths[:2]), sum(lengths)]
-
-
-def test_steps_with_a_piece_of_the_task_are_counted():
-    assert make_plan("together", epochs=1).steps_by_task() == dict.fromkeys(SIZES, [11])
-    plan = make_plan("together", "exhaust", epochs=1)
-    assert plan.steps_by_task() == {name: [count] for name, count in BATCHES.items()}
-    assert plan.total_steps == 11
-
-
-@pytest.mark.parametrize("max_steps", [1, 17, 18, 19, 30])
+@pytest.mark.parametrize("max_steps", [1, 18, 1000])
 @every_sampling
 def test_max_steps_ends_the_run_and_its_last_epoch(sampling, max_steps):
-    plan, whole = make_plan(sampling, max_steps=max_steps), taken(make_plan(sampling))
+    whole, plan = taken(make_plan(sampling)), make_plan(sampling, max_steps=max_steps)
     steps = taken(plan)
-    assert plan.total_steps == max_steps == len(steps)
-    assert [step[3] for step in steps] == [step[3] for step in whole[:max_steps]]
-    assert steps[-1][2]
-    assert plan.position() == (steps[-1][1], True)
+    assert plan.total_steps == len(steps) == min(max_steps, len(whole))
+    assert [step.micro_batches for step in steps] == [step.micro_batches for step in whole[: len(steps)]]
+    assert steps[-1].ends_epoch and plan.position() == (steps[-1].epoch, True)
 
 
-def test_more_max_steps_than_steps_change_nothing():
-    assert taken(make_plan(max_steps=1000)) == taken(make_plan())
+def test_extremes_of_epochs_and_seed():
+    assert len(taken(make_plan(epochs=10**6, max_steps=20, seed=2**63 - 1))) == 20
 
 
-def test_a_million_epochs_cut_by_max_steps_are_planned_at_once():
-    plan = make_plan(epochs=10**6, max_steps=20)
-    assert len(taken(plan)) == 20
-    assert plan.steps_by_task()["big"] == [11, 11]
-
-
-def test_the_largest_seed_that_is_accepted():
-    assert taken(make_plan(seed=2**63 - 1), 2)
-
-
-def test_position_is_that_of_the_last_step_taken():
-    plan = make_plan("uniform", "smallest")
-    assert plan.position() == (1, False)
-    for step in plan:
-        assert plan.position() == (step.epoch, step.ends_epoch)
-        restored = make_plan("uniform", "smallest")
-        restored.load_state_dict(plan.state_dict())
-        assert restored.position() == (step.epoch, step.ends_epoch)
-
-
-def test_stop_makes_the_step_in_hand_the_last_and_a_resumed_plan_knows():
+def test_stop_makes_the_current_step_the_last_and_a_resumed_plan_knows():
     plan = make_plan()
     for step in plan:
         if step.number == 4:
@@ -270,31 +222,114 @@ def test_stop_makes_the_step_in_hand_the_last_and_a_resumed_plan_knows():
     assert plan.step == 4
     restored = make_plan()
     restored.load_state_dict(plan.state_dict())
-    assert taken(restored) == []
+    assert restored.stopped and taken(restored) == []
 
 
 def test_batches_are_collated_only_when_their_step_is_taken():
     made = []
-    plan = Plan({"a": TaskData([1] * 32, lambda indices: made.append(indices), 8)}, "sequential", 1, 0)
-    plan.table()
+    plan = BatchPlan({"a": TaskData([1] * 32, made.append, 8)}, "sequential", 1, 0)
+    plan_lines(plan)
     assert not made
     for step in plan:
-        list(step.pieces)
+        list(step.micro_batches)
         assert len(made) == step.number
 
 
 @pytest.mark.parametrize("uniform", [False, True])
 def test_token_budgets_are_kept(uniform):
     plan = make_plan(task={"token_budget": 60, "uniform": uniform})
-    for _, _, _, pieces, _ in taken(plan):
-        for piece in pieces:
-            lengths = plan.data[piece.task].lengths
-            assert sum(lengths[i] for i in piece.batch[1:]) <= 60 + 21 * uniform  # one example merged
+    for step in taken(plan):
+        for m in step.micro_batches:
+            lengths = plan.data[m.task].lengths
+            assert sum(lengths[i] for i in m.batch[1:]) <= 60 + 21 * uniform  # one example merged
+
+
+def test_uniform_batches_are_drawn_without_regard_to_length():
+    """Mean span of the lengths in a batch: 7 where 8 of 64 are neighbours; at random 7/9 of 63, or 49."""
+    spans = {}
+    for uniform in (False, True):
+        data = {"a": TaskData(range(64), list, 8, uniform=uniform)}
+        batches = [step.micro_batches[0].batch for step in taken(BatchPlan(data, "sequential", 1, 3))]
+        spans[uniform] = sum(max(batch) - min(batch) for batch in batches) / len(batches)
+    assert spans[False] == 7 and spans[True] > 40
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "wanted"),
+    [(16, 1, [8, 8]), (17, 1, [8, 9]), (18, 1, [8, 8, 2]), (18, 3, [8, 10]), (19, 3, [8, 8, 3]), (2, 1, [2])],
+)
+@pytest.mark.parametrize("kind", ["uniform", "gathered"])
+def test_batches_too_small_to_compare_examples_are_merged(size, processes, wanted, kind):
+    data = {"a": TaskData([1] * size, list, 8, **{kind: True})}
+    plans = [BatchPlan(data, "sequential", 1, 0, share=(rank, processes)) for rank in range(processes)]
+    sizes = [[sum(len(m.batch) for m in step.micro_batches) for step in taken(plan)] for plan in plans]
+    assert all(min(shares) >= 1 for shares in sizes)
+    found = [sum(shares) for shares in zip(*sizes, strict=True)]
+    assert found == wanted if kind == "uniform" else sorted(found) == sorted(wanted)
+
+
+def test_small_batches_in_the_middle_are_merged_two_by_two():
+    lengths = [9, 2, 9, 9, 2, 2, 9]  # of 9, two are too much for a batch
+    for seed in range(20):
+        data = {"a": TaskData(lengths, list, token_budget=10, uniform=True)}
+        batches = [step.micro_batches[0].batch for step in taken(BatchPlan(data, "sequential", 1, seed))]
+        assert sorted(i for batch in batches for i in batch) == list(range(7))
+        assert {len(batch) for batch in batches} <= {2, 3, 4}
+
+
+@pytest.mark.parametrize(("size", "processes"), [(1, 1), (3, 4)])
+def test_too_few_examples_to_compare(size, processes):
+    data = {"a": TaskData([1] * size, list, 8, uniform=True)}
+    with pytest.raises(InputError, match=f"a has {size} training examples; .* needs {max(2, processes)}"):
+        BatchPlan(data, "sequential", 1, 0, share=(0, processes))
+
+
+@pytest.mark.parametrize(("sampling", "processes"), [("sequential", 2), ("proportional", 3), ("together", 9)])
+def test_processes_share_every_batch_with_the_weights_of_the_whole(sampling, processes):
+    data = {
+        "accumulating": TaskData([1] * 83, list, 9, accumulation=3),
+        "gathered": TaskData([1] * 9, list, 9, gathered=True, uniform=True),
+        "plain": TaskData([1] * 40, list, 9),
+    }
+    whole = taken(BatchPlan(data, sampling, 2, 5))
+    parts = [taken(BatchPlan(data, sampling, 2, 5, share=(rank, processes))) for rank in range(processes)]
+    absent = 0
+    for step, *shares in zip(whole, *parts, strict=True):
+        assert all(
+            share._replace(micro_batches=None) == step._replace(micro_batches=None) for share in shares
+        )
+        for name in step.tasks:
+            found = [m for share in shares for m in share.micro_batches if m.task == name]
+            wanted = [i for m in step.micro_batches if m.task == name for i in m.batch]
+            assert sorted(i for m in found for i in m.batch) == sorted(wanted)
+            assert sum(m.weight for m in found) == pytest.approx(1, abs=1e-12)
+            if name == "gathered":
+                assert [m.weight for m in found] == [1 / processes] * processes
+            absent += len(found) < processes
+    assert absent > 0 or processes < 9  # a process without an example has no micro-batch
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_gradients_summed_over_processes_are_those_of_the_whole_batch(processes):
+    """Means of squares over each share, 11 examples in 3 batches of one step: 4, 4, 3."""
+    x = torch.randn(11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    ((weight * x - 1) ** 2).mean().backward()
+    wanted, weight.grad = weight.grad, None
+    for rank in range(processes):
+        data = {"a": TaskData([1] * 11, lambda indices: x[list(indices)], 4, accumulation=3)}
+        for step in BatchPlan(data, "sequential", 1, 0, share=(rank, processes)):
+            for m in step.micro_batches:
+                (m.weight * ((weight * m.batch - 1) ** 2).mean()).backward()
+    torch.testing.assert_close(weight.grad, wanted, atol=1e-12, rtol=0)
+
+
+# The dry run.
 
 
 def test_the_dry_run_shows_tasks_epochs_and_the_first_steps():
     each = {"big": {"accumulation": 2}, "small": {"start_epoch": 2}}
-    assert make_plan("sequential:small,middle,big", each=each).table() == [
+    assert plan_lines(make_plan("sequential:small,middle,big", each=each)) == [
         "sampling sequential:small,middle,big; unequal sizes: exhaust",
         "task    examples       batches  epoch 1  epoch 2  epoch 3  steps  share",
         "big           83  11, 2 a step        6        6        6     18  48.6%",
@@ -306,31 +341,25 @@ def test_the_dry_run_shows_tasks_epochs_and_the_first_steps():
 
 
 def test_the_dry_run_of_many_epochs_and_of_a_run_that_max_steps_cuts():
-    table = make_plan("together", epochs=9, max_steps=90).table()
-    assert table[0] == (
+    table = plan_lines(make_plan("together", epochs=9, max_steps=90))
+    policy = (
         "sampling together; unequal sizes: cycle; max-steps ends the run in epoch 9, 9 steps before its end"
     )
-    assert (
-        table[1].split()
-        == "task examples batches epoch 1 epoch 2 epoch 3 ... epoch 7 epoch 8 epoch 9 steps share".split()
-    )
+    assert table[0] == policy
+    heading = "task examples batches epoch 1 epoch 2 epoch 3 ... epoch 7 epoch 8 epoch 9 steps share"
+    assert table[1].split() == heading.split()
     assert table[2].split() == "big 83 11 11 11 11 ... 11 11 2 90 100.0%".split()
     assert table[-1] == "first 40 steps: big+small+middle x40"
 
 
+@pytest.mark.parametrize("options", [{}, {"max_steps": 25}], ids=str)
 @every_sampling
-@pytest.mark.parametrize("options", [{}, {"max_steps": 25}, {"epochs": 8}], ids=str)
 def test_the_dry_run_counts_the_steps_that_are_then_taken(sampling, options):
     plan = make_plan(sampling, each=EACH, **options)
-    table = plan.table()
+    order = [names for _, names in plan.task_order()]
+    rows = {line.split()[0]: line.split() for line in plan_lines(plan)[2:-1]}
     steps = taken(plan)
-    rows = {line.split()[0]: line.split() for line in table[2:-1]}
+    assert order == [step.tasks for step in steps] and rows["all"][-1] == str(len(steps))
     for name in SIZES:
-        own = sum(name in tasks for *_, tasks in steps)
+        own = sum(name in step.tasks for step in steps)
         assert rows[name][-2:] == [str(own), f"{own / len(steps):.1%}"]
-    assert rows["all"][-1] == str(len(steps))
-    shown = []
-    for part in table[-1].partition(": ")[2].split(", "):
-        names, _, count = part.partition(" x")
-        shown += [tuple(names.split("+"))] * int(count or 1)
-    assert shown == [tasks for *_, tasks in steps[:40]]

@@ -70,3 +70,23 @@ def test_a_resumed_run_needs_as_many_processes_and_is_exact(tiny_values, tmp_pat
     for name in ("last/model", "last/heads", "best/model"):
         ours, theirs = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("killed", "whole"))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+STOPS = """
+import json, sys
+from multitask import RunConfig, train
+from multitask.runtime.callbacks import Callback
+
+class Stops(Callback):
+    def on_step_end(self, step):
+        return step == 3
+
+run = train(RunConfig.from_dict(json.loads(sys.argv[1])), callbacks=[Stops()])
+assert run.scores["step"] == 3
+"""
+
+
+def test_a_callback_of_the_first_process_ends_all(values, tmp_path, run_processes):
+    run_processes(2, "-c", STOPS, json.dumps(values | {"tasks": {"sst": {}}}))
+    records = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert [(r["kind"], r["step"]) for r in map(json.loads, records)] == [("train", 3), ("evaluation", 3)]

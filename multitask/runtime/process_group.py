@@ -1,4 +1,4 @@
-"""Several processes, one model: `torchrun --nproc-per-node N -m multitask train ...`.
+"""ProcessGroup: the processes that train one model, `torchrun --nproc-per-node N -m multitask train ...`.
 
 Every process holds the whole model and takes its share of each batch. Gradients are summed explicitly at the
 end of a step; no wrapper around the model hides when that happens. With one process nothing here does
@@ -18,18 +18,18 @@ from minbert import InputError
 BUCKET = 2**22  # numbers that one reduction takes, 16 MB of fp32
 
 
-class Ranks:
-    """The processes of a run: `rank` of `count`, of which rank 0, the `main` one, writes."""
+class ProcessGroup:
+    """The processes of a run: this is `rank` of `size`. Rank 0, where `is_main`, writes files."""
 
-    def __init__(self, rank: int = 0, count: int = 1):
+    def __init__(self, rank: int = 0, size: int = 1):
         self.rank = rank
-        self.count = count
+        self.size = size
 
     @classmethod
-    def start(cls, device_type: str) -> "Ranks":
+    def start(cls, device_type: str) -> "ProcessGroup":
         """Joins the processes that torchrun started; without torchrun there is one.
 
-        gloo carries the CPU's tensors, nccl those of CUDA. Raises InputError where the group cannot form.
+        Uses gloo on the CPU, nccl on CUDA. Raises InputError where the group cannot form.
         """
         if "WORLD_SIZE" not in os.environ:
             return cls()
@@ -43,60 +43,60 @@ class Ranks:
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Leaves the group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
+    def barrier(self) -> None:
+        """Waits until all processes are here."""
+        if self.size > 1:
             dist.barrier()
 
-    def share(self, tensors: Sequence[Tensor]) -> None:
-        """Gives every process rank 0's values, in place."""
-        if self.count > 1:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Copies rank 0's values into every process's tensors, in place."""
+        if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
 
-    def agree(self, value: Any) -> Any:
-        """Rank 0's plain value, in every process."""
-        if self.count == 1:
+    def broadcast_object(self, value: Any) -> Any:
+        """Returns rank 0's plain value in every process."""
+        if self.size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def collect(self, value: Any) -> list[Any]:
-        """Every process's plain value, in order of rank, in every process."""
-        if self.count == 1:
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Returns every process's plain value, in order of rank, in every process."""
+        if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.count
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def sum(self, tensor: Tensor) -> None:
-        """Adds up a tensor over the processes, in place."""
-        if self.count > 1:
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Sums a tensor over the processes, in place."""
+        if self.size > 1:
             dist.all_reduce(tensor)
 
-    def reduce(self, parameters: Sequence[Tensor]) -> None:
+    def all_reduce_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Sums the parameters' gradients over the processes, in flat fp32 buckets.
 
-        A gradient that one process lacks counts as zero there; one that all lack stays None, so that a head
-        whose task was not in the step is left alone by the optimizer.
+        A gradient that is missing on one rank counts as zero there; one that is missing on all stays None, so
+        that the optimizer leaves a head alone whose task was not in the step.
         """
-        if self.count == 1:
+        if self.size == 1:
             return
         present = torch.tensor(
             [parameter.grad is not None for parameter in parameters],
             dtype=torch.float32,
             device=parameters[0].device,
         )
-        self.sum(present)
+        self.all_reduce(present)
         needed = [parameter for parameter, count in zip(parameters, present.tolist(), strict=True) if count]
         for bucket in _buckets(needed):
             gradients = [
@@ -104,44 +104,44 @@ class Ranks:
                 for parameter in bucket
             ]
             flat = torch.cat([gradient.float().flatten() for gradient in gradients])
-            self.sum(flat)
+            self.all_reduce(flat)
             parts = flat.split([parameter.numel() for parameter in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter).to(parameter.dtype, copy=True)
 
-    def gather(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         """(B, ...) of each process -> all of them (sum of B, ...), in order of rank; gradients flow back.
 
         The processes may hold different numbers of rows.
         """
-        return tensor if self.count == 1 else _Gather.apply(tensor, self)
+        return tensor if self.size == 1 else _AllGather.apply(tensor, self)
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """all_gather with a backward: each process's rows get the gradients of all processes' losses."""
 
     @staticmethod
-    def forward(context, tensor: Tensor, ranks: Ranks) -> Tensor:
-        sizes = torch.zeros(ranks.count, dtype=torch.long, device=tensor.device)
-        sizes[ranks.rank] = len(tensor)
-        ranks.sum(sizes)
+    def forward(context, tensor: Tensor, group: ProcessGroup) -> Tensor:
+        sizes = torch.zeros(group.size, dtype=torch.long, device=tensor.device)
+        sizes[group.rank] = len(tensor)
+        group.all_reduce(sizes)
         counts = sizes.tolist()
         padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        context.ranks, context.counts = ranks, counts
+        context.group, context.counts = group, counts
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.contiguous().clone()
-        context.ranks.sum(gradient)
-        return gradient.split(context.counts)[context.ranks.rank], None
+        context.group.all_reduce(gradient)
+        return gradient.split(context.counts)[context.group.rank], None
 
 
 def _buckets(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The parameters in order, cut into lists of about BUCKET numbers."""
+    """Returns the parameters in order, cut into lists of about BUCKET numbers."""
     buckets: list[list[Tensor]] = []
     size = BUCKET
     for parameter in parameters:

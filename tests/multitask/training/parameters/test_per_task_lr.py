@@ -9,7 +9,7 @@ from minbert import AdamW, InputError
 from multitask.config.run_config import OptimConfig
 from multitask.runtime.precision import Precision
 from multitask.training.parameters.groups import assign, parameter_groups
-from multitask.training.parameters.task_rates import TaskRates
+from multitask.training.parameters.per_task_lr import PerTaskLR
 from multitask.training.plan import Step
 
 LR = 1e-2
@@ -36,7 +36,7 @@ def rates_by_name(optimizer, entries, key="initial_lr"):
 
 def test_a_task_s_steps_scale_every_rate_of_the_encoder_and_no_head_s(entries):
     optimizer = AdamW(parameter_groups(entries))
-    rates = TaskRates(optimizer, LR, {"sst": 3e-3, "sts": 0.0})
+    rates = PerTaskLR(optimizer, LR, {"sst": 3e-3, "sts": 0.0})
     base = {entry.name: entry.lr for entry in entries}
     for task, factor in (("sst", 0.3), ("paraphrase", 1.0), ("sts", 0.0), ("sst", 0.3), ("paraphrase", 1.0)):
         rates.set_rates((task,))
@@ -48,7 +48,7 @@ def test_a_task_s_steps_scale_every_rate_of_the_encoder_and_no_head_s(entries):
 
 def test_schedules_multiply_the_task_s_rate(entries):
     optimizer = AdamW(parameter_groups(entries))
-    rates = TaskRates(optimizer, LR, {"sst": 2e-2})
+    rates = PerTaskLR(optimizer, LR, {"sst": 2e-2})
     precision = Precision("fp32", torch.device("cpu"), lambda step: 1 / (step + 1))
     for step, (task, factor) in enumerate((("sst", 2.0), ("sts", 1.0), ("sst", 2.0))):
         rates.set_rates((task,))
@@ -68,7 +68,7 @@ def take_step(model, make_batch, task, optimizer, precision, rates):
 
 def test_a_step_at_rate_0_leaves_the_encoder_bit_equal(model, entries, make_batch):
     optimizer = AdamW(parameter_groups(entries))
-    rates = TaskRates(optimizer, LR, {"sst": 0.0})
+    rates = PerTaskLR(optimizer, LR, {"sst": 0.0})
     precision = Precision("fp32", torch.device("cpu"))
     for task, moves in (("sst", False), ("sts", True), ("sst", False), ("paraphrase", True)):
         before = copy.deepcopy(model.state_dict())
@@ -89,7 +89,7 @@ def test_a_resumed_run_has_the_rates_of_its_own_configuration(make_model, make_b
             model,
             optimizer,
             Precision("fp32", torch.device("cpu")),
-            TaskRates(optimizer, LR, {"sst": 1e-4}),
+            PerTaskLR(optimizer, LR, {"sst": 1e-4}),
         )
 
     def go_on(model, optimizer, precision, rates, tasks):
@@ -108,10 +108,10 @@ def test_a_resumed_run_has_the_rates_of_its_own_configuration(make_model, make_b
         assert torch.equal(one, other), name
 
 
-def test_steps_without_a_piece_have_their_rates_too(entries):
+def test_steps_without_a_share_have_their_rates_too(entries):
     """As in a process that has no share of a small batch: all must move their copies alike."""
     optimizer = AdamW(parameter_groups(entries))
-    rates = TaskRates(optimizer, LR, {"sst": 2 * LR})
+    rates = PerTaskLR(optimizer, LR, {"sst": 2 * LR})
     plan = [Step(i, 1, False, iter(()), (task,)) for i, task in enumerate(("sts", "sst", "sts"), start=1)]
     found = []
     for step in rates.steps(plan):
@@ -119,15 +119,7 @@ def test_steps_without_a_piece_have_their_rates_too(entries):
     assert found == [(1, LR), (2, 2 * LR), (3, LR)]
 
 
-def test_what_has_no_rate_of_its_own_is_refused(entries):
+def test_a_rate_of_0_has_no_multiple(entries):
     optimizer = AdamW(parameter_groups(entries))
     with pytest.raises(InputError, match="optim.lr is 0, so sst.encoder-lr has no rate to be a multiple of"):
-        TaskRates(optimizer, 0.0, {"sst": 1e-3})
-    rates = TaskRates(optimizer, LR, {"sst": 1e-3})
-    with pytest.raises(
-        InputError, match="sst.encoder-lr needs one task a step, this one has paraphrase, sst"
-    ):
-        rates.set_rates(("paraphrase", "sst"))
-    rates.set_rates(("paraphrase", "sts"))
-    rates.set_rates(("sst", "sst"))
-    assert rates_by_name(optimizer, entries)["encoder.pooler.dense.bias"] == pytest.approx(1e-3, rel=1e-12)
+        PerTaskLR(optimizer, 0.0, {"sst": 1e-3})

@@ -1,4 +1,4 @@
-"""What stands ready before the first step: the data read and tokenized, the tokenizer, the model."""
+"""Loads the inputs of a run: tokenizer, model, and the tokenized examples of each task."""
 
 import hashlib
 from collections.abc import Mapping
@@ -36,8 +36,11 @@ Splits = dict[str, dict[str, Examples]]  # split -> task -> examples
 
 
 @dataclass
-class Prepared:
-    """A run's model on its device, its tokenized data, and what its folder says of heads and data files."""
+class RunInputs:
+    """A run's model on its device, its tokenized data, and the facts that its folder keeps of them.
+
+    `heads` is the content of heads.json, `hashes` the SHA-256 of each data file, `notes` are messages.
+    """
 
     tokenizer: Tokenizer
     model: MultitaskModel
@@ -48,13 +51,15 @@ class Prepared:
     notes: list[str]
 
 
-def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Path | None = None) -> Prepared:
-    """Reads the data, makes tokenizer, encoder and heads; as `checkpoint` holds them, where one is given."""
+def load_inputs(
+    config: RunConfig, data: Path, device: torch.device, checkpoint: Path | None = None
+) -> RunInputs:
+    """Reads the data of a folder and makes tokenizer, encoder and heads, those of `checkpoint` if given."""
     source = checkpoint or config.weights
     scratch = source == SCRATCH
     bert = BertConfig(**config.encoder_changes) if scratch else bert_config(config, checkpoint)
     tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, source))
-    splits, hashes, notes = read_splits(config, tasks, data)
+    splits, hashes, notes = _read_splits(config, tasks, data)
     if scratch:
         texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
         tokenizer = Tokenizer.train(texts, config.vocab_size)
@@ -66,24 +71,24 @@ def prepare(config: RunConfig, data: Path, device: torch.device, checkpoint: Pat
     model = make_model(config, bert, tasks, checkpoint)
     trained = () if scratch else load_trained_heads(model, find_folder(source))
     notes += freeze(model, config.freeze)
-    notes += describe_encoder(config, model)
+    notes += _encoder_notes(model)
     tokenized = {
         split: {name: tasks[name].tokenize(tokenizer, examples.rows) for name, examples in loaded.items()}
         for split, loaded in splits.items()
     }
-    train = {name: examples for name, examples in tokenized["train"].items() if can_learn(model, name)}
-    notes += describe_training_data(tokenized["train"], train)
+    train = {name: examples for name, examples in tokenized["train"].items() if _can_learn(model, name)}
+    notes += _training_notes(tokenized["train"], train)
     notes += [
         f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
         for name in tasks
         if name not in {*train, *trained} and tasks[name].scored
     ]
     heads = {name: _head_facts(task, splits["train"].get(name)) for name, task in tasks.items()}
-    return Prepared(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
+    return RunInputs(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
 
 
 def untrained_model(config: RunConfig) -> MultitaskModel:
-    """The model that a run would train, without the run: data are read only for labels that no key names."""
+    """Returns the model that a run would train; reads data only for labels that no key names."""
     if config.weights is None:
         raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
     if config.needs_scratch:
@@ -102,13 +107,13 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
 
 
 def _labels_of_scored(config: RunConfig, source: str | Path) -> dict[str, Any]:
-    """The labels of tasks that are scored only, as the weights' heads know them."""
+    """Returns the labels of tasks that are scored only, from the heads of the weights."""
     saved = {} if source == SCRATCH else saved_labels(find_folder(source))
     return {name: labels for name, labels in saved.items() if name not in config.trained_tasks}
 
 
 def bert_config(config: RunConfig, checkpoint: Path | None = None) -> BertConfig:
-    """The sizes of the weights, with what the run changes of them; those of a checkpoint stand already."""
+    """Returns the configuration of the weights with the run's changes, which a checkpoint has already."""
     if checkpoint is not None and not config.lora.rank:
         return replace(BertConfig.from_folder(checkpoint), **config.encoder_changes)
     found = BertConfig.from_folder(find_folder(config.weights))
@@ -133,9 +138,9 @@ def add_adapters_within_attention(config: RunConfig, encoder: BertModel, source:
 def make_model(
     config: RunConfig, bert: BertConfig, tasks: Mapping[str, TrainingTask], checkpoint: Path | None = None
 ) -> MultitaskModel:
-    """Encoder, with adapters where the run wants some, and fresh heads.
+    """Returns an encoder, with the run's adapters, and fresh heads.
 
-    A random pooler where one is needed and missing. With LoRA the encoder is that of the run's own weights,
+    A pooler that is needed and missing is random. With LoRA the encoder is that of the run's own weights,
     and only the adapters come from the checkpoint: its root has them merged.
     """
     for name in tasks:
@@ -159,8 +164,8 @@ def make_model(
     return MultitaskModel(encoder, tasks, frozen_dropout=config.frozen_dropout)
 
 
-def describe_encoder(config: RunConfig, model: MultitaskModel) -> list[str]:
-    """What of the encoder does not come from its weights."""
+def _encoder_notes(model: MultitaskModel) -> list[str]:
+    """Names the parts of the encoder that do not come from its weights."""
     notes = []
     report = model.encoder.load_report
     if report and report.missing and model.encoder.pooler is not None:
@@ -170,10 +175,10 @@ def describe_encoder(config: RunConfig, model: MultitaskModel) -> list[str]:
     return notes
 
 
-def read_splits(
+def _read_splits(
     config: RunConfig, tasks: Mapping[str, TrainingTask], data: Path
 ) -> tuple[Splits, dict[str, str], list[str]]:
-    """Training rows of each task, dev rows of those that can be scored; -> (splits, hashes of files, notes).
+    """Reads training rows of each task, dev rows of those that can be scored: (splits, hashes, notes).
 
     Raises InputError where a task has nothing to train on.
     """
@@ -182,9 +187,8 @@ def read_splits(
     for split, loaded in splits.items():
         for name, task in tasks.items():
             scored = task.scored
-            if (split == "dev" and not scored) or (
-                split == "train" and task.file("train") is None and scored
-            ):
+            wanted = scored if split == "dev" else not scored or task.file("train") is not None
+            if not wanted:
                 continue
             examples, note = load_split(task, data, split, config.limit)
             notes += note
@@ -193,7 +197,7 @@ def read_splits(
                 hashes[task.file(split)] = file_hash(Path(examples.path))
             elif split == "train":
                 file = data / (task.file("train") or "")
-                raise InputError(f"{name} has nothing to train on: {file} is missing or holds no usable row")
+                raise InputError(f"{name} has nothing to train on: {file} is missing or has no usable row")
     for split, loaded in splits.items():
         for name, examples in list(loaded.items()):
             if not tasks[name].scored:
@@ -210,16 +214,16 @@ def read_splits(
     return splits, hashes, notes
 
 
-def can_learn(model: MultitaskModel, task: str) -> bool:
-    """Whether a task trains anything: not a head without parameters over a frozen encoder."""
+def _can_learn(model: MultitaskModel, task: str) -> bool:
+    """Returns whether a task trains anything: not a head without parameters over a frozen encoder."""
     parameters = [*model.encoder.parameters(), *model.heads[task].parameters()]
     return any(parameter.requires_grad for parameter in parameters)
 
 
-def describe_training_data(
+def _training_notes(
     tokenized: Mapping[str, list[TokenizedExample]], used: Mapping[str, list[TokenizedExample]]
 ) -> list[str]:
-    """A line for each task whose inputs were cut, and for each that trains nothing."""
+    """Names each task whose inputs were cut, and each that trains nothing."""
     notes = []
     for name, examples in tokenized.items():
         cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
@@ -240,6 +244,6 @@ def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

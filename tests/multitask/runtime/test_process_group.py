@@ -6,32 +6,32 @@ Real processes, joined by gloo on this machine.
 import pytest
 import torch
 
-from multitask.runtime.distributed import BUCKET, Ranks, _buckets
+from multitask.runtime.process_group import BUCKET, ProcessGroup, _buckets
 
 CODE = """
 import sys
 from pathlib import Path
 import torch
 from multitask.losses.contrastive import info_nce
-from multitask.runtime.distributed import Ranks
+from multitask.runtime.process_group import ProcessGroup
 
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
-ranks = Ranks.start("cpu")
-torch.manual_seed(ranks.rank)
+group = ProcessGroup.start("cpu")
+torch.manual_seed(group.rank)
 weight = torch.nn.Parameter(torch.randn(4, 3, dtype=torch.float64))
-ranks.share([weight])
+group.broadcast([weight])
 lonely = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))  # used by rank 1 alone
 unused = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
 inputs = torch.arange(30, dtype=torch.float64).view(5, 2, 3).sin()
-own = inputs[ranks.rank :: ranks.count]
-vectors = ranks.gather(own @ weight.T)
-loss = info_nce(vectors, None, 0.5) / ranks.count
-if ranks.rank == 1:
+own = inputs[group.rank :: group.size]
+vectors = group.all_gather(own @ weight.T)
+loss = info_nce(vectors, None, 0.5) / group.size
+if group.rank == 1:
     loss = loss + lonely.sum()
 loss.backward()
-ranks.reduce([weight, lonely, unused])
-whole = torch.cat([inputs[rank :: ranks.count] for rank in range(ranks.count)])
+group.all_reduce_gradients([weight, lonely, unused])
+whole = torch.cat([inputs[rank :: group.size] for rank in range(group.size)])
 result = {
     "weight": weight.detach(),
     "gradient": weight.grad,
@@ -39,13 +39,13 @@ result = {
     "unused": unused.grad,
     "gathered": vectors.detach(),
     "inputs": whole,
-    "agreed": ranks.agree({"rank": ranks.rank}),
-    "collected": ranks.collect(ranks.rank),
-    "main": ranks.main,
+    "agreed": group.broadcast_object({"rank": group.rank}),
+    "collected": group.all_gather_object(group.rank),
+    "main": group.is_main,
 }
-torch.save(result, out / f"{ranks.rank}.pt")
-ranks.wait()
-ranks.stop()
+torch.save(result, out / f"{group.rank}.pt")
+group.barrier()
+group.close()
 """
 
 
@@ -82,10 +82,14 @@ def test_a_missing_gradient_counts_as_zero_and_none_at_all_stays_none(results):
 
 
 def test_one_process_changes_nothing():
-    ranks, tensor = Ranks(), torch.ones(2, requires_grad=True)
-    assert ranks.gather(tensor) is tensor and ranks.agree("x") == "x" and ranks.collect(1) == [1]
-    ranks.reduce([tensor])
-    assert tensor.grad is None and ranks.main
+    group, tensor = ProcessGroup(), torch.ones(2, requires_grad=True)
+    assert (
+        group.all_gather(tensor) is tensor
+        and group.broadcast_object("x") == "x"
+        and group.all_gather_object(1) == [1]
+    )
+    group.all_reduce_gradients([tensor])
+    assert tensor.grad is None and group.is_main
 
 
 def test_buckets_hold_every_parameter_once_in_order():

@@ -1,4 +1,4 @@
-"""Rates of the encoder by task: how fast a task's steps move what all tasks share."""
+"""Learning rates of the encoder by task."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,14 +9,14 @@ from multitask.training.parameters.groups import ENCODER
 from multitask.training.plan import Step
 
 
-class TaskRates:
-    """Gives the optimizer's encoder groups the rate of the task whose step is next.
+class PerTaskLR:
+    """Sets the rate of the optimizer's encoder groups for the task of the next step.
 
     For a task with a rate in `rates` each of them gets its own base rate times rate / lr, where `lr` is the
     run's encoder rate: decay by layer, rates of embeddings, pooler and adapters keep their proportions. For
     other tasks, and for the heads always, it is the base rate. Schedules multiply it (`initial_lr`).
 
-    The task is known only where a step has one: AdamW divides by the size of the gradient, so that in a step
+    A step has one task (RunConfig checks that): AdamW divides by the size of the gradient, so that in a step
     of several tasks none of them has a rate of its own. The moments are those of all tasks' steps; at rate 0
     they change and the encoder does not.
 
@@ -35,24 +35,15 @@ class TaskRates:
         self.bases = [group["initial_lr"] for group in optimizer.param_groups]
 
     def set_rates(self, tasks: Iterable[str]) -> None:
-        """Sets each group's `initial_lr` for a step of these tasks.
-
-        Raises InputError for several, where one of them has a rate of its own.
-        """
-        tasks = tuple(dict.fromkeys(tasks))
+        """Sets each group's `initial_lr` for a step of these tasks: one, unless none has its own rate."""
         own = [task for task in tasks if task in self.factors]
-        if own and len(tasks) > 1:
-            raise InputError(
-                f"{own[0]}.encoder-lr needs one task a step, this one has {', '.join(tasks)}; choose another "
-                f"sampling"
-            )
         factor = self.factors[own[0]] if own else 1.0
         # By position: loading the optimizer's state makes new groups.
         for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
             group["initial_lr"] = base * factor if group["part"] == ENCODER else base
 
     def steps(self, plan: Iterable[Step]) -> Iterator[Step]:
-        """The plan's steps, each handed on with its rates set, also where a process has no piece of it."""
+        """Yields the plan's steps, each with its rates set, also where a process has no share of it."""
         for step in plan:
             self.set_rates(step.tasks)
             yield step

@@ -1,0 +1,78 @@
+"""Callbacks: objects that a run calls while it trains: logs, trackers, progress bars, a user's own."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from multitask.runtime.process_group import ProcessGroup
+
+Scores = dict[str, dict[str, float]]  # task -> metric -> value
+
+
+class Callback:
+    """Base class of what a run calls. Each method does nothing; override those that are needed.
+
+    `train(config, callbacks=[...])` takes instances. Of several processes only rank 0 calls them, but each
+    has to be given as many. An exception of theirs ends the run as an interruption does.
+    """
+
+    def on_start(self, step: int, total_steps: int) -> None:
+        """Called before the first step; `step` steps of a resumed run are done."""
+
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Called with each record of metrics.jsonl: of kind "train", "evaluation" or "conflict"."""
+
+    def on_step_end(self, step: int) -> bool | None:
+        """Called after each step, with its evaluation and checkpoint where they are due.
+
+        Returns True to end the run there: it is evaluated and saved, and its best checkpoint is the result.
+        """
+
+    def on_end(self, scores: Scores | None) -> None:
+        """Called at the end with the scores of the best checkpoint; None for a run that was interrupted."""
+
+
+class Callbacks(Callback):
+    """Calls callbacks one after the other, on rank 0 of `group`. Only those in `given` can stop the run."""
+
+    def __init__(self, own: Sequence[Callback], given: Sequence[Callback], group: "ProcessGroup"):
+        self.group = group
+        self.can_stop = bool(given)
+        self.called = [*own, *given] if self.group.is_main else []
+
+    def on_start(self, step: int, total_steps: int) -> None:
+        for callback in self.called:
+            callback.on_start(step, total_steps)
+
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        for callback in self.called:
+            callback.on_record(kind, step, values)
+
+    def on_step_end(self, step: int) -> bool:
+        """Returns whether any callback stops the run, the same in every process."""
+        stops = [bool(callback.on_step_end(step)) for callback in self.called]
+        return self.can_stop and self.group.broadcast_object(any(stops))
+
+    def on_end(self, scores: Scores | None) -> None:
+        for callback in self.called:
+            callback.on_end(scores)
+
+
+class ProgressBar(Callback):
+    """Shows a bar of the steps on a terminal, with the loss that was logged last."""
+
+    def on_start(self, step: int, total_steps: int) -> None:
+        self.bar = tqdm(total=total_steps, initial=step, unit=" steps", disable=None)
+
+    def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if kind == "train" and values["loss"]:
+            task, loss = next(reversed(values["loss"].items()))
+            self.bar.set_postfix_str(f"epoch {values['epoch']}, {task} loss {loss:.3f}")
+
+    def on_step_end(self, step: int) -> None:
+        self.bar.update()
+
+    def on_end(self, scores: Scores | None) -> None:
+        self.bar.close()

@@ -1,0 +1,211 @@
+"""TrainingComponents: plan, method, gradients, precision and optimizer, built from a configuration."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from minbert import AdamW, schedule_factor
+from multitask.config.run_config import RunConfig
+from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
+from multitask.model.multitask_model import MultitaskModel, adapter_of
+from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows, with_whole_table
+from multitask.runtime.messages import logger
+from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
+from multitask.training.gradients import Gradients
+from multitask.training.inputs import RunInputs
+from multitask.training.methods.grad_cache import GradCache
+from multitask.training.methods.gradient_check import GradientCheck
+from multitask.training.methods.separate_gradients import SeparateGradients, shared_parameters
+from multitask.training.methods.standard import RDrop, Smart, StandardLoss
+from multitask.training.methods.surgery import find_surgery
+from multitask.training.methods.teacher import MomentumTeacher
+from multitask.training.parameters.groups import Assignment, assign, parameter_groups
+from multitask.training.parameters.per_task_lr import PerTaskLR
+from multitask.training.parameters.unfreezing import Unfreezing
+from multitask.training.plan import BatchPlan, Step, TaskData
+from multitask.training.sampling import Sampling
+
+
+@dataclass
+class TrainingComponents:
+    """The arguments of the training loop, and what changes the model or the rates between its steps.
+
+    `touched` are the word embeddings, where not all of their rows are trained.
+    """
+
+    plan: BatchPlan
+    assignments: list[Assignment]
+    optimizer: AdamW
+    method: StandardLoss
+    gradients: Gradients
+    precision: Precision
+    per_task_lr: PerTaskLR | None = None
+    unfreezing: Unfreezing | None = None
+    teacher: MomentumTeacher | None = None
+    touched: SubsetEmbedding | None = None
+
+    def steps(self) -> Iterable[Step]:
+        """Returns the plan's steps; each is handed on with its rates set."""
+        return self.plan if self.per_task_lr is None else self.per_task_lr.steps(self.plan)
+
+    def after_step(self, step: Step) -> None:
+        """Unfreezes layers that are due, and lets the teacher follow."""
+        for part in (self.unfreezing, self.teacher):
+            if part is not None:
+                part.after_step(step)
+
+    def stateful(self) -> dict[str, Any]:
+        """Returns everything whose state belongs to the training state, by name."""
+        parts = {
+            "plan": self.plan,
+            "gradients": self.gradients,
+            "precision": self.precision,
+            "optimizer": self.optimizer,
+            "unfreezing": self.unfreezing,
+            "teacher": self.teacher,
+        }
+        parts = {name: part for name, part in parts.items() if part is not None}
+        return parts if self.touched is None else with_whole_table(parts, self.touched)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Returns the numbers of trained parameters and of all."""
+        trained = sum(entry.parameter.numel() for entry in self.assignments if entry.learns)
+        all = sum(entry.parameter.numel() for entry in self.assignments)
+        if self.touched is not None:
+            all += self.touched.others.numel()
+        return {"trained_parameters": trained, "parameters": all}
+
+
+def build_components(
+    config: RunConfig, inputs: RunInputs, device: torch.device, group: ProcessGroup
+) -> TrainingComponents:
+    """Builds what the training loop is given. Raises InputError where there is nothing to train."""
+    optim, model = config.optim, inputs.model
+    group.broadcast([*model.parameters(), *model.buffers()])
+    touched = train_touched_rows(model, inputs.train)
+    unfreezing = None if config.unfreeze is None else Unfreezing(model, config.unfreeze)
+    assigned = assignments(config, model, unfreezing)
+    optimizer = AdamW(parameter_groups(assigned), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
+    plan = make_plan(config, model, inputs.train, group)
+    if unfreezing and (left := unfreezing.left_frozen(len(plan.steps_per_epoch()), plan.total_steps)):
+        logger.info(f"gradual unfreezing: the run ends before {', '.join(left)} would train")
+    warmup = round(optim.warmup * plan.total_steps)
+    schedule = partial(schedule_factor, optim.schedule, total=plan.total_steps, warmup=warmup)
+    precision = Precision(config.precision, device, schedule)
+    model.autocast = precision.autocast
+    model.gather = group.all_gather
+    for layer in model.encoder.encoder.layers:
+        layer.compiled = config.train.compile
+    teacher = None
+    if config.smart.bregman:
+        teacher = MomentumTeacher(model, config.smart.momentum, lambda: precision.steps)
+    check = GradientCheck(partial(used_parameters, model))
+    settings = config.gradients
+    if settings.surgery == "none" and settings.conflicts_every is None:
+        gradients = Gradients(optimizer, precision, optim.clip, group, check)
+    else:
+        gradients = SeparateGradients(
+            optimizer,
+            precision,
+            shared_parameters(model.encoder, list(model.tasks)),
+            list(model.tasks),
+            find_surgery(settings.surgery, settings.target_decay, config.train.seed),
+            clip=optim.clip,
+            group=group,
+            check=check,
+            conflicts_every=settings.conflicts_every,
+        )
+    own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
+    return TrainingComponents(
+        plan,
+        assigned,
+        optimizer,
+        make_method(config, teacher),
+        gradients,
+        precision,
+        PerTaskLR(optimizer, optim.lr, own) if own else None,
+        unfreezing,
+        teacher,
+        touched,
+    )
+
+
+def make_plan(
+    config: RunConfig,
+    model: MultitaskModel,
+    data: Mapping[str, Sequence[TokenizedExample]],
+    group: ProcessGroup | None = None,
+) -> BatchPlan:
+    """Returns the steps of a run over its tokenized training examples."""
+    settings, group = config.train, group or ProcessGroup()
+    sources = {}
+    for name, examples in data.items():
+        task = model.tasks[name]
+        sources[name] = TaskData(
+            [example.length for example in examples],
+            partial(_collate, model, name, examples),
+            task.config.batch_size or settings.batch_size,
+            settings.batch_tokens,
+            accumulation=task.config.accumulation or settings.accumulation,
+            start_epoch=task.config.start_epoch,
+            uniform=task.uniform_batches,
+            gathered=task.batch_level_loss,
+            loss_weights=task.loss_weights(examples),
+        )
+    sampling = Sampling(config.sampling, config.unequal, config.sampling_cap)
+    share = (group.rank, group.size)
+    return BatchPlan(sources, sampling, settings.epochs, settings.seed, settings.max_steps, share)
+
+
+def _collate(
+    model: MultitaskModel, task: str, examples: Sequence[TokenizedExample], indices: Sequence[int]
+) -> TaskBatch | Chunks:
+    """Returns one batch, in chunks where the task asks for them."""
+    size = model.tasks[task].config.chunk_size
+    if size is None:
+        return model.collate(task, [examples[i] for i in indices])
+    return Chunks(
+        tuple(
+            model.collate(task, [examples[i] for i in indices[start : start + size]])
+            for start in range(0, len(indices), size)
+        )
+    )
+
+
+def make_method(config: RunConfig, teacher: MomentumTeacher | None = None) -> StandardLoss:
+    """Returns the method that turns a micro-batch into gradients."""
+    if config.smart.weight or config.smart.bregman:
+        return Smart(config.smart, teacher)
+    if config.r_drop:
+        return RDrop(config.r_drop)
+    if any(task.chunk_size is not None for task in config.tasks.values()):
+        return GradCache()
+    return StandardLoss()
+
+
+def assignments(
+    config: RunConfig, model: MultitaskModel, unfreezing: Unfreezing | None = None
+) -> list[Assignment]:
+    """Returns the rate, decay and state of each tensor of the run's model."""
+    rates = {name: task.lr for name, task in config.tasks.items()}
+    later = frozenset() if unfreezing is None else unfreezing.names
+    return assign(model, config.optim, rates, model.unused_parameters(), later)
+
+
+def used_parameters(model: MultitaskModel, task: str) -> dict[str, torch.nn.Parameter]:
+    """Returns the trainable tensors that a task's loss depends on, by name."""
+    unused = model.unused_parameters()
+    pools = model.tasks[task].config.pooling == "pooler"
+    used = {}
+    for name, parameter in model.named_parameters():
+        part, _, rest = name.partition(".")
+        owner = rest.partition(".")[0] if part == "heads" else adapter_of(name)
+        elsewhere = owner is not None and owner in model.tasks and owner != task
+        reads = name not in unused and (pools or not name.startswith("encoder.pooler."))
+        if parameter.requires_grad and reads and not elsewhere:
+            used[name] = parameter
+    return used

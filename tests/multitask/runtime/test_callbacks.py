@@ -1,0 +1,81 @@
+"""Callbacks: calls in their order, on rank 0; records of a run; a run that a callback ends."""
+
+import json
+
+import pytest
+
+from multitask import load_run, resume, train
+from multitask.runtime.callbacks import Callback, Callbacks
+from multitask.runtime.messages import logger, show_messages
+from multitask.runtime.process_group import ProcessGroup
+from multitask.runtime.tracking import read_metrics
+
+
+class Recorder(Callback):
+    def __init__(self, stops_at=0):
+        self.stops_at = stops_at
+        self.calls, self.records = [], []
+
+    def on_start(self, step, total_steps):
+        self.calls.append(("start", step, total_steps))
+
+    def on_record(self, kind, step, values):
+        self.records.append({"kind": kind, "step": step, **values})
+
+    def on_step_end(self, step):
+        self.calls.append(("step", step))
+        return step == self.stops_at
+
+    def on_end(self, scores):
+        self.calls.append(("end", scores))
+
+
+def test_only_callbacks_that_are_given_stop_and_rank_0_calls():
+    stops, goes_on = Recorder(stops_at=1), Recorder()
+    assert not Callbacks([stops], [], ProcessGroup()).on_step_end(1)
+    assert Callbacks([], [stops, goes_on], ProcessGroup()).on_step_end(1)
+    assert goes_on.calls == [("step", 1)], "all are called, also after one that stops"
+    assert Callbacks([stops], [stops], ProcessGroup(1, 2)).called == []
+
+
+def test_a_run_calls_in_order_and_passes_on_its_records(tiny_config, tmp_path):
+    recorder = Recorder()
+    run = train(tiny_config(train={"max_steps": 12}), callbacks=[recorder])
+    steps = [("step", step) for step in range(1, 13)]
+    assert recorder.calls == [("start", 0, 12), *steps, ("end", run.scores["scores"])]
+    assert recorder.records == read_metrics(tmp_path / "run" / "metrics.jsonl")
+
+
+def test_an_error_ends_the_run_and_the_others_hear_of_it(tiny_config, tmp_path):
+    class Fails(Callback):
+        def on_step_end(self, step):
+            raise RuntimeError("full")
+
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="full"):
+        train(tiny_config(), callbacks=[recorder, Fails()])
+    assert recorder.calls[-1] == ("end", None)
+    assert not (tmp_path / "run" / "scores.json").exists()
+
+
+def test_a_run_that_a_callback_ends_is_finished(tiny_config, tmp_path, said):
+    """At a step without an evaluation; its best checkpoint is chosen, and resuming it does nothing."""
+    run = train(tiny_config(), callbacks=[Recorder(stops_at=5)])
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [(record["kind"], record["step"]) for record in records] == [("train", 5), ("evaluation", 5)]
+    assert run.scores["step"] == 5 and run.scores["costs"]["epochs"] == pytest.approx(5 / 14)
+    assert load_run(tmp_path / "run").evaluate().scores == run.scores["scores"]
+    state = json.loads((tmp_path / "run/last/training_state/state.json").read_text())
+    assert dict(dict(state["items"])["plan"]["items"]) == {"step": 5, "stopped": True}
+    assert resume(tmp_path / "run").scores == run.scores
+    assert said[-1] == f"{tmp_path / 'run'} is finished; nothing is left to train"
+
+
+def test_messages_are_shown_where_asked_for_and_on_rank_0(monkeypatch):
+    shown = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with show_messages(shown.append):
+            logger.info(f"rank {rank}: 5 %")
+    logger.info("nobody")
+    assert shown == ["rank 0: 5 %"]
