@@ -26,7 +26,7 @@ DEFAULT_ADAPTER = "default"  # the one that all tasks share
 
 
 class Task(Protocol):
-    """What the model asks of a task, an nn.Module; see multitask/tasks/base.py."""
+    """Members of a task, an nn.Module, that the model uses; see multitask/tasks/base.py."""
 
     config: Any
     head: nn.Module
