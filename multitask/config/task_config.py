@@ -158,7 +158,7 @@ def task_config(name: str, values: dict[str, Any]) -> TaskConfig:
     Raises InputError for a name that cannot be one, an unknown kind or key, and a value that does not fit.
     """
     if not name.isidentifier():
-        raise InputError(f"task name {name!r} is no name; use letters, digits and _")
+        raise InputError(f"task name {name!r} is not a name; use letters, digits and _")
     kind = checked(f"{name}.type", values.get("type") or name, str)
     arguments = build(TaskConfig, find_kind(kind).defaults | values | {"type": kind}, f"{name}.")
     return construct(TaskConfig, arguments, f"{name}.")

@@ -25,7 +25,7 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     adapters = checkpoint / ADAPTER_FOLDER
     source = next((path for path in (adapters / task.name, adapters) if (path / CONFIG).is_file()), None)
     if source is None:
-        raise InputError(f"{checkpoint} holds no LoRA adapter for {task.name}; take --format hf")
+        raise InputError(f"{checkpoint} has no LoRA adapter for {task.name}; take --format hf")
     check_plain(run.model.encoder)
     found = find_task_model(run, task)
     tensors = {

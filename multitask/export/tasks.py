@@ -52,7 +52,7 @@ def export_run(
             notes = write_task_adapter(partial, run, kind, folder)
         else:
             notes = write_sentence_encoder(partial, sentence_encoder(run, kind), kind.name)
-            notes.append(f"the head of {task} is no part of a sentence's vector, and not in the folder")
+            notes.append(f"the head of {task} is not part of a sentence's vector, and not in the folder")
         files = files_of(partial)
     return ExportReport(format, str(out), files, difference, tuple(notes))
 
@@ -74,7 +74,7 @@ def _export_encoder(
 
 
 def _find_task(run: Run, name: str) -> TrainingTask:
-    """A trained task, also one that is not scored. Raises InputError for a name that is none."""
+    """Returns a trained task, scored or not. Raises InputError for another name."""
     task = run.model.tasks.get(name)
     if task is not None and name in run.trained and not task.scored:
         return task

@@ -73,7 +73,7 @@ def _write_sentence_pooling(folder: Path, model: MultitaskModel) -> None:
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
-    """What heads.json says of each task; empty for a folder without heads, such as pretrained weights."""
+    """Reads heads.json: facts of each task; empty for a folder without heads, such as pretrained weights."""
     path = folder / "heads.json"
     if not path.is_file():
         return {}
@@ -127,7 +127,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     """The state that `save_state` wrote. Raises InputError where there is none."""
     path = folder / STATE_FOLDER / "state.json"
     if not path.is_file():
-        raise InputError(f"{folder} holds no training state; only a run's last/ can be resumed")
+        raise InputError(f"{folder} has no training state; only a run's last/ can be resumed")
     tensors = read_tensors(folder / STATE_FOLDER / "tensors.safetensors")
     try:
         return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors).items())

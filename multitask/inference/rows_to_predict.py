@@ -11,12 +11,12 @@ from multitask.tasks.splits import NOTED, load_split
 
 
 def has_text(task: ScoredTask, row: Example | Reject) -> bool:
-    """Whether a row has all the texts that the task reads."""
+    """Returns True for a row with all the texts that the task reads."""
     return len(row.texts) == (1 if task.config.text2 is None else 2) and all(row.texts)
 
 
 def examples_with_text(task: ScoredTask, rows: Sequence[Example | Reject]) -> list[Example]:
-    """The rows that have text, rejects included, as examples without labels."""
+    """Returns the rows that have text, rejects included, as examples without labels."""
     return [
         Example(
             row.id,
@@ -37,7 +37,7 @@ def fill_in(
     path: str,
     fallback: Callable[[], Any],
 ) -> tuple[list[Any], list[str]]:
-    """A prediction for each row of the file `path`: of `predicted`, which are those of the rows with text.
+    """Returns a prediction for each row of the file `path`; `predicted` are those of the rows with text.
 
     The others get what `fallback()` says, and a note names them; it is not asked where there is none.
     """
@@ -52,7 +52,7 @@ def fill_in(
 
 
 def find_fallback(task: ScoredTask, saved: Any, folder: Path) -> Any:
-    """What to predict for a row without text: what the checkpoint says, else what the training split says."""
+    """Returns the prediction for a row without text, from the checkpoint, else from the training split."""
     if saved is not None:
         return saved
     examples, _ = load_split(task, folder, "train")

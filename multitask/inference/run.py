@@ -78,7 +78,7 @@ class Run:
         self.scores = dict(scores or {})
 
     def task(self, name: str) -> ScoredTask:
-        """A task that is ready to predict. Raises InputError for a name that is not."""
+        """Returns a task that is ready to predict. Raises InputError for another name."""
         if name not in self.model.tasks:
             known = ", ".join(self.model.tasks)
             raise InputError(
@@ -93,7 +93,7 @@ class Run:
         return self.model.tasks[name]
 
     def predict(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
-        """One prediction a text (with its pair, for pair tasks), in their order."""
+        """Returns one prediction a text (with its pair, for pair tasks), in their order."""
         kind = self.task(task)
         if isinstance(texts, str) or isinstance(pairs, str):
             raise InputError(
@@ -205,12 +205,12 @@ class Run:
 
 
 def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:
-    """The best checkpoint of a run's folder. Raises InputError for a folder that is no run."""
+    """Loads the best checkpoint of a run's folder. Raises InputError for another folder."""
     folder = Path(folder)
     config = read_run_config(folder)
     if not (folder / "best" / "heads.json").is_file():
         raise InputError(
-            f"{folder} holds no best/ yet; let the run reach its first evaluation, or use {folder}/last"
+            f"{folder} has no best/ yet; let the run reach its first evaluation, or use {folder}/last"
         )
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
@@ -250,7 +250,7 @@ def load_weights(
 
 
 def read_run_config(folder: Path) -> RunConfig:
-    """The configuration of a run's folder. Raises InputError for a folder that is no run."""
+    """Reads the configuration of a run's folder. Raises InputError for another folder."""
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -60,7 +60,7 @@ def info_nce(
 
 
 def count_masked(groups: Tensor) -> int:
-    """How many candidates `info_nce` leaves out for all anchors of a batch; groups (B, K)."""
+    """Counts the candidates that `info_nce` leaves out for all anchors of a batch; groups (B, K)."""
     return int(_known_positives(groups).sum())
 
 
@@ -70,18 +70,18 @@ def _candidates(rows: Tensor) -> Tensor:
 
 
 def _known_positives(groups: Tensor) -> Tensor:
-    """Which candidates share the anchor's group, its own positive aside; (B, (K - 1) B)."""
+    """Returns a mask of candidates in the anchor's group, but for its own positive; (B, (K - 1) B)."""
     return _same_group(groups[:, 0], _candidates(groups))
 
 
 def _same_group(queries: Tensor, candidates: Tensor) -> Tensor:
-    """(B,) against (N,) groups, the pairs (i, i) aside; (B, N)."""
+    """Compares (B,) with (N,) groups, but for the pairs (i, i); (B, N)."""
     same = queries[:, None] == candidates[None, :]
     return same.fill_diagonal_(False)
 
 
 def _own_hard_negatives(vectors: Tensor) -> Tensor:
-    """Which candidates are hard negatives of the anchor's own row; (B, (K - 1) B)."""
+    """Returns a mask of the hard negatives of the anchor's own row; (B, (K - 1) B)."""
     count, size = vectors.shape[:2]
     own = torch.eye(count, dtype=torch.bool, device=vectors.device).repeat(1, size - 1)
     own[:, :count] = False  # the positives

@@ -1,4 +1,4 @@
-"""How far apart two outputs for the same examples are, for SMART and R-Drop. B units, C classes.
+"""Distances of two outputs for the same examples, for SMART and R-Drop. B units, C classes.
 
 Pure functions in fp32 at least, means over the units of the first dimension: examples, or tokens. Both sides
 carry gradients; a caller who wants one of them fixed (a teacher, the clean pass of SMART) detaches it.

@@ -23,7 +23,7 @@ def ordinal(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def ordinal_levels(logits: Tensor) -> Tensor:
-    """How many questions are answered yes, by a logit above 0: (B, C - 1) -> (B,), from 0 to C - 1.
+    """Counts the questions that a logit above 0 answers with yes: (B, C - 1) -> (B,), 0 to C - 1.
 
     Answers that contradict one another are counted all the same (as Cao et al. do). To stop at the
     first no would pull such examples to the low end; counting treats both ends of the scale alike.

@@ -15,7 +15,7 @@ def mean_squared_error(outputs: Tensor, scores: Tensor) -> Tensor:
 
 
 def rescale(scores: Tensor, low: float, high: float, label_scale: tuple[float, float]) -> Tensor:
-    """Scores from [low, high] onto the label scale: 0..5 onto 0..1 for a cosine, say."""
+    """Maps scores from [low, high] onto the label scale: 0..5 onto 0..1 for a cosine, say."""
     bottom, top = label_scale
     return bottom + (scores - low) / (high - low) * (top - bottom)
 
@@ -77,6 +77,6 @@ def angle_similarity(u: Tensor, v: Tensor) -> Tensor:
 
 
 def _varies(values: Tensor) -> Tensor:
-    """Whether the values differ by more than rounding, a boolean scalar."""
+    """Returns a boolean scalar, True where the values differ by more than rounding."""
     rounding = 8 * torch.finfo(values.dtype).eps * values.abs().amax()
     return values.amax() - values.amin() > rounding

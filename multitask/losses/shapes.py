@@ -1,4 +1,4 @@
-"""What every loss does first: it compares shapes, and raises half precision."""
+"""Checks of shapes and precision that every loss makes first."""
 
 import torch
 from torch import Tensor
@@ -28,5 +28,5 @@ def check_targets(outputs: Tensor, targets: Tensor) -> None:
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
-    """fp16 and bf16 as fp32; fp32 and fp64 as they are."""
+    """Converts fp16 and bf16 to fp32; fp32 and fp64 stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

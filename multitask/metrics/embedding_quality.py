@@ -1,4 +1,4 @@
-"""How sentence vectors lie in their space: alignment, uniformity, isotropy. N vectors of size D."""
+"""Geometry of sentence vectors: alignment, uniformity, isotropy. N vectors of size D."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ ROWS = 1024  # whose distances to all others are held in memory at once
 
 
 def alignment(first: np.ndarray, second: np.ndarray, alpha: float = 2.0) -> float:
-    """The mean distance of positive pairs on the unit sphere, to the power `alpha`; lower is better.
+    """Computes the mean distance of positive pairs on the unit sphere, to the power `alpha`; lower is better.
 
     Wang & Isola 2020, section 4.1; row i of `first` and of `second` (N, D) are a pair. NaN without a pair.
     """
@@ -54,7 +54,7 @@ def isotropy(vectors: np.ndarray) -> float:
 
 
 def mean_cosine(vectors: np.ndarray) -> float:
-    """The mean cosine of two different vectors of (N, D), over all pairs; 0 is isotropic, 1 a narrow cone.
+    """Computes the mean cosine of all pairs of vectors of (N, D); 0 is isotropic, 1 a narrow cone.
 
     Ethayarajh 2019 estimates it from random pairs as a layer's anisotropy. NaN for fewer than two vectors.
     """
@@ -67,7 +67,7 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(N,) cosines of the rows of two arrays (N, D)."""
+    """Computes (N,) cosines of the rows of two arrays (N, D)."""
     return np.sum(_unit(first) * _unit(second), axis=1)
 
 

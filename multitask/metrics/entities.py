@@ -22,12 +22,12 @@ class Entity(NamedTuple):
 
 
 def is_entity_tag(tag: str) -> bool:
-    """Whether a tag is O, B-type or I-type."""
+    """Returns True for a tag that is O, B-type or I-type."""
     return tag == "O" or (len(tag) > 2 and tag[:2] in ("B-", "I-"))
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
-    """The same entities with a B- at the first word of each; valid IOB2 stays as it is.
+    """Converts tags to IOB2, with a B- at the first word of each entity; valid IOB2 stays as it is.
 
     Raises InputError for a tag that is not O, B-type or I-type.
     """
@@ -42,7 +42,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def entity_spans(tags: Sequence[str]) -> list[Entity]:
-    """The entities of a sequence in IOB1 or IOB2, in their order."""
+    """Returns the entities of a sequence in IOB1 or IOB2, in their order."""
     spans: list[Entity] = []
     for position, tag in enumerate(to_iob2(tags)):
         if tag[0] == "B":

@@ -8,13 +8,13 @@ from minbert import InputError
 
 
 def accuracy(predictions: Sequence, labels: Sequence) -> float:
-    """The share of equal entries."""
+    """Computes the share of equal entries."""
     predicted, true = _paired(predictions, labels)
     return _share(predicted == true)
 
 
 def off_by_one_accuracy(predictions: Sequence[int], labels: Sequence[int]) -> float:
-    """The share of ordinal predictions at most one level away."""
+    """Computes the share of ordinal predictions at most one level away."""
     predicted, true = _paired(predictions, labels)
     return _share(np.abs(predicted - true) <= 1)
 
@@ -49,7 +49,7 @@ def confusion_matrix(predictions: Sequence[int], labels: Sequence[int], classes:
 
 
 def overall_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Both published means over the three course tasks, by name; empty where one of the tasks is missing.
+    """Computes both published means over the three course tasks; empty where one of the tasks is missing.
 
     `overall_2024` maps STS's r from [-1, 1] to [0, 1] first (the course since 2024), `mean_raw` does not
     (2023). Reports mix the two, so neither is ever called just "overall".

@@ -1,4 +1,4 @@
-"""What the frozen part of an encoder makes of a run's data: computed once, read in every epoch.
+"""Caches activations of frozen layers on disk: computed once, read in every epoch.
 
 Frozen embeddings and layers without dropout give a token sequence the same rows each time. They lie in a file
 that is mapped into memory, and a batch gets those of its sequences: the encoder continues from
@@ -52,7 +52,7 @@ class FrozenPart(NamedTuple):
 
 
 def frozen_layers(model: nn.Module) -> int:
-    """How many of the lowest layers of a MultitaskModel give the same rows each time; 0 without embeddings.
+    """Returns how many of the lowest layers give the same rows each time; 0 if the embeddings do not.
 
     A layer with adapters counts as trained, and projected attention stands beside all layers.
     """
@@ -75,10 +75,10 @@ def kept_pooling(pooling: str) -> str:
 def frozen_outputs(
     model: nn.Module, part: FrozenPart, sequences: Sequence[TokenSequence]
 ) -> Iterator[tuple[int, Tensor]]:
-    """What a frozen part makes of sequences, which come longest first, batch by batch.
+    """Computes the rows of a frozen part for sequences, which come longest first, batch by batch.
 
-    -> how many sequences, and their rows (T, D), or (B, D) where they are pooled, fp32 on the CPU. This is
-    the only place that computes them. The model is in evaluation mode.
+    Yields the number of sequences, and their rows (T, D), or (B, D) where they are pooled, fp32 on the CPU.
+    This is the only place that computes them. The model is in evaluation mode.
     """
     encoder = model.encoder
     lengths = [len(sequence.ids) for sequence in sequences]
@@ -131,7 +131,7 @@ class FrozenRows:
 
 
 class FrozenCache:
-    """The rows that each task of a run reads in place of the frozen layers; tasks without are left alone."""
+    """Cached rows that each task of a run reads in place of the frozen layers; some tasks have none."""
 
     def __init__(self, rows: Mapping[str, FrozenRows]):
         self.rows = dict(rows)
@@ -153,7 +153,7 @@ def open_cache(
     say: Callable[[str], None] = lambda line: None,
     quiet: bool = True,
 ) -> FrozenCache | None:
-    """The outputs of a MultitaskModel's frozen part for each task's examples; None where there is none.
+    """Returns the activations of a MultitaskModel's frozen part for each task's examples; None without one.
 
     Read from `folder` where they lie there, else computed and written by the first process. `say` hears their
     size before that, and also where the disk has no room, without an error. Where the whole encoder is
@@ -184,7 +184,7 @@ def open_cache(
 
 @dataclass
 class _Wanted:
-    """The content of one file: what a part of a model makes of the sequences of some examples."""
+    """Content of one file: the rows of a part of a model for the sequences of some examples."""
 
     model: nn.Module
     part: FrozenPart
@@ -225,7 +225,7 @@ class _Wanted:
         return f"{self.part}: {len(self.sequences):,} sequences, {_gigabytes(self.size)}"
 
     def key(self) -> str:
-        """sha256 over all that decides a row: tensors, sizes, kernels, precisions, and the sequences."""
+        """Returns the sha256 of all that decides a row: tensors, sizes, kernels, precisions, sequences."""
         model, encoder = self.model, self.model.encoder
         with model.autocast():
             autocast = torch.is_autocast_enabled(model.device.type)
@@ -274,7 +274,7 @@ class _Wanted:
 
 
 def _prepare_file(wanted: _Wanted, folder: Path, say: Callable[[str], None], quiet: bool) -> Path | None:
-    """The file with the wanted rows, written where it is not there; None where there is no room for it."""
+    """Returns the file with the wanted rows, written if missing; None if the disk has no room for it."""
     path = folder / f"{wanted.key()}.npy"
     if wanted.read(path) is not None:
         say(f"cache of {wanted} read from {folder}")
@@ -301,7 +301,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _fingerprint(ids: np.ndarray, types: np.ndarray) -> bytes:
-    """16 bytes that stand for a token sequence; (S,) and (S,), both int64."""
+    """Returns 16 bytes that identify a token sequence; (S,) and (S,), both int64."""
     return hashlib.blake2b(ids.tobytes() + types.tobytes(), digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""What stands between a sentence vector and a task's outputs. B examples, D hidden size, C outputs."""
+"""Heads of tasks, from sentence vectors to outputs. B examples, D hidden size, C outputs."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ class MLPHead(nn.Sequential):
 
 
 def make_activation(name: str) -> nn.Module:
-    """The activation of torch.nn that ACTIVATIONS knows by that name."""
+    """Returns the activation of torch.nn that has this name in ACTIVATIONS."""
     return getattr(nn, ACTIVATIONS[name])()
 
 
@@ -87,10 +87,10 @@ _FEATURES = {  # by the names of multitask.config.task_config.PAIR_FEATURES
 
 
 def pair_features(u: Tensor, v: Tensor, names: Sequence[str]) -> Tensor:
-    """Chosen features of two vectors (B, D), side by side (Reimers and Gurevych 2019, section 3.1)."""
+    """Concatenates chosen features of two vectors (B, D) (Reimers and Gurevych 2019, section 3.1)."""
     return torch.cat([_FEATURES[name](u, v) for name in names], dim=-1)
 
 
 def pair_feature_size(hidden_size: int, names: Sequence[str]) -> int:
-    """The width of `pair_features` for vectors of that size."""
+    """Returns the width of `pair_features` for vectors of a size."""
     return sum(1 if name == "cosine" else hidden_size for name in names)

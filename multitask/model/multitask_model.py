@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from minbert import (
     FIRST_TOKEN_POOLINGS,
     Batch,
-    BertConfig,
     BertModel,
     BertOutput,
     InputError,
@@ -23,28 +22,6 @@ from multitask.model.cache import FrozenCache, kept_pooling
 from multitask.model.subset_embedding import SubsetEmbedding
 
 DEFAULT_ADAPTER = "default"  # the one that all tasks share
-
-
-class Task(Protocol):
-    """What the model asks of a task, an nn.Module; see multitask/tasks/base.py."""
-
-    config: Any
-    head: nn.Module
-    random_inputs: bool
-    batch_level_loss: bool
-    pooled_inputs: str | None
-
-    def build_head(self, encoder: BertConfig) -> None: ...
-
-    def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch: ...
-
-    def __call__(self, encoder: "EncoderView", inputs: Batch) -> Tensor: ...
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
-
-    def divergence(self, p: Tensor, q: Tensor) -> Tensor: ...
-
-    def train(self, mode: bool = True) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +90,7 @@ class MultitaskModel(nn.Module):
     def __init__(
         self,
         encoder: BertModel,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, Any],  # TrainingTask, see multitask/tasks/base.py
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
         frozen_dropout: bool = False,

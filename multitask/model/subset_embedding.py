@@ -1,4 +1,4 @@
-"""Word embeddings of which only the rows that training can touch are trained; the others stay as they are.
+"""Word embeddings that train only the rows of tokens in the training data.
 
 Half of a small BERT's parameters are word embeddings, and most data touch a part of them. The gradient of the
 others is 0 in every step and nothing decays embeddings, so that they would end as they began: leaving them

@@ -40,7 +40,7 @@ class Loss:
 
 
 class SentenceVectors(NamedTuple):
-    """How a task turns token rows into sentence vectors."""
+    """Pooling, normalisation and projection of a task's sentence vectors."""
 
     pooling: str
     normalization: str | None

@@ -23,11 +23,11 @@ LISTED = 5  # problems of one sort that are named one by one
 
 @dataclass(frozen=True)
 class PredictionFormat:
-    """How one task's predictions stand in a file.
+    """Format of one task's prediction files.
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
     "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
-    them, which is joined by spaces; "tags" is no table but a word and its tag a line, see tag_files.py.
+    them, which is joined by spaces; "tags" is not a table but a word and its tag a line, see `write_tags`.
     """
 
     stem: str
@@ -175,13 +175,13 @@ def validate_folder(
             problems += _other_split(path, (task, split), expected, format)
     if not checked:
         known = ", ".join(f"{format.stem}-*-output.csv" for format in formats.values())
-        problems.append(Problem("error", str(folder), None, f"holds no prediction file, such as {known}"))
+        problems.append(Problem("error", str(folder), None, f"has no prediction file, such as {known}"))
     return problems, checked
 
 
 @dataclass
 class _Content:
-    """What a prediction file says: (id, value, line) rows, and (line, message) where a line is not one."""
+    """Content of a prediction file: (id, value, line) rows, and (line, message) of malformed lines."""
 
     rows: list[tuple[str, str, int]] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
@@ -205,7 +205,7 @@ def _read(path: str | Path, format: PredictionFormat) -> _Content:
 
 
 def _tag_problems(path: str, expected: int, optional: int) -> list[Problem]:
-    """What is wrong with a file of words and tags, which has no ids: its lines, and their number."""
+    """Returns the problems of a file of words and tags, which has no ids: its lines, and their number."""
     try:
         sentences, malformed = read_tags(path)
     except InputError as error:

@@ -62,7 +62,7 @@ class TokensTask(ClassLabels, ScoredTask):
 
     @property
     def entities(self) -> bool:
-        """Whether the tags mark entities."""
+        """True where the tags mark entities."""
         return self.demands_entities or all(map(is_entity_tag, self.labels))
 
     @property
@@ -234,7 +234,7 @@ def first_subwords(inputs: Batch) -> Tensor:
     if inputs.word_ids is None:
         raise InputError("the batch does not say which word a token is from; tokenize with words=True")
     ids = inputs.pad(inputs.word_ids, fill=-1)
-    return (ids >= 0) & (ids != ids.roll(1, dims=1))  # column 0 is [CLS], which is no word
+    return (ids >= 0) & (ids != ids.roll(1, dims=1))  # column 0 is [CLS], not a word
 
 
 def _labels(examples: Examples) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def tasks_with_data(folder: Path, names: Sequence[str] | None) -> list[TrainingT
     found = [task for task in tasks if names or any((folder / task.file(split)).exists() for split in SPLITS)]
     if not found:
         raise InputError(
-            f"{folder} holds no file of the course's tasks; expected names such as ids-sst-train.csv"
+            f"{folder} has no file of the course's tasks; expected names such as ids-sst-train.csv"
         )
     return found
 

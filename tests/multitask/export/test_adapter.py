@@ -93,7 +93,7 @@ def test_nothing_but_names_is_new_in_the_file(export, source, tmp_path):
 
 def test_what_is_refused(export, checkpoint, tmp_path):
     source = checkpoint(None, sst=TASKS["sst"], mean={"type": "sst"})
-    with pytest.raises(InputError, match="holds no LoRA adapter for sst; take --format hf"):
+    with pytest.raises(InputError, match="has no LoRA adapter for sst; take --format hf"):
         export(source, tmp_path / "out", "--format", "peft", "--task", "sst")
     with pytest.raises(
         InputError, match="--format peft is an adapter with a task's head; give --task, or take"

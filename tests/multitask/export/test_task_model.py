@@ -10,7 +10,9 @@ import torch
 
 from minbert import BertModel, InputError, LoRAConfig
 from multitask import train
+from multitask.config.task_kinds import KINDS
 from multitask.inference.run import open_source
+from multitask.tasks.base import TextTask
 
 transformers = pytest.importorskip("transformers")
 
@@ -202,6 +204,30 @@ def test_heads_that_transformers_has_not(export, checkpoint, tmp_path, misfit):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_kind_of_ones_own(export, checkpoint, tmp_path, monkeypatch):
+    """A linear head over the pooler is exported; another forward is refused."""
+
+    class Levels(TextTask):
+        losses = {"mse": torch.nn.functional.mse_loss}
+        defaults = {"loss": "mse", "pooling": "pooler"}
+        outputs = 3
+
+    class Doubled(Levels):
+        def forward(self, encoder, inputs):
+            return 2 * super().forward(encoder, inputs)
+
+    for kind, found in (("levels", Levels), ("doubled", Doubled)):
+        monkeypatch.setitem(KINDS, kind, found)
+    source = checkpoint(other={"type": "levels"}, twice={"type": "doubled"})
+    export(source, tmp_path / "out", "--format", "hf", "--task", "other")
+    model = load(transformers.BertForSequenceClassification, tmp_path / "out")
+    with torch.no_grad():
+        found = model(**their_inputs(tmp_path / "out", FIRST)).logits
+    torch.testing.assert_close(found, our_outputs(source, "other", FIRST)[0], rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="twice: its class computes its outputs in its own way; take"):
+        export(source, tmp_path / "other", "--format", "hf", "--task", "twice")
+
+
 def test_without_a_task_the_encoder_alone(export, checkpoint, tmp_path):
     source = checkpoint(sst=SST)
     export(source, tmp_path / "out", "--format", "hf")
@@ -217,7 +243,7 @@ def test_without_a_task_the_encoder_alone(export, checkpoint, tmp_path):
     [
         (["--task", "ssst"], "the run has no task 'ssst'; did you mean 'sst'"),
         (["--opset", "18"], "--opset is for --format onnx, not hf"),
-        (["--task", "sst", "--format", "peft"], "holds no LoRA adapter for sst; take --format hf"),
+        (["--task", "sst", "--format", "peft"], "has no LoRA adapter for sst; take --format hf"),
         (["--format", "peft"], "--format peft is an adapter with a task's head; give --task"),
     ],
 )

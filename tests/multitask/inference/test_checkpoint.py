@@ -65,7 +65,7 @@ def test_dropout_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_folder_without_state_and_a_damaged_one(tmp_path):
-    with pytest.raises(InputError, match="holds no training state; only a run's last/ can be resumed"):
+    with pytest.raises(InputError, match="has no training state; only a run's last/ can be resumed"):
         load_state(tmp_path)
     save_state(tmp_path, {"a": 1})
     path = tmp_path / "training_state" / "state.json"

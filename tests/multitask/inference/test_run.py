@@ -326,7 +326,7 @@ def test_folders_that_are_no_runs(tiny_folder, run_folder, tmp_path):
         open_source(tmp_path / "absent")
     shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("best"))
     for open_it in (load_run, open_source):
-        with pytest.raises(InputError, match="holds no best/ yet"):
+        with pytest.raises(InputError, match="has no best/ yet"):
             open_it(tmp_path / "run")
 
 

@@ -1,5 +1,7 @@
 """MultitaskModel: precision of what comes after the encoder, weights of tasks, modes, what nobody reads."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -124,3 +126,15 @@ def test_a_frozen_encoder_runs_without_dropout(tiny, batch_of):
     inputs = batch_of(tasks["sst"]).inputs
     assert torch.equal(model("sst", inputs), model("sst", inputs))
     assert not model.eval().training
+
+
+def test_a_task_owns_its_head_and_follows_the_models_mode(tiny):
+    tasks = tasks_of(sst={}, paraphrase={})
+    model = MultitaskModel(tiny, tasks)
+    names = {name for name, _ in model.named_parameters() if not name.startswith("encoder.")}
+    assert names == {f"heads.{name}.1.{part}" for name in tasks for part in ("weight", "bias")}
+    for name, task in tasks.items():
+        assert model.heads[name] is task.head
+        assert not model.eval().tasks[name].training and model.train().tasks[name].training
+    twin = copy.deepcopy(model)
+    assert all(twin.heads[name] is twin.tasks[name].head is not model.heads[name] for name in tasks)

@@ -6,7 +6,6 @@ import torch
 from minbert import InputError, Tokenizer
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
-from multitask.model.multitask_model import MultitaskModel
 
 SENTENCES = ["the cat reads a book", "good", "what a great movie , not dull !", "is the river blue ?", "!"]
 
@@ -154,21 +153,6 @@ def test_the_divergence_is_the_symmetric_kl_of_the_guesses(masked_lm):
     a, b = p.softmax(-1), q.softmax(-1)
     expected = ((a * (a / b).log()).sum() + (b * (b / a).log()).sum()) / 5
     torch.testing.assert_close(task.divergence(p, q), expected)
-
-
-def test_training_lowers_the_loss(masked_lm, tiny):
-    task, examples = masked_lm(["the cat reads a book", "the dog reads a book"])
-    torch.manual_seed(0)
-    model = MultitaskModel(tiny, {"masked_lm": task}).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(60):
-        loss = model.loss("masked_lm", task.collate(examples))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
 
 
 def test_wrong_targets_and_settings_are_refused(masked_lm, tmp_path, tiny_tokenizer):

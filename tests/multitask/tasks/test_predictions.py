@@ -298,7 +298,7 @@ def test_absent_file_of_a_split_is_an_error_and_no_file_at_all_too(tmp_path):
     empty.mkdir()
     problems, checked = validate_folder(empty, expected, FORMATS)
     assert checked == [] and problems[-1].severity == "error"
-    assert "holds no prediction file" in problems[-1].message
+    assert "has no prediction file" in problems[-1].message
     with pytest.raises(InputError, match="no such folder"):
         validate_folder(tmp_path / "absent", expected, FORMATS)
 
