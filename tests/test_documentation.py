@@ -1,4 +1,4 @@
-"""The documents are true: the README's tree and commands, and every step of docs/adding-a-task.md.
+"""The documents are true: the map of files, the README's commands, and every step of docs/adding-a-task.md.
 
 Run: pytest tests/test_documentation.py. The tree is a fenced block of lines `name   about`, indented by two
 spaces a folder; a folder's name ends with "/".
@@ -18,7 +18,13 @@ from multitask.config.task_kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "checkpoints" / "README.md"]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "checkpoints" / "README.md",
+]
 UNLISTED = {"__init__.py", "__main__.py"}
 
 
@@ -29,8 +35,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def tree() -> dict[str, str]:
-    """Path -> what the README says of it."""
-    [block] = [block for block in blocks(README, "") if re.search(r"^multitask/", block, re.MULTILINE)]
+    """Path -> what docs/architecture.md says of it."""
+    [block] = [block for block in blocks(ARCHITECTURE, "") if re.search(r"^multitask/", block, re.MULTILINE)]
     entries, folders = {}, []
     for line in block.splitlines():
         match = re.fullmatch(r"( *)(?:[├└│─ ]*)(\S+)(?: +(\S.*))?", line)
@@ -52,12 +58,8 @@ def test_the_tree_has_a_line_for_each_file():
         if path.name not in UNLISTED
     }
     shown = tree()
-    # A folder without lines of its own stands for its files.
-    closed = tuple(
-        name for name in shown if name.endswith("/") and sum(other.startswith(name) for other in shown) == 1
-    )
-    left = {file for file in files - shown.keys() if not file.startswith(closed)}
-    assert left == set(), "add a line to the README's tree"
+    left = {file for file in files - shown.keys() if "/starter" not in file}
+    assert left == set(), "add a line to the map in docs/architecture.md"
 
 
 def test_the_tree_shows_nothing_that_is_not_there():
@@ -66,6 +68,29 @@ def test_the_tree_shows_nothing_that_is_not_there():
         path = ROOT / name
         assert path.is_dir() if name.endswith("/") else path.is_file(), f"{name} does not exist"
         assert about or name.endswith("/"), f"{name}: say what it is"
+
+
+def test_the_readme_maps_the_folders_and_stays_short():
+    assert len(README.splitlines()) <= 150
+    for package in ("minbert", "multitask"):
+        for folder in (ROOT / package).iterdir():
+            if (folder / "__init__.py").is_file():
+                assert re.search(rf"^  {folder.name}/ ", README, re.MULTILINE), (
+                    f"{folder} is not in the README"
+                )
+
+
+def test_the_tours_name_functions_that_are_there():
+    """Each hop of docs/architecture.md: `file: function, ...`."""
+    hops = re.findall(r"^\d+\. `([\w/]+\.py): ([\w., ]+)`", ARCHITECTURE, re.MULTILINE)
+    tours = ARCHITECTURE.partition("One batch through")
+    assert len(re.findall(r"^\d+\. ", tours[0], re.MULTILINE)) <= 12
+    assert len(re.findall(r"^\d+\. ", tours[2].partition("##")[0], re.MULTILINE)) <= 20 and len(hops) > 25
+    for file, names in hops:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for name in names.split(", "):
+            for part in name.split("."):
+                assert re.search(rf"^ *(?:class|def) {part}\b", source, re.MULTILINE), f"{file}: {part}"
 
 
 @pytest.mark.parametrize("program", ["minbert", "multitask"])

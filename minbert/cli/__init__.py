@@ -1,0 +1,1 @@
+"""The command line of minbert: one file for each command."""

@@ -1,0 +1,1 @@
+"""Weights: tables of tensor names, strict loading, saving, sentence-transformers folders, the hub."""

@@ -1,0 +1,1 @@
+"""The command line of multitask: one file for each command."""

@@ -1,1 +1,1 @@
-"""The course's own interfaces on top of this package: its programs, its checkpoints, its model class."""
+"""The course: the starter's programs and classes on our training, its checkpoints, the submission."""

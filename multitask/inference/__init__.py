@@ -1,0 +1,1 @@
+"""A trained run: checkpoints, predictions, evaluation, the model card, plots."""

@@ -1,0 +1,1 @@
+"""Metrics: scores and statistics of predictions."""
