@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from multitask.inference.run import Run as Run
     from multitask.inference.run import evaluate as evaluate
     from multitask.inference.run import load_run as load_run
+    from multitask.runtime.callbacks import Callback as Callback
     from multitask.tasks.base import ScoredTask as ScoredTask
     from multitask.tasks.base import TextTask as TextTask
     from multitask.tasks.base import TrainingTask as TrainingTask
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "evaluate",
             "load_run",
         ),
+        "runtime.callbacks": ("Callback",),
         "tasks.base": (
             "ScoredTask",
             "TextTask",

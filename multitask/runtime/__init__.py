@@ -1,1 +1,1 @@
-"""What training and a trained run share: device, precision, processes, callbacks, messages, trackers."""
+"""Runtime of training and trained runs: device, precision, processes, callbacks, messages, trackers."""

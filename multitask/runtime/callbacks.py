@@ -12,7 +12,7 @@ Scores = dict[str, dict[str, float]]  # task -> metric -> value
 
 
 class Callback:
-    """Base class of what a run calls. Each method does nothing; override those that are needed.
+    """Base class of callbacks. Each method does nothing; override those that are needed.
 
     `train(config, callbacks=[...])` takes instances. Of several processes only rank 0 calls them, but each
     has to be given as many. An exception of theirs ends the run as an interruption does.

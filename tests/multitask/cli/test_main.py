@@ -117,7 +117,7 @@ def test_train_prints_the_scores_and_resume_repeats_them(command, arguments, tmp
     assert [line.split() for line in again[1].splitlines()[:8]] == [
         line.split() for line in output.splitlines()[:8]
     ]
-    assert "resumed after step 6 of 6" in again[2]
+    assert again[2] == f"{tmp_path / 'run'} is finished; nothing is left to train\n"
     assert {path.name for path in (tmp_path / "run" / "plots").iterdir()} == {"loss.png", "sst-confusion.png"}
 
 
@@ -265,6 +265,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(no_plots, comman
     config = json.loads((run / "config.json").read_text())
     config["train"]["max_steps"] = 12
     (run / "config.json").write_text(json.dumps(config))
+    (run / "scores.json").unlink()  # so that it is not finished
     before = {path: path.read_bytes() for path in (run / "last").rglob("*") if path.is_file()}
     best = {path: path.read_bytes() for path in (run / "best").rglob("*") if path.is_file()}
 
@@ -291,6 +292,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(no_plots, comman
 def test_an_unreadable_configuration_of_a_run(no_plots, refused, command, arguments, tmp_path):
     assert command("train", *arguments)[0] == 0
     run = tmp_path / "run"
+    (run / "scores.json").unlink()  # so that it is not finished
     (run / "environment.json").write_text("")
     assert "environment.json is damaged" in refused("resume", run)
     (run / "config.json").write_text("{")

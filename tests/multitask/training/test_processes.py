@@ -75,7 +75,7 @@ def test_a_resumed_run_needs_as_many_processes_and_is_exact(tiny_values, tmp_pat
 STOPS = """
 import json, sys
 from multitask import RunConfig, train
-from multitask.runtime.callbacks import Callback
+from multitask import Callback
 
 class Stops(Callback):
     def on_step_end(self, step):
