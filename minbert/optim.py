@@ -59,9 +59,8 @@ class AdamW(Optimizer):
                 gradients = [parameter.grad.contiguous() for parameter in parameters]
                 first = [self.state[parameter]["exp_avg"] for parameter in parameters]
                 second = [self.state[parameter]["exp_avg_sq"] for parameter in parameters]
-                # The fused kernel walks over memory, and divides by 1 - lr weight_decay.
-                fused = in_order and group["lr"] * group["weight_decay"] < 0.5
-                fused = fused and fused_update_works(device.type, dtype)
+                # The fused kernel walks over memory.
+                fused = in_order and fused_update_works(device.type, dtype)
                 update = fused_update if fused else written_out_update
                 update(parameters, gradients, first, second, step, group)
         return loss
@@ -102,7 +101,7 @@ def written_out_update(
         m.mul_(beta1).add_(g, alpha=1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         p.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-rate)
-        p.mul_(1 - lr * group["weight_decay"])
+    _decay(parameters, group)
 
 
 def fused_update(
@@ -113,13 +112,12 @@ def fused_update(
     step: int,
     group: dict,
 ) -> None:
-    """The same update by torch's fused kernel, which decays first and adds eps to the corrected root.
+    """The same update by torch's fused kernel, then the decay.
 
-    With d = lr weight_decay, the kernel's rate lr (1 - d), decay weight_decay / (1 - d) and eps divided by
-    sqrt(1 - beta2^t) make its result (1 - d)(p - rate m / (sqrt(v) + eps)), the definition's.
+    The kernel adds eps to the corrected root, so it is given eps / sqrt(1 - beta2^t). Its own decay comes
+    first and multiplies by a rounded factor, so it is given none.
     """
-    (beta1, beta2), lr = group["betas"], group["lr"]
-    kept = 1 - lr * group["weight_decay"]
+    beta1, beta2 = group["betas"]
     # Without bias correction: a step so late that both corrections are 1.
     counted = float(step) if group["correct_bias"] else 1e9
     torch._fused_adamw_(
@@ -129,31 +127,46 @@ def fused_update(
         second_moments,
         [],
         [torch.full((), counted, device=parameters[0].device)] * len(parameters),  # nothing to copy there
-        lr=lr * kept,
+        lr=group["lr"],
         beta1=beta1,
         beta2=beta2,
-        weight_decay=group["weight_decay"] / kept,
+        weight_decay=0.0,
         eps=group["eps"] / (1 - beta2**counted) ** 0.5,
         amsgrad=False,
         maximize=False,
     )
+    _decay(parameters, group)
+
+
+def _decay(parameters: list[Tensor], group: dict) -> None:
+    """p -= lr weight_decay p. The factor 1 - lr weight_decay would be rounded: in fp32 by up to 6e-8."""
+    decay = group["lr"] * group["weight_decay"]
+    if decay:
+        for p in parameters:
+            p.sub_(p, alpha=decay)
 
 
 @cache
 def fused_update_works(device_type: str, dtype: torch.dtype) -> bool:
     """Whether torch's fused kernel, which is private, exists here and equals the written-out update."""
-    group = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.1)
     start = torch.linspace(-1, 1, 8, dtype=dtype, device=device_type)
-    results = []
+    large = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.1)
+    usual = dict(lr=1e-5, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2)  # a decay of 1e-7 a step
+    results: list[list[Tensor]] = []
     for update in (written_out_update, fused_update):
-        p, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
-        try:
-            for step, correct_bias in ((1, True), (2, True), (3, False)):
-                update([p], [start.cos() * step], [m], [v], step, group | {"correct_bias": correct_bias})
-        except (AttributeError, RuntimeError, TypeError, NotImplementedError):
-            return False
-        results.append(p)
-    return torch.allclose(*results, rtol=1e-5 if dtype.itemsize >= 4 else 1e-2, atol=0)
+        found = []
+        for group, steps in ((large, 3), (usual, 1000)):
+            p, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+            gradient = start.cos()
+            try:
+                for step in range(1, steps + 1):
+                    update([p], [gradient], [m], [v], step, group | {"correct_bias": step != 3})
+            except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+                return False
+            found.append(p)
+        results.append(found)
+    rtol = 1e-5 if dtype.itemsize >= 4 else 1e-2
+    return all(torch.allclose(a, b, rtol=rtol, atol=0) for a, b in zip(*results, strict=True))
 
 
 def _check(group: dict) -> None:

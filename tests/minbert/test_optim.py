@@ -99,6 +99,26 @@ def fresh(dtype=torch.float32):
     return [torch.nn.Parameter(torch.randn(s, generator=generator).to(dtype)) for s in shapes]
 
 
+def test_the_decay_is_not_rounded_to_a_factor(path):
+    """1,000 steps with lr weight_decay = 1e-7, as a student writes them in fp32: the same to a few roundings.
+
+    By the factor 1 - 1e-7, which fp32 rounds to 1 - 1.19e-7, the two would part by 1.9e-5.
+    """
+    generator = torch.Generator().manual_seed(0)
+    start, gradient = torch.randn(2, 50, generator=generator)
+    ours = start.clone().requires_grad_()
+    ours.grad = gradient.clone()
+    optimizer = AdamW([ours], lr=1e-5, eps=1e-6, weight_decay=1e-2)
+    p, m, v = start.clone(), torch.zeros(50), torch.zeros(50)
+    for t in range(1, 1001):
+        optimizer.step()
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient * gradient
+        p = p - 1e-5 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (v.sqrt() + 1e-6)
+        p = p - 1e-5 * 1e-2 * p
+    torch.testing.assert_close(ours.detach(), p, rtol=2e-6, atol=2e-6)
+
+
 def test_agrees_with_torch_where_the_definitions_coincide(path):
     ours, theirs = fresh(torch.float64), fresh(torch.float64)
     quadratic_steps(AdamW(ours, lr=1e-2, eps=1e-30), ours, 200)
@@ -129,10 +149,10 @@ def test_fused_kernel_is_taken_here():
 def test_self_test_refuses_a_kernel_that_computes_something_else(monkeypatch):
     real = torch._fused_adamw_
 
-    def decays_twice(parameters, *arguments, **options):
-        return real(parameters, *arguments, **options | {"weight_decay": 2 * options["weight_decay"]})
+    def takes_another_eps(parameters, *arguments, **options):
+        return real(parameters, *arguments, **options | {"eps": 2 * options["eps"]})
 
-    monkeypatch.setattr(torch, "_fused_adamw_", decays_twice)
+    monkeypatch.setattr(torch, "_fused_adamw_", takes_another_eps)
     assert not optim.fused_update_works.__wrapped__("cpu", torch.float32)
     monkeypatch.delattr(torch, "_fused_adamw_")
     assert not optim.fused_update_works.__wrapped__("cpu", torch.float32)
