@@ -248,10 +248,10 @@ class SimilarityTask(TextTask):
         return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
-        return self.example_scores(outputs).tolist()
+        return self.hard(self.example_scores(outputs).cpu().numpy())
 
     def example_scores(self, outputs: Tensor) -> Tensor:
-        """Returns (B,) outputs off the label scale; not cut to [low, high], which would tie the ends."""
+        """Returns (B,) outputs off the label scale, not cut to [low, high]: ensembles average first."""
         if self.config.loss == "angle":
             outputs = outputs[:, 0]
         bottom, top = self.config.label_scale
@@ -259,7 +259,13 @@ class SimilarityTask(TextTask):
         return self.config.low + share * (self.config.high - self.config.low)
 
     def hard(self, scores: np.ndarray) -> list[float]:
-        return scores.tolist()
+        """Returns predictions, cut to [low, high] where the loss or the head ties outputs to that scale.
+
+        The losses pearson and cosent leave the output of an MLP head without a scale.
+        """
+        config = self.config
+        tied = config.head == "cosine" or config.loss in ("cosine_mse", "mse")
+        return (np.clip(scores, config.low, config.high) if tied else scores).tolist()
 
     def score(self, predictions: Sequence[float], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]

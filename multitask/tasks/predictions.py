@@ -235,7 +235,11 @@ def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str]:
     if format.values == "number":
         if inside:
             return "", "", ""
-        return "warning", f"values outside {span}", f"{value} is outside {span}"
+        return (
+            "warning",
+            f"values outside {span}",
+            (f"{value} is outside {span}, as a loss without that scale leaves it (pearson, cosent)"),
+        )
     if number != int(number) or (format.values == "class" and not value.lstrip("+-").isdecimal()):
         return "error", "values of the wrong type", f"{value} is not a whole number, as a class has to be"
     if not inside:

@@ -223,7 +223,8 @@ def test_wrong_values_are_errors_with_their_line(tmp_path, task, value, message)
 
 def test_similarities_outside_the_scale_are_warnings(tmp_path):
     (problem,) = check(tmp_path, [f"{A} , 5.3 \n", f"{B} , 5.0 \n", f"{C} , 0 \n"], "sts")
-    assert problem == ("warning", 2, "5.3 is outside 0 to 5")
+    assert problem[:2] == ("warning", 2)
+    assert problem[2].startswith("5.3 is outside 0 to 5, as a loss without that scale leaves it")
 
 
 def test_the_same_fault_many_times_is_summed_up(tmp_path):

@@ -132,11 +132,21 @@ def test_fractions_are_refused_where_classes_are_wanted(build, tiny_tokenizer):
         ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.2, 1.1], [0.0, 2.5, 5.0, 3.0, 5.25]),
     ],
 )
-def test_decoding_undoes_the_label_scale_without_cutting(scale, outputs, expected, build):
+def test_decoding_undoes_the_label_scale_and_cuts_to_the_scores(scale, outputs, expected, build):
+    """The loss and `example_scores`, which ensembles average, see the raw outputs."""
     task, _ = build("sts", label_scale=list(scale))
-    assert task.decode(torch.tensor(outputs), None) == pytest.approx(expected, abs=1e-6)
-    scores = torch.tensor(expected)
-    assert task.loss(torch.tensor(outputs), scores).item() == pytest.approx(0, abs=1e-12)
+    outputs, scores = torch.tensor(outputs), torch.tensor(expected)
+    assert task.example_scores(outputs).tolist() == pytest.approx(expected, abs=1e-6)
+    assert task.decode(outputs, None) == pytest.approx(np.clip(expected, 0, 5).tolist(), abs=1e-6)
+    assert task.loss(outputs, scores).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["pearson", "cosent", "mse"])
+def test_an_output_without_a_scale_is_not_cut(loss):
+    """An MLP head learns no scale from a correlation or a ranking; a cosine and squared error have one."""
+    task, outputs = task_of("sts", loss=loss, head="mlp"), torch.tensor([-1.0, 2.0])
+    assert task.decode(outputs, None) == ([0.0, 5.0] if loss == "mse" else [-5.0, 10.0])
+    assert task_of("sts", loss="cosent").decode(outputs, None) == [0.0, 5.0]
 
 
 def test_labels_of_a_classification_are_those_of_train_sorted(build, tiny_tokenizer):
