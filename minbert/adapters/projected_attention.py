@@ -5,6 +5,7 @@ T token rows, D hidden size, d projected size.
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from minbert.batch import Layout
@@ -24,11 +25,13 @@ class TaskProjectedAttention(nn.Module):
     def __init__(self, config: BertConfig, size: int, heads: int):
         super().__init__()
         dropout = config.attention_probs_dropout_prob
-        self.down = nn.Linear(config.hidden_size, size)
-        self.layers = nn.ModuleList(
-            MultiHeadAttention(size, heads, dropout) for _ in range(config.num_hidden_layers)
-        )
-        self.up = nn.Linear(size, config.hidden_size)
+        with torch.device("meta"):  # no random numbers but those below
+            self.down = nn.Linear(config.hidden_size, size)
+            self.layers = nn.ModuleList(
+                MultiHeadAttention(size, heads, dropout) for _ in range(config.num_hidden_layers)
+            )
+            self.up = nn.Linear(size, config.hidden_size)
+        self.to_empty(device=torch.get_default_device())
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=config.initializer_range)
