@@ -47,7 +47,6 @@ def test_a_trial_that_was_told_but_not_recorded_is_not_repeated(begun):
     folder, handle = begun
     (slot,) = read_settings(folder).slots()
     handle.claims.forget(slot.key)  # as if its process had died between the two
-    handle.claims.store.remove(slot.key, 1)
     before = handle.study.get_trials()
     continue_search(folder)
     assert handle.study.get_trials() == before
