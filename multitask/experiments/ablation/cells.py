@@ -72,7 +72,7 @@ def training_sources() -> list[Path]:
         path
         for package in packages
         for path in sorted(package.rglob("*"))
-        if path.is_file() and not NOT_TRAINING & set(path.relative_to(package).with_suffix("").parts)
+        if path.is_file() and not NOT_TRAINING & set(path.relative_to(package).parent.parts)
     ]
 
 

@@ -284,7 +284,7 @@ def start(hub, tmp_path):
     def run(to, *arguments, **environment):
         known = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         known |= {"HF_ENDPOINT": hub.url(), "HF_HOME": str(tmp_path / "home")} | environment
-        known["PYTHONPATH"] = str(Path(__file__).parents[2])
+        known["PYTHONPATH"] = str(Path(__file__).parents[3])
         command = [sys.executable, "-m", "minbert", "download", NAME, *arguments]
         command += ["--to", str(to)] if to else []
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

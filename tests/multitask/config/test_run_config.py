@@ -74,7 +74,7 @@ WRONG = [
     ({"tasks": {"ssst": {}}}, "there is no task 'ssst'; did you mean 'sst'.*--task-file"),
     ({"tasks": {"mine": {"type": "similarty"}}}, "there is no task 'similarty'; did you mean 'similarity'"),
     ({"tasks": {"mine": {"type": 3}}}, "mine.type is 3; give a text"),
-    ({"tasks": {"my-task": {"type": "sst"}}}, "task name 'my-task' is no name"),
+    ({"tasks": {"my-task": {"type": "sst"}}}, "task name 'my-task' is not a name"),
     ({"tasks": {"train": {"type": "sst"}}}, "task name 'train' is taken"),
     ({"tasks": ["sst"]}, r"tasks is \['sst'\]; it is a table of keys"),
     ({"tasks": {"sst": "cls"}}, "tasks.sst is 'cls'; it is a table of keys"),
