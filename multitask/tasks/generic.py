@@ -248,7 +248,7 @@ class SimilarityTask(TextTask):
         return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
-        return self.hard(self.example_scores(outputs).cpu().numpy())
+        return self.hard(self.example_scores(outputs).detach().cpu().numpy())
 
     def example_scores(self, outputs: Tensor) -> Tensor:
         """Returns (B,) outputs off the label scale, not cut to [low, high]: ensembles average first."""
