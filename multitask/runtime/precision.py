@@ -34,19 +34,15 @@ class Precision:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def set_rates(self, optimizer: Optimizer) -> None:
-        """Gives each group the rate of the next step."""
-        self.factor = self.schedule(self.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.factor
-
     def skip(self) -> None:
         """Makes the next `step` drop its gradients: one of them is not finite, and no scaler checks that."""
         self._skips_next = True
 
     def step(self, optimizer: Optimizer) -> None:
         """One optimizer step at the scheduled rates; then the gradients are dropped."""
-        self.set_rates(optimizer)
+        self.factor = self.schedule(self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.factor
         self.was_skipped = self._skips_next or not self._update(optimizer)
         self.skipped += self.was_skipped
         self.steps += not self.was_skipped
