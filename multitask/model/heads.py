@@ -72,7 +72,7 @@ class ProjectedHead(nn.Module):
         self.head = head
 
     def forward(self, *vectors: Tensor) -> Tensor:
-        """The head's outputs for vectors that are projected already."""
+        """Returns the head's outputs for vectors that are projected already."""
         return self.head(*vectors)
 
 

@@ -80,7 +80,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), quiet: bool =
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Returns whether the run in a folder, or a stage of one, has come to its end."""
+    """Returns True if the run in a folder, or a stage of one, has come to its end."""
     return (Path(folder) / "scores.json").is_file()
 
 
@@ -362,14 +362,7 @@ class Trainer:
         """Returns lines on what is trained, how, and in which order."""
         parts = self.components
         trained, all = parts.count_parameters().values()
-        notes = []
-        if parts.touched is not None:
-            left, tokens = len(parts.touched.others), len(parts.touched.order)
-            notes = [
-                f"{left:,} of {tokens:,} word embeddings stay as they are: no training text has these tokens"
-            ]
         return [
-            *notes,
             *plan_lines(parts.plan),
             f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {parts.precision.name} on "
             f"{self.device}, {torch.get_num_threads()} threads, seed {self.config.train.seed}",

@@ -12,7 +12,7 @@ FORMS = "none, backbone, embeddings, pooler, first:K, last:K, below:K, layers:0-
 
 
 def is_added(name: str) -> bool:
-    """Returns whether a tensor of the encoder is not BERT's own: LoRA, projected attention, head layers."""
+    """Returns True for tensors that are added to BERT's: LoRA, projected attention, head layers."""
     return name.startswith("encoder.") and (".adapters." in name or ".head_layers." in name)
 
 

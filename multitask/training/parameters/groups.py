@@ -30,7 +30,7 @@ class Assignment:
 
     @property
     def learns(self) -> bool:
-        """Whether the optimizer updates the tensor."""
+        """True if the optimizer updates the tensor."""
         return self.state in (TRAINED, LATER)
 
 

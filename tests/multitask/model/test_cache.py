@@ -151,21 +151,6 @@ def test_rows_of_real_weights_do_not_depend_on_their_batch(minilm, shared, tmp_p
         assert (inputs.cached.rows - plain).abs().max() <= 1e-6 * plain.abs().max()
 
 
-def test_a_task_on_rows_gets_rows(make, tokenized, folder):
-    """Over a frozen encoder too, and next to a task that gets vectors."""
-    model = make("backbone", sst={}, ner=NER)
-    examples = tokenized(model, sentences(12))
-    plain = copy.deepcopy(model).eval()
-    opened(model, examples, folder)
-    assert len(list(folder.iterdir())) == 2
-    batch = model.eval().collate("ner", examples["ner"][3:8]).inputs
-    expected = plain.collate("ner", examples["ner"][3:8]).inputs
-    assert batch.cached.pooling is None and torch.equal(batch.word_ids, expected.word_ids)
-    torch.testing.assert_close(batch.cached.rows, plain.encoder(expected).packed, atol=1e-6, rtol=0)
-    torch.testing.assert_close(model("ner", batch), plain("ner", expected), atol=1e-6, rtol=1e-6)
-    assert model.collate("sst", examples["sst"][:2]).inputs.cached.pooling == "mean"
-
-
 @pytest.mark.parametrize("policy", ["embeddings,first:1", "backbone"])
 def test_texts_that_are_not_known_are_computed(policy, make, tokenized, folder):
     model = make(policy, sst={})

@@ -259,18 +259,17 @@ def test_a_missing_package_is_said_before_anything_is_written(tiny_config, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_key_that_is_missing_is_said_before_anything_is_written(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE")
-    with pytest.raises(InputError, match="--track wandb needs a key; set WANDB_API_KEY"):
-        train(tiny_config(track=["wandb"]))
-    assert not (tmp_path / "run").exists()
-
-
-def test_wandb_that_is_disabled_writes_no_runs(tiny_config, tmp_path, monkeypatch, said):
+def test_wandb_asks_for_a_key_before_anything_is_written_unless_it_is_disabled(
+    tiny_config, tmp_path, monkeypatch, said
+):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     train(tiny_config(track=["wandb"], train={"max_steps": 1}))
     assert not list((tmp_path / "run").glob("wandb/*run-*"))
     assert not [line for line in said if "wandb" in line]
+    monkeypatch.delenv("WANDB_MODE")
+    with pytest.raises(InputError, match="--track wandb needs a key; set WANDB_API_KEY"):
+        train(tiny_config(track=["wandb"], out=str(tmp_path / "other")))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(

@@ -1,21 +1,17 @@
 """Training over cached frozen layers: the same losses and scores, no layer run twice, the folder of a run."""
 
-import json
 import shutil
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from minbert import InputError
 from multitask import RunConfig, resume, train
 from multitask.config.option_types import merge
 from multitask.inference.evaluation import score_examples
 from multitask.training.loop import train_loop
-from multitask.training.progress import Progress
 from multitask.training.trainer import Trainer
+from tests.multitask.runs import assert_same_run, killed
 
 LORA = {"lora": {"rank": 2, "layers": "last:1", "dropout": 0.1}}
 TEXTS = ["the cat reads a book", "good", "a student writes over the house", "very dull film", "green river"]
@@ -170,13 +166,6 @@ def test_a_second_epoch_or_a_later_run_reads_it(changes, ready, tmp_path, monkey
 # Whole runs.
 
 
-def assert_same(folder: Path, other: Path):
-    scores, others = (json.loads((run / "scores.json").read_text()) for run in (folder, other))
-    assert scores | {"seconds": 0, "costs": {}} == others | {"seconds": 0, "costs": {}}
-    heads, others = (load_file(run / "best" / "heads.safetensors") for run in (folder, other))
-    assert all(torch.equal(heads[name], others[name]) for name in others)
-
-
 def test_a_run_leaves_no_cache_and_a_folder_is_kept(tiny_config, tmp_path, said):
     """A later run reads what lies there, and both learn the same, bit by bit."""
     train(tiny_config(freeze="backbone", out=str(tmp_path / "own")))
@@ -190,35 +179,24 @@ def test_a_run_leaves_no_cache_and_a_folder_is_kept(tiny_config, tmp_path, said)
         train(tiny_config(freeze="backbone", out=str(tmp_path / name), **kept))
         (path,) = (tmp_path / "kept").iterdir()
         written.append(path.stat().st_mtime_ns)
-        assert_same(tmp_path / name, tmp_path / "own")
+        assert_same_run(tmp_path / name, tmp_path / "own")
     assert written[0] == written[1] and "read from" in [line for line in said if "cache" in line][-1]
     with pytest.raises(InputError, match="cache.folder is .*, which is a file; give the name of a folder"):
         train(tiny_config(freeze="backbone", cache={"folder": str(path)}))
     assert not (tmp_path / "run").exists()
 
 
-def test_an_interrupted_run_with_a_damaged_cache_goes_on_with_the_same_bits(
-    tiny_config, tmp_path, monkeypatch, said
-):
+def test_an_interrupted_run_with_a_damaged_cache_goes_on_with_the_same_bits(tiny_config, tmp_path, said):
     changes = LORA | {"limit": 24, "checkpoint": {"every_steps": 4}, "tasks": {"sst": {}, "sts": {}}}
     train(tiny_config(out=str(tmp_path / "whole"), **changes))
-    after_step = Progress.after_step
-
-    def interrupted(self, step):
-        if step.number == 7:
-            raise KeyboardInterrupt
-        after_step(self, step)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Progress, "after_step", interrupted)
-        train(tiny_config(**changes))
+    killed(lambda: train(tiny_config(**changes)), 7)
     (path,) = (tmp_path / "run" / "cache").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     said.clear()
     resume(tmp_path / "run")
     (line,) = [line for line in said if line.startswith("cache")]
     assert "read from" not in line
-    assert_same(tmp_path / "run", tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert not (tmp_path / "run" / "cache").exists()
 
 

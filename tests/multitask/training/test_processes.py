@@ -21,7 +21,7 @@ TASKS = {
     "together": {
         "sampling": "together",
         "gradients": {"surgery": "pcgrad"},
-        "tasks": {"sst": {"accumulation": 2}, "sts": {}},
+        "tasks": {"sst": {"accumulation": 2}, "sts": {"batch_size": 7}},  # the 22nd example: for one process
     },
     "contrastive": {
         "tasks": {"ranking": {"chunk_size": 2, "learn_temperature": True, "batch_size": 8}, "sst": {}}

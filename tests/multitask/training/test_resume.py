@@ -17,55 +17,7 @@ from multitask import RunConfig, resume, train
 from multitask.config.option_types import merge
 from multitask.runtime.messages import show_messages
 from multitask.training.progress import Progress
-
-
-def assert_same_run(folder: Path, other: Path):
-    """The same files, those of tensors byte for byte, and the same log and scores apart from measurements."""
-    files, others = (
-        sorted(p.relative_to(run) for p in run.rglob("*") if p.is_file()) for run in (folder, other)
-    )
-    assert files == others
-    tensors = [path for path in files if path.suffix == ".safetensors"]
-    assert len(tensors) >= 5
-    for path in tensors:
-        assert (folder / path).read_bytes() == (other / path).read_bytes(), path
-    assert records(folder) == records(other)
-    assert repeatable_scores(folder) == repeatable_scores(other)
-
-
-def repeatable_scores(folder: Path) -> dict:
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    for measured in ("training_seconds", "peak_memory"):
-        assert scores["costs"].pop(measured) > 0
-    return scores | {"seconds": 0}
-
-
-def records(folder: Path) -> list[dict]:
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
-
-
-class Killed(BaseException):
-    """In the place of a kill: nothing of the training sees it."""
-
-
-@pytest.fixture
-def killed(monkeypatch):
-    """killed(run, after, where="after_step"): `run()` dies at a step, before that method of Progress."""
-
-    def run_killed(run, after: int, where="after_step"):
-        original = getattr(Progress, where)
-
-        def dies(self, *arguments):
-            if self.plan.step == after:
-                raise Killed
-            return original(self, *arguments)
-
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Progress, where, dies)
-            run()
-
-    return run_killed
+from tests.multitask.runs import Killed, assert_same_run, killed, records
 
 
 def resumed(folder: Path) -> int:
@@ -122,7 +74,7 @@ LORA = {"rank": 2, "dropout": 0.1, "targets": ["all-linear"], "dora": True}
     ],
     ids=str,
 )
-def test_every_order_killed_twice(tiny_config, tmp_path, killed, sampling, changes):
+def test_every_order_killed_twice(tiny_config, tmp_path, sampling, changes):
     """Killed in the middle of the first epoch and of the second, at steps without a checkpoint."""
     short = {"sampling": sampling, "limit": 24, "checkpoint": {"every_steps": 2}}
     changes = merge(short, changes) | {"tasks": {"sst": {}, "sts": {}} | changes.get("tasks", {})}
@@ -157,7 +109,7 @@ def whole_run(exact, tmp_path_factory):
     ("where", "step", "last"),
     [("after_step", 1, 0), ("after_step", 14, 12), ("after_step", 28, 27), ("_evaluate", 5, 3)],
 )
-def test_killed_at_any_kind_of_step(exact, whole_run, tmp_path, killed, where, step, last):
+def test_killed_at_any_kind_of_step(exact, whole_run, tmp_path, where, step, last):
     """Before the first checkpoint, at the end of an epoch, at the very end, at an evaluation."""
     killed(lambda: train(exact(tmp_path / "run")), step, where)
     assert resumed(tmp_path / "run") == last
@@ -182,7 +134,7 @@ def test_killed_between_an_evaluation_and_the_checkpoint_after_it(exact, whole_r
 
 
 def test_killed_between_the_two_renames_of_a_checkpoint_and_while_it_wrote_a_record(
-    exact, whole_run, tmp_path, killed
+    exact, whole_run, tmp_path
 ):
     out = tmp_path / "run"
     killed(lambda: train(exact(out)), 17)
@@ -207,14 +159,14 @@ def test_resuming_a_finished_run_writes_nothing(whole_run, said):
     assert run.scores == json.loads((whole_run / "scores.json").read_text()) and contents() == before
 
 
-def test_patience_is_remembered(tiny_config, tmp_path, killed):
+def test_patience_is_remembered(tiny_config, tmp_path):
     changes = {"limit": 24, "patience": 2, "train": {"epochs": 6}, "optim": {"lr": 0.0, "head_lr": 0.0}}
     killed(lambda: train(tiny_config(**changes)), 20)
     resume(tmp_path / "run")
     assert records(tmp_path / "run")[-1]["step"] == 27  # the best is the first, then 2 that are no better
 
 
-def test_the_number_of_threads_is_that_of_the_run(tiny_config, tmp_path, monkeypatch, killed):
+def test_the_number_of_threads_is_that_of_the_run(tiny_config, tmp_path, monkeypatch):
     """Sums depend on it; it is that of the machine at first, unless the configuration says."""
     killed(lambda: train(tiny_config(threads=None)), 3)
     path = tmp_path / "run" / "environment.json"
@@ -229,7 +181,7 @@ def test_the_number_of_threads_is_that_of_the_run(tiny_config, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["changed", "new", "gone"])
-def test_data_that_changed_are_refused_by_name(tiny_config, tiny_data, tmp_path, killed, damage):
+def test_data_that_changed_are_refused_by_name(tiny_config, tiny_data, tmp_path, damage):
     data = shutil.copytree(tiny_data, tmp_path / "data")
     dev = data / "sts-dev.csv"
     if damage == "new":
@@ -243,7 +195,7 @@ def test_data_that_changed_are_refused_by_name(tiny_config, tiny_data, tmp_path,
         resume(tmp_path / "run")
 
 
-def test_folders_that_cannot_be_resumed_are_refused_by_name(exact, tmp_path, tiny_folder, killed):
+def test_folders_that_cannot_be_resumed_are_refused_by_name(exact, tmp_path, tiny_folder):
     with pytest.raises(InputError, match="is not the folder of a run; give the folder"):
         resume(tmp_path / "nothing")
     with pytest.raises(InputError, match="is not the folder of a run; give it as --weights"):

@@ -63,13 +63,6 @@ def test_how_many_steps_each_task_gets(name, unequal):
             assert all(found[task] < COUNTS[task] for task in COUNTS if task != last)
 
 
-@every_name
-def test_a_seed_gives_one_order_and_names_it_the_same_way_twice(name):
-    assert order(name, seed=3) == order(name, seed=3)
-    if name in DRAWN:
-        assert len({words(order(name, seed=seed)) for seed in range(20)}) > 5
-
-
 def test_what_each_sampling_does_with_unequal_sizes_by_default():
     exhausting = {name for name in [*TURNS, *DRAWN] if Sampling(name).unequal == "exhaust"}
     assert exhausting == {"sequential", "round-robin", "proportional"}
@@ -135,22 +128,6 @@ def test_draws_follow_the_formula(name, power):
         if max(abs(other[task] - wanted[task]) for task in found) > 0.01
     ]
     assert all(pvalue < 1e-6 for pvalue in others), "the test could not tell formulas apart"
-
-
-@pytest.mark.parametrize("unequal", ["exhaust", "smallest"])
-def test_draws_of_what_is_left_follow_the_formula(unequal):
-    """Square root over 1, 4 and 9 batches: 1/6, 2/6, 3/6; after one task is used up, over the others."""
-    counts, first, second = {"a": 1, "b": 4, "c": 9}, Counter(), Counter()
-    for seed in range(3000):
-        steps = order("square-root", unequal, counts, seed)
-        first[steps[0]] += 1
-        if steps[0] == ("a",) and unequal == "exhaust":
-            second[steps[1]] += 1
-    assert chisquare([first[(name,)] for name in counts], [500, 1000, 1500]).pvalue > 0.01
-    if unequal == "exhaust":
-        assert second.keys() == {("b",), ("c",)}
-        total = second.total()
-        assert chisquare([second[("b",)], second[("c",)]], [total * 2 / 5, total * 3 / 5]).pvalue > 0.01
 
 
 def test_what_a_task_has_left_does_not_change_how_likely_it_is():

@@ -1,13 +1,10 @@
 """Gradients kept apart by task: equal to the sum without surgery, to the formula with it, scaled or not."""
 
-import threading
-
 import pytest
 import torch
 
 from minbert import AdamW, LoRAConfig, add_lora
 from multitask.runtime.precision import Precision
-from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
 from multitask.training.methods.separate_gradients import SeparateGradients, layer_of, shared_parameters
 from multitask.training.methods.standard import StandardLoss
@@ -216,56 +213,3 @@ def test_the_one_adapter_of_all_tasks_is_shared_and_those_of_a_task_are_not(tiny
     )
     layers = {layer_of(name) for name in adapters}
     assert layers == {"layers.0", "layers.1"} and layer_of("encoder.layers.11.a.b") == "layers.11"
-
-
-class Thread(ProcessGroup):
-    """One of two processes that are threads, which sum over what each has laid into `values`."""
-
-    def __init__(self, rank, meeting, values):
-        super().__init__(rank, 2)
-        self.meeting, self.values = meeting, values
-
-    def all_reduce(self, tensor):
-        self.values[self.rank] = tensor.clone()
-        self.meeting.wait()
-        total = self.values[0] + self.values[1]
-        self.meeting.wait()
-        tensor.copy_(total)
-
-    def all_reduce_gradients(self, parameters):  # in fp64, not in buckets of fp32
-        for parameter in parameters:
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
-            self.all_reduce(gradient)
-            parameter.grad = gradient
-
-
-def test_processes_agree_where_one_has_no_piece_of_a_task(
-    make_model, model, pieces, gradients_of, assert_equal_gradients
-):
-    meeting, values, found, errors = threading.Barrier(2, timeout=300), [None, None], {}, []
-    configs = {"sst": {"pooling": "cls"}, "paraphrase": {"pairs": "bi"}, "sts": {"weight": 5.0}}
-    models = [make_model(**configs) for _ in range(2)]
-
-    def work(rank):
-        try:
-            gradients = separate(models[rank], PCGrad(4), group=Thread(rank, meeting, values))
-            for number in (rank + 1, rank):  # each the other's pieces first
-                models[rank].zero_grad(set_to_none=True)
-                run(models[rank], gradients, (pieces[3:] + pieces[:1], pieces[1:3])[number % 2])
-            found[rank] = gradients_of(models[rank])
-        except Exception as error:  # would be lost with the thread
-            errors.append(error)
-            meeting.abort()
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    gradients = separate(model, PCGrad(4))
-    for _ in range(2):
-        model.zero_grad(set_to_none=True)
-        run(model, gradients, pieces)
-    assert_equal_gradients(found[0], found[1], 0.0)
-    assert_equal_gradients(found[0], gradients_of(model), 1e-10)
