@@ -75,7 +75,7 @@ class OwnTraining:
 
     def open_cache(self) -> None:
         """Computes what frozen parts make of the data, also where that was done before; as every run does."""
-        self.model.cache = None
+        self.model.cache = {}
         self.cache_is_open = True
         # The file goes with its last mapping, so that its folder is not needed any longer.
         with TemporaryDirectory(prefix="minbert-cache-", ignore_cleanup_errors=True) as folder:

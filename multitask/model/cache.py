@@ -182,19 +182,8 @@ class FrozenRows:
         values = torch.from_numpy(self.values[rows].astype(np.float32, copy=False))
         return replace(inputs, cached=CachedActivations(values, *self.part))
 
-
-class FrozenCache:
-    """The rows that each task of a run reads in place of the frozen layers, where it has some."""
-
-    def __init__(self, rows: Mapping[str, FrozenRows]):
-        self.rows = dict(rows)
-
-    def attach(self, task: str, inputs: Batch) -> Batch:
-        """Returns the batch as the task's model input, see `FrozenRows.attach`."""
-        return self.rows[task].attach(inputs) if task in self.rows else inputs
-
-    def __deepcopy__(self, memo) -> "FrozenCache":
-        return self  # it never changes, and its files are mapped once
+    def __deepcopy__(self, memo) -> "FrozenRows":
+        return self  # it never changes, and its file is mapped once
 
 
 def open_cache(
@@ -204,8 +193,8 @@ def open_cache(
     precision: str,
     group: ProcessGroup,
     quiet: bool = True,
-) -> FrozenCache | None:
-    """Returns the activations of a MultitaskModel's frozen part for each task's examples; None without one.
+) -> dict[str, FrozenRows]:
+    """Returns the activations of a MultitaskModel's frozen part for the examples of each task that has some.
 
     They are read from `folder`, else computed and written by the first process in `precision`, fp32 or fp16;
     without room on the disk there is a message and no cache. Where the whole encoder is frozen, a task that
@@ -213,7 +202,7 @@ def open_cache(
     """
     layers = frozen_layers(model)
     if not layers:
-        return None
+        return {}
     whole = layers == len(model.encoder.encoder.layers)
     readers: dict[FrozenPart, list[str]] = {}
     for name, task in model.tasks.items():
@@ -229,7 +218,7 @@ def open_cache(
         path = group.broadcast_object(path)
         if path is not None and wanted.read(path):
             rows |= dict.fromkeys(names, wanted)
-    return FrozenCache(rows) if rows else None
+    return rows
 
 
 def _prepare_file(model: nn.Module, wanted: FrozenRows, folder: Path, quiet: bool) -> Path | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, InputError, pool, use_adapter
 from multitask.data.collate import TaskBatch, TokenizedExample
-from multitask.model.cache import FrozenCache, kept_pooling
+from multitask.model.cache import FrozenRows, kept_pooling
 from multitask.model.subset_embedding import SubsetEmbedding
 
 DEFAULT_ADAPTER = "default"  # the one that all tasks share
@@ -95,13 +95,14 @@ class MultitaskModel(nn.Module):
         self.autocast = autocast
         self.gather = gather
         self.frozen_dropout = frozen_dropout
-        self.cache: FrozenCache | None = None
+        self.cache: dict[str, FrozenRows] = {}  # by task
 
     def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
         """Makes a task's batch, with cached activations of frozen layers where they are known."""
         tokens = sum(example.length for example in examples)
         batch = replace(self.tasks[task].collate(examples), tokens=tokens)
-        return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
+        rows = self.cache.get(task)
+        return batch if rows is None else replace(batch, inputs=rows.attach(batch.inputs))
 
     def view(self, task: str, noise: Tensor | None = None) -> EncoderView:
         """Returns the encoder for one task; `noise` (T, D) is added to the embeddings."""

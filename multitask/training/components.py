@@ -80,11 +80,6 @@ def build_components(
     optim, model = config.optim, inputs.model
     group.broadcast([*model.parameters(), *model.buffers()])
     touched = train_touched_rows(model, inputs.train)
-    if touched is not None:
-        left, tokens = len(touched.others), len(touched.order)
-        logger.info(
-            f"{left:,} of {tokens:,} word embeddings stay as they are: no training text has these tokens"
-        )
     unfreezing = None if config.unfreeze is None else Unfreezing(model, config.unfreeze)
     assigned = assignments(config, model, unfreezing)
     optimizer = AdamW(parameter_groups(assigned), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)

@@ -265,7 +265,7 @@ class Trainer:
             best = self._finish()
         finally:
             self.callbacks.on_end(best.scores["scores"] if best else None)
-        model.cache = None
+        model.cache = {}
         if self.group.is_main:
             shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
         return best
@@ -362,7 +362,12 @@ class Trainer:
         """Returns lines on what is trained, how, and in which order."""
         parts = self.components
         trained, all = parts.count_parameters().values()
+        notes = []
+        if parts.touched is not None:
+            count = f"{len(parts.touched.others):,} of {len(parts.touched.order):,}"
+            notes = [f"{count} word embeddings stay as they are: no training text has these tokens"]
         return [
+            *notes,
             *plan_lines(parts.plan),
             f"{trained:,} of {all:,} parameters ({trained / all:.2%}) trained in {parts.precision.name} on "
             f"{self.device}, {torch.get_num_threads()} threads, seed {self.config.train.seed}",

@@ -131,7 +131,7 @@ def test_no_frozen_layer_runs_in_training_or_evaluation(ready, changes, layers):
     steps = len(trained(run).losses)
     assert ran == layers * (steps + 2)
     ran.clear()
-    run.inputs.model.cache = None
+    run.inputs.model.cache = {}
     score_examples(run.inputs.model, run.inputs.dev)
     assert ran == [2, 0, 1] * 2  # each task in one batch
 
@@ -151,7 +151,7 @@ def test_no_frozen_layer_runs_in_training_or_evaluation(ready, changes, layers):
 )
 def test_where_nothing_would_be_gained_or_kept_there_is_none(changes, ready, tmp_path, said):
     run = ready(**{"freeze": "backbone"} | changes)
-    assert run.inputs.model.cache is None
+    assert run.inputs.model.cache == {}
     assert not (tmp_path / "cache").exists() and not [line for line in said if "cache" in line]
 
 
@@ -160,7 +160,7 @@ def test_where_nothing_would_be_gained_or_kept_there_is_none(changes, ready, tmp
 )
 def test_a_second_epoch_or_a_later_run_reads_it(changes, ready, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert ready(freeze="backbone", **changes).inputs.model.cache is not None
+    assert ready(freeze="backbone", **changes).inputs.model.cache
 
 
 # Whole runs.

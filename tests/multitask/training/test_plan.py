@@ -12,7 +12,6 @@ from multitask.training.plan import BatchPlan, TaskData
 from multitask.training.sampling import Sampling
 
 SIZES = {"big": 83, "small": 9, "middle": 40}
-BATCHES = {"big": 11, "small": 2, "middle": 5}
 INTERLEAVED = ("sequential", "sequential:middle,small,big", "round-robin", "together")  # not drawn
 SAMPLINGS = (*INTERLEAVED, "proportional", "uniform", "square-root", "temperature:3", "annealed")
 EACH = {"small": {"start_epoch": 2}, "middle": {"accumulation": 3, "uniform": True}}
