@@ -24,7 +24,7 @@ def add_ablate_options(parser: CommandParser) -> None:
     parser.add_argument("--keep-weights", action="store_true", help="keep best/ and last/ of each cell's run")
     parser.add_argument("--retry-failed", action="store_true", help="compute cells anew that failed before")
     parser.add_argument("--dry-run", action="store_true", help="print the rows and what they change")
-    parser.add_argument("--json", action="store_true", help="print table.json's content")
+    parser.add_json("print table.json's content")
     add_key_options(parser)
 
 

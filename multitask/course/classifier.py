@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbert import InputError, run_command
+from multitask.config.option_types import comma_list
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig
 from multitask.course.flags import (
@@ -36,7 +37,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     for name in ("dev_out", "test_out"):
         add_flag(parser, name, metavar="FILE", help="without effect, as in the starter")
-    parser.add_argument("--tasks", default="sst,cfimdb", help="one of the two; default sst,cfimdb")
+    parser.add_argument(
+        "--tasks", type=comma_list, default=list(TASKS), help="one of the two; default sst,cfimdb"
+    )
     given, more = read_flags(parser, arguments)
     configs = read_configs(given, more)
     if given.dev_out or given.test_out:
@@ -51,13 +54,12 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def read_configs(given: Namespace, more: RunOptions) -> dict[str, RunConfig]:
-    """The run of each task."""
-    names = [name.strip() for name in given.tasks.split(",")]
-    for name in [*names, *more.tasks]:
+    """Returns the run of each task."""
+    for name in [*given.tasks, *more.tasks]:
         if name not in TASKS:
             raise InputError(f"there is no task {name!r} here; the classifier's tasks are sst and cfimdb")
     configs = {}
-    for name in names:
+    for name in given.tasks:
         size = CFIMDB_BATCH_SIZE if name == "cfimdb" else given.batch_size
         config = configure(given, more, {name: {"pooling": "pooler"}}, size, strict=False)
         folder = given.out or f"{given.option}-{given.epochs}-{config.optim.lr:g}-classifier"

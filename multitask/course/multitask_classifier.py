@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def read_config(given: Namespace, more: RunOptions) -> RunConfig:
-    """The run of all three tasks. A file that a flag names is found from any other folder later."""
+    """Returns the run of all three tasks. A file that a flag names is found from any other folder later."""
     files = {
         task: {
             split: str(Path(path).absolute())

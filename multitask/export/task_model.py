@@ -1,13 +1,12 @@
 """A task as a folder of transformers: BertForSequenceClassification or BertForTokenClassification."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from minbert import InputError, atomic_write, read_tensors, write_tensors
+from minbert import InputError, atomic_write, read_json_object, read_tensors, write_json, write_tensors
 from minbert.export import check_plain, merged_encoder, write_encoder
 from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
@@ -56,11 +55,8 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     for name, tensor in found.classifier.state_dict().items():
         tensors[f"classifier.{name}"] = tensor
     write_tensors(tensors, folder / "model.safetensors")
-    path = folder / "config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values |= {"architectures": [found.architecture], **found.settings}
-    with atomic_write(path) as file:
-        file.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    path, changes = folder / "config.json", {"architectures": [found.architecture], **found.settings}
+    write_json(path, read_json_object(path) | changes, sort_keys=True)
     with atomic_write(folder / "README.md") as file:
         file.write(_readme(task, found))
     return [found.about]

@@ -175,21 +175,18 @@ def test_vectors_of_a_contrastive_task(export, checkpoint, tmp_path):
 
 
 @slow
-def test_the_adapter_of_the_task_is_in_it(export, checkpoint, tmp_path):
-    source = checkpoint(LoRAConfig(rank=2), True, sst=SST, other=SST)
-    session = graph(export, source, tmp_path / "out", "other")
+@pytest.mark.parametrize("kind", ["lora", "projected attention"])
+def test_the_adapter_of_the_task_is_in_it(export, checkpoint, load, randomize, tmp_path, kind):
+    if kind == "lora":
+        source = checkpoint(LoRAConfig(rank=2), True, sst=SST, other=SST)
+    else:
+        encoder = load(projected_attention_size=12, projected_attention_names=("sst", "other"))
+        randomize(encoder)
+        source = checkpoint(encoder=encoder, sst=SST, other=SST)
+    session = graph(export, source, tmp_path / "out", "other", "--opset", "21")
     logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST))
     compare(logits, our_outputs(open_source(source), "other", FIRST))
-
-
-@slow
-def test_projected_attention_of_the_task_is_in_it(export, checkpoint, load, randomize, tmp_path):
-    encoder = load(projected_attention_size=12, projected_attention_names=("sst", "other"))
-    randomize(encoder)
-    source = checkpoint(encoder=encoder, sst=SST, other=SST)
-    session = graph(export, source, tmp_path / "out", "other")
-    logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST))
-    compare(logits, our_outputs(open_source(source), "other", FIRST))
+    assert onnx.load(tmp_path / "out" / "model.onnx").opset_import[0].version == 21
 
 
 @slow
@@ -229,28 +226,10 @@ def test_a_kind_of_ones_own(export, checkpoint, tmp_path):
 
 
 def test_what_has_no_outputs_of_its_own(export, checkpoint, tmp_path):
-    with pytest.raises(
-        InputError, match="masked_lm has a head for its training only; export the encoder alone"
-    ):
-        export(
-            checkpoint(masked_lm={"type": "masked_lm"}),
-            tmp_path / "out",
-            "--format",
-            "onnx",
-            "--task",
-            "masked_lm",
-        )
+    source, words = checkpoint(masked_lm={"type": "masked_lm"}), ("--format", "onnx", "--task", "masked_lm")
+    with pytest.raises(InputError, match="masked_lm has a head for its training only; export the encoder"):
+        export(source, tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
-
-
-@slow
-def test_opset_and_encoder_alone(export, checkpoint, tmp_path):
-    source = checkpoint(sst=SST)
-    export(source, tmp_path / "out", "--format", "onnx", "--opset", "20")
-    model = onnx.load(tmp_path / "out" / "model.onnx")
-    assert model.opset_import[0].version == 20 and model.graph.output[0].name == "sentence_embedding"
-    graph(export, source, tmp_path / "task", "sst", "--opset", "21")
-    assert onnx.load(tmp_path / "task" / "model.onnx").opset_import[0].version == 21
 
 
 @slow
