@@ -135,14 +135,13 @@ class RunOptions:
         Unless `strict`, an option of a task that the values do not have is left out.
         """
         tasks = _chosen_tasks(self.given.tasks, table("tasks", values.get("tasks", {})))
-        dotted = [entry for entry in self.dotted if strict or _task_of(entry[0]) in tasks]
-        merged = merge(values, self._changes(dotted, tasks))
+        merged = merge(values, self.changes(tasks, strict))
         load_task_file(checked("task_file", merged.get("task_file"), str | None))
         given = merged.get("tasks", {})
         return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
 
-    def _changes(self, dotted: list[tuple[str, str]], tasks: Sequence[str]) -> dict[str, Any]:
-        """Returns the options' changes of a configuration with these tasks, as nested values."""
+    def changes(self, tasks: Sequence[str], strict: bool = True) -> dict[str, Any]:
+        """Returns what the options change of a configuration with these tasks, as nested values."""
         changes: dict[str, Any] = {}
         given, hints = self.given, {key: hint for key, hint, _, _ in run_keys()}
         if given.mode:
@@ -158,9 +157,11 @@ class RunOptions:
                 key = name.removeprefix("key:")
                 value = parse(f"--{key.replace('_', '-')}", text, hints[key])
                 changes = merge(changes, _nested(key, value))
-        for option, text in dotted:
+        for option, text in self.dotted:
             task, _, key = option.removeprefix("--").partition(".")
             key = key.replace("-", "_")
+            if task not in tasks and not strict:
+                continue
             if task not in tasks or key not in _TASK_HINTS:
                 near = [f"--{name}.{key.replace('_', '-')}" for name in tasks for key in _TASK_HINTS]
                 raise InputError(

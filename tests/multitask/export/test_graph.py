@@ -12,11 +12,8 @@ import tokenizers
 import torch
 
 from minbert import InputError, LoRAConfig
-from multitask import train
-from multitask.config.task_kinds import KINDS, register
 from multitask.data.readers import Example
 from multitask.inference.run import open_source
-from multitask.tasks.base import TextTask
 from multitask.tasks.generic import SimilarityTask
 
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -203,53 +200,8 @@ def test_the_program_in_the_readme_runs(export, checkpoint, tmp_path, monkeypatc
     assert names["inputs"].keys() == {entry.name for entry in names["session"].get_inputs()}
 
 
-@slow
-def test_a_kind_of_ones_own(export, checkpoint, tmp_path):
-    """Any class whose forward is made of tensor operations; without `soft` there are logits alone."""
-
-    class Doubled(TextTask):
-        losses = {"mse": torch.nn.functional.mse_loss}
-        defaults = {"loss": "mse"}
-        primary_metric = "accuracy"
-
-        def forward(self, encoder, inputs):
-            return super().forward(encoder, inputs) * 2
-
-    register("doubled", Doubled)
-    try:
-        source = checkpoint(other={"type": "doubled"})
-        session = graph(export, source, tmp_path / "out", "other")
-        [logits] = session.run(None, inputs_of(tmp_path / "out", FIRST))
-        compare(logits, our_outputs(open_source(source), "other", FIRST))
-    finally:
-        del KINDS["doubled"]
-
-
 def test_what_has_no_outputs_of_its_own(export, checkpoint, tmp_path):
     source, words = checkpoint(masked_lm={"type": "masked_lm"}), ("--format", "onnx", "--task", "masked_lm")
     with pytest.raises(InputError, match="masked_lm has a head for its training only; export the encoder"):
         export(source, tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
-
-
-@slow
-def test_a_run_on_real_weights(export, minilm, tiny_data, tiny_config, tmp_path):
-    """Trained for a step, from the run's folder: transformers and onnxruntime on the same weights."""
-    transformers = pytest.importorskip("transformers")
-    tasks = {"sst": {"pooling": "pooler"}, "sts": {"projection": 32}}
-    train(tiny_config(weights=str(minilm), tasks=tasks, train={"max_steps": 2}, optim={"lr": 1e-5}))
-    source = tmp_path / "run"
-    run = open_source(source, device="cpu")
-    session = graph(export, source, tmp_path / "out", "sst")
-    logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST, max_length=512))
-    compare(logits, our_outputs(run, "sst", FIRST))
-    session = graph(export, source, tmp_path / "pair", "sts")
-    scores = session.run(["scores"], inputs_of(tmp_path / "pair", FIRST, SECOND, max_length=512))[0]
-    assert scores.tolist() == pytest.approx(run.predict("sts", FIRST, SECOND), abs=5e-5)
-    export(source, tmp_path / "hf", "--format", "hf", "--task", "sst")
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
-    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")(
-        FIRST, padding=True, return_tensors="pt"
-    )
-    with torch.no_grad():
-        torch.testing.assert_close(model(**inputs).logits, our_outputs(run, "sst", FIRST), rtol=0, atol=1e-5)
