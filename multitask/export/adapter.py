@@ -26,7 +26,7 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     if source is None:
         raise InputError(f"{checkpoint} has no LoRA adapter for {task.name}; take --format hf")
     check_plain(run.model.encoder)
-    found = find_task_model(run, task)
+    found = find_task_model(task)
     tensors = {
         name.replace(_OURS, _THEIRS, 1): tensor for name, tensor in read_tensors(source / WEIGHTS).items()
     }

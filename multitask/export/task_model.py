@@ -24,7 +24,7 @@ class TaskModel:
     about: str  # what the outputs are
 
 
-def find_task_model(run: Run, task: TrainingTask) -> TaskModel:
+def find_task_model(task: TrainingTask) -> TaskModel:
     """Returns the class of transformers for a task's head. Raises InputError for a head without one."""
     if reason := task.classifier_misfit():
         raise InputError(
@@ -46,7 +46,7 @@ def find_task_model(run: Run, task: TrainingTask) -> TaskModel:
 def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     """Writes encoder, head, tokenizer and a README.md; -> notes for the user."""
     check_plain(run.model.encoder)
-    found = find_task_model(run, task)
+    found = find_task_model(task)
     encoder = merged_encoder(run.model.encoder, task.name)
     write_encoder(folder, encoder, run.tokenizer, task.config.max_length)
     tensors = {f"bert.{name}": tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from minbert import (
+    Batch,
     BertModel,
     InputError,
     Tokenizer,
@@ -26,10 +28,9 @@ from minbert import (
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
-from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
-from multitask.inference.evaluation import example_scores, predict_examples, score_examples
+from multitask.inference.evaluation import predict_examples, score_examples
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
@@ -101,13 +102,21 @@ class Run:
         return self.predict_rows(task, examples) if examples else []
 
     def example_scores(self, task: str, examples: Sequence[Example]) -> np.ndarray:
-        """Returns (N, ...), see ScoredTask.example_scores; raises InputError for a task that has none."""
-        tokenized = self.task(task).tokenize(self.tokenizer, examples)
-        return example_scores(self.model, task, tokenized, self.config.eval.batch_tokens)
+        """Returns (N, ...) in float64, see ScoredTask.example_scores; InputError for a task that has none."""
+        kind = self.task(task)
 
-    def predict_rows(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
+        def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
+            return kind.example_scores(outputs.double()).cpu().numpy()
+
+        rows = self.predict_rows(task, examples, results=scores)
+        return np.stack(rows) if rows else np.zeros(0)
+
+    def predict_rows(
+        self, task: str, examples: Sequence[Example], advance=lambda count: None, results=None
+    ) -> list[Any]:
+        """Returns a prediction for each example; see `predict_examples`."""
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
-        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance)
+        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance, results)
 
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
@@ -131,15 +140,9 @@ class Run:
                     notes.append(f"{name}: {examples.path} has no usable row to score")
                 elif examples is not None:
                     tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
-        return self.score(tokenized, notes)
-
-    def score(
-        self, data: Mapping[str, Sequence[TokenizedExample]], notes: Sequence[str] = (), quiet: bool = False
-    ) -> Evaluation:
-        """Computes the scores on tokenized examples."""
-        total = sum(len(examples) for examples in data.values())
-        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=quiet or None) as bar:
-            scores, odd = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
+        total = sum(map(len, tokenized.values()))
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=None) as bar:
+            scores, odd = score_examples(self.model, tokenized, self.config.eval.batch_tokens, bar.update)
         return Evaluation(scores, [*notes, *odd])
 
     def write_predictions(
