@@ -10,17 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbert import InputError, run_command
+from minbert import CommandParser, InputError, run_command
 from multitask.config.option_types import comma_list
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig
-from multitask.course.flags import (
-    add_flag,
-    check_training_files,
-    configure,
-    make_parser,
-    read_flags,
-)
+from multitask.course.flags import add_flag, check_training_files, configure, make_parser, read_flags
 from multitask.tasks.predictions import prediction_path
 
 TASKS = {"sst": "SST", "cfimdb": "CFIMDB"}
@@ -29,6 +23,20 @@ CFIMDB_BATCH_SIZE = 8
 
 def run(arguments: Sequence[str]) -> None:
     """Trains and predicts as the words of the command line say, in the current folder."""
+    given, more = read_flags(build_parser(), arguments)
+    configs = read_configs(given, more)
+    if given.dev_out or given.test_out:
+        print("--dev_out and --test_out have no effect, as in the starter; the files' names are fixed")
+    from multitask.course.training import begun_before
+
+    for config in configs.values():  # before hours of training on the first
+        check_training_files(config)
+        begun_before(config)
+    for name, config in configs.items():
+        train_and_predict(name, config, given)
+
+
+def build_parser() -> CommandParser:
     parser = make_parser(
         "classifier",
         "Trains a sentiment classifier on SST, then one on CFIMDB, and writes predictions for dev and test.",
@@ -40,17 +48,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--tasks", type=comma_list, default=list(TASKS), help="one of the two; default sst,cfimdb"
     )
-    given, more = read_flags(parser, arguments)
-    configs = read_configs(given, more)
-    if given.dev_out or given.test_out:
-        print("--dev_out and --test_out have no effect, as in the starter; the files' names are fixed")
-    from multitask.course.training import begun_before
-
-    for config in configs.values():  # before hours of training on the first
-        check_training_files(config)
-        begun_before(config)
-    for name, config in configs.items():
-        train_and_predict(name, config, given)
+    return parser
 
 
 def read_configs(given: Namespace, more: RunOptions) -> dict[str, RunConfig]:

@@ -273,10 +273,7 @@ def find_device(name: str) -> torch.device:
 
 
 def evaluate(
-    source: str | Path,
-    data: str | Path | None = None,
-    split: str = "dev",
-    tasks: Sequence[str] | None = None,
+    source: str | Path, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
 ) -> Evaluation:
     """Computes the scores of a run's folder, a checkpoint or pretrained weights on a split."""
     return open_source(source, tasks).evaluate(data, split, tasks)

@@ -69,7 +69,6 @@ def test_the_package_and_every_help_load_no_torch():
 import contextlib, io, sys
 import multitask, minbert
 from multitask.cli import main as cli
-from multitask.cli.main import build_parser
 for command in [[], *([name] for name in {COMMANDS!r})]:
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         cli.main([*command, "--help"])

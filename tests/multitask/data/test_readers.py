@@ -6,14 +6,7 @@ import re
 import pytest
 
 from minbert import InputError
-from multitask.data.readers import (
-    Example,
-    column_names,
-    integer_label,
-    number_label,
-    read_lines,
-    read_table,
-)
+from multitask.data.readers import Example, column_names, integer_label, number_label, read_lines, read_table
 
 HEADER = "\tid\tsentence\tsentiment\n"
 PAIR_HEADER = "\tid\tsentence1\tsentence2\tis_duplicate\n"
@@ -72,11 +65,7 @@ def test_rows_that_cannot_be_used_are_rejected_with_id_texts_line_and_reason(wri
         "\td\tone\t": ("d", ("one",), "the label 'sentiment' is empty"),
         "\te\t \t1": ("e", ("",), "the text 'sentence' is empty or not text"),
         "\t\tone\t1": (None, ("one",), "the id is empty"),
-        "\tf\tone\t2.4": (
-            "f",
-            ("one",),
-            "the label 'sentiment' cannot be used: '2.4' is not a whole number",
-        ),
+        "\tf\tone\t2.4": ("f", ("one",), "the label 'sentiment' cannot be used: '2.4' is not a whole number"),
         "\tg\tone\t5": ("g", ("one",), "the label 'sentiment' cannot be used: '5' is not between 0 and 4"),
         "\th\tfi\0ne\t1": (
             "h",

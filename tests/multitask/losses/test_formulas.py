@@ -98,8 +98,7 @@ def test_ordinal(normal):
 
 
 @pytest.mark.parametrize(
-    ("label_scale", "expected"),
-    [((0.0, 1.0), [0.0, 0.5, 1.0, 0.92]), ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.84])],
+    ("label_scale", "expected"), [((0.0, 1.0), [0.0, 0.5, 1.0, 0.92]), ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.84])]
 )
 def test_scaled_mean_squared_error(label_scale, expected):
     scores, outputs = torch.tensor([0.0, 2.5, 5.0, 4.6]), torch.tensor([0.1, -0.2, 0.9, 0.3])

@@ -6,13 +6,7 @@ from random import Random
 import pytest
 
 from minbert import InputError
-from multitask.metrics.entities import (
-    Entity,
-    entity_scores,
-    entity_spans,
-    is_entity_tag,
-    to_iob2,
-)
+from multitask.metrics.entities import Entity, entity_scores, entity_spans, is_entity_tag, to_iob2
 
 
 @pytest.mark.parametrize(
