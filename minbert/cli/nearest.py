@@ -19,14 +19,8 @@ def add_nearest_options(parser: CommandParser) -> None:
     parser.add_argument("corpus", metavar="CORPUS.txt", help="UTF-8 text, one sentence a line")
     parser.add_argument("--query", action="append", default=[], metavar="TEXT", help="may be given again")
     parser.add_argument("--queries", metavar="FILE", help="UTF-8 text, one query a line")
-    parser.add_argument(
-        "--top",
-        type=int,
-        action="at_least_one",
-        default=10,
-        metavar="K",
-        help="lines for each query; default 10",
-    )
+    top = {"type": int, "action": "at_least_one", "default": 10, "metavar": "K"}
+    parser.add_argument("--top", **top, help="lines for each query; default 10")
     parser.add_argument(
         "--vectors", metavar="V.npy", help="keeps the corpus' vectors, and takes them the next time"
     )

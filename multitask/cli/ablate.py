@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert import CommandParser, InputError
+from multitask.config.option_types import parse
 from multitask.config.options import RunOptions, add_key_options
 
 if TYPE_CHECKING:
@@ -58,13 +59,6 @@ def read_options(options: RunOptions) -> "Ablation":
     """Returns the table that the command line asks for."""
     from multitask.experiments.ablation.definition import read_ablation
 
-    return read_ablation(options.given.table, options, _seeds(options.given.seeds))
-
-
-def _seeds(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--seeds is {text!r}; give whole numbers with commas between, 1,2,3") from None
+    text = options.given.seeds
+    seeds = None if text is None else list(parse("--seeds", text, tuple[int, ...]))
+    return read_ablation(options.given.table, options, seeds)

@@ -15,15 +15,10 @@ from safetensors.torch import load_file
 from minbert import BertModel, InputError
 from multitask import RunConfig, TrainingTask, evaluate, load_run, train
 from multitask.config.task_config import task_config
-from multitask.config.task_kinds import make_task
 from multitask.inference.run import Run, find_device, load_weights, open_source
 from multitask.metrics.scores import accuracy, pearson
 from multitask.tasks.predictions import read_predictions, validate_file
 from multitask.tasks.splits import load_split
-
-FORMATS = {
-    name: make_task(name, task_config(name, {})).format for name in ("sst", "paraphrase", "sts", "cfimdb")
-}
 
 TASKS = ("sst", "paraphrase", "sts")
 
@@ -105,14 +100,17 @@ def test_prediction_files_have_a_row_for_every_id(run, data, tmp_path):
             f"{stem}-dev-{ending}.csv" for stem in ("sst", "para", "sts")
         ]
         for task, path in zip(TASKS, files, strict=True):
+            format = run.task(task).format
             ids = [entry.id for entry in load_split(run.task(task), data, "dev")[0].in_file_order()]
-            assert [row_id for row_id, _ in read_predictions(path, FORMATS[task])] == ids
-            assert validate_file(path, ids, FORMATS[task]) == []
+            assert [row_id for row_id, _ in read_predictions(path, format)] == ids
+            assert validate_file(path, ids, format) == []
     for task in TASKS:
         labels = [row.label for row in load_split(run.task(task), data, "train")[0].rows]
         expected = sum(labels) / len(labels) if task == "sts" else max(set(labels), key=labels.count)
         assert run.fallbacks[task] == pytest.approx(expected)
-    sst, paraphrase = (dict(read_predictions(files[i], FORMATS[task])) for i, task in enumerate(TASKS[:2]))
+    sst, paraphrase = (
+        dict(read_predictions(files[i], run.task(task).format)) for i, task in enumerate(TASKS[:2])
+    )
     assert int(sst["unmarked"]) == run.predict("sst", ["good movie"])[0]
     assert int(sst["empty"]) == int(sst["short"]) == run.fallbacks["sst"]
     assert float(paraphrase["unmarked"]) == run.predict("paraphrase", ["a cat"], ["a dog"])[0]
@@ -130,7 +128,7 @@ def test_text_that_no_tokenizer_takes_is_predicted_all_the_same(run, tmp_path, m
     task = run.model.tasks["sst"]
     monkeypatch.setattr(task, "config", replace(task.config, dev="sst.jsonl"))
     [path], _ = run.write_predictions(tmp_path / "out", tmp_path, "dev", ["sst"])
-    assert [row_id for row_id, _ in read_predictions(path, FORMATS["sst"])] == ["a", "b"]
+    assert [row_id for row_id, _ in read_predictions(path, run.task("sst").format)] == ["a", "b"]
 
 
 def test_best_is_a_folder_that_transformers_runs(run, run_folder):
@@ -216,7 +214,9 @@ def test_weights_without_heads(tiny_folder, data, tmp_path):
     (tmp_path / "sts-dev.csv").write_text(row, encoding="utf-8")
     [file], _ = fresh.write_predictions(tmp_path, tmp_path)
     labels = [row.label for row in load_split(fresh.task("sts"), data, "train")[0].rows]
-    assert float(read_predictions(file, FORMATS["sts"])[0][1]) == pytest.approx(sum(labels) / len(labels))
+    assert float(read_predictions(file, fresh.task("sts").format)[0][1]) == pytest.approx(
+        sum(labels) / len(labels)
+    )
     (tmp_path / "sts-train.csv").unlink()
     with pytest.raises(InputError, match="sts: a row has no text, and no training split says"):
         fresh.write_predictions(tmp_path, tmp_path)

@@ -135,14 +135,6 @@ def test_masks_are_drawn_anew_and_follow_torchs_generator(masked_lm):
         assert torch.equal(again.targets, batch.targets)
 
 
-def test_the_divergence_is_the_symmetric_kl_of_the_guesses(masked_lm):
-    task, _ = masked_lm()
-    p, q = torch.randn(2, 5, 7, dtype=torch.float64)
-    a, b = p.softmax(-1), q.softmax(-1)
-    expected = ((a * (a / b).log()).sum() + (b * (b / a).log()).sum()) / 5
-    torch.testing.assert_close(task.divergence(p, q), expected)
-
-
 def test_wrong_settings_and_vocabularies_are_refused(masked_lm, tmp_path):
     task, examples = masked_lm()
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")

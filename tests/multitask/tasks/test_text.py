@@ -266,7 +266,8 @@ def test_angle_trains_by_the_angle_and_predicts_by_the_cosine(build, on_tiny, ti
 
 def test_divergences():
     p, q = LOGITS, LOGITS.flip(0)
-    assert task_of("sst").divergence(p, q) == symmetric_kl(p, q)
+    for kind in ("sst", "masked_lm", "ner"):
+        assert task_of(kind).divergence(p, q) == symmetric_kl(p, q)
     assert task_of("paraphrase").divergence(p[:, 0], q[:, 0]) == symmetric_binary_kl(p[:, 0], q[:, 0])
     assert task_of("sts").divergence(p[:, 0], q[:, 0]) == squared_difference(p[:, 0], q[:, 0])
     task = TrainingTask("mine", task_config("mine", {"type": "sst"}))
