@@ -108,9 +108,8 @@ KINDS_OF_TEXT = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "labels" else slow) for kind in KINDS_OF_TEXT]
-)
+@slow
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
 def test_text_tasks(export, checkpoint, tmp_path, kind):
     values, curve = KINDS_OF_TEXT[kind]
     source = checkpoint(other=values)
