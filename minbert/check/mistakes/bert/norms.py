@@ -52,19 +52,15 @@ LAYER_NORM = (
     wrong("layer norm without its bias", "The norm's bias is not added.", f"Add it: {STANDARD}.",
           layer_norm=lambda self, x, name: self.standardized(x) * self.weights[f"{name}.weight"]),
     wrong("layer norm without weight and bias", "The norm has no weight and bias, or they are not used.",
-          f"Use both: {STANDARD}.",
-          layer_norm=lambda self, x, name: self.standardized(x)),
+          f"Use both: {STANDARD}.", layer_norm=lambda self, x, name: self.standardized(x)),
     wrong("layer norm over the tokens", "Mean and variance are taken over the tokens of a sentence (dim=1).",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over(-2)),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over(-2)),
     wrong("layer norm over the whole sentence",
           "Mean and variance are taken over tokens and features together.",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over((-2, -1))),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over((-2, -1))),
     wrong("layer norm over the batch",
           "Mean and variance are taken over sentences and tokens (as in batch normalisation).",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over((0, 1))),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over((0, 1))),
 )
 # fmt: on
 
@@ -89,12 +85,10 @@ DENSE = (
           sum_and_norm=lambda self, x, output, dense, norm, training:
               self.layer_norm(x + self.sublayer_dropout(output, training), norm)),
     wrong("output projection without its bias", "The dense layer's bias is not added.",
-          f"Call the whole layer: {FORMULA}.",
-          sum_and_norm=_dense_without_bias),
+          f"Call the whole layer: {FORMULA}.", sum_and_norm=_dense_without_bias),
     wrong("output projection by the weight as it is stored",
           "The output is multiplied by W; torch stores the weights of a linear layer as (out, in).",
-          f"Call the layer, which computes x W^T + b: {FORMULA}.",
-          sum_and_norm=_dense_not_transposed),
+          f"Call the layer, which computes x W^T + b: {FORMULA}.", sum_and_norm=_dense_not_transposed),
     wrong("output projection applied twice", "The dense layer is applied to its own output.",
           f"Apply it once: {FORMULA}.",
           sum_and_norm=lambda self, x, output, dense, norm, training:

@@ -27,8 +27,7 @@ EMBEDDING_DROPOUT = (
 ATTENTION_DROPOUT = (
     wrong("no dropout on the attention probabilities",
           "The probabilities weigh the values without dropout in training.",
-          "Apply self.dropout to the probabilities, after softmax.",
-          attention_dropout=lambda self, x: x),
+          "Apply self.dropout to the probabilities, after softmax.", attention_dropout=lambda self, x: x),
     wrong("dropout of the attention probabilities not scaled", "What is kept is not divided by 1 - p.",
           f"Use nn.Dropout: {KEPT}.",
           attention_dropout=lambda self, x: self.dropped(x, self.attention_rate, scaled=False)),
@@ -36,8 +35,7 @@ ATTENTION_DROPOUT = (
           "The probabilities are dropped by hidden_dropout_prob.", "Use attention_probs_dropout_prob.",
           attention_dropout=lambda self, x: self.embedding_dropout(x)),
     wrong("dropout on the context", "The context is dropped, not the probabilities that make it.",
-          "Apply self.dropout to the probabilities, after softmax.",
-          attention=_context_dropout),
+          "Apply self.dropout to the probabilities, after softmax.", attention=_context_dropout),
 )
 SUBLAYER_DROPOUT = (
     wrong("no dropout in add_norm",
@@ -105,8 +103,8 @@ GRADIENTS = (
     _cut("no gradient through both residuals", "add_norm adds its input as a constant.", "add_norm",
          "attention residual", "feed-forward residual"),
     _cut("no gradient through both halves of the layer",
-         "add_norm adds its dense layer's output as a constant.", "add_norm",
-         "attention output", "feed-forward output"),
+         "add_norm adds its dense layer's output as a constant.", "add_norm", "attention output",
+         "feed-forward output"),
     _cut("no gradient from one layer to the layer before",
          "The graph is cut between the layers, so that only the last one learns.", "a layer's input",
          "layers"),
