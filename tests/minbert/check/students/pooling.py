@@ -78,14 +78,12 @@ WRONG = {
         {"cls": "return hidden[torch.arange(len(hidden)), mask.sum(1) - 1]"},
     "mean instead of the first token": {"cls": "return mean_pooling(hidden, mask)"},
     "mean over padding too": {"mean": "return hidden.mean(dim=1)"},
-    "sum of real tokens divided by all columns": {"mean": f"{MASK}return (hidden * m).mean(1)"},
     "sum of all columns divided by the real tokens": {"mean": f"{MASK}return hidden.sum(1) / m.sum(1)"},
     "divided by the batch's real tokens": {"mean": f"{MASK}return (hidden * m).sum(1) / m.sum()"},
     "mean without the first and the last token":
         {"mean": f"{BUT}return (hidden * m).sum(1) / m.sum(1).clamp(min=1)"},
     "mean over padding instead of real tokens": {"mean": "m = (mask == 0)[..., None].float(); "
                                                          "return (hidden * m).sum(1) / m.sum(1)"},
-    "padding as zero in the maximum": {"max": "return (hidden * mask[..., None]).amax(1)"},
     "maximum over padding instead of real tokens": {"max": f"return {MASKED.format(1, '-math.inf')}.amax(1)"},
     "value of the largest size": {"max": "h = hidden * mask[..., None]; "
                                          "return h.gather(1, h.abs().argmax(1, keepdim=True))[:, 0]"},
@@ -94,7 +92,6 @@ WRONG = {
     "L2 length instead of L1": {"l1": "return vectors / vectors.norm(dim=1, keepdim=True)"},
     "L1 length without absolute values": {"l1": "return vectors / vectors.sum(1, keepdim=True)"},
     "L1 length over the batch": {"l1": "return vectors / vectors.norm(1, dim=0)"},
-    "L2 length of the whole batch": {"l2": "return vectors / vectors.norm()"},
     "L2 length without the root": {"l2": "return vectors / vectors.square().sum(1, keepdim=True)"},
     "vectors not L2-normalised": {"l2": "F.normalize(vectors)\n    return vectors"},
     "largest value instead of the L2 length": {"l2": "return vectors / vectors.abs().amax(1, keepdim=True)"},

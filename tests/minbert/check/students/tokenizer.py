@@ -152,7 +152,6 @@ IDS = "[vocabulary[token] for token in {}]"
 WRONG = {
     "no [CLS]": {"ids": IDS.format("tokens[1:]")},
     "[CLS] and [SEP] exchanged": {"ids": IDS.format('["[SEP]", *tokens[1:-1], "[CLS]"]')},
-    "accents kept": {"plain": "return word.lower()"},
     "accents of composed letters kept":
         {"plain": 'return "".join(c for c in word.lower() if unicodedata.category(c) != "Mn")'},
     "combining accents kept":
@@ -182,7 +181,6 @@ WRONG = {
     "no word pieces": pieced(ends="[len(word)]"),
     "shortest piece first": pieced(ends="range(start + 1, len(word) + 1)"),
     "pieces without ##": pieced(mark="False"),
-    "pieces of a partly unknown word kept": pieced('return found + ["[UNK]"]'),
     "unknown words left out": pieced("return []"),
     "[UNK] for each unknown letter": pieced('found.append("[UNK]"); start += 1'),
     "limit of 99 characters": {"long": "len(word) >= 100"},
