@@ -197,8 +197,7 @@ def test_optimizer_data(tmp_path):
     assert (own.status, own.points) == ("same", 1) and own.difference < 1e-5
     (coupled,) = check_candidate(part, Coupled)
     assert coupled.status == "different"
-    (written,) = check_candidate(part, part.load(SimpleNamespace(AdamW=Written)))
-    assert written.difference == 0
+    assert part.load(SimpleNamespace(AdamW=Written)) is Written
     with pytest.raises(MissingImplementation, match="the file has no class AdamW"):
         part.load(SimpleNamespace(Adam=Written))
 

@@ -52,11 +52,11 @@ def rows_in(values: Iterable) -> list[Wrong]:
 
 
 PARTS = {
-    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 60, 255),
-    "optimizer": Checked(OPTIMIZER, optimizer, rows_in(vars(optimizer_table).values()), 60, 78),
-    "lora": Checked(LORA, lora, rows_in(vars(lora_table).values()), 40, 41),
-    "pooling": Checked(POOLING, pooling, rows_in(vars(pooling_table).values()), 40, 41),
-    "tokenizer": Checked(TOKENIZER, tokenizer, rows_in(vars(tokenizer_table).values()), 40, 46),
+    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 24, 255),
+    "optimizer": Checked(OPTIMIZER, optimizer, rows_in(vars(optimizer_table).values()), 24, 78),
+    "lora": Checked(LORA, lora, rows_in(vars(lora_table).values()), 16, 41),
+    "pooling": Checked(POOLING, pooling, rows_in(vars(pooling_table).values()), 16, 41),
+    "tokenizer": Checked(TOKENIZER, tokenizer, rows_in(vars(tokenizer_table).values()), 16, 46),
 }
 # At the first step these are the same by arithmetic: m is in proportion to g, whose size the update forgets.
 ONE_FACTOR = {

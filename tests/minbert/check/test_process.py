@@ -271,25 +271,23 @@ def eats():
 
 def last():
     return [1, 2]
+
+leaves_again = leaves_at_once
+never = last
 """
 
 
 def test_what_ends_the_process_is_said_and_the_next_stage_still_runs(check):
-    names = "right segfaults right_again leaves_at_once eats last"
-    found = check(CRASHING, names, memory_bytes=1 << 30)
+    names = "right segfaults right_again leaves_at_once eats last leaves_again never"
+    found = check(CRASHING, names, memory_bytes=1 << 30, restarts=3)
     assert all(found[name].status == "same" for name in ("right", "right_again", "last"))
     assert all(found[name].status == "failed" for name in ("segfaults", "leaves_at_once", "eats"))
     assert "crashed (SIGSEGV)" in found["segfaults"].detail
     assert "just before" in found["segfaults"].printed and "in segfaults" in found["segfaults"].printed
-    assert found["leaves_at_once"].detail == "it ended the interpreter with exit status 7"
+    for name in ("leaves_at_once", "leaves_again"):
+        assert found[name].detail == "it ended the interpreter with exit status 7"
     assert found["eats"].detail.endswith("the limit is 1,024 MB")
-
-
-def test_a_file_that_ends_every_process_is_given_up(check):
-    source = "import os\ndef a():\n    os._exit(1)\nb = c = a\n"
-    found = check(source, "a b c", restarts=1)
-    assert found["a"].detail == found["b"].detail == "it ended the interpreter with exit status 1"
-    assert found["c"].detail == "not run: its process was ended 2 times before"
+    assert found["never"].detail == "not run: its process was ended 4 times before"
 
 
 @pytest.mark.slow
@@ -316,8 +314,7 @@ def sleeps():
     [
         ("def right(:\n", "SyntaxError"),
         ("while True: pass\n", "it did not end within 1 s"),
-        pytest.param("import nobodys_package\n", "No module named 'nobodys_package'", marks=pytest.mark.slow),
-        pytest.param("import sys; sys.exit()\n", "it called sys.exit(None)", marks=pytest.mark.slow),
+        ("import sys; sys.exit()\n", "it called sys.exit(None)"),
     ],
 )
 def test_a_file_that_cannot_be_loaded(check, source, said):
