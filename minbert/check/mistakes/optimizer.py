@@ -30,35 +30,34 @@ FIRST_STEP = (
           moved=lambda self, value, rate, direction, root: value + rate * direction / root),
     wrong("no bias correction",
           "The moments' bias towards zero was not corrected although correct_bias is True.", CORRECTION,
-          correction=lambda self, t, beta1, beta2, correct_bias: 1.0),
+          correction=lambda self, t, beta1, beta2, correct: 1.0),
     wrong("bias correction of the first moment only",
           "The step was divided by 1 - beta1^t, but not multiplied by sqrt(1 - beta2^t).", CORRECTION,
-          correction=lambda self, t, beta1, beta2, correct_bias: 1 / (1 - beta1**t) if correct_bias else 1.0),
+          correction=lambda self, t, beta1, beta2, correct: 1 / (1 - beta1**t) if correct else 1.0),
     wrong("bias correction of the second moment only",
           "The step was multiplied by sqrt(1 - beta2^t), but not divided by 1 - beta1^t.", CORRECTION,
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              np.sqrt(1 - beta2**t) if correct_bias else 1.0),
+          correction=lambda self, t, beta1, beta2, correct: np.sqrt(1 - beta2**t) if correct else 1.0),
     wrong("bias correction of the second moment without the root",
           "The step was multiplied by 1 - beta2^t instead of its square root.", CORRECTION,
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              (1 - beta2**t) / (1 - beta1 ** np.float64(t)) if correct_bias else 1.0),
+          correction=lambda self, t, beta1, beta2, correct:
+              (1 - beta2**t) / (1 - beta1 ** np.float64(t)) if correct else 1.0),
     wrong("bias correction inverted", "The step was multiplied by (1 - beta1^t) / sqrt(1 - beta2^t).",
           CORRECTION,
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              1 / AdamW.correction(self, t, beta1, beta2, correct_bias)),
+          correction=lambda self, t, beta1, beta2, correct:
+              1 / AdamW.correction(self, t, beta1, beta2, correct)),
     wrong("bias corrected twice", "Both the moments and the size of the step were corrected.",
           "Correct once: " + CORRECTION[0].lower() + CORRECTION[1:],
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              AdamW.correction(self, t, beta1, beta2, correct_bias) ** 2),
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t, beta1, beta2, correct) ** 2),
     wrong("steps counted from 0",
           "The bias correction of the first step took t = 0, so it divided by 1 - beta1^0 = 0.",
           "Add 1 to the step count before it is used; at the first step t is 1.",
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              AdamW.correction(self, t - 1, beta1, beta2, correct_bias)),
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t - 1, beta1, beta2, correct)),
     wrong("steps counted from 2", "The bias correction of the first step took t = 2.",
           "Start the count at 0 and add 1 once a step; at the first step t is 1.",
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              AdamW.correction(self, t + 1, beta1, beta2, correct_bias)),
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t + 1, beta1, beta2, correct)),
     wrong("gradient in the first moment without 1 - beta1", "The first moment was computed as beta1 * m + g.",
           FIRST, first_moment=lambda self, old, gradient, beta: beta * old + gradient),
     wrong("gradient in the second moment without 1 - beta2",
@@ -203,16 +202,15 @@ SEVERAL_PARAMETERS = (
 NO_BIAS_CORRECTION = (
     wrong("bias corrected although correct_bias is False", "The bias was corrected whatever the group says.",
           'Correct only if group["correct_bias"]; else the size of the step is lr.',
-          correction=lambda self, t, beta1, beta2, correct_bias:
-              AdamW.correction(self, t, beta1, beta2, True)),
+          correction=lambda self, t, beta1, beta2, correct: AdamW.correction(self, t, beta1, beta2, True)),
     wrong("first moment corrected although correct_bias is False",
           "The step was divided by 1 - beta1^t whatever the group says.",
           'Correct only if group["correct_bias"]; else the size of the step is lr.',
-          correction=lambda self, t, beta1, beta2, correct_bias: 1 / (1 - beta1**t)),
+          correction=lambda self, t, beta1, beta2, correct: 1 / (1 - beta1**t)),
     wrong("second moment corrected although correct_bias is False",
           "The step was multiplied by sqrt(1 - beta2^t) whatever the group says.",
           'Correct only if group["correct_bias"]; else the size of the step is lr.',
-          correction=lambda self, t, beta1, beta2, correct_bias: np.sqrt(1 - beta2**t)),
+          correction=lambda self, t, beta1, beta2, correct: np.sqrt(1 - beta2**t)),
 )
 TINY_GRADIENTS = (
     wrong("epsilon inside the root", "The first moment was divided by sqrt(v + eps).", EPSILON,
@@ -242,47 +240,45 @@ CHANGING_RATE = (
           'Read the rate at each step: alpha = group["lr"].', moved=_moved_by_first_rate),
     wrong("decay by the rate of the first step", "The decay took the rate that the optimizer was made with.",
           'Read the rate at each step: p = p - group["lr"] * weight_decay * p.',
-          decayed=lambda self, before, after, rate, settings:
-              AdamW.decayed(self, before, after, rate, replace(settings, lr=self.scenario.rates[0][0]))),
+          decayed=lambda self, before, after, rate, group:
+              AdamW.decayed(self, before, after, rate, replace(group, lr=self.scenario.rates[0][0]))),
 )
 FIRST_STEP_WITH_DECAY = (
     wrong("no weight decay", "The parameters were not decayed although weight_decay is not 0.", DECAY,
-          decayed=lambda self, before, after, rate, settings: after),
+          decayed=lambda self, before, after, rate, group: after),
     wrong("L2 instead of decoupled decay",
           "weight_decay * p was added to the gradient, so that the moments scale it: Adam with L2.",
-          "Leave the gradient alone. " + DECAY, decayed=lambda self, before, after, rate, settings: after,
-          gradient=lambda self, gradient, value, settings: gradient + settings.weight_decay * value),
+          "Leave the gradient alone. " + DECAY, decayed=lambda self, before, after, rate, group: after,
+          gradient=lambda self, gradient, value, group: gradient + group.weight_decay * value),
     wrong("decayed twice, as L2 and decoupled",
           "weight_decay * p was added to the gradient, and the parameters were decayed as well.",
           "Leave the gradient alone. " + DECAY,
-          gradient=lambda self, gradient, value, settings: gradient + settings.weight_decay * value),
+          gradient=lambda self, gradient, value, group: gradient + group.weight_decay * value),
     wrong("decay without the rate", "The decay was weight_decay * p, not multiplied by lr.", DECAY,
-          decayed=lambda self, before, after, rate, settings: after - settings.weight_decay * after),
+          decayed=lambda self, before, after, rate, group: after - group.weight_decay * after),
     wrong("decay of the parameters before the update",
           "The decay came before the update, or was computed from the parameters before it, as torch does.",
           DECAY,
-          decayed=lambda self, before, after, rate, settings:
-              after - settings.lr * settings.weight_decay * before),
+          decayed=lambda self, before, after, rate, group: after - group.lr * group.weight_decay * before),
     wrong("decay by the bias-corrected rate",
           "The decay was multiplied by alpha_t, the size of the step, instead of lr.", DECAY,
-          decayed=lambda self, before, after, rate, settings: after - rate * settings.weight_decay * after),
+          decayed=lambda self, before, after, rate, group: after - rate * group.weight_decay * after),
     wrong("decay as a part of the update",
           "The update was alpha_t * (m / (sqrt(v) + eps) + weight_decay * p).", DECAY,
-          decayed=lambda self, before, after, rate, settings: after - rate * settings.weight_decay * before),
+          decayed=lambda self, before, after, rate, group: after - rate * group.weight_decay * before),
     wrong("decay with the wrong sign", "lr * weight_decay * p was added to the parameters.", DECAY,
-          decayed=lambda self, before, after, rate, settings:
-              after + settings.lr * settings.weight_decay * after),
+          decayed=lambda self, before, after, rate, group: after + group.lr * group.weight_decay * after),
 )
 SEVERAL_STEPS_WITH_DECAY = (
     wrong("no decay of vectors",
           "Biases and other vectors were not decayed, though their group has a weight_decay.",
           "Decay every parameter of the group; who wants none for biases gives them a group of their own.",
-          decayed=lambda self, before, after, rate, settings:
-              AdamW.decayed(self, before, after, rate, settings) if after.ndim > 1 else after),
+          decayed=lambda self, before, after, rate, group:
+              AdamW.decayed(self, before, after, rate, group) if after.ndim > 1 else after),
     wrong("decay at the first step only", "The parameters were decayed at the first step only.",
           "Decay at each step, outside of what makes the state. " + DECAY,
-          decayed=lambda self, before, after, rate, settings:
-              AdamW.decayed(self, before, after, rate, settings) if self.t == 1 else after),
+          decayed=lambda self, before, after, rate, group:
+              AdamW.decayed(self, before, after, rate, group) if self.t == 1 else after),
 )
 PARAMETER_GROUPS = (
     wrong("settings of the first group for all",

@@ -41,8 +41,7 @@ SUBLAYER_DROPOUT = (
     wrong("no dropout in add_norm",
           "In training the dense layer's output is added without dropout, or its input is dropped instead.",
           "Return norm(x + dropout(dense(output))).",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              Bert.sum_and_norm(self, x, output, dense, norm, False)),
+          projected=lambda self, output, dense, training: self.linear(output, dense)),
     wrong("dropout in add_norm not scaled", "What is kept is not divided by 1 - p.",
           f"Use nn.Dropout: {KEPT}.",
           sublayer_dropout=lambda self, x, training:
