@@ -100,11 +100,6 @@ def test_right_files_are_right(checked, tmp_path):
         assert_right(checked.part, judged(checked.part, source, tmp_path), source)
 
 
-@cases("STYLES")
-def test_right_files_of_another_build_are_right(checked, entry, tmp_path):
-    assert_right(checked.part, judged(checked.part, entry[1], tmp_path))
-
-
 @cases("WRONG")
 def test_mistakes_are_named_where_they_show_first(checked, entry, tmp_path):
     name, places = entry

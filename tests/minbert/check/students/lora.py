@@ -136,8 +136,7 @@ UNKNOWN = {
     "extra parameter": ({"init": f"{INIT}; self.gate = nn.Parameter(torch.ones(3))"}, "trained parameters"),
 }
 # fmt: on
-STYLES = {
-    "modules": """
+MODULES = """
 import copy
 
 import torch
@@ -162,4 +161,3 @@ class LoRALinear(nn.Module):
         self.base.weight += self.scaling * torch.mm(self.lora_B.weight, self.lora_A.weight)
         return self.base
 """
-}

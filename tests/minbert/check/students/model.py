@@ -146,7 +146,6 @@ RIGHT = {
     "projections": ("self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))",),
     "transform": (
         "return linear_layer(x).view(x.size(0), x.size(1), self.heads, -1).transpose(1, 2)",
-        "return linear_layer(x).unflatten(-1, (self.heads, self.size)).permute(0, 2, 1, 3).contiguous()",
         "return torch.stack(linear_layer(x).split(self.size, dim=-1), dim=1)",
         "x = F.linear(x, linear_layer.weight, linear_layer.bias); "
         "return x.reshape(*x.shape[:2], -1, self.size).transpose(2, 1)",
@@ -157,10 +156,8 @@ RIGHT = {
     "scores": (
         "scores = torch.matmul(query, key.transpose(-1, -2)) / math.sqrt(query.size(-1))",
         "scores = (query / math.sqrt(self.size)) @ key.transpose(2, 3)",
-        "scores = torch.einsum('bhqd,bhkd->bhqk', query, key).mul(1 / self.size**0.5)",
         "scores = (query[..., :, None, :] * key[..., None, :, :]).sum(-1) / self.size**0.5",
         "scores = (key @ query.transpose(-1, -2)).transpose(-1, -2).contiguous() / self.size**0.5",
-        "scores = (self.size**-0.25 * query) @ (self.size**-0.25 * key).mT",
         "scores = torch.baddbmm(query.new_zeros(1), query.flatten(0, 1), key.flatten(0, 1).mT, beta=0, "
         "alpha=self.size**-0.5).unflatten(0, query.shape[:2])",
         "scores = (query.double() @ key.double().mT / math.sqrt(self.size))",
@@ -170,15 +167,12 @@ RIGHT = {
         "scores = scores.masked_fill(attention_mask < 0, float('-inf'))",
         "scores = scores.masked_fill(attention_mask != 0, torch.finfo(scores.dtype).min)",
         "scores = torch.where(attention_mask < -1, torch.tensor(-1e9, dtype=scores.dtype), scores)",
-        "scores = attention_mask.squeeze(1).squeeze(1)[:, None, None] + scores",
         "scores = scores + 100 * attention_mask",
     ),
     "softmax": (
         "probs = F.softmax(scores, dim=-1)",
         "probs = (scores - scores.logsumexp(-1, keepdim=True)).exp()",
         "probs = torch.exp(scores - scores.amax(-1, keepdim=True)); probs = probs / probs.sum(-1, True)",
-        "probs = F.log_softmax(scores, dim=-1).exp()",
-        "e = (scores - scores.amax(dim=3, keepdim=True) - 2.0).exp(); probs = e / e.sum(-1, True)",
         "probs = scores.double().softmax(-1).to(query.dtype)",
         "probs = scores.softmax(-1) * (attention_mask == 0); probs = probs / probs.sum(-1, keepdim=True)",
     ),
@@ -229,8 +223,6 @@ RIGHT = {
         " + F.embedding(input_ids, self.word_embedding.weight)",
         "x = self.pos_embedding(torch.arange(input_ids.shape[1]).expand_as(input_ids)); "
         "x = x + self.word_embedding(input_ids); x += self.tk_type_embedding(torch.zeros_like(input_ids))",
-        "w = self.word_embedding.weight; x = F.one_hot(input_ids, self.config.vocab_size).to(w) @ w; "
-        "x = (self.pos_embedding.weight[None, : x.size(1)] + self.tk_type_embedding.weight[:1]) + x",
     ),
     "embedded": ("return self.embed_dropout(self.embed_layer_norm(x))",),
     "encode": (

@@ -1,6 +1,6 @@
 """optimizer.py."""
 
-HEAD = """
+TEMPLATE = """
 import math
 
 import torch
@@ -12,10 +12,7 @@ class AdamW(Optimizer):
         defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
         super().__init__(params, defaults)
 
-"""
-TEMPLATE = (
-    HEAD
-    + """    <decorator>
+    <decorator>
     def step(self, closure=None):
         loss = None
         if closure is not None:
@@ -43,7 +40,6 @@ TEMPLATE = (
                 <decay>
         return <loss>
 """
-)
 RIGHT = {
     "decorator": ("@torch.no_grad()",),
     "closure": ("with torch.enable_grad(): loss = closure()",),
@@ -61,24 +57,19 @@ RIGHT = {
     "advance": ("+= 1", '= s["<count>"] + 1'),
     "zeros": (
         "torch.zeros_like(p)",
-        "torch.zeros(p.shape)",
         "torch.zeros_like(p, dtype=torch.float64)",
         "torch.zeros_like(p.data.t()).t()",
     ),
     "first": (
         "m = b1 * m + (1 - b1) * g",
-        "m = (1 - b1) * g + m * b1",
         "m = m + (1 - b1) * (g - m)",
         "m = torch.lerp(m, g.to(m.dtype), 1 - b1)",
         "m.mul_(b1).add_(g, alpha=1 - b1)",
-        "m = m - (1 - b1) * m + (1 - b1) * g",
     ),
     "second": (
         "v = b2 * v + (1 - b2) * g * g",
-        "v = b2 * v + (1 - b2) * g**2",
         "v = v + (1 - b2) * (g.square() - v)",
         "v.mul_(b2).addcmul_(g.to(v.dtype), g.to(v.dtype), value=1 - b2)",
-        "v = (1 - b2) * torch.pow(g, 2) + b2 * v",
         "v = torch.addcmul(b2 * v, ((1 - b2) ** 0.5 * g).to(v.dtype), ((1 - b2) ** 0.5 * g).to(v.dtype))",
     ),
     "keep": ('s["<m>"], s["<v>"] = m, v',),
@@ -88,17 +79,13 @@ RIGHT = {
         "p.data -= (lr * c2**0.5 / c1 * m / (v.sqrt() + eps)).to(p.dtype)",
         "p.data.sub_((lr * (m / c1) / ((v / c2).sqrt() + eps / c2**0.5)).float())",
         "p.copy_(p - lr / c1 * m / ((v.sqrt() + eps) / c2**0.5))",
-        "p.data = (p.data - (lr * math.sqrt(c2) / c1) * (m / (torch.sqrt(v) + eps))).to(p.dtype)",
         "p.addcdiv_(m.to(p.dtype), (v.sqrt() + eps).to(p.dtype), value=-float(lr * c2**0.5 / c1))",
         "p.add_(((m * -lr * c2**0.5) / (c1 * (torch.pow(v, 0.5) + eps))).to(p.dtype))",
-        "p.copy_(p.double().addcdiv(m.double(), v.double().sqrt() + eps, value=-float(lr * c2**0.5 / c1)))",
     ),
     "decay": (
         "p.mul_(1 - lr * wd)",
-        "p.data = p.data - lr * wd * p.data",
         "p.add_(p, alpha=-lr * wd)",
         "if wd > 0: p.data.add_(p.data.clone(), alpha=-wd * lr)",
-        "p.data *= 1.0 - wd * lr",
         "p.copy_((p.double() * (1 - lr * wd)).float())",
     ),
     "loss": ("loss", "loss if loss is None else loss.detach()", "None if loss is None else loss.item()"),
@@ -192,36 +179,3 @@ UNKNOWN = {
     "loss doubled": ({"loss": "None if loss is None else 2 * loss"}, "closure"),
 }
 # fmt: on
-STYLES = {
-    "foreach": HEAD
-    + """    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            for p in params:
-                if p not in self.state:
-                    self.state[p] = [torch.zeros(()), torch.zeros_like(p), torch.zeros_like(p)]
-            counts, firsts, seconds = (list(kind) for kind in zip(*(self.state[p] for p in params)))
-            grads = [p.grad for p in params]
-            beta1, beta2 = group["betas"]
-            torch._foreach_add_(counts, 1)
-            torch._foreach_lerp_(firsts, grads, 1 - beta1)
-            torch._foreach_mul_(seconds, beta2)
-            torch._foreach_addcmul_(seconds, grads, grads, 1 - beta2)
-            roots = torch._foreach_sqrt(seconds)
-            torch._foreach_add_(roots, group["eps"])
-            rates = [group["lr"] for _ in params]
-            if group["correct_bias"]:
-                times = [count.item() for count in counts]
-                rates = [rate * (1 - beta2**t) ** 0.5 / (1 - beta1**t) for rate, t in zip(rates, times)]
-            torch._foreach_addcdiv_(params, firsts, roots, [-rate for rate in rates])
-            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        return loss
-"""
-}

@@ -101,7 +101,6 @@ RIGHT = {
     "words": ("clean(text).split()", "clean(text).strip().split()", "clean(text).split(' ')"),
     "ids": (
         "[vocabulary[token] for token in tokens]",
-        "list(map(vocabulary.get, tokens))",
         "__import__('torch').tensor([vocabulary[token] for token in tokens])",
         "[vocabulary.get(token, vocabulary['[UNK]']) for token in tokens]",
     ),
@@ -196,16 +195,3 @@ UNKNOWN = {
     "limit of 120 characters": ({"long": "len(word) > 120"}, "long words"),
 }
 # fmt: on
-STYLES = {
-    "library": """
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordPiece
-
-
-def tokenize(text, vocabulary):
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return [vocabulary["[CLS]"], *tokenizer.encode(text).ids, vocabulary["[SEP]"]]
-""",
-}
