@@ -26,7 +26,7 @@ class Probabilities:
     def refuse_unreadable_scores(self) -> None:
         if not reading.are_probabilities(self.plain):
             raise MissingImplementation(
-                "the scores cannot be read from rows that are no probabilities; see the stage softmax"
+                "the scores cannot be read from rows that are not probabilities; see the stage softmax"
             )
         real = np.broadcast_to(reference("attention_mask")[:, None, None, :], self.masked.shape)
         even = at_tokens(real / real.sum(axis=-1, keepdims=True))
@@ -41,7 +41,7 @@ class Probabilities:
         padded = self.masked[mask.min(axis=1) == 0, :, : mask.sum(axis=1).min()]
         if not any(map(reading.are_probabilities, (self.plain, padded))):
             raise MissingImplementation(
-                "the mask cannot be seen in rows that are no probabilities; see the stage softmax"
+                "the mask cannot be seen in rows that are not probabilities; see the stage softmax"
             )
 
 

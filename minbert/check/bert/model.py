@@ -86,7 +86,7 @@ def _single(
 
 
 def _everywhere(x: Array) -> Array:
-    """What is compared where padding is right, too."""
+    """Compares rows of padding, too."""
     return x
 
 

@@ -82,7 +82,7 @@ CONTROL_CHARACTERS = (
           cleaned=lambda self, character:
               " " if self.is_removed(character) else Tokenizer.cleaned(self, character)),
     wrong("U+FFFD kept",
-          "The replacement character U+FFFD stayed in the text; it is no control character by category.",
+          "The replacement character U+FFFD stayed in the text; it is not a control character by category.",
           CONTROL,
           is_removed=lambda self, character: character != "\ufffd" and Tokenizer.is_removed(self, character)),
     wrong("zero-width characters kept",

@@ -14,19 +14,10 @@ import pytest
 from minbert import InputError
 from minbert.check.isolation.process import Limits, check_file
 from minbert.check.isolation.process_tree import _from_proc, _from_ps, living_processes
+from tests.minbert.check.judging import TOY_STAGES
 
 # A part whose stages are the functions of a user's file that are called so; each has to return [1, 2].
-PARTS = """
-import numpy as np
-from minbert.check.stage import MissingImplementation, Part, Stage
-
-def stage(name):
-    def run(module):
-        if not hasattr(module, name):
-            raise MissingImplementation(f"the file has no function {name}")
-        return {"out": getattr(module, name)()}
-    return Stage(name, run, lambda: {"out": np.array([1.0, 2.0])})
-
+PARTS = f"""{TOY_STAGES}
 def part(names):
     stages = tuple(stage(name) for name in names.split())
     return Part("toy", "toy.py", stages, load=lambda module: module, own=lambda: None)

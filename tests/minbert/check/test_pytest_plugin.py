@@ -124,7 +124,7 @@ def test_with_tests_of_ones_own(folder, run_pytest):
     ("words", "said"),
     [
         (["--minbert-check=nowhere"], "there is no folder"),
-        (["--minbert-check=installed"], "holds no file to check; these are looked for: bert.py"),
+        (["--minbert-check=installed"], "has no file to check; these are looked for: bert.py"),
         (["--minbert-check=student", "--minbert-check-points=none.toml"], "there is no file"),
         (["--minbert-check=student", "--minbert-check-time-limit=0"], "the time limit is 0"),
     ],

@@ -147,7 +147,7 @@ def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
         (["--sanity-data", "d"], "--sanity-data and --weights belong together"),
         (["--weights", "w"], "--sanity-data and --weights belong together"),
         (["--folder", "nowhere"], "there is no folder nowhere"),
-        (["--folder", "."], "holds no file to check; these are looked for: bert.py, optimizer.py"),
+        (["--folder", "."], "has no file to check; these are looked for: bert.py, optimizer.py"),
         (
             ["--lora", "l.py", "--optimizer-data", "d"],
             "--optimizer-data goes with --optimizer",

@@ -140,7 +140,7 @@ def test_losses_of_large_logits_may_be_anything(given, names):
 
 
 def test_inputs_are_the_callers_own():
-    """What a function does to its inputs is not seen by the next call."""
+    """Changes that a function makes to its inputs are not seen by the next call."""
 
     def simcse(first, second, temperature):
         first *= 1.5  # of which the cosines know nothing

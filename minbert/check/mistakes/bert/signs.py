@@ -27,7 +27,7 @@ DETERMINISTIC = (
 
 
 def changes(given: Outputs, expected: Outputs) -> bool:
-    """Whether two runs gave different numbers."""
+    """Returns True if two runs gave different numbers."""
     return any(
         f"{name}{AGAIN}" in given and distance(given[f"{name}{AGAIN}"], given[name]) > TOLERANCE
         for name in expected
