@@ -411,43 +411,28 @@ def gradient_mistakes(
 ) -> tuple[Mistake, ...]:
     """Returns mistakes that only gradients show; `expected` gives the right ones, "gradient of INPUT"."""
     names = [name for name in inputs if name != "labels"]
-    known = [
-        Mistake(
-            f"no gradient flows ({function})",
-            "The loss left torch on its way, by item(), detach(), numpy() or torch.no_grad().",
-            "Compute the loss with torch operations from the inputs to the scalar.",
-            partial(_without, expected, names),
-        )
+    cuts = [[name] for name in names if len(names) > 1] + [names[1:]] * (len(names) > 2)
+    # fmt: off
+    rows = [
+        ("no gradient flows",
+         "The loss left torch on its way, by item(), detach(), numpy() or torch.no_grad().",
+         "Compute the loss with torch operations from the inputs to the scalar.",
+         partial(_without, expected, names)),
+        *((f"{subject} {CUT}",
+           f"The gradient ends at {subject}, which was detached or computed under torch.no_grad().",
+           "Let the gradient flow into all vectors or logits: both sides learn.",
+           partial(_without, expected, cut)) for cut in cuts for subject in [" and ".join(cut)]),
     ]
-    for cut in [[name] for name in names if len(names) > 1] + [names[1:]] * (len(names) > 2):
-        subject = " and ".join(cut)
-        known.append(
-            Mistake(
-                f"{subject} {CUT} ({function})",
-                f"The gradient ends at {subject}, which was detached or computed under torch.no_grad().",
-                "Let the gradient flow into all vectors or logits: both sides learn.",
-                partial(_without, expected, cut),
-            )
-        )
     if function == "focal":
-        known.append(
-            Mistake(
-                f"factor {CUT} (focal)",
-                "(1 - p)^gamma was detached, so that it counts as a constant.",
-                "Let the gradient flow through the factor too: it is part of the loss.",
-                partial(_of_constant_factor, **inputs, gamma=numbers[0]),
-            )
-        )
+        rows.append((f"factor {CUT}", "(1 - p)^gamma was detached, so that it counts as a constant.",
+                     "Let the gradient flow through the factor too: it is part of the loss.",
+                     partial(_of_constant_factor, **inputs, gamma=numbers[0])))
     if function == "symmetric_kl":
-        known.append(
-            Mistake(
-                f"targets {CUT} (symmetric_kl)",
-                "The second argument of each F.kl_div, the target, was detached.",
-                "Let the gradient flow through both arguments of both divergences.",
-                partial(_of_constant_targets, **inputs),
-            )
-        )
-    return tuple(known)
+        rows.append((f"targets {CUT}", "The second argument of each F.kl_div, the target, was detached.",
+                     "Let the gradient flow through both arguments of both divergences.",
+                     partial(_of_constant_targets, **inputs)))
+    # fmt: on
+    return tuple(Mistake(f"{title} ({function})", *row) for title, *row in rows)
 
 
 def _without(expected: Callable[[], Outputs], names: list[str]) -> Outputs:
@@ -476,32 +461,34 @@ def large_logits_mistakes(
     function: str, inputs: Callable[[], Mapping[str, np.ndarray]]
 ) -> tuple[Mistake, ...]:
     """Returns mistakes of probabilities rounded before their logarithm; `inputs` gives logits, labels."""
+    # fmt: off
     kept_finite, remedy = {
-        "cross_entropy": (
-            _of_classes,
-            "Use F.cross_entropy or log_softmax on logits; they subtract the largest one first.",
-        ),
-        "binary_cross_entropy": (
-            _of_two,
-            "Use F.binary_cross_entropy_with_logits: max(x, 0) - x y + log(1 + e^-|x|).",
-        ),
+        "cross_entropy": (_of_classes,
+            "Use F.cross_entropy or log_softmax on logits; they subtract the largest one first."),
+        "binary_cross_entropy": (_of_two,
+            "Use F.binary_cross_entropy_with_logits: max(x, 0) - x y + log(1 + e^-|x|)."),
     }[function]
+    # fmt: on
+
+    def overflows(given: Outputs, _: Outputs) -> bool:
+        return given["loss"].shape == () and not np.isfinite(given["loss"])
+
+    def is_kept_finite(given: Outputs, _: Outputs) -> bool:
+        losses = (loss for dtype in (np.float32, np.float64) for loss in kept_finite(**inputs(), dtype=dtype))
+        return any(distance(given["loss"], np.asarray(loss, np.float64)) <= TOLERANCE for loss in losses)
+
     return (
         Mistake(
             f"power that overflows or probability that rounds to 0 or 1 ({function})",
             "e^logit becomes infinite, or log is taken of a probability that was rounded to 0.",
             remedy,
-            recognise=lambda given, _: given["loss"].shape == () and not np.isfinite(given["loss"]),
+            recognise=overflows,
         ),
         Mistake(
             f"probability kept away from 0 ({function})",
             "A small number is added to the probability, or it or its logarithm is cut off.",
             remedy,
-            recognise=lambda given, _: any(
-                distance(given["loss"], np.asarray(loss, np.float64)) <= TOLERANCE
-                for dtype in (np.float32, np.float64)
-                for loss in kept_finite(**inputs(), dtype=dtype)
-            ),
+            recognise=is_kept_finite,
         ),
     )
 

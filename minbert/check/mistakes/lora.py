@@ -27,22 +27,14 @@ def zero_A(given: Outputs, expected: Outputs) -> bool:
     return _is_random(given.get("lora_B")) and bool(np.all(given.get("lora_A has values") == 0))
 
 
-RANDOM_MISTAKES = (
-    Mistake(
-        "lora_B not zero at first",
-        "lora_B was filled at random, so the layer does not start from the pretrained one.",
-        "Make lora_B zero at first: nn.Parameter(torch.zeros(out, rank)).",
-        recognise=random_B,
-    ),
-    Mistake(
-        "lora_A zero at first instead of lora_B",
-        "lora_A is zero and lora_B was filled at random.",
-        "Fill lora_A at random and make lora_B zero, as the paper does.",
-        recognise=zero_A,
-    ),
-)
-
 # fmt: off
+RANDOM_MISTAKES = (
+    Mistake("lora_B not zero at first",
+            "lora_B was filled at random, so the layer does not start from the pretrained one.",
+            "Make lora_B zero at first: nn.Parameter(torch.zeros(out, rank)).", recognise=random_B),
+    Mistake("lora_A zero at first instead of lora_B", "lora_A is zero and lora_B was filled at random.",
+            "Fill lora_A at random and make lora_B zero, as the paper does.", recognise=zero_A),
+)
 NEW_LAYER = (
     wrong("lora_A and lora_B stored transposed", "lora_A is (in, rank) and lora_B is (rank, out).",
           "Make lora_A (rank, in) and lora_B (out, rank), as peft and the paper do.",
