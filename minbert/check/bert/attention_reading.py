@@ -78,12 +78,7 @@ def find_layout(candidate: Any, key: Array, query: Array) -> Layout:
 
 
 def read_probabilities(
-    candidate: Any,
-    key: Array,
-    query: Array,
-    mask: Array,
-    layout: Layout,
-    training: bool = False,
+    candidate: Any, key: Array, query: Array, mask: Array, layout: Layout, training: bool = False
 ) -> Array:
     """The probabilities (B, H, S, S) by which a candidate weighs values."""
     count, heads, columns, size = query.shape

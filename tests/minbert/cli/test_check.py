@@ -148,10 +148,7 @@ def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
         (["--weights", "w"], "--sanity-data and --weights belong together"),
         (["--folder", "nowhere"], "there is no folder nowhere"),
         (["--folder", "."], "has no file to check; these are looked for: bert.py, optimizer.py"),
-        (
-            ["--lora", "l.py", "--optimizer-data", "d"],
-            "--optimizer-data goes with --optimizer",
-        ),
+        (["--lora", "l.py", "--optimizer-data", "d"], "--optimizer-data goes with --optimizer"),
         (["--model", "none.py"], "there is no file .*none.py"),
     ],
 )

@@ -99,11 +99,7 @@ def symmetric_kl(p_logits, q_logits):
         "$0.gather(1, $1[:, None]).squeeze(1)",
         "torch.einsum('nc,nc->n', $0, F.one_hot($1, $0.shape[1]).to($0.dtype))",
     ),
-    "mean": (
-        "$0.mean()",
-        "$0.sum() / len($0)",
-        "torch.stack(tuple($0)).mean()",
-    ),
+    "mean": ("$0.mean()", "$0.sum() / len($0)", "torch.stack(tuple($0)).mean()"),
     "of_scores": (
         "return F.cross_entropy($0, $1)",
         "return F.nll_loss(<$2:$0>, $1)",
@@ -243,10 +239,7 @@ def mean_raw(a, b, c):
         "top = sum((x - p) * (y - q) for x, y in zip(a, b))\n"
         "return top / math.sqrt(sum((x - p) ** 2 for x in a) * sum((y - q) ** 2 for y in b))",
     ),
-    "spearman": (
-        "return scipy.stats.spearmanr(a, b)[0]",
-        "<ranks>\n<pearson>",
-    ),
+    "spearman": ("return scipy.stats.spearmanr(a, b)[0]", "<ranks>\n<pearson>"),
     "ranks": (
         "a, b = scipy.stats.rankdata(a), scipy.stats.rankdata(b)",
         "a, b = ([sum(y < x for y in s) + (sum(y == x for y in s) - 1) / 2 for x in s] for s in (a, b))",
@@ -267,14 +260,8 @@ def mean_raw(a, b, c):
         "pre, rec = tp / max(tp + fp, 1), tp / max(tp + fn, 1)\n"
         "f1 = 2 * pre * rec / (pre + rec) if tp else 0",
     ),
-    "f1": (
-        "return sklearn.metrics.f1_score(b, a)",
-        "<counts:1>\n<of_counts>\nreturn f1",
-    ),
-    "macro_f1": (
-        "return sklearn.metrics.f1_score(b, a, average='macro')",
-        "<each_class>\nreturn <mean>",
-    ),
+    "f1": ("return sklearn.metrics.f1_score(b, a)", "<counts:1>\n<of_counts>\nreturn f1"),
+    "macro_f1": ("return sklearn.metrics.f1_score(b, a, average='macro')", "<each_class>\nreturn <mean>"),
     "each_class": (
         "scores = []\nfor c in <classes>:\n    <counts:c>\n    <of_counts>\n    scores.append(f1)",
     ),
@@ -314,8 +301,5 @@ def mean_raw(a, b, c):
         "return (a + b + (c + 1) / 2) / 3",
         "return float(torch.tensor([a, b, (c + 1) / 2]).mean())",
     ),
-    "mean_raw": (
-        "return (a + b + c) / 3",
-        "return torch.tensor([a, b, c]).mean().item()",
-    ),
+    "mean_raw": ("return (a + b + c) / 3", "return torch.tensor([a, b, c]).mean().item()"),
 }
