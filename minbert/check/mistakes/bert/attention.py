@@ -64,11 +64,6 @@ MERGED = (
 SCORE = "Q K^T / sqrt(d), d the size of a head"
 
 
-def _key_reshaped(self, query, key):
-    count, heads, columns, size = key.shape
-    return query @ key.reshape(count, heads, size, columns)
-
-
 def _cosines(self, query, key):
     unit = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (query, key))
     return Bert.products(self, *unit)
@@ -97,7 +92,8 @@ SCORES = (
           scaled=lambda self, products, size: products / int(math.sqrt(size))),
     wrong("key reshaped instead of transposed",
           "The numbers keep their order in a view of (B, H, d, S), which scrambles the columns.",
-          "Swap the last two dimensions: key.transpose(-1, -2).", products=_key_reshaped),
+          "Swap the last two dimensions: key.transpose(-1, -2).",
+          products=lambda self, query, key: query @ key.reshape(*key.shape[:2], *key.shape[:1:-1])),
     wrong("scores multiplied by sqrt(d)", "The products are multiplied by the root of the head size.",
           f"Divide by it: {SCORE}.", scaled=lambda self, products, size: products * math.sqrt(size)),
     wrong("scores divided by the root of the sentence's length",

@@ -15,10 +15,6 @@ def _after(dense, norm):
     return lambda self, x, output, number: self.half(x, output, number, dense, norm)
 
 
-def _activation_after(self, x, widened, number):
-    return self.apply(x + self.activation(self.apply(widened, number, DENSE)), number, NORM)
-
-
 def _feed_forward_first(self, number, hidden, mask):
     middle = self.after_feed_forward(hidden, self.intermediate(hidden, number), number)
     return self.after_attention(middle, self.self_attention(middle, mask, number), number)
@@ -65,7 +61,8 @@ FEED_FORWARD = (
     wrong("activation after the second feed-forward layer",
           "The feed-forward layers compute gelu(dense2(dense1(x))).", f"GELU stands between them: {FORMULA}.",
           intermediate=lambda self, hidden, number: self.apply(hidden, number, "intermediate.dense"),
-          after_feed_forward=_activation_after),
+          after_feed_forward=lambda self, x, widened, number:
+              self.apply(x + self.activation(self.apply(widened, number, DENSE)), number, NORM)),
     wrong("second residual from the layer's input",
           "The layer's input is added to the feed-forward output, not attention's add_norm.",
           f"Add what enters the feed-forward layers: {FORMULA}.",

@@ -9,10 +9,6 @@ FEW_DIGITS = 2e-2  # 10000 + x has 3 digits after the point in fp32, and two lay
 EXTENDED = "(1 - mask) * -10000, of shape (B, 1, 1, S)"
 
 
-def _mean_of_layers(self, hidden, extended):
-    return np.mean([self.run(range(n + 1), hidden, extended) for n in range(self.count)], axis=0)
-
-
 # fmt: off
 ALL_LAYERS = (
     wrong("the first layer for all layers",
@@ -44,7 +40,9 @@ ALL_LAYERS = (
           "Go on with the layer's output alone.",
           step=lambda self, number, hidden, extended: hidden + self.layer(number, hidden, extended)),
     wrong("mean of the layers' outputs", "The layers' outputs are averaged.",
-          "Return the last layer's output.", encode=_mean_of_layers),
+          "Return the last layer's output.",
+          encode=lambda self, hidden, extended:
+              np.mean([self.run(range(n + 1), hidden, extended) for n in range(self.count)], axis=0)),
     wrong("mask of 1 and 0 added to the scores",
           "The attention mask reaches the layers as it is, so that real tokens get 1 more than padding.",
           f"Make it additive first, by get_extended_attention_mask: {EXTENDED}.",
