@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from minbert import InputError
+from minbert.check import course_files
 from minbert.check.course_files import (
     IDS,
     course_model,
@@ -137,6 +138,13 @@ def test_nothing_in_sanity_data_is_run(tmp_path):
         read_sanity_data(tmp_path / "none")
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Spares nine tenths of the course's 1000 steps."""
+    monkeypatch.setattr(course_files, "STEPS", 100)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_the_optimizers_inputs_are_drawn_one_after_the_other():
     """The course draws three numbers a step; the layer starts from torch's seed 0."""
     random = np.random.default_rng(0)
@@ -163,6 +171,7 @@ def test_the_optimizers_inputs_are_drawn_one_after_the_other():
     torch.testing.assert_close(torch.tensor(weight), start)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_optimizer_data(tmp_path):
     path = tmp_path / "optimizer_test.npy"
     AdamW = module_of(right_file("optimizer"), tmp_path).AdamW

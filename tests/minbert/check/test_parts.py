@@ -52,7 +52,7 @@ def rows_in(values: Iterable) -> list[Wrong]:
 
 
 PARTS = {
-    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 24, 255),
+    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 18, 255),
     "optimizer": Checked(OPTIMIZER, optimizer, rows_in(vars(optimizer_table).values()), 24, 78),
     "lora": Checked(LORA, lora, rows_in(vars(lora_table).values()), 16, 41),
     "pooling": Checked(POOLING, pooling, rows_in(vars(pooling_table).values()), 16, 41),

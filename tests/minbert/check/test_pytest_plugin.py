@@ -15,7 +15,7 @@ import torch  # noqa: F401  before pytester, which forgets modules that a run im
 import minbert.check.isolation.process
 import minbert.cli.check  # noqa: F401
 from minbert.check.parts import find_part, part_places
-from tests.minbert.check.judging import TOY_STAGES
+from tests.minbert.check.judging import TOY_STAGES, check_in_this_process
 
 pytest_plugins = ["pytester"]
 for place in part_places().values():
@@ -72,6 +72,11 @@ def run_pytest(pytester, folder):
     return run
 
 
+@pytest.fixture
+def in_this_process(monkeypatch, tmp_path_factory):
+    check_in_this_process(monkeypatch, tmp_path_factory.mktemp("modules"))
+
+
 def test_one_test_for_each_stage_with_points(folder, run_pytest):
     reports = ("--junitxml=junit.xml", "--minbert-check-json=points/check.json")
     lines, status = run_pytest(
@@ -104,13 +109,13 @@ def test_one_test_for_each_stage_with_points(folder, run_pytest):
     assert report["stages"][1]["mistakes"][0]["name"] == "doubled"
 
 
-def test_a_file_without_anything_to_check_has_no_points(folder, run_pytest):
+def test_a_file_without_anything_to_check_has_no_points(folder, run_pytest, in_this_process):
     (folder / "student" / "toy.py").write_text("")
     lines, status = run_pytest("--minbert-check=student")
     assert status == 0 and "points 0 / 0" in lines and any("4 skipped" in line for line in lines)
 
 
-def test_with_tests_of_ones_own(folder, run_pytest):
+def test_with_tests_of_ones_own(folder, run_pytest, in_this_process):
     (folder / "test_own.py").write_text("def test_first():\n    pass\n")
     (folder / "student" / "test_inside.py").write_text("raise ValueError\n")
     lines, status = run_pytest("--minbert-check=student", "-k", "first or second", "-q", "-x")
