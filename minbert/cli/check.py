@@ -83,7 +83,7 @@ def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
     found = {name: path for name, path in files.items() if path.is_file()}
     if not found:
         names = ", ".join(path.name for path in files.values())
-        raise InputError(f"{folder} holds no file to check; these are looked for: {names}")
+        raise InputError(f"{folder} has no file to check; these are looked for: {names}")
     return found
 
 
