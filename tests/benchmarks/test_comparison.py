@@ -28,7 +28,8 @@ def comparison(commands):
     return commands("comparison")
 
 
-def test_contenders_take_turns_and_every_second_round_is_reversed(comparison):
+def test_contenders_take_turns_and_every_second_round_is_reversed(comparison, monkeypatch):
+    monkeypatch.setattr(comparison.gc, "collect", lambda: None)  # slow beside the objects of all tests
     calls = []
     contenders = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
     contenders["long"] = lambda: time.sleep(0.03)
