@@ -129,12 +129,16 @@ def test_the_numbers_of_mistakes_are_those_of_the_catalogue():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere_and_python_blocks_are_python(document):
+def test_links_lead_somewhere_and_python_imports_what_exists(document):
     page = document.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
         assert (document.parent / link).exists(), f"{link} does not exist"
     for block in blocks(page, "python"):
         compile(block, str(document), "exec")
+    for line in re.findall(
+        r"^(?:.*`)? *(from (?:minbert|multitask)[\w.]* import [\w, ]+)", page, re.MULTILINE
+    ):
+        exec(line, {})
 
 
 @pytest.fixture
