@@ -335,11 +335,6 @@ def run_process(program: str, *arguments: str) -> Process:
 
 # Tables -----------------------------------------------------------------------------------------------------
 
-COLUMNS = (
-    *("work", "peer", "times as fast", "95 % interval", "at least", "aim"),
-    *("tokens/s", "GFLOP/s", "of the peak", "difference to the peer"),
-)
-
 
 def show(title: str, machine: Mapping[str, Any], as_json: bool, *measured: Measured) -> None:
     """Prints rows, then figures, as two aligned tables, also valid Markdown, or all as one JSON object."""
@@ -350,11 +345,9 @@ def show(title: str, machine: Mapping[str, Any], as_json: bool, *measured: Measu
         print(json.dumps({"title": title, "machine": machine, "rows": listed, "measured": figures}))
         return
     print(f"{title}\n\n{', '.join(f'{name} {value}' for name, value in machine.items())}")
-    if rows:
-        print("\n" + markdown(COLUMNS, [cells(row) for row in rows]))
-    if figures:
-        values = [[number(value) for value in entry.values()] for entry in figures]
-        print("\n" + markdown(tuple(figures[0]), values))
+    for table in ([named(row) for row in rows], figures):
+        if table:
+            print("\n" + markdown(table))
 
 
 def show_share(calls: Mapping[str, Callable[[], object]], each: int, goal: float, options) -> None:
@@ -371,13 +364,21 @@ def show_share(calls: Mapping[str, Callable[[], object]], each: int, goal: float
         print(f"ratio {found['ratio']:.2f} (goal: at most {goal:g})")
 
 
-def cells(row: Row) -> list[str]:
-    """Returns a row as text, in the order of COLUMNS."""
+def named(row: Row) -> dict[str, Any]:
+    """Returns a row's cells by column."""
     share = f"{row.gflops / row.peak:.0%} of {row.peak:.0f}" if row.gflops and row.peak else ""
-    interval = f"{row.ratio.low:.2f} - {row.ratio.high:.2f}"
-    goals = ["" if goal is None else f"{goal:g}" for goal in (row.floor, row.aim)]
     rates = ["" if rate is None else f"{rate:,.0f}" for rate in (row.tokens_per_second, row.gflops)]
-    return [row.work, row.peer, f"{row.ratio.median:.2f}", interval, *goals, *rates, share, row.difference]
+    return {
+        "work": row.work,
+        "peer": row.peer,
+        "times as fast": f"{row.ratio.median:.2f}",
+        "95 % interval": f"{row.ratio.low:.2f} - {row.ratio.high:.2f}",
+        "at least": row.floor,
+        "aim": row.aim,
+        **dict(zip(("tokens/s", "GFLOP/s"), rates, strict=True)),
+        "of the peak": share,
+        "difference to the peer": row.difference,
+    }
 
 
 def number(value: object) -> str:
@@ -387,11 +388,12 @@ def number(value: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table whose columns are as wide as their longest cell."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
+def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a table of entries with the same keys, whose columns are as wide as their longest cell."""
+    lines = [list(entries[0]), *([number(value) for value in entry.values()] for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in (columns, rule, *rows)
+        for line in lines
     )

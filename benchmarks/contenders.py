@@ -293,7 +293,8 @@ class PaddedSteps:
 
     def step(self, batch: PaddedBatch) -> Tensor:
         """Returns the loss before the step."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+        device = batch.labels.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.model(**batch.inputs, labels=batch.labels).loss
         return descend(loss, self.optimizer)
 

@@ -60,7 +60,6 @@ from contenders import (
     settings,
 )
 from encode import compare
-from torch import nn
 
 from minbert import BertConfig, BertModel, InputError, SentenceEncoder, Tokenizer, run_command, to_device
 
@@ -102,18 +101,6 @@ def synchronized(contender: Callable[[], Any], device: str) -> Callable[[], Any]
         return result
 
     return call
-
-
-class Autocast(nn.Module):
-    """A peer whose forward computes in bf16."""
-
-    def __init__(self, model: nn.Module, device: str):
-        super().__init__()
-        self.model, self.device = model, device
-
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        with torch.autocast(self.device, torch.bfloat16):
-            return self.model(**inputs)
 
 
 def drawn_lengths(name: str, count: int) -> list[int]:
@@ -175,8 +162,7 @@ def peer_steps(
     """transformers at the start of a training that has not begun; `options` are those of AdamW."""
     model = peer_of(training).to(device)
     assert model.config._attn_implementation == "sdpa"
-    # Its own autocast is for the CPU.
-    return PaddedSteps(Autocast(model, device), batches, steps, "fp32", adamw(model, fused=True, **options))
+    return PaddedSteps(model, batches, steps, "bf16", adamw(model, fused=True, **options))
 
 
 def apart(place: Place, size: int) -> str:

@@ -9,7 +9,7 @@ of itself at its end, the largest of its runs. Both vectors are compared by thei
 Goal: 3 times as fast, peak memory no higher than the peer's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from comparison import (
@@ -55,10 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     }
     runs: dict[str, list[Process]] = {name: [] for name in programs}
 
-    def contender(name: str) -> Callable[[], None]:
-        return lambda: runs[name].append(run_process(*programs[name]))
-
-    seconds = alternate({name: contender(name) for name in programs}, options.repetitions)
+    calls = {name: lambda name=name: runs[name].append(run_process(*programs[name])) for name in programs}
+    seconds = alternate(calls, options.repetitions)
     peaks = {name: max(process.peak_mb for process in found) for name, found in runs.items()}
     first, second = unit([runs["ours"][0].result, runs[PEER][0].result])
     memory = "no higher" if peaks["ours"] <= peaks[PEER] else "HIGHER"
