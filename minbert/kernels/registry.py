@@ -1,15 +1,21 @@
 """The sets of kernels by name, and the one in use: `with kernels.use("reference"): ...`."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from types import ModuleType
 
 from minbert.errors import InputError, did_you_mean
 from minbert.kernels import fused, reference
 
 KERNELS: dict[str, ModuleType] = {"reference": reference, "fused": fused}
-_in_use: ContextVar[ModuleType] = ContextVar("kernels", default=fused)
+
+
+class _InUse(threading.local):  # of each thread; torch.compile cannot read a ContextVar
+    kernels: ModuleType = fused
+
+
+_in_use = _InUse()
 
 
 @contextmanager
@@ -19,16 +25,17 @@ def use(kernels: str | ModuleType) -> Iterator[None]:
     Both sets agree at every stage. A BertModel's forward runs under its own `kernels`. Raises InputError for
     a name that is not in KERNELS.
     """
-    token = _in_use.set(find_kernels(kernels) if isinstance(kernels, str) else kernels)
+    outside = _in_use.kernels
+    _in_use.kernels = find_kernels(kernels) if isinstance(kernels, str) else kernels
     try:
         yield
     finally:
-        _in_use.reset(token)
+        _in_use.kernels = outside
 
 
 def in_use() -> ModuleType:
     """Returns the module whose `linear`, `attention`, `layer_norm` and `gelu` are in use."""
-    return _in_use.get()
+    return _in_use.kernels
 
 
 def find_kernels(name: str) -> ModuleType:

@@ -16,7 +16,6 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 HEADERS = (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of which torch.compile has many, raised and hidden by itself
 @pytest.mark.skipif(
     not (HEADERS and shutil.which(os.environ.get("CXX", "g++"))),
