@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.kernels.device import to_device
 from minbert.kernels.variable_length import Sequences
@@ -101,7 +102,7 @@ class Layout:
 
     @property
     def has_empty(self) -> bool:
-        """Whether a sequence without any token may stand in the batch."""
+        """False if each sequence is known to have a token."""
         return 0 in self.lengths if self.packed else True
 
     def empty(self, device: torch.device) -> Tensor:
@@ -162,17 +163,16 @@ class Batch:
     ) -> "Batch":
         """Packs token sequences, longest first. Raises InputError for a batch of nothing."""
         if not ids:
-            raise InputError("the batch holds no sequence; give at least one text")
+            raise InputError("the batch has no sequence; give at least one text")
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         lengths = tuple(len(ids[i]) for i in order)
 
         def flat(sequences: Sequence[Sequence[int]]) -> Tensor:
             return torch.tensor([token for i in order for token in sequences[i]], dtype=torch.long)
 
-        positions = torch.cat([torch.arange(length) for length in lengths])
-        words_flat = None if words is None else flat(words)
+        layout = Layout(torch.cat([torch.arange(length) for length in lengths]), max(lengths), lengths)
         return cls(
-            flat(ids), flat(types), Layout(positions, max(lengths), lengths), torch.tensor(order), words_flat
+            flat(ids), flat(types), layout, torch.tensor(order), None if words is None else flat(words)
         )
 
     @classmethod
@@ -194,10 +194,9 @@ class Batch:
         count, columns = input_ids.shape
         positions = torch.arange(columns, device=input_ids.device).expand(count, columns)
         if not packed or mask.ndim == 3 or bool((mask.any(dim=1) & ~mask[:, 0]).any()):
+            layout = Layout(positions.flatten(), columns, (), mask)
             order = torch.arange(count, device=input_ids.device)
-            return cls(
-                input_ids.flatten(), types.flatten(), Layout(positions.flatten(), columns, (), mask), order
-            )
+            return cls(input_ids.flatten(), types.flatten(), layout, order)
         lengths = mask.sum(dim=1)
         order = lengths.argsort(descending=True, stable=True)
         mask = mask[order]
@@ -212,34 +211,21 @@ class Batch:
 
         layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
         cached = self.cached and self.cached._replace(rows=move(self.cached.rows))
-        return Batch(
-            move(self.token_ids),
-            move(self.token_type_ids),
-            layout,
-            move(self.order),
-            move(self.word_ids),
-            cached,
-        )
+        ids, types, words = map(move, (self.token_ids, self.token_type_ids, self.word_ids))
+        return Batch(ids, types, layout, move(self.order), words, cached)
 
     def cls_only(self) -> "Batch":
         """The batch as if each sequence were its column 0 alone; without cached activations."""
-        layout = self.layout
-        return Batch(
-            layout.take_first(self.token_ids),
-            layout.take_first(self.token_type_ids),
-            layout.first,
-            self.order,
-            None if self.word_ids is None else layout.take_first(self.word_ids),
-        )
+        take, words = self.layout.take_first, self.word_ids
+        ids, types = take(self.token_ids), take(self.token_type_ids)
+        return Batch(ids, types, self.layout.first, self.order, None if words is None else take(words))
 
     def as_padded(self) -> "Batch":
         """Returns the same sequences in the padded form, in the caller's order."""
         if not self.layout.packed:
             return self
-        padded = self.padded()
-        batch = Batch.from_padded(**padded, packed=False)
         words = None if self.word_ids is None else self.pad(self.word_ids, fill=-1).flatten()
-        return replace(batch, word_ids=words)
+        return replace(Batch.from_padded(**self.padded(), packed=False), word_ids=words)
 
     def restore(self, per_sequence: Tensor) -> Tensor:
         """(B, ...) in the layout's order -> (B, ...) in the caller's."""
@@ -267,6 +253,25 @@ class Batch:
             "token_type_ids": self.pad(self.token_type_ids),
         }
 
+    def check(self, config: BertConfig) -> None:
+        """Raises InputError for sequences and ids that a model of this configuration does not have."""
+        columns, longest = self.layout.columns, config.max_position_embeddings
+        if columns > longest:
+            raise InputError(
+                f"the batch has sequences of {columns} tokens; this model takes {longest}: tokenize with "
+                f"max_length={longest}"
+            )
+        # On an accelerator a look at the values would wait for the device; a traced graph has none.
+        if torch.compiler.is_compiling() or self.token_ids.device.type != "cpu" or not len(self.token_ids):
+            return
+        for name, values, size in (
+            ("input_ids", self.token_ids, config.vocab_size),
+            ("token_type_ids", self.token_type_ids, config.type_vocab_size),
+        ):
+            low, high = int(values.min()), int(values.max())
+            if low < 0 or high >= size:
+                raise InputError(f"{name} holds {low if low < 0 else high}; this model knows 0 to {size - 1}")
+
 
 def sorted_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Every index once, longest first, in batches of at most `token_budget` tokens."""
@@ -287,6 +292,7 @@ def cut_by_tokens(indices: Sequence[int], lengths: Sequence[int], token_budget: 
 
 
 def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    """Returns the boolean mask, all True where none is given."""
     if input_ids.ndim != 2 or 0 in input_ids.shape:
         raise InputError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, S), both at least 1")
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
@@ -303,7 +309,5 @@ def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_i
             f"({count}, {columns}, {columns})"
         )
     if attention_mask.dtype != torch.bool and not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
-        raise InputError(
-            "attention_mask holds values other than 0 and 1; give 1 at real tokens, 0 at padding"
-        )
+        raise InputError("attention_mask has values other than 0 and 1; give 1 at real tokens, 0 at padding")
     return attention_mask.bool()

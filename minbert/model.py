@@ -5,27 +5,26 @@ H heads, K = D / H head size, L layers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from minbert.adapters.registry import adapted_modules, use_adapter
 from minbert.batch import Batch, Layout
 from minbert.config import BertConfig
-from minbert.errors import InputError, did_you_mean
+from minbert.errors import InputError
 from minbert.kernels.attention import attend, split_heads
+from minbert.kernels.checkpointing import checkpointed
 from minbert.kernels.dropout import Dropout
 from minbert.kernels.reference import attention_probabilities
 from minbert.kernels.registry import find_kernels, in_use, use
 from minbert.pooling import first_rows
-from minbert.weights.hub import find_folder
-from minbert.weights.load import LoadReport, load_weights, save_weights
+from minbert.weights.load import LoadReport
+from minbert.weights.pretrained import load_pretrained, save_pretrained
 
 
 class Linear(nn.Linear):
@@ -207,7 +206,7 @@ class Encoder(nn.Module):
         """
         run_layer = self._run_layer
         if self.checkpointing and torch.is_grad_enabled():
-            run_layer = _checkpointed(self, run_layer)
+            run_layer = checkpointed(self, run_layer)
         if states is not None:
             states.append(hidden)
         numbers = range(len(self.layers))[layers]
@@ -223,36 +222,6 @@ class Encoder(nn.Module):
         beside = self.projected_attention
         addend = None if beside is None else beside(number, hidden, layout)
         return self.layers[number](hidden, layout, addend, cls_only)
-
-
-def _checkpointed(model: nn.Module, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Returns `function`, a part of `model`, such that it keeps its inputs only and runs again for gradients.
-
-    The second run has the random state of the first, so dropout falls on the same elements, and its kernels
-    and adapters: by the time of the backward pass others may be in use.
-    """
-    modules, kernels = adapted_modules(model), in_use()
-    names = [module.active for module in modules]
-
-    @contextmanager
-    def as_in_the_first_run() -> Iterator[None]:
-        later = [module.active for module in modules]
-        _activate(modules, names)
-        try:
-            with use(kernels):
-                yield
-        finally:
-            _activate(modules, later)
-
-    # Not the reentrant kind: it computes no gradients at all where the input needs none, as under LoRA.
-    return lambda *inputs: checkpoint(
-        function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), as_in_the_first_run())
-    )
-
-
-def _activate(modules: list[nn.Module], names: list[str | None]) -> None:
-    for module, name in zip(modules, names, strict=True):
-        module.active = name
 
 
 class Pooler(nn.Module):
@@ -277,13 +246,9 @@ def _without_autocast(device_type: str) -> AbstractContextManager:
     return torch.autocast(device_type, enabled=False) if enabled else nullcontext()
 
 
-ADAPTER_FOLDER = "adapter"  # of a folder of weights
-NO_ADAPTER = "none"
-
-
 @dataclass(frozen=True)
 class BertOutput:
-    """What BERT computed for a batch of B sequences.
+    """The outputs of BERT for a batch of B sequences.
 
     `packed` (T, D) are the rows of the batch's layout; padded tensors are made from them when they are read.
     Fields are also read as `out["last_hidden_state"]` and, as in transformers, by place: `out[0]`,
@@ -327,7 +292,7 @@ class BertOutput:
     def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):
             return self.to_tuple()[key]
-        names = {f.name for f in fields(self)} | {"last_hidden_state", "pooler_output", "hidden_states"}
+        names = {"last_hidden_state", "pooler_output", "hidden_states", *(f.name for f in fields(self))}
         if key not in names:
             raise KeyError(f"{key!r} is not an output of the model; choose from {', '.join(sorted(names))}")
         return getattr(self, key)
@@ -399,48 +364,37 @@ class BertModel(nn.Module):
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, packed=packed)
         elif output_attentions:
             batch = batch.as_padded()
-        self._check(batch)
+        batch.check(self.config)
         if cls_only and (output_hidden_states or output_attentions):
             raise InputError("cls_only gives no hidden states or attention maps of all tokens; leave it out")
-        if batch.cached is not None and (embedding_noise is not None or output_hidden_states):
+        cached = batch.cached
+        if cached is not None and (embedding_noise is not None or output_hidden_states):
             raise InputError(
                 "the batch has cached activations, which leave out the embeddings; take a batch without"
             )
         states: list[Tensor] | None = [] if output_hidden_states else None
         maps: list[Tensor] | None = [] if output_attentions else None
         with use(self.kernels):
-            if batch.cached is None:
-                hidden, done = self._embed(batch, embedding_noise), 0
+            if cached is None:
+                hidden, done = (
+                    self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions),
+                    0,
+                )
             else:
-                hidden, done = batch.cached.rows, batch.cached.layers
+                hidden, done = cached.rows, cached.layers
+            if embedding_noise is not None:
+                if embedding_noise.shape != hidden.shape:
+                    raise InputError(
+                        f"embedding_noise has shape {tuple(embedding_noise.shape)}; it must be that of the "
+                        f"batch's token rows, {tuple(hidden.shape)}"
+                    )
+                hidden = hidden + embedding_noise
             hidden = self.encoder(hidden, batch.layout, slice(done, layers), states, maps, cls_only)
-            if cls_only:
-                batch = batch.cls_only()
+            batch = batch.cls_only() if cls_only else batch
             pooled = None
             if pooler and self.pooler is not None:
                 pooled = batch.restore(self.pooler(hidden, batch.layout))
         return BertOutput(hidden, batch, pooled, states and tuple(states), maps and tuple(maps))
-
-    def _embed(self, batch: Batch, noise: Tensor | None) -> Tensor:  # (T, D)
-        hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-        return hidden if noise is None else _add_noise(hidden, noise)
-
-    def _check(self, batch: Batch) -> None:
-        config, columns = self.config, batch.layout.columns
-        if columns > config.max_position_embeddings:
-            raise InputError(
-                f"the batch has sequences of {columns} tokens; this model takes "
-                f"{config.max_position_embeddings}: tokenize with max_length={config.max_position_embeddings}"
-            )
-        if batch.token_ids.device.type != "cpu" or not len(batch.token_ids):
-            return  # on an accelerator a look at the values would wait for the device
-        for name, values, size in (
-            ("input_ids", batch.token_ids, config.vocab_size),
-            ("token_type_ids", batch.token_type_ids, config.type_vocab_size),
-        ):
-            low, high = int(values.min()), int(values.max())
-            if low < 0 or high >= size:
-                raise InputError(f"{name} holds {low if low < 0 else high}; this model knows 0 to {size - 1}")
 
     @classmethod
     def from_pretrained(
@@ -461,46 +415,7 @@ class BertModel(nn.Module):
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
         for a folder with adapters for each task where `adapter` names none of them.
         """
-        if pooler not in (None, "random"):
-            raise InputError(
-                f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing'
-            )
-        folder = find_folder(source)
-        own = BertConfig.from_folder(folder)
-        names = _adapter_names(folder)
-        adapter = _check_adapter(folder, names, adapter)
-        with torch.device("meta"):
-            model = cls(config or own)
-            held = cls(own) if config else model
-        added = model.state_dict().keys() - held.state_dict().keys() if config else None
-        model.load_report = load_weights(model, folder, added)
-        if model.load_report.missing and pooler is None:
-            model.pooler = None
-        fresh = [
-            module
-            for module in model.modules()
-            if any(parameter.is_meta for parameter in module.parameters(recurse=False))
-        ]
-        for module in fresh:
-            module.to_empty(device="cpu", recurse=False)
-        model.initialize(fresh)
-        if adapter != NO_ADAPTER:
-            model._load_adapter(folder, adapter)
-        return model.eval()
-
-    def _load_adapter(self, folder: Path, name: str | None) -> None:
-        from minbert import (  # built on this module
-            load_attention_adapters,
-            load_lora,
-            read_attention_adapters,
-        )
-
-        if read_attention_adapters(folder).kinds:
-            load_attention_adapters(self, folder)
-        if name is not None and name in _lora_names(folder):
-            load_lora(self, folder / ADAPTER_FOLDER / name, name)
-        if name is not None:
-            use_adapter(self, name)
+        return load_pretrained(cls, source, kernels, pooler, config, adapter)
 
     def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.
@@ -509,52 +424,4 @@ class BertModel(nn.Module):
         kinds and no architectures. Other files, such as a tokenizer's, stay. Raises InputError for
         a model with LoRA adapters, which have a file of their own (`save_lora`), unless `base_only`.
         """
-        from minbert import attention_adapters, save_attention_adapters  # built on this module
-
-        kinds = attention_adapters(self).kinds
-        facts: dict[str, Any] = {"dtype": str(next(self.parameters()).dtype).split(".")[1]}
-        facts |= {"minbert_adapters": list(kinds)} if kinds else {"architectures": ["BertModel"]}
-        left_out = ("torch_dtype", "architectures", "minbert_adapters")
-        extra = {name: value for name, value in self.config.extra.items() if name not in left_out}
-        save_weights(self, Path(folder), base_only)
-        if kinds:
-            save_attention_adapters(self, folder)
-        replace(self.config, extra=extra | facts).save(folder)
-
-
-def _add_noise(hidden: Tensor, noise: Tensor) -> Tensor:
-    if noise.shape != hidden.shape:
-        raise InputError(
-            f"embedding_noise has shape {tuple(noise.shape)}; it must be that of the batch's token rows, "
-            f"{tuple(hidden.shape)}"
-        )
-    return hidden + noise
-
-
-def _lora_names(folder: Path) -> list[str]:
-    """Returns the tasks for which a folder has LoRA adapters; none if its one adapter is merged."""
-    if (folder / ADAPTER_FOLDER / "adapter_config.json").is_file():
-        return []
-    return sorted(path.parent.name for path in folder.glob(f"{ADAPTER_FOLDER}/*/adapter_config.json"))
-
-
-def _adapter_names(folder: Path) -> list[str]:
-    """Returns the tasks for which a folder has adapters of any kind."""
-    from minbert import read_attention_adapters  # built on this module
-
-    return sorted({*_lora_names(folder), *read_attention_adapters(folder).projected_attention_names})
-
-
-def _check_adapter(folder: Path, names: list[str], adapter: str | None) -> str | None:
-    """Returns the adapter to load: the given one, or the only one there is."""
-    if adapter == NO_ADAPTER or adapter in names or (adapter is None and not names):
-        return adapter
-    if not names:
-        raise InputError(f"{folder} has no adapters for single tasks, adapter is {adapter!r}; leave it out")
-    if adapter is None and len(names) == 1 and not _lora_names(folder):
-        return names[0]
-    asked = "none was named" if adapter is None else f"{adapter!r} is not there"
-    raise InputError(
-        f"{folder} holds an adapter for each of {', '.join(names)}, and {asked}; give adapter={names[0]!r}, "
-        f'another of them, or "none" for what they share alone{did_you_mean(adapter or "", names)}'
-    )
+        save_pretrained(self, Path(folder), base_only)

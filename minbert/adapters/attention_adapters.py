@@ -11,13 +11,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from minbert.adapters.attention_head_layers import AttentionHeadLayer
-from minbert.adapters.config import HEAD_LAYERS, PROJECTED, AttentionAdapterConfig
+from minbert.adapters.config import ADAPTER_FOLDER, HEAD_LAYERS, PROJECTED, AttentionAdapterConfig
 from minbert.adapters.lora import base_hash
 from minbert.adapters.projected_attention import ProjectedAttention
 from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.files import read_json_object, write_json
-from minbert.model import ADAPTER_FOLDER, BertModel
+from minbert.model import BertModel
 from minbert.weights.load import read_tensors, write_tensors
 
 DESCRIPTION = "attention_adapters.json"

@@ -141,6 +141,7 @@ def _is_number(value: Any) -> bool:
 
 
 PROJECTED, HEAD_LAYERS = "projected_attention", "attention_head_layers"
+ADAPTER_FOLDER = "adapter"  # of a folder of weights
 
 
 @dataclass(frozen=True)

@@ -116,17 +116,10 @@ class GraphExport:
         return [f"{name}{end}" for end in ("", "_2")[: self.towers] for name in INPUTS]
 
 
-class TraceableBert(BertModel):
-    """A BertModel that does not look at the values of its inputs, which do not exist while it is traced."""
-
-    def _check(self, batch: Batch) -> None:
-        pass
-
-
 def traceable(model: BertModel) -> BertModel:
     """The same weights in a model of plain tensor operations; InputError for LoRA, which is to be merged."""
     with torch.device("meta"):
-        copied = TraceableBert(model.config, "reference", pooler=model.pooler is not None)
+        copied = BertModel(model.config, "reference", pooler=model.pooler is not None)
         add_attention_adapters(copied, attention_adapters(model))
     copied.load_state_dict(model.state_dict(), assign=True)
     return copied.eval()

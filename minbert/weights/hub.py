@@ -25,6 +25,7 @@ from minbert.files import (
     make_folder,
     read_json_object,
     restore_folder,
+    write_json,
 )
 
 RECORD_FILE = "hub.json"
@@ -121,21 +122,24 @@ def download(model: HubModel, to: str | Path | None = None) -> Download:
         from huggingface_hub import constants
 
         cache = Path(constants.HF_HUB_CACHE).resolve()
-        if to is not None:
-            return _into_folder(model, Path(to), cache)
-        lock = cache / ".locks" / _cache_name(model) / "minbert.lock"
-        done = _whole_in_cache(model)
-        if done is None:
-            commit, checksums = _list_files(model)
+        done = _whole_in_cache(model) if to is None else _whole_folder(model, Path(to))
+        if done is not None:
+            return done
+        cached = None if to is None else _whole_in_cache(model)
+        listed = None if cached else _list_files(model)
+        if to is None:
+            lock = cache / ".locks" / _cache_name(model) / "minbert.lock"
             make_folder(lock.parent)
+            with FileLock(lock):  # another process may have fetched it while this one waited
+                return _whole_in_cache(model) or _fetch(model, *listed, cache)
+        to = Path(to)
+        lock = to.with_name(f".{to.name}.download.lock")
+        make_folder(lock.parent)
+        try:
             with FileLock(lock):
-                done = _whole_in_cache(model)  # by another process, while this one waited
-                if done is None:
-                    done = _fetch(model, commit, checksums, cache)
-                    if model.revision != commit:
-                        with atomic_write(cache / _cache_name(model) / "refs" / model.revision) as file:
-                            file.write(commit)
-        return done
+                return _whole_folder(model, to) or _fill_folder(model, to, cached, listed)
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def cached_folder(model: HubModel) -> Path | None:
@@ -179,42 +183,6 @@ def _whole_in_cache(model: HubModel) -> Download | None:
     return Download(folder, record)
 
 
-def _into_folder(model: HubModel, to: Path, cache: Path) -> Download:
-    """Copies the model out of the cache, or out of a cache beside `to` that goes when `to` is whole."""
-    from filelock import FileLock
-
-    done = _whole_folder(model, to)
-    if done is not None:
-        return done
-    cached = _whole_in_cache(model)
-    if cached is not None:
-        return _copy(cached, model, to)
-    commit, checksums = _list_files(model)
-    store, lock = (to.with_name(f".{to.name}.download{ending}") for ending in ("", ".lock"))
-    make_folder(store.parent)
-    with FileLock(lock):
-        try:
-            done = _whole_folder(model, to)  # by another process, while this one waited
-            if done is not None:
-                return done
-            shutil.rmtree(store, ignore_errors=True)  # left by a process that was killed
-            make_folder(store)
-            return _copy(_fetch(model, commit, checksums, store, spare=to), model, to)
-        finally:
-            shutil.rmtree(store, ignore_errors=True)
-            lock.unlink(missing_ok=True)
-
-
-def _copy(source: Download, model: HubModel, to: Path) -> Download:
-    record = source.record | {"revision": model.revision}
-    with atomic_folder(to) as new:
-        for name in record["files"]:
-            make_folder((new / name).parent)
-            shutil.copyfile(source.folder / name, new / name)
-        _write_record(new, record)
-    return Download(to, record, source.fetched)
-
-
 def _whole_folder(model: HubModel, to: Path) -> Download | None:
     """Returns an earlier download of this model, if it is whole. Raises InputError if `to` is not free."""
     if to.name in ("", ".."):
@@ -233,6 +201,22 @@ def _whole_folder(model: HubModel, to: Path) -> Download | None:
             f"or remove it"
         )
     return Download(to, record) if is_whole(to, record, thorough=True) else None
+
+
+def _fill_folder(
+    model: HubModel, to: Path, cached: Download | None, listed: tuple[str, dict[str, str]] | None
+) -> Download:
+    """Copies the model out of the cache, or out of one of its own that is removed before `to` is whole."""
+    with atomic_folder(to) as new:
+        store = new / ".cache"
+        source = cached or _fetch(model, *listed, store, spare=to)
+        record = source.record | {"revision": model.revision}
+        for name in record["files"]:
+            make_folder((new / name).parent)
+            shutil.copyfile(source.folder / name, new / name)
+        shutil.rmtree(store, ignore_errors=True)
+        write_json(new / RECORD_FILE, record)
+    return Download(to, record, source.fetched)
 
 
 def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
@@ -255,7 +239,7 @@ def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
         }
         if not _COMMIT.fullmatch(found.sha):
             raise ValueError(found.sha)
-    except (TypeError, KeyError, ValueError) as error:  # no JSON, or other JSON: a page to log in, say
+    except (TypeError, KeyError, ValueError) as error:  # not JSON, or other JSON: a page to log in, say
         if isinstance(error, OSError):  # an answer of the hub
             raise
         raise InputError(
@@ -289,7 +273,7 @@ def _fetch(
             if spare is not None and fits(spare / name, checksums[name]):
                 make_folder(blob.parent)
                 shutil.copyfile(spare / name, blob)
-            elif name not in fetched:
+            else:
                 fetched.append(name)
         _download_snapshot(model, commit, cache, names)
         for name in names:
@@ -312,8 +296,11 @@ def _fetch(
         for name in sorted(needed)
     }
     record = {"name": model.name, "revision": model.revision, "commit": commit, "files": files}
-    _write_record(folder, record)
-    return Download(folder, record, tuple(fetched))
+    write_json(folder / RECORD_FILE, record)
+    if model.revision != commit:
+        with atomic_write(home / "refs" / model.revision) as file:
+            file.write(commit)
+    return Download(folder, record, tuple(dict.fromkeys(fetched)))
 
 
 def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collection[str]) -> None:
@@ -346,9 +333,6 @@ def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collect
             bar.close()
 
 
-# Which files are needed -----------------------------------------------------------------------------------
-
-
 def needed_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
     """Returns the names of the files that the model `name` needs, of those that the hub lists; weights last.
 
@@ -364,48 +348,39 @@ def needed_files(name: str, listed: Collection[str], fetch: Callable[[str], Path
         raise InputError(f"{name} is not a BERT that can be used: {error}") from None
     if not set(VOCABULARY_FILES) & set(listed):
         raise InputError(f"{name} has no {' and no '.join(VOCABULARY_FILES)}; choose another model")
-    settings = [file for file in (*VOCABULARY_FILES, *SETTINGS_FILES) if file in listed]
-    modules = _module_files(name, listed, fetch) if MODULES_FILE in listed else []
-    adapters = [file for file in listed if config.extra.get("minbert_adapters") and _is_adapter(file)]
-    return list(
-        dict.fromkeys([CONFIG_FILE, *settings, *modules, *_weight_files(name, listed, fetch), *adapters])
-    )
+    needed = [CONFIG_FILE, *(file for file in (*VOCABULARY_FILES, *SETTINGS_FILES) if file in listed)]
+    folders = _module_folders(name, fetch(MODULES_FILE)) if MODULES_FILE in listed else []
+    for folder in folders:
+        if f"{folder}{WEIGHTS_FILE}" not in listed:
+            _refuse_pickle(name, listed, f"{folder}{PICKLE_FILE}")
+    below = sorted(file for file in listed if file.endswith((".json", ".safetensors")))
+    needed += [file for file in below if file.startswith(tuple(folders))]
+    needed += _weight_files(name, listed, fetch)
+    if config.extra.get("minbert_adapters"):
+        needed += [file for file in below if file.startswith("adapter/")]
+    return list(dict.fromkeys(needed))
 
 
-def _is_adapter(file: str) -> bool:
-    return file.startswith("adapter/") and file.endswith((".json", ".safetensors"))
+def _module_folders(name: str, path: Path) -> list[str]:
+    """Returns the folders that modules.json names, such as `1_Pooling/`."""
+    try:
+        return [f"{entry['path']}/" for entry in json.loads(path.read_text("utf-8")) if entry["path"]]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{MODULES_FILE} of {name} is not a list of modules; choose another model") from None
 
 
 def _weight_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
     if WEIGHTS_FILE in listed:
         return [WEIGHTS_FILE]
-    if INDEX_FILE in listed:
-        table = read_json_object(fetch(INDEX_FILE)).get("weight_map")
-        shards = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
-        missing = [shard for shard in shards if shard not in listed]
-        if missing or not shards:
-            raise InputError(
-                f"{name} has no {missing[0] if missing else 'weight_map'}, which {INDEX_FILE} must name; "
-                f"choose another model"
-            )
-        return [INDEX_FILE, *shards]
-    _refuse_pickle(name, listed, PICKLE_FILE)
-    raise InputError(f"{name} has no {WEIGHTS_FILE}; choose a model with weights in safetensors")
-
-
-def _module_files(name: str, listed: Collection[str], fetch: Callable[[str], Path]) -> list[str]:
-    """Returns the files of the folders that modules.json names, such as 1_Pooling/config.json."""
-    path = fetch(MODULES_FILE)
-    try:
-        folders = [entry["path"] for entry in json.loads(path.read_text(encoding="utf-8"))]
-        prefixes = tuple(f"{folder}/" for folder in folders if folder)
-        found = [file for file in listed if file.startswith(prefixes)]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{MODULES_FILE} of {name} is not a list of modules; choose another model") from None
-    for prefix in prefixes:
-        if f"{prefix}{WEIGHTS_FILE}" not in listed:
-            _refuse_pickle(name, listed, f"{prefix}{PICKLE_FILE}")
-    return sorted(file for file in found if file.endswith((".json", ".safetensors")))
+    if INDEX_FILE not in listed:
+        _refuse_pickle(name, listed, PICKLE_FILE)
+        raise InputError(f"{name} has no {WEIGHTS_FILE}; choose a model with weights in safetensors")
+    table = read_json_object(fetch(INDEX_FILE)).get("weight_map")
+    shards = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
+    missing = [shard for shard in shards or ["weight_map"] if shard not in listed]
+    if missing:
+        raise InputError(f"{name} has no {missing[0]}, which {INDEX_FILE} must name; choose another model")
+    return [INDEX_FILE, *shards]
 
 
 def _refuse_pickle(name: str, listed: Collection[str], pickle: str) -> None:
@@ -426,9 +401,6 @@ def check_names(name: str, listed: Collection[str]) -> None:
                 f"{name} lists a file called {file!r}, which leads out of its folder; nothing was fetched, "
                 f"and this server should not be trusted"
             )
-
-
-# Checksums and the record ---------------------------------------------------------------------------------
 
 
 def fits(path: Path, checksum: str) -> bool:
@@ -463,15 +435,7 @@ def is_whole(folder: Path, record: dict[str, Any], thorough: bool = False) -> bo
 
 
 def _checksums(record: dict[str, Any]) -> dict[str, str]:
-    return {
-        file: str(entry["sha256"] if "sha256" in entry else entry["blob_id"])
-        for file, entry in record["files"].items()
-    }
-
-
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    with atomic_write(folder / RECORD_FILE) as file:
-        file.write(json.dumps(record, indent=2) + "\n")
+    return {file: str(entry.get("sha256") or entry["blob_id"]) for file, entry in record["files"].items()}
 
 
 @contextmanager
@@ -479,41 +443,49 @@ def _plain_errors(model: HubModel) -> Iterator[None]:
     """Turns errors of huggingface_hub into InputErrors of one line."""
     try:
         import httpx2
-        from huggingface_hub import constants, errors, get_token
+        from huggingface_hub import errors
     except ImportError:
         raise InputError(
             "downloading needs huggingface_hub 2.4 or later; pip install 'minbert[hub]'"
         ) from None
-    hub, name = constants.ENDPOINT, model.name
     try:
         try:
             yield
         except errors.LocalEntryNotFoundError as error:  # "not in the cache either": the cause tells
             raise error.__cause__ or error from None
-    except errors.GatedRepoError:
-        token = "the token that is set may not read it" if get_token() else "no token is set"
-        raise InputError(
-            f"{name} is gated, and {token}; accept its terms at {hub}/{name}, then set HF_TOKEN"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise InputError(
-            f"{hub} has no model {name}, or a private one; check the name, or set HF_TOKEN"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise InputError(f"{name} has no revision {model.revision!r}; give a branch, tag or commit") from None
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 401:
-            raise InputError(f"{hub} refused the token for {name} (401); check HF_TOKEN") from None
-        raise InputError(f"{hub} answered {status} for {error.response.url.path}; try again later") from None
-    except httpx2.TimeoutException:
-        raise InputError(
-            f"{hub} did not answer in time for {name}; try again "
-            f"(HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the seconds)"
-        ) from None
-    except (httpx2.HTTPError, errors.XetDownloadError, errors.FileMetadataError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{hub} could not be reached for {name}, or broke off ({reason}); check the network and "
-            f"HF_ENDPOINT, and try again"
-        ) from None
+    except (
+        httpx2.HTTPError,
+        errors.HfHubHTTPError,
+        errors.XetDownloadError,
+        errors.FileMetadataError,
+    ) as error:
+        raise InputError(_plain_message(error, model)) from None
+
+
+def _plain_message(error: Exception, model: HubModel) -> str:
+    import httpx2
+    from huggingface_hub import constants, errors, get_token
+
+    hub, name = constants.ENDPOINT, model.name
+    match error:
+        case errors.GatedRepoError():
+            token = "the token that is set may not read it" if get_token() else "no token is set"
+            return f"{name} is gated, and {token}; accept its terms at {hub}/{name}, then set HF_TOKEN"
+        case errors.RepositoryNotFoundError():
+            return f"{hub} has no model {name}, or a private one; check the name, or set HF_TOKEN"
+        case errors.RevisionNotFoundError():
+            return f"{name} has no revision {model.revision!r}; give a branch, tag or commit"
+        case errors.HfHubHTTPError() if error.response.status_code == 401:
+            return f"{hub} refused the token for {name} (401); check HF_TOKEN"
+        case errors.HfHubHTTPError():
+            status, path = error.response.status_code, error.response.url.path
+            return f"{hub} answered {status} for {path}; try again later"
+        case httpx2.TimeoutException():
+            return (
+                f"{hub} did not answer in time for {name}; try again "
+                f"(HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT set the seconds)"
+            )
+    return (
+        f"{hub} could not be reached for {name}, or broke off ({str(error).splitlines()[0]}); check the "
+        f"network and HF_ENDPOINT, and try again"
+    )

@@ -206,7 +206,7 @@ def test_wrong_texts_are_refused(tiny_tokenizer, arguments, message):
 
 def test_no_text_at_all(tiny_tokenizer):
     assert tiny_tokenizer.encode([]) == []
-    with pytest.raises(InputError, match="the batch holds no sequence"):
+    with pytest.raises(InputError, match="the batch has no sequence"):
         tiny_tokenizer([])
 
 
