@@ -14,29 +14,30 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from minbert import InputError
+from minbert import BertConfig, CommandParser, InputError
 from minbert.kernels.onednn import OneDNNLinear, onednn_takes
 from multitask.data.readers import read_table
 from multitask.tasks.splits import SAMPLE, open_data
 
+WARMUP = 1  # rounds that do not count
 RESAMPLES = 2000  # of the bootstrap
 MATRIX = 2048  # side of the matrices whose product measures the machine's peak
 SEED = 11711
+MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SENTENCE, PAIR = ("sentence",), ("sentence1", "sentence2")
-SETS = {
-    "mix": {"ids-sst": SENTENCE, "sts": PAIR, "quora": PAIR},
-    "long": {"ids-cfimdb": SENTENCE},
-    "sst": {"ids-sst": SENTENCE},
-}
+SETS = {"mix": {"ids-sst": SENTENCE, "sts": PAIR, "quora": PAIR}, "long": {"ids-cfimdb": SENTENCE}}
 PEAK = """
 import json, sys
 try:
@@ -57,6 +58,21 @@ class Ratio(NamedTuple):
     high: float
 
 
+class Question(NamedTuple):
+    """A row to measure: two contenders by name, and the goals for their ratio.
+
+    `passes` says how many times the operations of a forward pass a token of ours counts.
+    """
+
+    work: str
+    ours: str
+    peer: Any  # str(peer) is its name
+    floor: float | None
+    aim: float | None
+    passes: float = 1.0
+    precision: str = "fp32"
+
+
 class Row(NamedTuple):
     """One comparison: `floor` and `aim` are for the ratio, `tokens_per_second` and `gflops` ours.
 
@@ -67,12 +83,19 @@ class Row(NamedTuple):
     work: str
     peer: str
     ratio: Ratio
-    floor: float | None
-    aim: float | None
-    tokens_per_second: float | None
-    gflops: float | None
-    peak: float | None
-    difference: str
+    floor: float | None = None
+    aim: float | None = None
+    tokens_per_second: float | None = None
+    gflops: float | None = None
+    peak: float | None = None
+    difference: str = ""
+
+
+class Measured(NamedTuple):
+    """The rows of a comparison, and the figures behind them, all with the same keys."""
+
+    rows: list[Row]
+    figures: list[dict[str, Any]]
 
 
 class Process(NamedTuple):
@@ -83,10 +106,109 @@ class Process(NamedTuple):
     result: Any
 
 
+Contender = Callable[[], list[int]]  # computes; returns the tokens of each sequence that it computed
+
+
+# Command lines ----------------------------------------------------------------------------------------------
+
+
+def command_parser(doc: str, *positionals: str, repetitions: int = 5) -> CommandParser:
+    """Returns a command's parser, with what all of them take; `positionals` are of WEIGHTS and DATA."""
+    parser = CommandParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if "WEIGHTS" in positionals:
+        parser.add_argument("weights", metavar="WEIGHTS", help="folder such as all-MiniLM-L6-v2")
+    if "DATA" in positionals:
+        about = "folder with the course's files; default: the bundled sample"
+        parser.add_argument("data", metavar="DATA", nargs="?", default=SAMPLE, help=about)
+    parser.add_argument(
+        "--repetitions", type=int, default=repetitions, help="rounds that count; one more warms up"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def set_up(options: argparse.Namespace, *peers: str) -> dict[str, Any]:
+    """Sets the threads; returns what a reader has to know of the machine, and the peers' versions.
+
+    Raises InputError for a number below 1, and for a peer that is not installed.
+    """
+    for name, value in vars(options).items():
+        if type(value) is int and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; give at least 1")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        versions = {package: version(package) for package in peers}
+    except PackageNotFoundError as error:
+        raise InputError(f"{error.name} is not installed; pip install -e '.[dev]' brings all peers") from None
+    return {
+        "date": date.today().isoformat(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **versions,
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def add_only(parser: argparse.ArgumentParser) -> None:
+    about = "rows in whose work or peer one of these occurs"
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help=about)
+
+
+def choose(
+    groups: Mapping[Any, Sequence[Question]], texts: Sequence[str] | None
+) -> dict[Any, list[Question]]:
+    """Returns the questions that --only leaves, by group. Raises InputError if none is left."""
+    names = {q: f"{q.work}; {q.peer}" for questions in groups.values() for q in questions}
+    chosen = {
+        group: [q for q in questions if texts is None or any(text in names[q] for text in texts)]
+        for group, questions in groups.items()
+    }
+    if not any(chosen.values()):
+        raise InputError(f"--only {' '.join(texts)} leaves no row; the rows are {' | '.join(names.values())}")
+    return {group: questions for group, questions in chosen.items() if questions}
+
+
+def source(data: str | Path) -> str:
+    """Returns the name of the data for a title."""
+    return "the bundled sample" if str(data) == SAMPLE else str(data)
+
+
+def real_texts(name: str, count: int, data: str | Path) -> list[str]:
+    """Returns `count` texts; they start over where the data do not hold enough.
+
+    "mix" has sentences of SST, STS and Quora in turn, "long" the reviews of CFIMDB, all of the training
+    files, shuffled with a fixed seed. Raises InputError for data without these files.
+    """
+    columns = []
+    with open_data(data) as folder:
+        for file, names in SETS[name].items():
+            table = read_table(folder / f"{file}-train.csv", texts=names, label=None, parse_label=None)
+            texts = [text for row in table.rows for text in row.texts]
+            Random(SEED).shuffle(texts)
+            columns.append(cycle(texts))
+    in_turn = (text for texts in zip(*columns, strict=True) for text in texts)
+    return list(islice(in_turn, count))
+
+
+# Measuring --------------------------------------------------------------------------------------------------
+
+
 def alternate(
-    contenders: Mapping[str, Callable[[], object]], repetitions: int, warmup: int = 1
+    contenders: Mapping[str, Callable[[], object]], repetitions: int, warmup: int = WARMUP
 ) -> dict[str, list[float]]:
-    """Seconds of each contender's calls, one list entry a round.
+    """Returns the seconds of each contender's calls, one list entry a round.
 
     The contenders take turns within a round, in reversed order in every second round, so that other work
     on the machine meets all of them; `warmup` rounds are thrown away.
@@ -112,8 +234,52 @@ def ratio(peer: Sequence[float], ours: Sequence[float]) -> Ratio:
     return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
+def measure(
+    group: str,
+    questions: Sequence[Question],
+    contenders: Mapping[str, Contender],
+    differences: Mapping[Question, str],
+    sizes: BertConfig,
+    repetitions: int,
+) -> Measured:
+    """Lets the contenders take turns; returns a row for each question, and what is behind it by contender.
+
+    Seconds are divided by real tokens, which may differ between contenders and rounds.
+    """
+    named = {question.ours for question in questions} | {str(question.peer) for question in questions}
+    contenders = {name: contender for name, contender in contenders.items() if name in named}
+    print(f"timing {group}: {' | '.join(contenders)}", file=sys.stderr, flush=True)
+    lengths: dict[str, list[list[int]]] = {name: [] for name in contenders}
+    calls = {name: lambda name=name: lengths[name].append(contenders[name]()) for name in contenders}
+    seconds = alternate(calls, repetitions)
+    lengths = {name: calls[WARMUP:] for name, calls in lengths.items()}
+    tokens = {name: [sum(call) for call in calls] for name, calls in lengths.items()}
+    by_token = {
+        name: [s / t for s, t in zip(seconds[name], tokens[name], strict=True)] for name in contenders
+    }
+    rows = []
+    for question in questions:
+        work, ours, peer, floor, aim, passes, precision = question
+        operations = [passes * forward_flops(sizes, call) for call in lengths[ours]]
+        pace = median(flops / s / 1e9 for flops, s in zip(operations, seconds[ours], strict=True))
+        found = ratio(by_token[str(peer)], by_token[ours])
+        rate, peak = 1 / median(by_token[ours]), matrix_peak(TYPES[precision])
+        rows.append(Row(work, str(peer), found, floor, aim, rate, pace, peak, differences[question]))
+    figures = [
+        {
+            "contender": f"{group}: {name}",
+            "seconds a round": median(seconds[name]),
+            "tokens a round": median(tokens[name]),
+            "tokens/s": 1 / median(by_token[name]),
+        }
+        for name in contenders
+    ]
+    return Measured(rows, figures)
+
+
+@cache
 def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """GFLOP/s of a large square matrix product, the best that repeating it for `seconds` shows.
+    """Returns the GFLOP/s of a large square matrix product, the best that repeating it for `seconds` shows.
 
     The faster of torch's product and of oneDNN's, which for fp32 is not the one that torch takes.
     """
@@ -130,10 +296,10 @@ def matrix_peak(dtype: torch.dtype, seconds: float = 1.0) -> float:
     return 2 * MATRIX**3 / best / 1e9
 
 
-def forward_flops(config, lengths: Iterable[int]) -> float:
-    """Floating-point operations of one forward pass: linear layers and attention of all layers.
+def forward_flops(config: BertConfig, lengths: Iterable[int]) -> float:
+    """Returns the floating-point operations of one forward pass: linear layers and attention of all layers.
 
-    `config` has the names of BertConfig; `lengths` are real tokens of each sequence, [CLS] and [SEP] too.
+    `lengths` are real tokens of each sequence, [CLS] and [SEP] too.
     """
     width, inner = config.hidden_size, config.intermediate_size
     linear = 2 * (4 * width * width + 2 * width * inner)  # a token: query, key, value, output; feed-forward
@@ -143,30 +309,10 @@ def forward_flops(config, lengths: Iterable[int]) -> float:
     )
 
 
-def real_texts(name: str, count: int, data: Path | None) -> tuple[list[str], str]:
-    """`count` texts and a name of their source; they start over where the data do not hold enough.
-
-    "mix" has sentences of SST, STS and Quora in turn, "sst" those of SST, "long" the reviews of CFIMDB,
-    all of the training files, shuffled with a fixed seed. Raises InputError for data without these files.
-    """
-    columns = []
-    with open_data(SAMPLE if data is None else data) as folder:
-        for file, names in SETS[name].items():
-            table = read_table(folder / f"{file}-train.csv", texts=names, label=None, parse_label=None)
-            texts = [text for row in table.rows for text in row.texts]
-            Random(SEED).shuffle(texts)
-            columns.append(cycle(texts))
-    in_turn = (text for texts in zip(*columns, strict=True) for text in texts)
-    files = ", ".join(file.removeprefix("ids-") for file in SETS[name])
-    return list(islice(in_turn, count)), f"{files} of {'the bundled sample' if data is None else data}"
-
-
-def need(*packages: str) -> dict[str, str]:
-    """The versions of packages that play a peer. Raises InputError, status 2, where one is not installed."""
-    try:
-        return {package: version(package) for package in packages}
-    except PackageNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; pip install -e '.[dev]' brings all peers") from None
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) -> rows of length 1, in double precision."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def run_process(program: str, *arguments: str) -> Process:
@@ -187,75 +333,52 @@ def run_process(program: str, *arguments: str) -> Process:
     return Process(seconds, peak, result)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repetitions", type=int, default=5, help="rounds that count; one more warms up")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+# Tables -----------------------------------------------------------------------------------------------------
 
 
-def set_up(options: argparse.Namespace) -> dict[str, Any]:
-    """Sets the threads of this process; -> what a reader has to know of the machine."""
-    for name in ("repetitions", "threads"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}; give at least 1")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    return {
-        "date": date.today().isoformat(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def show(
-    title: str,
-    rows: Sequence[Row],
-    machine: Mapping[str, Any],
-    as_json: bool,
-    measured: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Prints the rows as an aligned table, also valid Markdown, or all as one JSON object.
-
-    `measured` are further figures, all with the same keys: a second table, such as the seconds behind the
-    ratios.
-    """
+def show(title: str, machine: Mapping[str, Any], as_json: bool, *measured: Measured) -> None:
+    """Prints rows, then figures, as two aligned tables, also valid Markdown, or all as one JSON object."""
+    rows = [row for part in measured for row in part.rows]
+    figures = [entry for part in measured for entry in part.figures]
     if as_json:
         listed = [row._asdict() | {"ratio": row.ratio._asdict()} for row in rows]
-        print(json.dumps({"title": title, "machine": machine, "rows": listed, "measured": list(measured)}))
+        print(json.dumps({"title": title, "machine": machine, "rows": listed, "measured": figures}))
         return
     print(f"{title}\n\n{', '.join(f'{name} {value}' for name, value in machine.items())}")
-    if rows:
-        print("\n" + markdown(COLUMNS, [cells(row) for row in rows]))
-    if measured:
-        values = [[number(value) for value in entry.values()] for entry in measured]
-        print("\n" + markdown(tuple(measured[0]), values))
+    for table in ([named(row) for row in rows], figures):
+        if table:
+            print("\n" + markdown(table))
 
 
-COLUMNS = (
-    *("work", "peer", "times as fast", "95 % interval", "at least", "aim"),
-    *("tokens/s", "GFLOP/s", "of the peak", "difference to the peer"),
-)
+def show_share(calls: Mapping[str, Callable[[], object]], each: int, goal: float, options) -> None:
+    """Times two calls in turn; prints the milliseconds of an `each`-th part and the ratio of medians."""
+    machine = set_up(options)
+    seconds = alternate(calls, options.repetitions)
+    found = {f"{name}_ms": 1e3 * median(values) / each for name, values in seconds.items()}
+    first, second = found.values()
+    found |= {"ratio": first / second, "goal": goal}
+    if options.json:
+        print(json.dumps(found | machine))
+    else:
+        print(", ".join(f"{name.removesuffix('_ms')} {found[name]:.1f} ms" for name in list(found)[:2]))
+        print(f"ratio {found['ratio']:.2f} (goal: at most {goal:g})")
 
 
-def cells(row: Row) -> list[str]:
-    """A row as text, in the order of COLUMNS."""
+def named(row: Row) -> dict[str, Any]:
+    """Returns a row's cells by column."""
     share = f"{row.gflops / row.peak:.0%} of {row.peak:.0f}" if row.gflops and row.peak else ""
-    interval = f"{row.ratio.low:.2f} - {row.ratio.high:.2f}"
-    goals = ["" if goal is None else f"{goal:g}" for goal in (row.floor, row.aim)]
     rates = ["" if rate is None else f"{rate:,.0f}" for rate in (row.tokens_per_second, row.gflops)]
-    return [row.work, row.peer, f"{row.ratio.median:.2f}", interval, *goals, *rates, share, row.difference]
+    return {
+        "work": row.work,
+        "peer": row.peer,
+        "times as fast": f"{row.ratio.median:.2f}",
+        "95 % interval": f"{row.ratio.low:.2f} - {row.ratio.high:.2f}",
+        "at least": row.floor,
+        "aim": row.aim,
+        **dict(zip(("tokens/s", "GFLOP/s"), rates, strict=True)),
+        "of the peak": share,
+        "difference to the peer": row.difference,
+    }
 
 
 def number(value: object) -> str:
@@ -265,11 +388,12 @@ def number(value: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are as wide as their longest cell."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
+def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a table of entries with the same keys, whose columns are as wide as their longest cell."""
+    lines = [list(entries[0]), *([number(value) for value in entry.values()] for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in (columns, rule, *rows)
+        for line in lines
     )

@@ -1,4 +1,4 @@
-"""How fast is a CUDA device, beside transformers and sentence-transformers, and what share of its peak is it?
+"""Times a CUDA device, beside transformers and sentence-transformers, and its share of the device's peak.
 
 python benchmarks/gpu.py [--batch-size 256] [--batches 30] [--sizes MiniLM bert-base]
                          [--repetitions 5] [--json]
@@ -20,31 +20,69 @@ fast as fp32; encoding 3 times as fast as sentence-transformers.
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from statistics import median
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from comparison import Row, add_options, alternate, forward_flops, need, ratio, set_up, show
-from made_up import SEED, SIZES, drawn_lengths, made_up, sentences
-from own_training import TASK, OwnSteps, OwnTraining, settings
-from padded import PaddedBatch, PaddedSteps, adamw, padded, peer_of, planned_batches
-from same_losses import STEPS, difference, exact, losses
-from torch import nn
-from training_rows import WARMUP, Measured, Question, at_least_one, measure
+from comparison import (
+    MINILM,
+    SEED,
+    TYPES,
+    WARMUP,
+    Contender,
+    Measured,
+    Question,
+    alternate,
+    command_parser,
+    measure,
+    set_up,
+    show,
+)
+from contenders import (
+    CLASSES,
+    STEPS,
+    OwnTraining,
+    PaddedBatch,
+    PaddedSteps,
+    adamw,
+    difference,
+    exact,
+    losses,
+    own_steps,
+    peer_of,
+    planned_batches,
+    random_batches,
+    settings,
+)
+from encode import compare
 
-from minbert import CommandParser, InputError, SentenceEncoder, run_command, to_device
+from minbert import BertConfig, BertModel, InputError, SentenceEncoder, Tokenizer, run_command, to_device
 
+SIZES = {"MiniLM": MINILM, "bert-base": BertConfig()}
+# Tokens, [CLS] and [SEP] too, that such shares of the course's training inputs do not exceed; a pair of Quora
+# is one input.
+SHARES = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
+LENGTHS = {
+    "SST": (4, 9, 16, 24, 33, 41, 46, 55, 63, 80),
+    "Quora": (11, 17, 22, 27, 36, 47, 55, 74, 108, 327),
+    "full 128": (128,) * len(SHARES),
+}
+WORDS = 12_000  # of the vocabulary, in the sentences; SST has as many
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GOALS = {"SST": 2.0, "Quora": 2.0, "full 128": 1.2}  # beside transformers
-HALF_GOAL, ENCODING_GOAL = 2.5, 3.0
+HALF_GOAL = 2.5
+ENCODING_GOALS = {("bf16", "fp32"): (3.0, None), ("bf16", "bf16"): (3.0, None)}
 PASSES = 3.0  # forward, and backward twice as much
 INPUTS = 8192  # sentences of an epoch, and to encode
 ENCODED = "SST"  # whose lengths these have
-ENCODING_BATCH = 32
 RATE = 1e-4  # of the steps whose losses are compared
 PEAK_SIDE = 8192  # of the square matrices whose product measures the device
+RANDOM, LIKE = "transformers bf16, random batches", "transformers bf16, like lengths"
 
 
 class Place(NamedTuple):
@@ -54,53 +92,58 @@ class Place(NamedTuple):
     device: str
 
 
-class Synchronized:
-    """A contender whose call ends when the device is done."""
+def synchronized(contender: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """Returns a contender whose call ends when the device is done."""
 
-    def __init__(self, contender: Callable[[], object], device: str):
-        self.contender = contender
-        self.device = device
+    def call() -> Any:
+        result = contender()
+        torch.get_device_module(device).synchronize()
+        return result
 
-    @property
-    def lengths(self) -> list[list[int]]:
-        """In training, the tokens of each sentence, call by call."""
-        return self.contender.lengths
-
-    def __call__(self) -> None:
-        self.contender()
-        torch.get_device_module(self.device).synchronize()
+    return call
 
 
-class Autocast(nn.Module):
-    """A peer whose forward computes in bf16."""
+def drawn_lengths(name: str, count: int) -> list[int]:
+    """Returns the tokens of `count` inputs, spread as LENGTHS says, in random order."""
+    shares = (np.arange(count) + 0.5) / count
+    lengths = np.rint(np.interp(shares, SHARES, LENGTHS[name])).astype(int).tolist()
+    Random(SEED).shuffle(lengths)
+    return lengths
 
-    def __init__(self, model: nn.Module, device: str):
-        super().__init__()
-        self.model, self.device = model, device
 
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        with torch.autocast(self.device, torch.bfloat16):
-            return self.model(**inputs)
+def vocabulary(sizes: BertConfig) -> list[str]:
+    """Returns the marks, then words that are one token each."""
+    return [*MARKS, *(f"w{number}" for number in range(sizes.vocab_size - len(MARKS)))]
+
+
+def sentences(sizes: BertConfig, lengths: Sequence[int]) -> list[str]:
+    """Returns a sentence of each length, in tokens, for the tokenizer of `made_up`."""
+    draw, words = Random(SEED), vocabulary(sizes)[len(MARKS) :][:WORDS]
+    return [" ".join(draw.choices(words, k=length - 2)) for length in lengths]
+
+
+@contextmanager
+def made_up(sizes: BertConfig, texts: Sequence[str]) -> Iterator[Path]:
+    """A folder with random weights, a tokenizer, and the texts as SST's training file, for a while."""
+    draw = Random(SEED)
+    with TemporaryDirectory(prefix="minbert-made-up-") as name:
+        folder = Path(name)
+        (folder / "vocab.txt").write_text("\n".join(vocabulary(sizes)) + "\n", "utf-8")
+        Tokenizer.from_pretrained(folder).save(folder)
+        torch.manual_seed(SEED)
+        BertModel(sizes).save_pretrained(folder)
+        rows = [f"{i}\t{i}\t{text}\t{draw.randrange(CLASSES)}\n" for i, text in enumerate(texts)]
+        (folder / "ids-sst-train.csv").write_text("".join(["\tid\tsentence\tsentiment\n", *rows]), "utf-8")
+        yield folder
 
 
 def own(
     place: Place, size: int, steps: int, precision: str = "bf16", compiles: bool = False, **changed: Any
 ) -> OwnTraining:
-    """A training of ours in batches of `size`; `changed` as `settings` takes them."""
-    values = settings(
-        str(place.folder), place.folder, "mean", steps, precision, device=place.device, **changed
-    )
+    """Returns a training of ours in batches of `size`; `changed` as `settings` takes them."""
+    values = settings(place.folder, place.folder, "mean", steps, precision, device=place.device, **changed)
     values["train"] |= {"batch_size": size, "compile": compiles}
     return OwnTraining(values)
-
-
-def random_batches(training: OwnTraining) -> Iterator[PaddedBatch]:
-    """Batches of the training's size in random order, epoch after epoch."""
-    generator, size = torch.Generator().manual_seed(SEED), training.config.train.batch_size
-    collate = training.model.tasks[TASK].collate
-    while True:
-        for chosen in torch.randperm(len(training.examples), generator=generator).split(size):
-            yield padded(collate([training.examples[i] for i in chosen.tolist()]))
 
 
 def on_device(batches: Iterable[PaddedBatch], device: str) -> list[PaddedBatch]:
@@ -119,136 +162,94 @@ def peer_steps(
     """transformers at the start of a training that has not begun; `options` are those of AdamW."""
     model = peer_of(training).to(device)
     assert model.config._attn_implementation == "sdpa"
-    # Its own autocast is for the CPU.
-    return PaddedSteps(Autocast(model, device), batches, steps, "fp32", adamw(model, fused=True, **options))
+    return PaddedSteps(model, batches, steps, "bf16", adamw(model, fused=True, **options))
 
 
 def apart(place: Place, size: int) -> str:
-    """How far the losses of some steps are from transformers', without dropout, both in bf16."""
+    """Says how far the losses of some steps are from transformers', without dropout, both in bf16."""
     training = own(place, size, STEPS, dropout=0.0, **exact(RATE))
     batches = on_device(islice(planned_batches(training), STEPS), place.device)
     peer = peer_steps(training, batches, STEPS, place.device, rate=RATE, weight_decay=0.0)
-    return difference(training.take(STEPS).losses, losses(peer.step, peer.optimizer, batches))
+    return difference(training.take(STEPS)[0], losses(peer.step, peer.optimizer, batches))
 
 
 def questions(lengths: str) -> list[Question]:
-    """The rows of training on sentences of such lengths."""
-    work, peer = f"train, {lengths}", "transformers bf16"
+    """Returns the rows of training on sentences of such lengths."""
+    goal, ours = GOALS[lengths], "ours bf16"
+    pairs = ((ours, RANDOM, goal), (ours, LIKE, goal), (ours, "ours fp32", HALF_GOAL))
     return [
-        Question(work, "ours bf16", f"{peer}, random batches", GOALS[lengths], None, PASSES, "bf16"),
-        Question(work, "ours bf16", f"{peer}, like lengths", GOALS[lengths], None, PASSES, "bf16"),
-        Question(work, "ours bf16", "ours fp32", HALF_GOAL, None, PASSES, "bf16"),
-        Question(work, "ours bf16, compiled", "ours bf16", None, None, PASSES, "bf16"),
+        Question(f"train, {lengths}", *pair, None, PASSES, "bf16")
+        for pair in (*pairs, ("ours bf16, compiled", ours, None))
     ]
 
 
 def train(place: Place, lengths: str, options: argparse.Namespace) -> Measured:
-    """The rows of a size of model and a spread of lengths."""
-    size, steps = options.batch_size, options.batches
+    """Measures the rows of a size of model and a spread of lengths."""
+    size, steps, device = options.batch_size, options.batches, place.device
     needed = steps * (WARMUP + options.repetitions)
-    chosen = questions(lengths)
-    curve = apart(place, size)
+    chosen, curve = questions(lengths), apart(place, size)
     said = {q: curve if q.peer.startswith("transformers") else "both are ours" for q in chosen}
     first = own(place, size, needed)
-    peers = {
-        "transformers bf16, random batches": random_batches(first),
-        "transformers bf16, like lengths": planned_batches(first),
-    }
-    contenders = {
-        name: peer_steps(first, on_device(islice(batches, needed), place.device), steps, place.device)
-        for name, batches in peers.items()
+    contenders: dict[str, Contender] = {
+        name: peer_steps(first, on_device(islice(batches, needed), device), steps, device)
+        for name, batches in ((RANDOM, random_batches(first)), (LIKE, planned_batches(first)))
     }
     trainings = {
         "ours bf16": first,
         "ours fp32": own(place, size, needed, "fp32"),
         "ours bf16, compiled": own(place, size, needed, compiles=True),
     }
-    contenders |= {name: OwnSteps(training, steps) for name, training in trainings.items()}
-    waiting = {name: Synchronized(contender, place.device) for name, contender in contenders.items()}
+    contenders |= {name: own_steps(training, steps) for name, training in trainings.items()}
+    waiting = {name: synchronized(contender, device) for name, contender in contenders.items()}
     return measure(lengths, chosen, waiting, said, first.bert, options.repetitions)
 
 
-def encode(place: Place, texts: Sequence[str], lengths: Sequence[int], repetitions: int) -> list[Row]:
-    """The rows of encoding."""
+def encode(place: Place, texts: Sequence[str], repetitions: int) -> Measured:
+    """Measures the rows of encoding."""
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceEncoder.from_pretrained(place.folder)
     encoder.model.to(place.device)
-    peers = {name: SentenceTransformer(str(place.folder), device=place.device) for name in ("fp32", "bf16")}
-    peers["bf16"].bfloat16()
-    calls = {
-        name: lambda peer=peer: peer.encode(texts, batch_size=ENCODING_BATCH, show_progress_bar=False)
-        for name, peer in peers.items()
-    } | {"ours": lambda: encoder.encode(texts, precision="bf16")}
-    found = {name: np.asarray(call(), dtype=np.float64) for name, call in calls.items()}
-    units = {
-        name: vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for name, vectors in found.items()
+    peers = {
+        name: SentenceTransformer(str(place.folder), device=place.device).to(dtype)
+        for name, dtype in TYPES.items()
     }
-    waiting = {name: Synchronized(call, place.device) for name, call in calls.items()}
-    seconds = alternate(waiting, repetitions)
-    ours = median(seconds["ours"])
-    return [
-        Row(
-            f"encode {len(texts):,}, {ENCODED}, bf16",
-            f"sentence-transformers {name}",
-            ratio(seconds[name], seconds["ours"]),
-            ENCODING_GOAL,
-            None,
-            sum(lengths) / ours,
-            forward_flops(encoder.model.config, lengths) / ours / 1e9,
-            None,
-            f"least cosine {float((units['ours'] * units[name]).sum(axis=1).min()):.5f}",
-        )
-        for name in peers
-    ]
+    return compare(encoder, peers, texts, f"{len(texts):,}, {ENCODED}", ENCODING_GOALS, repetitions)
 
 
 def device_peak(device: str, side: int = PEAK_SIDE, products: int = 20) -> float:
-    """GFLOP/s of products of square matrices in bf16 on the device."""
+    """Returns the GFLOP/s of products of square matrices in bf16 on the device."""
     left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    multiply = Synchronized(lambda: [torch.matmul(left, right) for _ in range(products)], device)
+    multiply = synchronized(lambda: [torch.matmul(left, right) for _ in range(products)], device)
     return 2 * side**3 * products / min(alternate({"products": multiply}, 3)["products"]) / 1e9
 
 
-def rows_of(
-    name: str, device: str, peak: float, options: argparse.Namespace
-) -> tuple[list[Row], list[dict[str, Any]]]:
-    """All rows of a size of model, and the seconds behind those of training."""
-    rows, figures = [], []
-    for kind in GOALS:
-        lengths = drawn_lengths(kind, INPUTS)
-        texts = sentences(SIZES[name], lengths)
-        with made_up(SIZES[name], texts) as folder:
-            place = Place(folder, device)
-            measured = train(place, kind, options)
-            rows += measured.rows
-            figures += measured.contenders
-            if kind == ENCODED:
-                rows += encode(place, texts, lengths, options.repetitions)
-    figures = [entry | {"contender": f"{name}, {entry['contender']}"} for entry in figures]
-    return [row._replace(work=f"{name}: {row.work}", peak=peak) for row in rows], figures
-
-
 def main(arguments: Sequence[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=256, help="sentences a batch of training")
     parser.add_argument("--batches", type=int, default=30, help="batches in a round")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES), help="of the model")
-    add_options(parser)
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         raise InputError("torch sees no CUDA device here; run this command on a machine that has one")
-    at_least_one(options, "batch_size", "batches")
-    machine = set_up(options) | {"device": torch.cuda.get_device_name()}
-    machine |= need("transformers", "sentence-transformers")
+    machine = set_up(options, "transformers", "sentence-transformers")
+    machine |= {"device": torch.cuda.get_device_name()}
     torch.set_float32_matmul_precision("highest")  # no TF32
     peak = device_peak("cuda")
     rows, figures = [], []
     for name in options.sizes:
-        found, behind = rows_of(name, "cuda", peak, options)
-        rows += found
-        figures += behind
-    show(f"CUDA, batches of {options.batch_size}", rows, machine, options.json, figures)
+        for kind in GOALS:
+            lengths = drawn_lengths(kind, INPUTS)
+            texts = sentences(SIZES[name], lengths)
+            with made_up(SIZES[name], texts) as folder:
+                place = Place(folder, "cuda")
+                found = [train(place, kind, options)]
+                if kind == ENCODED:
+                    found.append(encode(place, texts, options.repetitions))
+            for part in found:
+                rows += [row._replace(work=f"{name}: {row.work}", peak=peak) for row in part.rows]
+                figures += [e | {"contender": f"{name}, {e['contender']}"} for e in part.figures]
+    show(f"CUDA, batches of {options.batch_size}", machine, options.json, Measured(rows, figures))
 
 
 if __name__ == "__main__":

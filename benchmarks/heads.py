@@ -1,4 +1,4 @@
-"""How fast is training a head on a frozen encoder, beside transformers?
+"""Times training a head on a frozen encoder, beside transformers.
 
 python benchmarks/heads.py WEIGHTS [DATA] [--sentences 800] [--epochs 10] [--only TEXT ...]
     [--repetitions 5] [--json]
@@ -18,104 +18,134 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from comparison import need, set_up
-from own_training import OwnSteps, OwnTraining, settings
-from padded import (
-    BATCH,
-    Peer,
-    VectorEpochs,
-    adamw,
-    batches_in_order,
-    padded_steps,
-    peer_of,
-    planned_batches,
-)
-from same_losses import STEPS, Curves, curves, difference, exact, losses
-from training_rows import (
-    HEADS,
+import torch
+import torch.nn.functional as F
+from comparison import (
     WARMUP,
     Measured,
     Question,
-    at_least_one,
+    add_only,
     choose,
+    command_parser,
     measure,
-    report,
+    set_up,
+    show,
     source,
-    training_parser,
 )
+from contenders import (
+    BATCH,
+    FEW,
+    HEADS,
+    STEPS,
+    OwnTraining,
+    Peer,
+    adamw,
+    batches_in_order,
+    curves,
+    descend,
+    difference,
+    exact,
+    losses,
+    own_steps,
+    padded_steps,
+    peer_of,
+    planned_batches,
+    sentence_vectors,
+    settings,
+)
+from torch import Tensor
 
 from minbert import run_command
 from multitask.tasks.splits import open_data
 
 RATE = 1e-3  # of the steps whose losses are compared
-FEW = 2 * BATCH  # sentences of these steps, which reach the third epoch
 OURS = "ours"
 FROZEN = "transformers, frozen encoder"
 VECTORS = "transformers, vectors computed once"
 GOALS = {FROZEN: (19.0, 25.0), VECTORS: (2.0, 2.5)}
 
 
+class VectorEpochs:
+    """A contender: a call computes each sentence's vector once, then trains the head for `epochs` epochs.
+
+    `training` has not begun. The encoder takes the sentences in file order; the head takes random batches of
+    32 vectors. `changed` are options of its AdamW.
+    """
+
+    def __init__(self, training: OwnTraining, epochs: int, **changed: float):
+        self.model, self.epochs = peer_of(training), epochs
+        self.batches = list(batches_in_order(training, range(len(training.examples))))
+        self.optimizer = adamw(self.model, **changed)
+        self.labels = torch.cat([batch.labels for batch in self.batches])
+
+    def __call__(self) -> list[int]:
+        vectors = self.vectors()
+        for _ in range(self.epochs):
+            for chosen in torch.randperm(len(vectors)).split(BATCH):
+                self.step(vectors[chosen], self.labels[chosen])
+        return [length for batch in self.batches for length in batch.lengths] * self.epochs
+
+    def vectors(self) -> Tensor:
+        """Returns the vectors (N, D) of all sentences, in the order of the batches."""
+        with torch.no_grad():
+            return torch.cat([sentence_vectors(self.model, batch.inputs) for batch in self.batches])
+
+    def step(self, vectors: Tensor, labels: Tensor) -> Tensor:
+        """vectors (B, D), labels (B,) -> the loss before the step"""
+        logits = self.model.classifier(self.model.dropout(vectors))
+        return descend(F.cross_entropy(logits, labels), self.optimizer)
+
+
+def vector_curves(values: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Returns losses of the first steps with `exact` settings, of ours and of a head on vectors."""
+    training = OwnTraining(values)
+    peer = VectorEpochs(training, 1, rate=RATE, weight_decay=0.0)
+    vectors = peer.vectors()
+    places = {name: place for place, name in enumerate(name for batch in peer.batches for name in batch.ids)}
+    rows = [[places[name] for name in batch.ids] for batch in islice(planned_batches(training), STEPS)]
+    found = losses(lambda chosen: peer.step(vectors[chosen], peer.labels[chosen]), peer.optimizer, rows)
+    return training.take(STEPS)[0], found
+
+
 def questions(pooling: str, epochs: int) -> list[Question]:
-    """The rows of one head."""
+    """Returns the rows of one head."""
     work = f"head only, {epochs} epochs, fp32, {HEADS[pooling]}"
     return [Question(work, OURS, peer, *goals, 1 / epochs) for peer, goals in GOALS.items()]
 
 
 def compare(pooling: str, chosen: Sequence[Question], data: Path, options: argparse.Namespace) -> Measured:
-    def values(steps: int, **changed) -> dict:
+    def values(steps: int, **changed: Any) -> dict:
         return settings(options.weights, data, pooling, steps, freeze="backbone", **changed)
 
     calls = WARMUP + options.repetitions
     few = values(STEPS, limit=FEW, dropout=0.0, **exact(RATE))
-    apart = {
-        question: difference(*(curves(few) if question.peer == FROZEN else vector_curves(few)))
-        for question in chosen
-    }
+    apart = {q: difference(*(curves(few) if q.peer == FROZEN else vector_curves(few))) for q in chosen}
     steps = calls * options.epochs * math.ceil(options.sentences / BATCH)
     training = OwnTraining(values(steps, limit=options.sentences))
     steps = options.epochs * training.steps_an_epoch
     contenders = {
-        OURS: OwnSteps(training, steps, cold=True),
+        OURS: own_steps(training, steps, cold=True),
         FROZEN: padded_steps(Peer("transformers", "fp32", best=False), training, steps, calls),
-        VECTORS: vector_epochs(training, options.epochs),
+        VECTORS: VectorEpochs(training, options.epochs),
     }
     return measure(HEADS[pooling], chosen, contenders, apart, training.bert, options.repetitions)
 
 
-def vector_epochs(training: OwnTraining, epochs: int, **changed) -> VectorEpochs:
-    """The peer that computes vectors once, of a training that has not begun; `changed` of its AdamW."""
-    model = peer_of(training)
-    batches = list(batches_in_order(training, range(len(training.examples))))
-    return VectorEpochs(model, batches, epochs, adamw(model, **changed))
-
-
-def vector_curves(values: dict) -> Curves:
-    """Losses of the first steps of a run with `exact` settings, and of a head on vectors computed once."""
-    training = OwnTraining(values)
-    peer = vector_epochs(training, 1, rate=RATE, weight_decay=0.0)
-    vectors = peer.vectors()
-    places = {name: place for place, name in enumerate(name for batch in peer.batches for name in batch.ids)}
-    rows = [[places[name] for name in batch.ids] for batch in islice(planned_batches(training), STEPS)]
-    found = losses(lambda chosen: peer.step(vectors[chosen], peer.labels[chosen]), peer.optimizer, rows)
-    return Curves(training.take(STEPS).losses, found)
-
-
-def run(arguments: Sequence[str]) -> None:
-    parser = training_parser(__doc__)
+def main(arguments: Sequence[str]) -> None:
+    parser = command_parser(__doc__, "WEIGHTS", "DATA")
     parser.add_argument("--sentences", type=int, default=800, help="sentences of an epoch")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a round")
+    add_only(parser)
     options = parser.parse_args(arguments)
-    at_least_one(options, "sentences", "epochs")
-    machine = set_up(options) | need("transformers")
+    machine = set_up(options, "transformers")
     chosen = choose({pooling: questions(pooling, options.epochs) for pooling in HEADS}, options.only)
     with open_data(options.data) as data:
         measured = [compare(pooling, some, data, options) for pooling, some in chosen.items()]
-    title = (
-        f"Heads on SST of {source(options.data)}, {options.epochs} epochs of {options.sentences} sentences"
-    )
-    report(title, measured, machine, options.json)
+    about = f"{options.epochs} epochs of {options.sentences} sentences"
+    show(f"Heads on SST of {source(options.data)}, {about}", machine, options.json, *measured)
 
 
 if __name__ == "__main__":
-    run_command(run)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""How fast is LoRA on SST, beside peft, and how much is saved by adapting the last layers only?
+"""Times LoRA on SST, beside peft, and what adapting the last layers only saves.
 
 python benchmarks/lora.py WEIGHTS [DATA] [--batches 10] [--sentences 160] [--only TEXT ...]
     [--repetitions 5] [--json]
@@ -8,9 +8,9 @@ What a run of ours freezes below its first adapter runs without dropout, peft dr
 default of each. A round is --batches batches. Where only the last two layers are adapted, it is an epoch over
 so many sentences: ours with what the frozen layers give computed (first epoch) and kept (later epochs). Last,
 ours against ours: a bert-base of random weights, epochs of --sentences sentences, four of its twelve layers
-adapted. padded.py says how peft is used. Seconds are divided by real tokens. GFLOP/s count what a step cannot
-do without: one forward pass of each layer that is not kept, one more for the way back through each layer from
-the first adapted one on; adapters and the embeddings are left out.
+adapted. contenders.py says how peft is used. Seconds are divided by real tokens. GFLOP/s count what a step
+cannot do without: one forward pass of each layer that is not kept, one more for the way back through each
+layer from the first adapted one on; adapters and the embeddings are left out.
 
 Goals: on all layers 2 times peft as users have it and 1.4 times its best in fp32, 1.9 and 1.25 times in bf16;
 on the last two layers 2.2 times (first epoch) and 3.7 times (later) peft as users have it; bert-base's last
@@ -23,32 +23,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from comparison import need, set_up
-from own_training import OwnSteps, OwnTraining, settings
-from padded import BATCH, SEED, Peer, padded_steps
-from same_losses import STEPS, differences, exact
-from training_rows import (
-    HEADS,
+from comparison import (
+    SEED,
     WARMUP,
+    Contender,
     Measured,
     Question,
-    at_least_one,
+    add_only,
     choose,
-    compare_batches,
+    command_parser,
     measure,
-    report,
+    set_up,
+    show,
     source,
-    training_parser,
+)
+from contenders import (
+    BATCH,
+    FEW,
+    HEADS,
+    STEPS,
+    OwnTraining,
+    Peer,
+    compare_batches,
+    differences,
+    exact,
+    own_steps,
+    padded_steps,
+    settings,
 )
 
 from minbert import BertConfig, BertModel, Tokenizer, find_folder, run_command
 from multitask.tasks.splits import open_data
 
 RATE = 1e-3  # of the steps whose losses are compared
-FEW = 2 * BATCH  # sentences of these steps where epochs are compared: the steps reach the third epoch
 FIRST, LATER = "first epoch", "later epochs"
 ALL, LAST_TWO, BASE = "all layers", "last two layers", "bert-base"
 AS_USED = Peer("peft", "fp32", best=False)
@@ -73,93 +83,74 @@ class Group(NamedTuple):
 
 
 def questions(layers: int) -> dict[Group, list[Question]]:
-    """The rows, for weights of so many layers."""
+    """Returns the rows, for weights of so many layers."""
     groups = {}
     for pooling, head in HEADS.items():
         groups[Group(ALL, pooling)] = [
             Question(f"LoRA, {precision}, {head}", f"ours {precision}", peer, *goals, 2.0, precision)
             for (precision, peer), goals in GOALS.items()
         ]
+        work = f"LoRA, last two layers, fp32, {head}"
         groups[Group(LAST_TWO, pooling)] = [
-            Question(
-                f"LoRA, last two layers, fp32, {head}, {epoch}",
-                f"ours, {epoch}",
-                AS_USED,
-                *goals,
-                passes(2, layers, epoch),
-            )
+            Question(f"{work}, {epoch}", f"ours, {epoch}", AS_USED, *goals, passes(2, layers, epoch))
             for epoch, goals in LAST_TWO_GOALS.items()
         ]
+    ours, peer, work = "last four", "ours, first four", f"{BASE}, LoRA, last four layers, fp32"
     groups[Group(BASE, "mean")] = [
-        Question(
-            f"{BASE}, LoRA, last four layers, fp32, {epoch}",
-            f"last four, {epoch}",
-            f"ours, first four, {epoch}",
-            *goals,
-            passes(4, 12, epoch),
-        )
+        Question(f"{work}, {epoch}", f"{ours}, {epoch}", f"{peer}, {epoch}", *goals, passes(4, 12, epoch))
         for epoch, goals in BASE_GOALS.items()
     ]
     return groups
 
 
 def passes(adapted: int, layers: int, epoch: str) -> float:
-    """Forward passes' worth of operations where the last `adapted` layers have adapters."""
+    """Returns the forward passes' worth of operations where the last `adapted` layers have adapters."""
     share = min(1.0, adapted / layers)
     return share + (1.0 if epoch == FIRST else share)
 
 
-def lora(layers: str) -> dict:
-    return {"lora": {"rank": 8, "alpha": 16.0, "layers": layers}}
+def compare(group: Group, chosen: Sequence[Question], data: Path, options: argparse.Namespace) -> Measured:
+    """Compares what takes batches of the data, or epochs over its first sentences."""
+    layers = {ALL: "all", LAST_TWO: "last:2"}[group.adapted]
 
+    def values(precision: str, steps: int, **changed: Any) -> dict:
+        adapted = lora(layers) | changed
+        return settings(options.weights, data, group.pooling, steps, precision, **adapted)
 
-def compare_all_layers(
-    group: Group, chosen: Sequence[Question], data: Path, options: argparse.Namespace
-) -> Measured:
-    def values(precision: str, steps: int, **changed) -> dict:
-        return settings(options.weights, data, group.pooling, steps, precision, **lora("all"), **changed)
-
-    return compare_batches(str(group), chosen, values, RATE, options)
-
-
-def compare_last_two(
-    group: Group, chosen: Sequence[Question], data: Path, options: argparse.Namespace
-) -> Measured:
-    """Epochs over the first sentences of the data."""
+    if group.adapted == ALL:
+        return compare_batches(str(group), chosen, values, RATE, options)
     calls = WARMUP + options.repetitions
-
-    def values(precision: str, steps: int, **changed) -> dict:
-        return settings(options.weights, data, group.pooling, steps, precision, **lora("last:2"), **changed)
-
     apart = differences(
         chosen, lambda precision: values(precision, STEPS, limit=FEW, dropout=0.0, **exact(RATE))
     )
-    steps = 2 * calls * options.batches
-    training = OwnTraining(values("fp32", steps, limit=BATCH * options.batches))
+    training = OwnTraining(values("fp32", 2 * calls * options.batches, limit=BATCH * options.batches))
     peer = padded_steps(AS_USED, training, training.steps_an_epoch, calls)
     contenders = epochs(training, "ours") | {str(AS_USED): peer}
     return measure(str(group), chosen, contenders, apart, training.bert, options.repetitions)
 
 
-def compare_base(
-    group: Group, chosen: Sequence[Question], data: Path, options: argparse.Namespace
-) -> Measured:
-    """Ours against ours, so that there are no losses of a peer."""
+def compare_base(chosen: Sequence[Question], data: Path, options: argparse.Namespace) -> Measured:
+    """Compares ours with ours, so that there are no losses of a peer."""
     steps = 2 * (WARMUP + options.repetitions) * math.ceil(options.sentences / BATCH)
-    contenders: dict[str, OwnSteps] = {}
+    contenders: dict[str, Contender] = {}
     with bert_base(options.weights) as folder:
         for layers, name in (("last:4", "last four"), ("first:4", "ours, first four")):
-            values = settings(folder, data, group.pooling, steps, limit=options.sentences, **lora(layers))
-            training = OwnTraining(values)
+            training = OwnTraining(
+                settings(folder, data, "mean", steps, limit=options.sentences, **lora(layers))
+            )
             contenders |= epochs(training, name)
-        none = dict.fromkeys(chosen, "both are ours")
-        return measure(BASE, chosen, contenders, none, training.bert, options.repetitions)
+        same = dict.fromkeys(chosen, "both are ours")
+        return measure(BASE, chosen, contenders, same, training.bert, options.repetitions)
 
 
-def epochs(training: OwnTraining, name: str) -> dict[str, OwnSteps]:
+def lora(layers: str) -> dict[str, Any]:
+    return {"lora": {"rank": 8, "alpha": 16.0, "layers": layers}}
+
+
+def epochs(training: OwnTraining, name: str) -> dict[str, Contender]:
     """Contenders that train an epoch a call, with nothing kept of the frozen layers, or with all of them."""
     return {
-        f"{name}, {epoch}": OwnSteps(training, training.steps_an_epoch, cold=epoch == FIRST)
+        f"{name}, {epoch}": own_steps(training, training.steps_an_epoch, cold=epoch == FIRST)
         for epoch in (FIRST, LATER)
     }
 
@@ -175,23 +166,24 @@ def bert_base(weights: str) -> Iterator[str]:
         yield folder
 
 
-COMPARE = {ALL: compare_all_layers, LAST_TWO: compare_last_two, BASE: compare_base}
-
-
-def run(arguments: Sequence[str]) -> None:
-    parser = training_parser(__doc__)
+def main(arguments: Sequence[str]) -> None:
+    parser = command_parser(__doc__, "WEIGHTS", "DATA")
     parser.add_argument("--batches", type=int, default=10, help="batches of 32 in a round")
     parser.add_argument("--sentences", type=int, default=160, help=f"sentences of an epoch of {BASE}")
+    add_only(parser)
     options = parser.parse_args(arguments)
-    at_least_one(options, "batches", "sentences")
-    machine = set_up(options) | need("transformers", "peft")
+    machine = set_up(options, "transformers", "peft")
     layers = BertConfig.from_folder(find_folder(options.weights)).num_hidden_layers
-    chosen = choose(questions(layers), options.only)
     with open_data(options.data) as data:
-        measured = [COMPARE[group.adapted](group, some, data, options) for group, some in chosen.items()]
+        measured = [
+            compare_base(some, data, options)
+            if group.adapted == BASE
+            else compare(group, some, data, options)
+            for group, some in choose(questions(layers), options.only).items()
+        ]
     title = f"LoRA on SST of {source(options.data)}, {options.batches} batches of 32 a round"
-    report(title, measured, machine, options.json)
+    show(title, machine, options.json, *measured)
 
 
 if __name__ == "__main__":
-    run_command(run)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""How much memory encoding and training take: the peak resident memory of processes that do nothing else.
+"""Measures the memory of encoding and training: peak resident memory of processes that do nothing else.
 
 python benchmarks/memory.py WEIGHTS [DATA] [--sentences 1200] [--steps 200] [--json]
                             [--repetitions 1] [--threads N]
@@ -11,17 +11,17 @@ the longest and torch's AdamW, which only trains. No goal. Each process reads it
 the largest of the repetitions is shown. The default of 200 steps takes some minutes.
 """
 
-import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from comparison import Process, add_options, need, real_texts, run_process, set_up, show
+from comparison import Measured, command_parser, real_texts, run_process, set_up, show, source
 
-from minbert import CommandParser, find_folder, run_command
+from minbert import find_folder, run_command
 from multitask.data.readers import integer_label, read_table
-from multitask.tasks.splits import SAMPLE, open_data
+from multitask.tasks.splits import open_data
 
 PEER = "transformers"
 TIMES = 10
@@ -36,16 +36,17 @@ with open(file, encoding="utf-8") as lines:
     result = sum(len(vectors) for vectors in SentenceEncoder.from_pretrained(weights).stream(texts))
 """
 TRAIN = """
-import json, sys
+import json, sys, tempfile
 from pathlib import Path
 from multitask import RunConfig, train
-weights, data, steps, out = sys.argv[1:]
-train(RunConfig.from_dict({
-    "weights": weights, "data": data, "out": out, "precision": "fp32", "device": "cpu",
-    "tasks": {"sst": {}}, "train": {"epochs": int(steps), "max_steps": int(steps), "batch_size": 32},
-}))
-records = map(json.loads, (Path(out) / "metrics.jsonl").read_text("utf-8").splitlines())
-result = [record["loss"]["sst"] for record in records if record["kind"] == "train"][-1]
+weights, data, steps = sys.argv[1:]
+with tempfile.TemporaryDirectory() as out:
+    train(RunConfig.from_dict({
+        "weights": weights, "data": data, "out": out, "precision": "fp32", "device": "cpu",
+        "tasks": {"sst": {}}, "train": {"epochs": int(steps), "max_steps": int(steps), "batch_size": 32},
+    }))
+    records = map(json.loads, (Path(out) / "metrics.jsonl").read_text("utf-8").splitlines())
+    result = [record["loss"]["sst"] for record in records if record["kind"] == "train"][-1]
 """
 TRAIN_PADDED = """
 import json, sys
@@ -77,77 +78,43 @@ result = sum(losses[-10:]) / len(losses[-10:])
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("data", metavar="DATA", type=Path, nargs="?")
+    parser = command_parser(__doc__, "WEIGHTS", "DATA", repetitions=1)
     parser.add_argument("--sentences", type=int, default=1200, help="N")
     parser.add_argument("--steps", type=int, default=200, help="of training")
-    add_options(parser)
-    parser.set_defaults(repetitions=1)
     options = parser.parse_args(arguments)
-    machine = set_up(options) | need(PEER)
-    weights = str(find_folder(options.weights))
-    with (
-        TemporaryDirectory(prefix="minbert-memory-") as scratch,
-        open_data(options.data or SAMPLE) as data,
-    ):
-        encoding = streams(weights, data, options.sentences, options.repetitions, Path(scratch))
-        training = trainings(weights, data, options.steps, options.repetitions, Path(scratch))
-    source = "the bundled sample" if options.data is None else options.data
-    show(f"Memory (texts of {source})", [], machine, options.json, encoding + training)
+    machine = set_up(options, PEER)
+    weights, steps = str(find_folder(options.weights)), str(options.steps)
+    figures: list[dict[str, Any]] = []
+
+    def peak(work: str, whose: str, program: str, *given: str) -> Any:
+        """Runs a program for each repetition; adds the highest peak to the figures, returns the result."""
+        runs = [run_process(program, weights, *given) for _ in range(options.repetitions)]
+        highest = max(runs, key=lambda process: process.peak_mb)
+        figures.append({"process": work, "whose": whose, "peak MB": round(highest.peak_mb, 1)})
+        return highest.result
+
+    with TemporaryDirectory(prefix="minbert-memory-") as scratch, open_data(options.data) as data:
+        texts = write_lines(Path(scratch) / "texts.jsonl", real_texts("mix", TIMES * options.sentences, data))
+        for count in (options.sentences, TIMES * options.sentences):
+            vectors = peak(f"stream {count:,} sentences", "ours", ENCODE, texts, str(count))
+            figures[-1]["found"] = f"{vectors:,} vectors"
+        file, parse = data / "ids-sst-train.csv", integer_label(0, 4)
+        examples = read_table(file, texts=("sentence",), label="sentiment", parse_label=parse)
+        rows = write_lines(Path(scratch) / "sst.jsonl", ([*row.texts, row.label] for row in examples.rows))
+        for whose, program, source_ in (("ours", TRAIN, str(data)), (PEER, TRAIN_PADDED, rows)):
+            loss = peak(f"train {options.steps:,} steps on SST", whose, program, source_, steps)
+            figures[-1]["found"] = f"loss of the last steps {loss:.3f}"
+    few, many, ours, theirs = (entry["peak MB"] for entry in figures)
+    verdict = "goal held" if many - few <= BOUND else "GOAL MISSED"
+    figures[1]["found"] += f"; {many - few:+.0f} MB (at most +{BOUND}), {verdict}"
+    figures[3]["found"] += f"; peak {theirs / ours:.2f} times ours"
+    show(f"Memory (texts of {source(options.data)})", machine, options.json, Measured([], figures))
 
 
-def streams(weights: str, data: Path, count: int, repetitions: int, scratch: Path) -> list[dict[str, object]]:
-    """The peaks of encoding N and 10 N sentences."""
-    texts, _ = real_texts("mix", TIMES * count, data)
-    file = scratch / "texts.jsonl"
-    file.write_text("".join(json.dumps(text) + "\n" for text in texts), encoding="utf-8")
-    few, many = (
-        highest([(ENCODE, weights, str(file), str(number))] * repetitions)
-        for number in (count, TIMES * count)
-    )
-    more = many.peak_mb - few.peak_mb
-    verdict = "goal held" if more <= BOUND else "GOAL MISSED"
-    return [
-        line(f"stream {count:,} sentences", "ours", few, f"{few.result:,} vectors"),
-        line(
-            f"stream {TIMES * count:,} sentences",
-            "ours",
-            many,
-            f"{many.result:,} vectors; {more:+.0f} MB (at most +{BOUND}), {verdict}",
-        ),
-    ]
-
-
-def trainings(
-    weights: str, data: Path, steps: int, repetitions: int, scratch: Path
-) -> list[dict[str, object]]:
-    """The peaks of training on SST, ours and the peer's."""
-    examples = read_table(
-        data / "ids-sst-train.csv", texts=("sentence",), label="sentiment", parse_label=integer_label(0, 4)
-    )
-    file = scratch / "sst.jsonl"
-    rows = (json.dumps([*example.texts, example.label]) + "\n" for example in examples.rows)
-    file.write_text("".join(rows), encoding="utf-8")
-    ours = highest(
-        [(TRAIN, weights, str(data), str(steps), str(scratch / f"run-{turn}")) for turn in range(repetitions)]
-    )
-    peer = highest([(TRAIN_PADDED, weights, str(file), str(steps))] * repetitions)
-    loss = "loss of the last steps"
-    times = f"{peer.peak_mb / ours.peak_mb:.2f} times ours"
-    return [
-        line(f"train {steps:,} steps on SST", "ours", ours, f"{loss} {ours.result:.3f}"),
-        line(f"train {steps:,} steps on SST", PEER, peer, f"{loss} {peer.result:.3f}; peak {times}"),
-    ]
-
-
-def highest(programs: Sequence[tuple[str, ...]]) -> Process:
-    """Runs each program, one after the other -> the process with the highest peak."""
-    return max((run_process(*program) for program in programs), key=lambda process: process.peak_mb)
-
-
-def line(work: str, whose: str, process: Process, found: str) -> dict[str, object]:
-    return {"process": work, "whose": whose, "peak MB": round(process.peak_mb, 1), "found": found}
+def write_lines(file: Path, values: Iterable[Any]) -> str:
+    """Writes a JSON value a line; returns the file's name."""
+    file.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return str(file)
 
 
 if __name__ == "__main__":

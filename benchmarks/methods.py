@@ -1,4 +1,4 @@
-"""What each fine-tuning method costs and gives, in short runs that differ in nothing else.
+"""Measures the costs and scores of each fine-tuning method, in short runs that differ in nothing else.
 
 python benchmarks/methods.py WEIGHTS DATA [--limit 2000] [--only smart,pcgrad] [--threads N] [--json]
 
@@ -8,11 +8,13 @@ costs and that it learns, too little to rank methods that lie close together. De
 
 import argparse
 import json
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from minbert import CommandParser, InputError, did_you_mean, run_command
 from multitask import RunConfig, train
 from multitask.config.option_types import merge
 
@@ -58,12 +60,8 @@ METHODS = {
 
 def measure(name: str, options: argparse.Namespace, out: Path) -> dict:
     values = {
-        "weights": options.weights,
-        "data": options.data,
+        **{key: getattr(options, key) for key in ("weights", "data", "limit", "precision", "threads")},
         "out": str(out),
-        "limit": options.limit,
-        "precision": options.precision,
-        "threads": options.threads,
         "train": {"epochs": 1},
         "tasks": {task: {} for task in TASKS},
     }
@@ -82,22 +80,27 @@ def measure(name: str, options: argparse.Namespace, out: Path) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights")
-    parser.add_argument("data")
-    parser.add_argument("--limit", type=int, default=2000)
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--limit", type=int, default=2000, help="rows of each task and split")
     parser.add_argument("--only", help="comma-separated names of methods")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     chosen = options.only.split(",") if options.only else list(METHODS)
+    for name in chosen:
+        if name not in METHODS:
+            raise InputError(
+                f"--only has {name!r}{did_you_mean(name, METHODS)}; the methods are {', '.join(METHODS)}"
+            )
     if not options.json:
         columns = " ".join(f"{name:>6}" for name in ("SST", "Para", "STS r", "2024", "steps", "s"))
         print(f"{'method':22} {columns} {'s/step':>7}")
     for name in chosen:
-        with tempfile.TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder:
             row = measure(name, options, Path(folder) / "run")
         if options.json:
             print(json.dumps(row), flush=True)
@@ -108,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

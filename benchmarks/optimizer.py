@@ -1,4 +1,4 @@
-"""The time of an AdamW step on the parameters of MiniLM: our default beside that of torch.optim.AdamW.
+"""Times an AdamW step on the parameters of MiniLM: our default beside that of torch.optim.AdamW.
 
 python benchmarks/optimizer.py [--json] [--steps 5] [--repetitions 9] [--threads N]
 
@@ -6,60 +6,36 @@ The two take turns, so that other work on the machine slows both; the ratio of t
 Goal: at most 0.5.
 """
 
-import argparse
-import json
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from comparison import add_options, alternate, set_up
+from comparison import MINILM, command_parser, show_share
 
-from minbert import AdamW, BertConfig, BertModel
-
-MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+from minbert import AdamW, BertModel, run_command
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def steps_of(kind: type[torch.optim.Optimizer], steps: int) -> Callable[[], None]:
+    """Returns a call that takes so many steps of an optimizer with its defaults."""
+    parameters = [torch.nn.Parameter(p.detach().clone()) for p in BertModel(MINILM).parameters()]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter) * 1e-3
+    optimizer = kind(parameters)
+
+    def take() -> None:
+        for _ in range(steps):
+            optimizer.step()
+
+    return take
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = command_parser(__doc__, repetitions=9)
     parser.add_argument("--steps", type=int, default=5, help="steps in one measurement")
-    add_options(parser)
-    parser.set_defaults(repetitions=9)
-    options = parser.parse_args()
-    machine = set_up(options)
-    times = measure(options.steps, options.repetitions)
-    medians = {name: statistics.median(values) / options.steps for name, values in times.items()}
-    result = {
-        "ours_ms": 1e3 * medians["ours"],
-        "torch_ms": 1e3 * medians["torch"],
-        "ratio": medians["ours"] / medians["torch"],
-        "goal": 0.5,
-        "threads": machine["threads"],
-        "torch": machine["torch"],
-    }
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(f"ours {result['ours_ms']:.1f} ms, torch.optim.AdamW {result['torch_ms']:.1f} ms a step")
-        print(f"ratio {result['ratio']:.2f} (goal: at most {result['goal']})")
-
-
-def measure(steps: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of `steps` steps, for each optimizer in turn."""
-
-    def contender(kind: type[torch.optim.Optimizer]) -> Callable[[], None]:
-        parameters = [torch.nn.Parameter(p.detach().clone()) for p in BertModel(MINILM).parameters()]
-        for parameter in parameters:
-            parameter.grad = torch.randn_like(parameter) * 1e-3
-        optimizer = kind(parameters)
-
-        def take() -> None:
-            for _ in range(steps):
-                optimizer.step()
-
-        return take
-
-    return alternate({"ours": contender(AdamW), "torch": contender(torch.optim.AdamW)}, repetitions)
+    options = parser.parse_args(arguments)
+    kinds = {"ours": AdamW, "torch.optim.AdamW": torch.optim.AdamW}
+    calls = {name: steps_of(kind, options.steps) for name, kind in kinds.items()}
+    show_share(calls, options.steps, 0.5, options)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

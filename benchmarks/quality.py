@@ -1,4 +1,4 @@
-"""Whether speed costs quality: dev scores after packed, bucketed training with fast dropout, and after plain.
+"""Compares dev scores after packed, bucketed training with fast dropout, and after plain training.
 
 python benchmarks/quality.py WEIGHTS DATA [--tasks sst,sts] [--seeds 5] [--epochs 1] [--precision bf16]
                              [--limit N] [--threads N] [--json]
@@ -14,17 +14,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 
+from contenders import take_steps
 from torch import nn
 
 from minbert import CommandParser, InputError, run_command
 from minbert.kernels.dropout import Dropout
 from multitask.config.run_config import RunConfig
 from multitask.inference.evaluation import score_examples
+from multitask.text_table import markdown_table
 from multitask.training.components import build_components
 from multitask.training.inputs import RunInputs, load_inputs
-from multitask.training.loop import train_loop
 from multitask.training.trainer import start_runtime
 
 FIRST_SEED = 11711
@@ -32,7 +32,7 @@ METRICS = {"sst": "accuracy", "sts": "pearson"}
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", metavar="WEIGHTS", help="a folder such as all-MiniLM-L6-v2")
     parser.add_argument("data", metavar="DATA", type=Path, help="a folder with the course's files")
     parser.add_argument("--tasks", default="sst,sts", help=f"of {','.join(METRICS)}")
@@ -43,11 +43,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    for task in options.tasks.split(","):
+    tasks = options.tasks.split(",")
+    for task in tasks:
         if task not in METRICS:
             raise InputError(f"--tasks has {task!r}; choose from {', '.join(METRICS)}")
     results = []
-    for task in options.tasks.split(","):
+    for task in tasks:
         scores: dict[str, list[float]] = {"plain": [], "ours": []}
         for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
             for arm, values in scores.items():
@@ -58,24 +59,25 @@ def main(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps({"options": vars(options) | {"data": str(options.data)}, "results": results}))
         return
-    print("\n| task | plain | ours | mean difference | 95 % interval |\n|---|---|---|---|---|")
-    for result in results:
-        plain, ours = (", ".join(f"{value:.2f}" for value in result[arm]) for arm in ("plain", "ours"))
-        interval = f"{result['low']:+.2f} to {result['high']:+.2f}"
-        name = f"{result['task']} ({result['metric']} x 100)"
-        print(f"| {name} | {plain} | {ours} | {result['mean']:+.2f} | {interval} |")
+    rows = [
+        [
+            f"{result['task']} ({result['metric']} x 100)",
+            *(", ".join(f"{value:.2f}" for value in result[arm]) for arm in ("plain", "ours")),
+            f"{result['mean']:+.2f}",
+            f"{result['low']:+.2f} to {result['high']:+.2f}",
+        ]
+        for result in results
+    ]
+    print("\n" + markdown_table(("task", "plain", "ours", "mean difference", "95 % interval"), rows))
 
 
 def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> float:
-    """The dev score of one training."""
+    """Returns the dev score of one training."""
     config = RunConfig.from_dict(
         {
-            "weights": options.weights,
+            **{key: getattr(options, key) for key in ("weights", "precision", "threads", "limit")},
             "data": str(options.data),
             "device": "cpu",
-            "precision": options.precision,
-            "threads": options.threads,
-            "limit": options.limit,
             "tasks": {task: {}},
             "train": {"epochs": options.epochs, "seed": seed},
         }
@@ -85,19 +87,8 @@ def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> flo
     if plain:
         make_plain(inputs)
     parts = build_components(config, inputs, device, group)
-    model = inputs.model.train()
-    train_loop(
-        model,
-        parts.plan,
-        parts.method,
-        parts.gradients,
-        parts.precision,
-        parts.optimizer,
-        report=lambda step, micro_batch, loss: None,
-        after_step=lambda step: None,
-    )
-    scores, _ = score_examples(model, inputs.dev)
-    return scores[task][METRICS[task]]
+    take_steps(inputs.model.train(), parts, parts.plan)
+    return score_examples(inputs.model, inputs.dev)[0][task][METRICS[task]]
 
 
 def make_plain(inputs: RunInputs) -> None:
@@ -119,15 +110,14 @@ def padded(collate):
 
 
 def compare(plain: list[float], ours: list[float]) -> dict[str, float]:
-    """The mean difference of ours to plain, and its 95 % interval by Student's t over the pairs."""
-    from scipy.stats import t
+    """Returns the mean difference of ours to plain, and its 95 % interval by Student's t over the pairs."""
+    from scipy.stats import ttest_rel
 
-    differences = [b - a for a, b in zip(plain, ours, strict=True)]
-    mean = fmean(differences)
-    if len(differences) < 2:
+    mean = sum(ours) / len(ours) - sum(plain) / len(plain)
+    if len(ours) < 2:
         return {"mean": mean, "low": float("nan"), "high": float("nan")}
-    half = t.ppf(0.975, len(differences) - 1) * stdev(differences) / len(differences) ** 0.5
-    return {"mean": mean, "low": mean - float(half), "high": mean + float(half)}
+    low, high = ttest_rel(ours, plain).confidence_interval(0.95)
+    return {"mean": mean, "low": float(low), "high": float(high)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether ten times the sentences take more than ten times as long: ours against itself.
+"""Times ten times the sentences beside the sentences ten times: ours against itself.
 
 python benchmarks/scaling.py WEIGHTS [DATA] [--sentences 1200] [--json] [--repetitions 5] [--threads N]
 
@@ -9,72 +9,44 @@ same vectors.
 Goal: all at once, at least 0.95 times the tokens per second of N at a time.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
-from comparison import (
-    Row,
-    add_options,
-    alternate,
-    forward_flops,
-    matrix_peak,
-    ratio,
-    real_texts,
-    set_up,
-    show,
-)
+from comparison import Question, command_parser, measure, real_texts, set_up, show, source
 
-from minbert import CommandParser, SentenceEncoder, run_command
+from minbert import SentenceEncoder, run_command
 
 TIMES = 10
 FLOOR = 0.95
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("data", metavar="DATA", type=Path, nargs="?")
+    parser = command_parser(__doc__, "WEIGHTS", "DATA")
     parser.add_argument("--sentences", type=int, default=1200, help="N")
-    add_options(parser)
     options = parser.parse_args(arguments)
     machine = set_up(options)
     encoder = SentenceEncoder.from_pretrained(options.weights)
     count = options.sentences
-    texts, source = real_texts("mix", TIMES * count, options.data)
+    texts = real_texts("mix", TIMES * count, options.data)
 
-    def in_calls() -> np.ndarray:
-        return np.concatenate(
-            [encoder.encode(texts[start : start + count]) for start in range(0, len(texts), count)]
-        )
-
-    def at_once() -> np.ndarray:
-        return encoder.encode(texts)
-
-    largest = float(np.abs(in_calls() - at_once()).max())
-    seconds = alternate({"in calls": in_calls, "at once": at_once}, options.repetitions)
     sequences = encoder.tokenizer.encode(texts, max_length=encoder.max_length)
     lengths = [len(sequence.ids) for sequence in sequences]
-    gflop = forward_flops(encoder.model.config, lengths) / 1e9
-    medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    row = Row(
-        f"encode {len(texts):,} sentences at once, fp32",
-        f"ours, {count:,} at a time",
-        ratio(seconds["in calls"], seconds["at once"]),
-        FLOOR,
-        None,
-        sum(lengths) / medians["at once"],
-        gflop / medians["at once"],
-        matrix_peak(torch.float32),
-        f"largest difference of vectors {largest:.1e}",
-    )
-    measured = [
-        {"sentences a call": size, "seconds, median": medians[name], "tokens/s": sum(lengths) / medians[name]}
-        for name, size in (("in calls", count), ("at once", len(texts)))
-    ]
-    show(f"Ten times the sentences ({source})", [row], machine, options.json, measured)
+    vectors = {}
+
+    def encode(size: int) -> list[int]:
+        parts = [encoder.encode(texts[start : start + size]) for start in range(0, len(texts), size)]
+        vectors[size] = np.concatenate(parts)
+        return lengths
+
+    encode(count), encode(len(texts))
+    largest = float(np.abs(vectors[count] - vectors[len(texts)]).max())
+    peer, ours = f"ours, {count:,} at a time", "at once"
+    question = Question(f"encode {len(texts):,} sentences at once, fp32", ours, peer, FLOOR, None)
+    contenders = {peer: lambda: encode(count), ours: lambda: encode(len(texts))}
+    said = {question: f"largest difference of vectors {largest:.1e}"}
+    group = f"{len(texts):,} sentences"
+    measured = measure(group, [question], contenders, said, encoder.model.config, options.repetitions)
+    show(f"Ten times the sentences of {source(options.data)}", machine, options.json, measured)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long a fresh process takes to load weights and embed one sentence, beside sentence-transformers.
+"""Times a fresh process that loads weights and embeds one sentence, beside sentence-transformers.
 
 python benchmarks/start.py WEIGHTS [--json] [--repetitions 5] [--threads N]
 
@@ -9,24 +9,23 @@ of itself at its end, the largest of its runs. Both vectors are compared by thei
 Goal: 3 times as fast, peak memory no higher than the peer's.
 """
 
-import argparse
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from statistics import median
 
-import numpy as np
 from comparison import (
+    Measured,
     Process,
     Row,
-    add_options,
     alternate,
-    need,
+    command_parser,
     ratio,
     run_process,
     set_up,
     show,
+    unit,
 )
 
-from minbert import CommandParser, find_folder, run_command
+from minbert import find_folder, run_command
 
 PEER = "sentence-transformers"
 SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -45,11 +44,9 @@ TORCH = "import torch; result = None"
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    add_options(parser)
+    parser = command_parser(__doc__, "WEIGHTS")
     options = parser.parse_args(arguments)
-    machine = set_up(options) | need(PEER)
+    machine = set_up(options, PEER)
     folder = str(find_folder(options.weights))
     programs = {
         "ours": (OURS, folder, SENTENCE),
@@ -58,32 +55,22 @@ def main(arguments: Sequence[str]) -> None:
     }
     runs: dict[str, list[Process]] = {name: [] for name in programs}
 
-    def contender(name: str) -> Callable[[], None]:
-        return lambda: runs[name].append(run_process(*programs[name]))
-
-    seconds = alternate({name: contender(name) for name in programs}, options.repetitions)
+    calls = {name: lambda name=name: runs[name].append(run_process(*programs[name])) for name in programs}
+    seconds = alternate(calls, options.repetitions)
     peaks = {name: max(process.peak_mb for process in found) for name, found in runs.items()}
+    first, second = unit([runs["ours"][0].result, runs[PEER][0].result])
+    memory = "no higher" if peaks["ours"] <= peaks[PEER] else "HIGHER"
     row = Row(
         "load weights and embed one sentence, cold process",
         PEER,
         ratio(seconds[PEER], seconds["ours"]),
         FLOOR,
-        None,
-        None,
-        None,
-        None,
-        f"cosine of both vectors {cosine(runs['ours'][0].result, runs[PEER][0].result):.7f}; peak memory "
-        + ("no higher" if peaks["ours"] <= peaks[PEER] else "HIGHER"),
+        difference=f"cosine of both vectors {first @ second:.7f}; peak memory {memory}",
     )
-    measured = [
-        {"process": name, "seconds, median": statistics.median(seconds[name]), "peak MB": peaks[name]}
-        for name in runs
+    figures = [
+        {"process": name, "seconds, median": median(seconds[name]), "peak MB": peaks[name]} for name in runs
     ]
-    show("Cold start", [row], machine, options.json, measured)
-
-
-def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+    show("Cold start", machine, options.json, Measured([row], figures))
 
 
 if __name__ == "__main__":

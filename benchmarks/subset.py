@@ -1,4 +1,4 @@
-"""A random part of the course's files, for tables that a small machine can compute: real data, fewer rows.
+"""Writes a random part of the course's files, for tables that a small machine can compute.
 
     python benchmarks/subset.py DATA OUT --train 1200 --dev 1500 --seed 0
 
@@ -8,15 +8,16 @@
 import argparse
 import csv
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
-from minbert import InputError, atomic_write, make_folder, run_command
+from minbert import CommandParser, InputError, atomic_write, make_folder, run_command
 
 STEMS = ("ids-sst", "quora", "sts")
 
 
-def main(arguments) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with the course's files")
     parser.add_argument("out", type=Path, help="folder for the smaller ones; must not exist")
     parser.add_argument("--train", type=int, default=1200, help="rows of each training file; default 1200")

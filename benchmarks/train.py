@@ -1,10 +1,10 @@
-"""How fast is fine-tuning on SST, beside transformers?
+"""Times fine-tuning on SST, beside transformers.
 
 python benchmarks/train.py WEIGHTS [DATA] [--batches 10] [--only TEXT ...] [--repetitions 5] [--json]
 
 Whole steps on batches of 32, dropout 0.1, gradients clipped at 1, set-up apart. Ours is RunConfig,
 Trainer.setup and train_loop. The peer is AutoModelForSequenceClassification ([CLS] head, through BERT's
-pooler), or transformers' BertModel under the default recipe's head (mean head); padded.py says how it is
+pooler), or transformers' BertModel under the default recipe's head (mean head); contenders.py says how it is
 used. Seconds are divided by real tokens. GFLOP/s count three forward passes a token (one forward, two
 backward) of the linear layers and attention of all layers, also where ours leaves some of that out.
 
@@ -12,24 +12,10 @@ Goals, fp32: 2.5 times transformers as users have it, 1.4 times its best. bf16: 
 times its bf16 as users have them, 1.25 times its bf16 at its best.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from comparison import need, set_up
-from own_training import settings
-from padded import Peer
-from training_rows import (
-    HEADS,
-    Measured,
-    Question,
-    at_least_one,
-    choose,
-    compare_batches,
-    report,
-    source,
-    training_parser,
-)
+from comparison import Question, add_only, choose, command_parser, set_up, show, source
+from contenders import HEADS, Peer, compare_batches, settings
 
 from minbert import run_command
 from multitask.tasks.splits import open_data
@@ -46,7 +32,7 @@ GOALS = {  # precision of ours, peer -> at least, aim
 
 
 def questions(pooling: str) -> list[Question]:
-    """The rows of one head."""
+    """Returns the rows of one head."""
     return [
         Question(
             f"fine-tune, {precision}, {HEADS[pooling]}", f"ours {precision}", peer, *goals, PASSES, precision
@@ -55,25 +41,24 @@ def questions(pooling: str) -> list[Question]:
     ]
 
 
-def compare(pooling: str, chosen: Sequence[Question], data: Path, options: argparse.Namespace) -> Measured:
-    def values(precision: str, steps: int, **changed) -> dict:
-        return settings(options.weights, data, pooling, steps, precision, **changed)
-
-    return compare_batches(HEADS[pooling], chosen, values, RATE, options)
-
-
-def run(arguments: Sequence[str]) -> None:
-    parser = training_parser(__doc__)
+def main(arguments: Sequence[str]) -> None:
+    parser = command_parser(__doc__, "WEIGHTS", "DATA")
     parser.add_argument("--batches", type=int, default=10, help="batches of 32 in a round")
+    add_only(parser)
     options = parser.parse_args(arguments)
-    at_least_one(options, "batches")
-    machine = set_up(options) | need("transformers")
+    machine = set_up(options, "transformers")
     chosen = choose({pooling: questions(pooling) for pooling in HEADS}, options.only)
+    measured = []
     with open_data(options.data) as data:
-        measured = [compare(pooling, some, data, options) for pooling, some in chosen.items()]
+        for pooling, some in chosen.items():
+
+            def values(precision: str, steps: int, pooling=pooling, **changed) -> dict:
+                return settings(options.weights, data, pooling, steps, precision, **changed)
+
+            measured.append(compare_batches(HEADS[pooling], some, values, RATE, options))
     title = f"Fine-tuning on SST of {source(options.data)}, {options.batches} batches of 32 a round"
-    report(title, measured, machine, options.json)
+    show(title, machine, options.json, *measured)
 
 
 if __name__ == "__main__":
-    run_command(run)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""Weights with their last layers started anew: what a contrastive loss has to mend.
+"""Writes weights with their last layers started anew, for a contrastive loss to mend.
 
 python benchmarks/weaken.py WEIGHTS OUT [--layers 2] [--seed 11711]
 
@@ -8,12 +8,13 @@ much is left.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from minbert import BertModel, InputError, Tokenizer, write_modules
+from minbert import BertModel, CommandParser, InputError, Tokenizer, run_command, write_modules
 from minbert.model import LayerNorm
 
 
@@ -32,13 +33,13 @@ def weaken(model: BertModel, layers: int, seed: int) -> None:
                 module.bias.zero_()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("weights")
-    parser.add_argument("out", type=Path)
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=11711)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     model = BertModel.from_pretrained(options.weights)
     weaken(model, options.layers, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

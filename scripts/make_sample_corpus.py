@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -142,7 +143,7 @@ def draw_sentence(source: Source) -> tuple[tuple[str], int]:
 
 
 def _clause(source: Source, value: int) -> str:
-    """A clause of this value, such as "the plot is n't very good"."""
+    """Draws a clause of this value, such as "the plot is n't very good"."""
     if value == 0 and source.randrange(3) == 0:
         good, bad = source.positions(REVIEWS["1"], REVIEWS["-1"])
         pair = [REVIEWS["1"][good], REVIEWS["-1"][bad]]
@@ -437,21 +438,20 @@ def vary(source: Source, scene: dict, kept: int) -> dict:
 
 
 def similarity(one: dict, other: dict) -> float:
-    total = 0.0
-    for part, weight in WEIGHTS.items():
-        same, kind = one[part] == other[part], one[part][:-1] == other[part][:-1]
-        total += weight * (1.0 if same else 0.5 if kind else 0.0)
-    return round(total, 1)
+    def agreement(part: str) -> float:
+        return 1.0 if one[part] == other[part] else 0.5 if one[part][:-1] == other[part][:-1] else 0.0
+
+    return round(sum(weight * agreement(part) for part, weight in WEIGHTS.items()), 1)
 
 
 def describe(source: Source, scene: dict, template: str) -> str:
     group, action = scene["action"]
     actions, objects = ACTIONS[group]
     doing, done = source.choice(actions[action]).split("-")
-    words = {}
-    for part, rows in (("who", WHO), ("what", objects), ("where", WHERE)):
-        kind, member = scene[part][-2:]
-        words[part] = source.choice(rows[kind][member])
+    words = {
+        part: source.choice(rows[scene[part][-2]][scene[part][-1]])
+        for part, rows in (("who", WHO), ("what", objects), ("where", WHERE))
+    }
     return template.format(doing=doing, done=done, **words)
 
 
@@ -683,41 +683,39 @@ def course_files(name: str) -> dict[str, str]:
     """Splits of one of the course's data sets; the students' test file lacks the labels, and has, for single
     sentences, one index column more."""
     columns, label, draw, sizes = COURSE[name]
-    files, source, seen = {}, Source(f"{SEED} {name}"), set()
+    files, source, seen = {}, Source(f"{SEED} {name}"), {None}
     for split, count in zip(("train", "dev", "test"), sizes, strict=True):
         source.test = split == "test"
-        rows = []
-        while len(rows) < count:
-            texts, target = draw(source)
-            pair = tuple(sorted(texts))  # counts in either order
-            if pair in seen or len(set(texts)) < len(texts):
-                continue
-            seen.add(pair)
-            rows.append(["".join(source.choice("0123456789abcdef") for _ in range(25)), *texts, target])
-        files[f"{name}-{split}.csv"] = table(
-            ["", "id", *columns, label], [[n, *r] for n, r in enumerate(rows)], "\t"
-        )
+        rows = [
+            ["".join(source.choice("0123456789abcdef") for _ in range(25)), *texts, target]
+            for texts, target in draw_different(source, count, draw, seen, in_either_order)
+        ]
+        numbered = [[number, *row] for number, row in enumerate(rows)]
+        files[f"{name}-{split}.csv"] = table(["", "id", *columns, label], numbered, "\t")
     if columns == SENTENCE:
-        student = table(
-            ["0", "", "id", *columns], [[n + 1, float(n), *r[:-1]] for n, r in enumerate(rows)], "\t"
-        )
+        head, numbered = ["0", ""], [[number + 1, float(number), *row] for number, row in enumerate(rows)]
     else:
-        student = table(["", "id", *columns], [[n, *r[:-1]] for n, r in enumerate(rows)], "\t")
+        head = [""]
+    student = table([*head, "id", *columns], [row[:-1] for row in numbered], "\t")
     return files | {f"{name}-test-student.csv": student}
 
 
-def draw_different(source: Source, count: int, draw, seen: set) -> list:
-    """Draws `count` rows that are not in `seen`, which they join."""
-    rows = []
-    while len(rows) < count:
+def in_either_order(row: tuple) -> tuple | None:
+    """Returns the texts of a row without their order; None for two equal texts."""
+    return tuple(sorted(row[0])) if len(set(row[0])) == len(row[0]) else None
+
+
+def draw_different(source: Source, count: int, draw, seen: set, key=lambda row: row) -> Iterator:
+    """Draws `count` rows whose keys are not in `seen`, which they join."""
+    while count:
         row = draw(source)
-        if row not in seen:
-            seen.add(row)
-            rows.append(row)
-    return rows
+        if key(row) not in seen:
+            seen.add(key(row))
+            count -= 1
+            yield row
 
 
-def table(header: list[str], rows: list, delimiter: str = ",") -> str:
+def table(header: list[str], rows: Iterable, delimiter: str = ",") -> str:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()

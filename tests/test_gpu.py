@@ -1,5 +1,5 @@
-"""What only a CUDA device can show: the model and a run there agree with the CPU, fp16 skips bad steps,
-attention over packed rows of many lengths takes one call, and no training step waits for the device.
+"""On a CUDA device the model and a run agree with the CPU, fp16 skips bad steps, attention over packed rows
+of many lengths takes one call, and no training step waits for the device.
 
     python -m pytest tests/test_gpu.py
 
@@ -9,7 +9,6 @@ Every test is skipped without a device.
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,12 @@ import torch
 from minbert import AdamW, Batch, BertModel, Tokenizer
 from minbert.kernels.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
 from minbert.optim import fused_update_works
+from multitask import RunConfig, train
+from multitask.config.option_types import merge
 from multitask.runtime.precision import Precision, resolve_precision
+from multitask.tasks.splits import open_data
+from multitask.training.loop import train_loop
+from multitask.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,20 +68,16 @@ def test_fp16_skips_an_overflowed_step_and_its_schedule_waits():
         assert torch.equal(parameter, before) == (steps == 0)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_run_learns_and_its_weights_stay_fp32(tiny_folder, tmp_path, precision):
-    from multitask import RunConfig, train
+@pytest.fixture
+def values(tiny_folder, tmp_path) -> dict:
+    """Values of a RunConfig: the tiny model and the sample on the device."""
+    given = {"weights": str(tiny_folder), "data": "sample", "out": str(tmp_path / "run")}
+    return given | {"device": "cuda", "limit": 32, "train": {"epochs": 1}}
 
-    values = {
-        "weights": str(tiny_folder),
-        "data": "sample",
-        "out": str(tmp_path / "run"),
-        "device": "cuda",
-        "precision": precision,
-        "limit": 64,
-        "train": {"epochs": 2},
-    }
-    run = train(RunConfig.from_dict(values))
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_learns_and_its_weights_stay_fp32(values, tmp_path, precision):
+    run = train(RunConfig.from_dict(values | {"precision": precision}))
     assert all(parameter.dtype == torch.float32 for parameter in run.model.parameters())
     assert set(run.scores["scores"]) == {"sst", "paraphrase", "sts"}
     again = train(replace(run.config, out=str(tmp_path / "again"), device="cpu", precision="fp32"))
@@ -100,22 +100,11 @@ METHODS = {
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_kind_of_method_runs(tiny_folder, tmp_path, method, precision):
-    from multitask import RunConfig, train
-
-    values = {
-        "weights": str(tiny_folder),
-        "data": "sample",
-        "out": str(tmp_path / "run"),
-        "device": "cuda",
-        "precision": precision,
-        "limit": 32,
-        "train": {"epochs": 1},
-    }
-    said = []
-    run = train(RunConfig.from_dict(values | METHODS[method]), said.append)
+def test_every_kind_of_method_runs(values, caplog, method, precision):
+    with caplog.at_level("INFO", "multitask"):
+        run = train(RunConfig.from_dict(values | {"precision": precision} | METHODS[method]))
     assert all(parameter.isfinite().all() for parameter in run.model.parameters())
-    assert not any("no gradient" in line for line in said)
+    assert "no gradient" not in caplog.text
 
 
 # --- attention over many lengths ----------------------------------------------------------------------------
@@ -183,44 +172,27 @@ def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, le
 # --- nothing waits ------------------------------------------------------------------------------------------
 
 
-def ready(folder, steps, **changes):
-    """A training on the device, up to its loop: (model, parts)."""
-    from multitask import RunConfig
-    from multitask.config.option_types import merge
-    from multitask.tasks.splits import open_data
-    from multitask.training.components import build_components
-    from multitask.training.inputs import load_inputs
-    from multitask.training.trainer import start_runtime
-
-    values = {
-        "weights": str(folder),
-        "data": "sample",
-        "device": "cuda",
-        "tasks": {"sst": {}, "sts": {}},
-        "train": {"epochs": 10, "max_steps": steps},
-    }
-    config = RunConfig.from_dict(merge(values, changes))
-    device, group = start_runtime(config)
-    with open_data(config.data) as data:
-        prepared = load_inputs(config, Path(data), device)
-        parts = build_components(config, prepared, device, group)
-    prepared.model.train()
-    return prepared.model, parts
+def ready(values, steps, **changes) -> Trainer:
+    """A training on the device, up to its loop."""
+    several = {"tasks": {"sst": {}, "sts": {}}, "limit": None, "train": {"epochs": 10, "max_steps": steps}}
+    trainer = Trainer(RunConfig.from_dict(merge(merge(values, several), changes)))
+    with open_data("sample") as data:
+        trainer.setup(data)
+    trainer.inputs.model.train()
+    return trainer
 
 
-def take(model, parts, plan) -> list[torch.Tensor]:
-    """The loss of each piece, on the device."""
-    from multitask.training.loop import train_loop
-
-    losses = []
+def take(trainer, plan) -> list[torch.Tensor]:
+    """The loss of each micro-batch, on the device."""
+    losses, parts = [], trainer.components
     train_loop(
-        model,
+        trainer.inputs.model,
         plan,
         parts.method,
         parts.gradients,
         parts.precision,
         parts.optimizer,
-        lambda step, piece, loss: losses.append(loss),
+        lambda step, micro_batch, loss: losses.append(loss),
         after_step=lambda step: None,
     )
     return losses
@@ -229,15 +201,14 @@ def take(model, parts, plan) -> list[torch.Tensor]:
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_step_waits_for_nothing(tiny_folder, precision, attention_dropout):
-    model, parts = ready(
-        tiny_folder, 30, precision=precision, model={"attention_probs_dropout_prob": attention_dropout}
-    )
-    steps = iter(parts.plan)
-    take(model, parts, islice(steps, 10))  # self-tests and first looks at gradients
+def test_a_training_step_waits_for_nothing(values, precision, attention_dropout):
+    dropout = {"attention_probs_dropout_prob": attention_dropout}
+    trainer = ready(values, 30, precision=precision, model=dropout)
+    steps = iter(trainer.components.plan)
+    take(trainer, islice(steps, 10))  # self-tests and first looks at gradients
     torch.cuda.set_sync_debug_mode("error")
     try:
-        losses = take(model, parts, steps)
+        losses = take(trainer, steps)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(losses) == 20 and torch.stack(losses).isfinite().all()
@@ -246,12 +217,12 @@ def test_a_training_step_waits_for_nothing(tiny_folder, precision, attention_dro
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of which torch.compile has many, raised and hidden by itself
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_compiled_layers_have_the_same_losses(tiny_folder, precision):
+def test_compiled_layers_have_the_same_losses(values, precision):
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     tasks = {"sst": {"dropout": 0.0}, "sts": {"dropout": 0.0}}
     losses = []
     for compiles in (False, True):
         changes = dict(precision=precision, model=no_dropout, tasks=tasks, train={"compile": compiles})
-        model, parts = ready(tiny_folder, 12, **changes)
-        losses.append(torch.stack(take(model, parts, parts.plan)))
+        trainer = ready(values, 12, **changes)
+        losses.append(torch.stack(take(trainer, trainer.components.plan)))
     torch.testing.assert_close(*losses, rtol=1e-4 if precision == "fp32" else 2e-2, atol=1e-4)

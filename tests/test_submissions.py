@@ -1,120 +1,94 @@
 """Wrong submissions by two authors who knew the interface of docs/checking.md and not the catalogue.
 
-submissions/ has the authors' right files and one .diff for each part, with an entry for each submission: its
-mistake in its author's words, the stage and the names that the kit has to give, whether it gave them when the
-file came in, and the patch, against a right file, another submission or nothing (/dev/null).
+submissions/ has right files by the authors, and a .diff for each part with an entry for each submission: its
+mistake in the author's words, the stage and the names that the kit has to give, whether it gave them when the
+file came in, and the mistake itself as a patch of the right file. Of files with the same mistake one is kept.
 The second author, from number 65 on, was asked for odd mistakes.
 
 Run: pytest tests/test_submissions.py
 """
 
-import importlib.util
 import re
 import sys
-from functools import cache
-from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 
 from minbert.check.isolation.worker import STARTER
-from minbert.check.judge import check_candidate, first_difference
+from minbert.check.judge import first_difference
 from minbert.check.parts import find_part, part_places
+from tests.minbert.check.judging import judged
 
 FOLDER = Path(__file__).with_name("submissions")
-UNKNOWN = {"73/bert.py"}  # softmax in half precision: found, by numbers that cannot be foretold
-CORRECT = sorted((FOLDER / "correct").glob("*.py"))
-PART_OF = {find_part(place).file: name for name, place in part_places().items()}
+UNKNOWN = {"73"}  # softmax in half precision: found, by numbers that cannot be foretold
+PARTS = {part.file.removesuffix(".py"): part for part in map(find_part, part_places().values())}
+ENTRY = re.compile(r"# (\d+): (.*)\n# (.*?): (.*?)( \(not at first sight\))?\n((?s:.*))")
+HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? .*\n((?:[-+].*\n?)+)")
 
 
 class Submission(NamedTuple):
-    file: str  # "01/bert.py"
-    base: str  # the file that the patch is against
-    patch: str
+    number: str
     mistake: str
     stage: str
-    named: list[str]
-    at_first_sight: bool
+    names: str  # "A | B" where two give the same numbers
+    not_at_first_sight: str
+    patch: str
+    file: str  # "bert"
+
+    def source(self) -> str:
+        """Returns the right file with the patch."""
+        lines = right_file(self.file).splitlines()
+        for first, count, hunk in reversed(HUNK.findall(self.patch)):
+            size = int(count or 1)
+            start = int(first) - (size > 0)  # a hunk that only adds counts the line before it
+            old, new = ([line[1:] for line in hunk.splitlines() if line[0] == sign] for sign in "-+")
+            assert lines[start : start + size] == old, f"the patch does not fit line {first}"
+            lines[start : start + size] = new
+        return "\n".join(lines) + "\n"
 
 
-def read(path: Path) -> list[Submission]:
-    entries = re.split(r"\n(?=mistake: )", path.read_text(encoding="utf-8"))
-    return [submission(*re.split(r"^--- (.*)\n\+\+\+ (.*)\n", entry, flags=re.M)) for entry in entries]
+def right_file(file: str) -> str:
+    return (FOLDER / "correct" / f"{file}.py").read_text(encoding="utf-8")
 
 
-def submission(about: str, base: str, file: str, patch: str) -> Submission:
-    lines = about.splitlines()
-    fields = [line.split(": ", 1) for line in lines if ": " in line]
-    [mistake], [stage] = (
-        [value for key, value in fields if key == wanted] for wanted in ("mistake", "stage")
-    )
-    named = [value for key, value in fields if key == "named"]
-    return Submission(file, base, patch, mistake, stage, named, "not named at first sight" not in lines)
-
-
-SUBMISSIONS = {each.file: each for each in sorted(chain(*map(read, FOLDER.glob("*.diff"))))}
-
-
-@cache
-def source(file: str) -> str:
-    """Returns the text of a right file, or of a submission: its base, patched."""
-    if file not in SUBMISSIONS:
-        return "" if file == "/dev/null" else (FOLDER / file).read_text(encoding="utf-8")
-    lines = source(SUBMISSIONS[file].base).splitlines()
-    hunks = re.split(r"^@@ -(\d+)(?:,(\d+))? .*\n", SUBMISSIONS[file].patch, flags=re.M)[1:]
-    for first, count, hunk in reversed(list(zip(*[iter(hunks)] * 3, strict=True))):
-        size = int(count or 1)
-        start = int(first) - (size > 0)  # a hunk that only adds counts the line before it
-        old, new = ([line[1:] for line in hunk.splitlines() if line[:1] == sign] for sign in "-+")
-        assert lines[start : start + size] == old, f"{file}: the patch does not fit line {first}"
-        lines[start : start + size] = new
-    return "".join(f"{line}\n" for line in lines)
+SUBMISSIONS = [
+    Submission(*ENTRY.fullmatch(entry).groups(), file)
+    for file in PARTS
+    for entry in (FOLDER / f"{file}.diff").read_text(encoding="utf-8").strip().split("\n\n")
+]
 
 
 @pytest.fixture
 def findings_of(monkeypatch, tmp_path):
-    """`findings_of(file)` of a submission or a right file, with the starter's files beside it."""
+    """`findings_of(file, source)`, with the starter's files beside it."""
     monkeypatch.syspath_prepend(STARTER)
     before = set(sys.modules)
-
-    def findings(file: str) -> list:
-        name = Path(file).name
-        part = find_part(part_places()[PART_OF[name]])
-        path = tmp_path / name
-        path.write_text(source(file), encoding="utf-8")
-        return check_candidate(part, part.load(module_of(path)))
-
-    yield findings
+    yield lambda file, source: judged(PARTS[file], source, tmp_path)
     for name in {"base_bert", "config", "utils"} - before:
         sys.modules.pop(name, None)
 
 
-def module_of(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("submission", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.filterwarnings("ignore")  # the checked code may warn
-@pytest.mark.parametrize("file", SUBMISSIONS)
-def test_a_submissions_mistake_is_named(file, findings_of):
-    submission = SUBMISSIONS[file]
-    first = first_difference(findings_of(file))
+@pytest.mark.parametrize("submission", SUBMISSIONS, ids=lambda each: f"{each.number}-{each.file}")
+def test_a_submissions_mistake_is_named(submission, findings_of):
+    first = first_difference(findings_of(submission.file, submission.source()))
     assert first is not None, submission.mistake
     assert first.stage == submission.stage
-    assert [mistake.name for mistake in first.mistakes] == submission.named
-    assert first.mistakes or "changes its input" in first.detail or file in UNKNOWN
+    assert (" | ".join(mistake.name for mistake in first.mistakes) or "no name") == submission.names
+    assert first.mistakes or "changes its input" in first.detail or submission.number in UNKNOWN
 
 
-@pytest.mark.parametrize("path", CORRECT, ids=lambda path: path.name)
-def test_the_authors_right_files_are_right(path, findings_of):
-    assert {finding.status for finding in findings_of(f"correct/{path.name}")} == {"same"}
+@pytest.mark.parametrize("file", PARTS)
+def test_the_authors_right_files_are_right(file, findings_of):
+    assert {finding.status for finding in findings_of(file, right_file(file))} == {"same"}
 
 
 def test_how_many_were_named_at_first_sight():
-    at_first_sight = [submission.at_first_sight for submission in SUBMISSIONS.values()]
-    assert len(at_first_sight) == 93
-    assert (sum(at_first_sight[:64]), sum(at_first_sight[64:])) == (61, 20)
+    named = [(int(each.number) > 64, not each.not_at_first_sight) for each in SUBMISSIONS]
+    assert [named.count((odd, at_once)) for odd in (False, True) for at_once in (True, False)] == [
+        52,
+        2,
+        20,
+        9,
+    ]

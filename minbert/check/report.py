@@ -86,12 +86,8 @@ def _explanations(findings: Sequence[Finding]) -> list[str]:
 
 
 def explain(finding: Finding) -> str:
-    """A finding in words: the stage, the numbers, the likely mistake and what to do instead."""
+    """Returns a difference or failure in words: the stage, the numbers, the likely mistake, its remedy."""
     stage = f"stage {finding.stage!r}"
-    if finding.status == "same":
-        return f"{stage} agrees within {finding.difference:.1e}"
-    if finding.status == "skipped":
-        return f"{stage} is skipped: {visible(finding.detail)}"
     if finding.status == "failed":
         return f"{stage} gave nothing to compare: {visible(finding.detail)}"
     return "\n".join([f"{stage}, {_numbers(finding)}", *_diagnosis(finding)])

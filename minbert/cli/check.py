@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minbert.check.parts import OWN_PARTS
+from minbert.cli.command_line import CommandParser
 from minbert.errors import InputError, did_you_mean
 
 DIFFERS = 1  # exit status
@@ -30,7 +31,7 @@ class Check(NamedTuple):
     found: bool = False
 
 
-def add_check_options(parser: argparse.ArgumentParser) -> None:
+def add_check_options(parser: CommandParser) -> None:
     """The options of `minbert check`."""
     for name in OWN_PARTS:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"a Python file with your {name}")
@@ -43,9 +44,9 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
     add_limit_options(parser)
 
 
-def add_limit_options(parser: argparse.ArgumentParser) -> None:
+def add_limit_options(parser: CommandParser) -> None:
     """The options of every command that checks files: limits, points, reports."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
     parser.add_argument("--junit", metavar="FILE.xml", help="write a JUnit report as well")
     parser.add_argument(
         "--time-limit", type=float, default=20, metavar="S", help="seconds a stage; ten times that in all"
@@ -82,7 +83,7 @@ def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
     found = {name: path for name, path in files.items() if path.is_file()}
     if not found:
         names = ", ".join(path.name for path in files.values())
-        raise InputError(f"{folder} holds no file to check; these are looked for: {names}")
+        raise InputError(f"{folder} has no file to check; these are looked for: {names}")
     return found
 
 

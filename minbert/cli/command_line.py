@@ -13,11 +13,31 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
+class AtLeastOne(argparse.Action):
+    """The action "at_least_one" of a CommandParser. Raises InputError for a number below 1."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if values < 1:
+            raise InputError(f"{option_string} is {values}; give at least 1")
+        setattr(namespace, self.dest, values)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser that names the nearest option and raises InputError, never prints the usage."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.register("action", "at_least_one", AtLeastOne)
+
+    def add_json(self, help: str = "print one JSON object") -> None:
+        """Adds --json."""
+        self.add_argument("--json", action="store_true", help=help)
+
+    def add_threads(self) -> None:
+        """Adds --threads."""
+        self.add_argument(
+            "--threads", type=int, action="at_least_one", help="CPU threads; default: all cores"
+        )
 
     def parse_known_args(self, args=None, namespace=None):
         self.words = list(sys.argv[1:] if args is None else args)  # for the hints of `error`

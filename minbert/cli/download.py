@@ -3,10 +3,11 @@
 import argparse
 import json
 
+from minbert.cli.command_line import CommandParser
 from minbert.errors import InputError
 
 
-def add_download_options(parser: argparse.ArgumentParser) -> None:
+def add_download_options(parser: CommandParser) -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
@@ -18,7 +19,7 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
         help="a new folder; default: the hub's cache, where --weights NAME finds it",
     )
     parser.add_argument("--revision", metavar="R", help="a branch, tag or commit; default: main")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def download_command(options: argparse.Namespace) -> None:

@@ -3,10 +3,11 @@
 import argparse
 import sys
 
+from minbert.cli.command_line import CommandParser
 from minbert.errors import InputError
 
 
-def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+def add_encoder_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--weights", required=True, metavar="W", help="a folder of weights, or a name on the hub"
     )
@@ -21,7 +22,7 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
         help="auto: bf16 where the hardware has it; default fp32",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps; default cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
+    parser.add_threads()
 
 
 def load_encoder(options: argparse.Namespace):
@@ -31,8 +32,6 @@ def load_encoder(options: argparse.Namespace):
     from minbert.sentence import FROM_FOLDER, SentenceEncoder
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise InputError(f"--threads is {options.threads}; give at least 1")
         torch.set_num_threads(options.threads)
     normalize = {None: FROM_FOLDER, "none": None}.get(options.normalize, options.normalize)
     encoder = SentenceEncoder.from_pretrained(options.weights, options.pooling, normalize)

@@ -21,7 +21,7 @@ def add_export_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators; default 18")
     parser.add_argument("--force", action="store_true", help="replace OUT, all of it, where it is not empty")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def export_command(options: Namespace) -> None:

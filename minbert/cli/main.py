@@ -40,7 +40,7 @@ def build_parser() -> CommandParser:
     similarity = commands.add_parser("similarity", help="print the cosine similarity of two texts")
     add_encoder_options(similarity)
     similarity.add_argument("texts", metavar="TEXT", nargs=2)
-    similarity.add_argument("--json", action="store_true", help="print one JSON object")
+    similarity.add_json()
     similarity.set_defaults(command=print_similarity, parser=similarity)
 
     nearest = commands.add_parser(
@@ -63,7 +63,7 @@ def build_parser() -> CommandParser:
 
     inspect = commands.add_parser("inspect", help="print the sizes and tensors of a folder of weights")
     inspect.add_argument("weights", metavar="WEIGHTS", help="a folder of weights, or a name on the hub")
-    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.add_json()
     inspect.set_defaults(command=print_inspection, parser=inspect)
     return parser
 

@@ -8,21 +8,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from minbert.cli.command_line import CommandParser
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.errors import InputError
 from minbert.files import atomic_write, read_json_object, read_lines
 
 
-def add_nearest_options(parser: argparse.ArgumentParser) -> None:
+def add_nearest_options(parser: CommandParser) -> None:
     add_encoder_options(parser)
     parser.add_argument("corpus", metavar="CORPUS.txt", help="UTF-8 text, one sentence a line")
     parser.add_argument("--query", action="append", default=[], metavar="TEXT", help="may be given again")
     parser.add_argument("--queries", metavar="FILE", help="UTF-8 text, one query a line")
-    parser.add_argument("--top", type=int, default=10, metavar="K", help="lines for each query; default 10")
+    top = {"type": int, "action": "at_least_one", "default": 10, "metavar": "K"}
+    parser.add_argument("--top", **top, help="lines for each query; default 10")
     parser.add_argument(
         "--vectors", metavar="V.npy", help="keeps the corpus' vectors, and takes them the next time"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def nearest_command(options: argparse.Namespace) -> None:
@@ -32,8 +34,6 @@ def nearest_command(options: argparse.Namespace) -> None:
     queries = [*options.query, *(read_lines(options.queries) if options.queries else ())]
     if not queries:
         raise InputError("there is no query; give --query TEXT, or --queries FILE with one a line")
-    if options.top < 1:
-        raise InputError(f"--top is {options.top}; give at least 1")
     count = sum(1 for _ in read_lines(options.corpus))
     if not count:
         raise InputError(f"{options.corpus} is empty; give a file with one sentence a line")

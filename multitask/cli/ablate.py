@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert import CommandParser, InputError
+from multitask.config.option_types import parse
 from multitask.config.options import RunOptions, add_key_options
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def add_ablate_options(parser: CommandParser) -> None:
     parser.add_argument("--keep-weights", action="store_true", help="keep best/ and last/ of each cell's run")
     parser.add_argument("--retry-failed", action="store_true", help="compute cells anew that failed before")
     parser.add_argument("--dry-run", action="store_true", help="print the rows and what they change")
-    parser.add_argument("--json", action="store_true", help="print table.json's content")
+    parser.add_json("print table.json's content")
     add_key_options(parser)
 
 
@@ -58,13 +59,6 @@ def read_options(options: RunOptions) -> "Ablation":
     """Returns the table that the command line asks for."""
     from multitask.experiments.ablation.definition import read_ablation
 
-    return read_ablation(options.given.table, options, _seeds(options.given.seeds))
-
-
-def _seeds(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--seeds is {text!r}; give whole numbers with commas between, 1,2,3") from None
+    text = options.given.seeds
+    seeds = None if text is None else list(parse("--seeds", text, tuple[int, ...]))
+    return read_ablation(options.given.table, options, seeds)

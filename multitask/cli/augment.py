@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert import CommandParser, InputError
+from multitask.cli.option_groups import add_task_file
+from multitask.config.task_kinds import load_task_file
 
 METHODS = ("paraphrase", "words", "resample")
 INCOMPLETE = 1  # exit status where the limits stopped it before all texts were there
@@ -48,7 +50,7 @@ def add_augment_options(parser: CommandParser) -> None:
         help="the training file with the new rows; FILE.json beside it",
     )
     add("--config", help="configuration or preset that describes the task, where its name does not")
-    add("--task-file", help="Python file that registers kinds of your own")
+    add_task_file(parser, more="")
     add("--method", choices=METHODS, default=METHODS[0], help="default paraphrase, by a language model")
     add("--per-class", type=int, metavar="N", help="rows of each class; default: as many as the largest has")
     add("--attempts", type=int, default=3, help="tries at a text until one is kept; default 3")
@@ -56,7 +58,7 @@ def add_augment_options(parser: CommandParser) -> None:
     add("--check", metavar="RUN", help="keep only texts whose label this trained run predicts")
     add("--check-distance", type=int, default=0, metavar="N", help="levels that it may be off; default 0")
     add("--seed", type=int, default=0, help="decides sources, examples in the prompt, and edits; default 0")
-    add("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
     # Without a default here, so that an option that the method does not read is seen.
     for name, (kind, value, text) in {**OF_METHOD["paraphrase"], **OF_METHOD["words"]}.items():
         default = "" if value is None else f"; default {value:g}"
@@ -66,10 +68,7 @@ def add_augment_options(parser: CommandParser) -> None:
 
 def augment_command(options: Namespace) -> int | None:
     settings = method_settings(options)
-    if options.task_file:
-        from multitask.config.task_kinds import load_task_file
-
-        load_task_file(options.task_file)
+    load_task_file(options.task_file)
     from multitask.experiments.augmentation.augment import augment
 
     config = _task_config(options)

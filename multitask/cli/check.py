@@ -8,7 +8,7 @@ PLACES = {"losses": "multitask.check.losses:LOSSES", "metrics": "multitask.check
 
 
 def add_check_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `multitask check`."""
+    """Adds the options of `multitask check`."""
     for name in PLACES:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"a Python file with your {name}")
     add_limit_options(parser)

@@ -15,7 +15,7 @@ def add_download_options(parser: CommandParser) -> None:
     parser.add_argument("--data", metavar="DIR", default="data", help="folder for the files; default data")
     parser.add_argument("--mirror", metavar="URL", help="folder to fetch from, in place of the course's own")
     parser.add_argument("--force", action="store_true", help="replace files that are there and differ")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def download_command(options: Namespace) -> int:

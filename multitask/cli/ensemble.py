@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 
 from minbert import CommandParser, InputError
+from multitask.cli.option_groups import add_device, add_file_format, add_tasks, use_threads
 
 
 def add_ensemble_options(parser: CommandParser) -> None:
@@ -24,25 +25,18 @@ def add_ensemble_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--data", help="folder with the data files, or `sample`; default: the first run's")
     parser.add_argument("--split", choices=("dev", "test"), default="dev", help="to predict; default dev")
-    parser.add_argument("--tasks", help="comma-separated; default: those that all runs have")
+    add_tasks(parser, "those that all runs have")
     parser.add_argument("--out", help="folder for the prediction files, or for the averaged checkpoint")
-    parser.add_argument("--dialect", choices=("code", "handout"), default="code", help="of prediction files")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or mps")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_file_format(parser)
+    add_device(parser)
+    parser.add_json()
 
 
 def ensemble_command(options: Namespace) -> None:
     """Averages predictions or weights, and prints the scores of each run and of the average on dev."""
-    import torch
-
-    if options.threads is not None:
-        if options.threads < 1:
-            raise InputError(f"--threads is {options.threads}; it must be at least 1")
-        torch.set_num_threads(options.threads)
-    tasks = [name.strip() for name in (options.tasks or "").split(",") if name.strip()] or None
+    use_threads(options)
     average = _average_weights if options.average == "weights" else _average_predictions
-    result, lines = average(options, tasks)
+    result, lines = average(options, options.tasks or None)
     if options.json:
         from multitask.runtime.tracking import strict
 

@@ -3,6 +3,8 @@
 from argparse import Namespace
 
 from minbert import CommandParser
+from multitask.cli.option_groups import add_task_file
+from multitask.config.task_kinds import load_task_file
 
 FORMATS = ("hf", "sentence-transformers", "onnx", "peft")
 
@@ -19,19 +21,15 @@ def add_export_options(parser: CommandParser) -> None:
         "encoder alone",
     )
     parser.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators; default 18")
-    parser.add_argument(
-        "--task-file", help="Python file that registers kinds of your own; a RUN knows its own"
-    )
+    add_task_file(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT, all of it, where it is not empty")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def export_command(options: Namespace) -> None:
-    from multitask.config.task_kinds import load_task_file
     from multitask.export.tasks import export_run
 
-    if options.task_file:
-        load_task_file(options.task_file)
+    load_task_file(options.task_file)
     report = export_run(
         options.run_folder, options.out, options.format, options.task, options.opset, options.force
     )

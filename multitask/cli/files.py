@@ -4,40 +4,41 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 
-SPLITS = ("train", "dev", "test")
+from minbert import CommandParser
+from multitask.cli.option_groups import add_task_file, add_tasks
+from multitask.config.task_kinds import KINDS, find_kind, load_task_file
+
 INVALID = 1  # exit status of `validate` where a file has errors
 
 
-def add_file_commands(commands) -> None:
-    """The commands that need no weights."""
-    sub = commands.add_parser("validate", help="check prediction files; status 1 where one has errors")
-    sub.add_argument("folder", metavar="FOLDER")
-    sub.add_argument("--data", required=True, help="folder with the data files")
-    sub.add_argument("--tasks", help="comma-separated; default: the course's three, and cfimdb if predicted")
-    sub.add_argument("--split", action="append", choices=("dev", "test"), help="default: dev and test")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=validate_command, parser=sub)
+def add_validate_options(parser: CommandParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--data", required=True, help="folder with the data files")
+    add_tasks(parser, "the course's three, and cfimdb if predicted")
+    parser.add_argument("--split", action="append", choices=("dev", "test"), help="default: dev and test")
+    parser.add_json()
 
-    sub = commands.add_parser("doctor", help="say what is odd in the data files")
-    sub.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
-    sub.add_argument("--tasks", help="comma-separated; default: the course's tasks that have data")
-    sub.add_argument("--weights", help="count tokens with the tokenizer of these weights")
-    sub.add_argument("--max-length", type=int, default=512, help="tokens; what counts as cut; default 512")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=doctor_command, parser=sub)
 
-    sub = commands.add_parser("tasks", help="list the kinds of tasks")
-    sub.add_argument("--task-file", help="Python file that registers kinds of your own")
-    sub.add_argument("--json", action="store_true", help="print one JSON object")
-    sub.set_defaults(run=tasks_command, parser=sub)
+def add_doctor_options(parser: CommandParser) -> None:
+    parser.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
+    add_tasks(parser, "the course's tasks that have data")
+    parser.add_argument("--weights", help="count tokens with the tokenizer of these weights")
+    length = "tokens; what counts as cut; default 512"
+    parser.add_argument("--max-length", type=int, default=512, help=length)
+    parser.add_json()
+
+
+def add_tasks_options(parser: CommandParser) -> None:
+    add_task_file(parser, more="")
+    parser.add_json()
 
 
 def validate_command(options: Namespace) -> int:
     from multitask.tasks.validation import validate_predictions
 
-    found = validate_predictions(options.folder, options.data, names(options.tasks), options.split)
+    found = validate_predictions(options.folder, options.data, options.tasks, options.split)
     if options.json:
-        problems = [{**vars(problem)} for problem in found.problems]
+        problems = [vars(problem) for problem in found.problems]
         print(json.dumps({"checked": found.checked, "problems": problems, "notes": found.notes}))
     else:
         print("\n".join(found.lines()))
@@ -52,8 +53,8 @@ def doctor_command(options: Namespace) -> None:
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []
     with open_data(options.data) as folder:
-        for task in tasks_with_data(folder, names(options.tasks)):
-            for split in SPLITS:
+        for task in tasks_with_data(folder, options.tasks):
+            for split in ("train", "dev", "test"):
                 examples, note = load_split(task, folder, split)
                 if examples is None:
                     notes += note
@@ -79,10 +80,7 @@ def _token_counter(weights: str):
 
 
 def tasks_command(options: Namespace) -> None:
-    from multitask.config.task_kinds import KINDS, find_kind, load_task_file
-
-    if options.task_file:
-        load_task_file(options.task_file)
+    load_task_file(options.task_file)
     kinds = {}
     for kind in KINDS:
         task = find_kind(kind)
@@ -93,8 +91,3 @@ def tasks_command(options: Namespace) -> None:
         return
     for kind, facts in kinds.items():
         print(f"{kind:16} {facts['about']}\n{'':16} losses: {', '.join(facts['losses'])}")
-
-
-def names(text: str | None) -> list[str] | None:
-    """What stands between commas."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -21,7 +21,7 @@ def add_import_checkpoint_options(parser: CommandParser) -> None:
         metavar="FOLDER",
         help="the weights that training began with: their tokenizer is copied, their config.json read",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_json()
 
 
 def import_checkpoint_command(options: Namespace) -> None:

@@ -2,7 +2,8 @@
 
 from argparse import Namespace
 
-from minbert import CommandParser, InputError
+from minbert import CommandParser
+from multitask.cli.option_groups import add_device, use_threads
 
 
 def add_report_options(parser: CommandParser) -> None:
@@ -14,19 +15,13 @@ def add_report_options(parser: CommandParser) -> None:
     parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help=split)
     without = "of a run: leave every sentence of the data out"
     parser.add_argument("--without-texts", action="store_true", help=without)
-    parser.add_argument("--device", default="auto", help="of a run: auto, cpu, cuda[:n] or mps")
-    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
+    add_device(parser, "of a run: ")
 
 
 def report_command(options: Namespace) -> None:
     from multitask.experiments.report.report import write_report
 
-    if options.threads is not None:
-        import torch
-
-        if options.threads < 1:
-            raise InputError(f"--threads is {options.threads}; it must be at least 1")
-        torch.set_num_threads(options.threads)
+    use_threads(options)
     path = write_report(
         options.folder, options.out, options.data, options.split, not options.without_texts, options.device
     )

@@ -34,7 +34,7 @@ def add_search_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side; default 1")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after so long")
-    parser.add_argument("--json", action="store_true", help="print search.json's content")
+    parser.add_json("print search.json's content")
     add_key_options(parser)
 
 

@@ -1,6 +1,7 @@
-"""Which methods go together: what a configuration's parts refuse of one another, before anything loads."""
+"""Checks that the parts of a configuration are compatible, before anything loads."""
 
 from minbert import InputError
+from multitask.config.option_types import one_of
 from multitask.config.task_kinds import find_kind
 
 SAMPLINGS = (
@@ -33,10 +34,7 @@ def check_combinations(config) -> None:
 
 def _sampling(config) -> None:
     kind, _, argument = config.sampling.partition(":")
-    if kind not in SAMPLINGS:
-        from multitask.config.option_types import one_of
-
-        one_of("sampling", kind, SAMPLINGS)
+    one_of("sampling", kind, SAMPLINGS)
     trained = [name for name, task in config.tasks.items() if task.train is not None]
     if kind == "sequential" and argument and sorted(argument.split(",")) != sorted(trained):
         raise InputError(
@@ -44,7 +42,12 @@ def _sampling(config) -> None:
             f"{','.join(trained)}"
         )
     if kind == "temperature":
-        _positive_number(config.sampling, argument)
+        try:
+            good = 0 < float(argument) < float("inf")
+        except ValueError:
+            good = False
+        if not good:
+            raise InputError(f"sampling {config.sampling!r}: give a temperature above 0, as in temperature:5")
     elif argument and kind != "sequential":
         raise InputError(f"sampling {config.sampling!r}: {kind} takes no argument; write {kind}")
     if config.sampling_cap is not None and kind != "temperature":
@@ -64,35 +67,27 @@ def _sampling(config) -> None:
         raise InputError("every task has a start-epoch after 1; nothing is left to train in the first epoch")
 
 
-def _positive_number(sampling: str, argument: str) -> None:
-    try:
-        good = 0 < float(argument) < float("inf")
-    except ValueError:
-        good = False
-    if not good:
-        raise InputError(f"sampling {sampling!r}: give a temperature above 0, as in temperature:5")
-
-
 def _batches(config) -> None:
     for name, task in config.tasks.items():
+        contrastive = find_kind(task.type).contrastive
         accumulation = task.accumulation or config.train.accumulation
         if accumulation > 1 and task.loss == "pearson":
             raise InputError(
                 f"{name}.loss is 'pearson', a correlation within one batch, which accumulation cuts into "
                 f"{accumulation}; accumulate 1, or give {name}.batch-size"
             )
-        if accumulation > 1 and (find_kind(task.type).contrastive or task.loss in ("cosent", "angle")):
+        if accumulation > 1 and (contrastive or task.loss in ("cosent", "angle")):
             raise InputError(
                 f"{name}.loss is {task.loss!r}, which compares the examples of one batch; accumulation would "
                 f"cut it into {accumulation} small ones, with fewer negatives: give {name}.batch-size, and "
                 f"{name}.chunk-size for memory (GradCache), with {name}.accumulation 1"
             )
-        if task.projection is not None and find_kind(task.type).contrastive:
+        if task.projection is not None and contrastive:
             raise InputError(
                 f"{name}.projection stands between sentence vectors and a head; {task.type} trains the "
                 f"encoder's own vectors: leave it out"
             )
-        if task.chunk_size is not None and not find_kind(task.type).contrastive:
+        if task.chunk_size is not None and not contrastive:
             raise InputError(
                 f"{name}.chunk-size is for losses over a batch's examples (simcse, nli, ranking); "
                 f"use {name}.accumulation"
@@ -100,7 +95,7 @@ def _batches(config) -> None:
 
 
 def _contrastive(config) -> None:
-    """One way to pool sentences in a run, and twins that differ."""
+    """Sentences are pooled in one way, and SimCSE's twins differ."""
     pooled = {name: (task.pooling, task.normalize) for name, task in config.tasks.items()}
     contrastive = [name for name, task in config.tasks.items() if find_kind(task.type).contrastive]
     zero_shot = [name for name, task in config.tasks.items() if task.head == "cosine" and task.train is None]
@@ -123,21 +118,17 @@ def _contrastive(config) -> None:
 
 
 def _gradients(config) -> None:
-    wanted = [
-        option
-        for option, value in (
-            (f"gradients.surgery {config.gradients.surgery}", config.gradients.surgery != "none"),
-            ("gradients.conflicts-every", config.gradients.conflicts_every is not None),
-        )
-        if value
-    ]
-    if wanted and config.sampling != "together":
+    surgery = config.gradients.surgery
+    if surgery == "none" and config.gradients.conflicts_every is None:
+        return
+    wanted = "gradients.conflicts-every" if surgery == "none" else f"gradients.surgery {surgery}"
+    if config.sampling != "together":
         raise InputError(
-            f"{wanted[0]} compares the tasks' gradients of one step; give --sampling together, sampling is "
+            f"{wanted} compares the tasks' gradients of one step; give --sampling together, sampling is "
             f"{config.sampling!r}"
         )
-    if wanted and len(config.tasks) < 2:
-        raise InputError(f"{wanted[0]} compares tasks, and the run has one; name more with --tasks")
+    if len(config.tasks) < 2:
+        raise InputError(f"{wanted} compares tasks, and the run has one; name more with --tasks")
 
 
 def _methods(config) -> None:

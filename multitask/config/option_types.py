@@ -13,12 +13,12 @@ _NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 
 
 def option(default: Any, help: str) -> Any:
-    """A dataclass field whose help text stands in the command line's --help."""
+    """Returns a dataclass field whose help text stands in the command line's --help."""
     return field(default=default, metadata={"help": help})
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested values with the changes on top; neither argument is altered."""
+    """Returns nested values with the changes on top; neither argument is altered."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -26,17 +26,22 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def comma_list(text: str) -> list[str]:
+    """Splits at commas; white space and empty entries are dropped."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def parse(name: str, text: str, hint: Any) -> Any:
-    """A value from the command line, as its field's type wants it; `none` is None where that is accepted."""
+    """Parses a value of the command line by its field's type; `none` is None where that is accepted."""
     kind, optional = _kind(hint)
     if optional and text.lower() == "none":
         return None
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        return tuple(parse(name, part.strip(), inner) for part in text.split(",") if part.strip())
+        return tuple(parse(name, part, inner) for part in comma_list(text))
     if typing.get_origin(kind) is dict:
         inner = typing.get_args(kind)[1]
-        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        pairs = [part.partition("=") for part in comma_list(text)]
         if not all(key.strip() and equals for key, equals, _ in pairs):
             raise InputError(f"{name} is {text!r}; give KEY=VALUE, several of them with commas between")
         return {key.strip(): parse(name, value.strip(), inner) for key, _, value in pairs}
@@ -51,7 +56,7 @@ def parse(name: str, text: str, hint: Any) -> Any:
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` if it is of the field's type; whole numbers pass as floats, lists as tuples."""
+    """Returns a value of the field's type; whole numbers pass as floats, lists as tuples."""
     kind, optional = _kind(hint)
     if optional and (value is None or value == "none"):  # TOML has no null
         return None
@@ -70,21 +75,21 @@ def checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def table(name: str, value: Any) -> dict[str, Any]:
-    """A copy of a table of keys. Raises InputError for any other value."""
+    """Returns a copy of a table of keys. Raises InputError for any other value."""
     if not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}; it is a table of keys")
     return dict(value)
 
 
 def listed(name: str, value: Any) -> list:
-    """A list. Raises InputError for any other value."""
+    """Returns a list. Raises InputError for any other value."""
     if not isinstance(value, list | tuple):
         raise InputError(f"{name} is {value!r}; give a list")
     return list(value)
 
 
 def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Keyword arguments for a configuration class, each value checked, nested classes built."""
+    """Returns keyword arguments for a configuration class, each value checked, nested classes built."""
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     arguments = {}
@@ -104,7 +109,7 @@ def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def construct(cls: type, arguments: dict[str, Any], prefix: str) -> Any:
-    """The configuration object; what its own checks refuse is named with the prefix in front."""
+    """Returns the configuration object; errors of its own checks get the prefix in front."""
     try:
         return cls(**arguments)
     except InputError as error:
@@ -112,7 +117,7 @@ def construct(cls: type, arguments: dict[str, Any], prefix: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Nested values as JSON and TOML have them: tuples become lists."""
+    """Converts nested values to those of JSON and TOML: tuples become lists."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
@@ -137,7 +142,7 @@ def within(name: str, value: float | None, low: float, high: float, accepted: st
 
 
 def _kind(hint: Any) -> tuple[Any, bool]:
-    """The type that a field's hint names, and whether None is accepted too."""
+    """Returns the type that a field's hint names, and True if None is accepted too."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return next(option for option in options if option is not type(None)), type(None) in options
 

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
-from multitask.config.option_types import checked, merge, parse, table
+from multitask.config.option_types import checked, comma_list, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 from multitask.config.task_kinds import load_task_file
@@ -72,7 +72,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
-    """Each key of RunConfig apart from the tasks': dotted name, type, help, default."""
+    """Yields each key of RunConfig but those of tasks: dotted name, type, help, default."""
     for f in fields(RunConfig):
         hint = typing.get_type_hints(RunConfig)[f.name]
         if is_dataclass(hint):
@@ -87,7 +87,7 @@ def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
 
 
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
-    """The configuration that the arguments ask for: preset or file first, then the options on top.
+    """Reads the configuration that the arguments ask for: preset or file first, then the options on top.
 
     Raises InputError for an unknown option, with the nearest one.
     """
@@ -99,60 +99,80 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
 class RunOptions:
     """Options on the command line, for one configuration or for the many of a table or a search.
 
-    `given` holds those of the parser as argparse has them. Raises InputError for an unknown one.
+    `given` holds those of the parser as argparse has them, `dotted` (option, text) of the tasks' own. Raises
+    InputError for an unknown one.
     """
 
     def __init__(self, parser: CommandParser, arguments: Sequence[str]):
         self.parser = parser
         self.words = list(arguments)
-        plain, self.dotted = _split_task_options(parser, arguments)
+        self.dotted: list[tuple[str, str]] = []  # --TASK.KEY VALUE and --TASK.KEY=VALUE
+        known = {option for option in self._known() if not option.startswith("--TASK.")}
+        plain, words = [], iter(arguments)
+        for word in words:
+            option, equals, text = word.partition("=")
+            if not option.startswith("--") or "." not in option or option in known:
+                plain.append(word)
+                continue
+            text = text if equals else next(words, None)
+            if text is None:
+                raise InputError(f"{option} needs a value")
+            self.dotted.append((option, text))
         self.given = parser.parse_args(plain)
 
     def value(self, key: str) -> str | None:
-        """What was given for a key of RunConfig, as text: `out`, `train.seed`."""
+        """Returns the text that was given for a key of RunConfig, such as `train.seed`, or None."""
         return vars(self.given)[f"key:{key}"]
 
     @property
     def tasks(self) -> set[str]:
-        """The tasks that --TASK.KEY options name."""
+        """Returns the tasks that --TASK.KEY options name."""
         return {_task_of(option) for option, _ in self.dotted}
 
     def configure(self, values: dict[str, Any], strict: bool = True) -> RunConfig:
-        """The configuration of these values with the options on top, for the tasks that --tasks names.
+        """Returns the configuration of the values with the options on top, for the tasks that --tasks names.
 
         Unless `strict`, an option of a task that the values do not have is left out.
         """
         tasks = _chosen_tasks(self.given.tasks, table("tasks", values.get("tasks", {})))
-        dotted = [entry for entry in self.dotted if strict or _task_of(entry[0]) in tasks]
-        merged = merge(values, _changes(self.parser, self.given, dotted, tasks))
-        task_file = checked("task_file", merged.get("task_file"), str | None)
-        if task_file:
-            load_task_file(task_file)
+        merged = merge(values, self.changes(tasks, strict))
+        load_task_file(checked("task_file", merged.get("task_file"), str | None))
         given = merged.get("tasks", {})
         return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
 
+    def changes(self, tasks: Sequence[str], strict: bool = True) -> dict[str, Any]:
+        """Returns what the options change of a configuration with these tasks, as nested values."""
+        changes: dict[str, Any] = {}
+        given, hints = self.given, {key: hint for key, hint, _, _ in run_keys()}
+        if given.mode:
+            changes["freeze"] = COURSE_MODES[given.mode]
+        if given.use_gpu:
+            changes["device"] = "cuda"
+        if given.hidden_dropout_prob is not None:
+            rate = parse("--hidden_dropout_prob", given.hidden_dropout_prob, float)
+            changes["model"] = {"hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
+            changes["tasks"] = {name: {"dropout": rate} for name in tasks}
+        for name, text in vars(given).items():
+            if name.startswith("key:") and text is not None:
+                key = name.removeprefix("key:")
+                value = parse(f"--{key.replace('_', '-')}", text, hints[key])
+                changes = merge(changes, _nested(key, value))
+        for option, text in self.dotted:
+            task, _, key = option.removeprefix("--").partition(".")
+            key = key.replace("-", "_")
+            if task not in tasks and not strict:
+                continue
+            if task not in tasks or key not in _TASK_HINTS:
+                near = [f"--{name}.{key.replace('_', '-')}" for name in tasks for key in _TASK_HINTS]
+                raise InputError(
+                    f"there is no option {option}{did_you_mean(option, [*self._known(), *near])}; see "
+                    f"{self.parser.prog} --help"
+                )
+            changes = merge(changes, {"tasks": {task: {key: parse(option, text, _TASK_HINTS[key])}}})
+        return changes
 
-def _changes(
-    parser: CommandParser, options: argparse.Namespace, dotted: list[tuple[str, str]], tasks: Sequence[str]
-) -> dict[str, Any]:
-    """What the options change of a configuration with these tasks, as nested values."""
-    changes: dict[str, Any] = {}
-    hints = {key: hint for key, hint, _, _ in run_keys()}
-    if options.mode:
-        changes["freeze"] = COURSE_MODES[options.mode]
-    if options.use_gpu:
-        changes["device"] = "cuda"
-    if options.hidden_dropout_prob is not None:
-        rate = parse("--hidden_dropout_prob", options.hidden_dropout_prob, float)
-        changes["model"] = {"hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
-        changes["tasks"] = {name: {"dropout": rate} for name in tasks}
-    for name, text in vars(options).items():
-        if name.startswith("key:") and text is not None:
-            key = name.removeprefix("key:")
-            changes = merge(changes, _nested(key, parse(f"--{key.replace('_', '-')}", text, hints[key])))
-    for task, key, value in _task_options(parser, dotted, tasks):
-        changes = merge(changes, {"tasks": {task: {key: value}}})
-    return changes
+    def _known(self) -> list[str]:
+        return [option for action in self.parser._actions for option in action.option_strings]
 
 
 def _task_of(option: str) -> str:
@@ -162,47 +182,10 @@ def _task_of(option: str) -> str:
 def _chosen_tasks(text: str | None, configured: dict[str, Any]) -> list[str]:
     if text is None:
         return list(configured) or list(DEFAULT_TASKS)
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = comma_list(text)
     if not names or len(set(names)) < len(names):
         raise InputError(f"--tasks is {text!r}; name each task once, as in --tasks sst,paraphrase,sts")
     return names
-
-
-def _split_task_options(
-    parser: CommandParser, arguments: Sequence[str]
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Takes --TASK.KEY VALUE and --TASK.KEY=VALUE out of the arguments: -> (the rest, [(option, value)])."""
-    options = {option for action in parser._actions for option in action.option_strings}
-    known = {option for option in options if not option.startswith("--TASK.")}
-    plain, dotted = [], []
-    words = iter(arguments)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if not option.startswith("--") or "." not in option or option in known:
-            plain.append(word)
-            continue
-        value = value if equals else next(words, None)
-        if value is None:
-            raise InputError(f"{option} needs a value")
-        dotted.append((option, value))
-    return plain, dotted
-
-
-def _task_options(
-    parser: CommandParser, dotted: list[tuple[str, str]], tasks: Sequence[str]
-) -> Iterator[tuple[str, str, Any]]:
-    """Each task option as (task, key, parsed value)."""
-    hints = _TASK_HINTS
-    known = [option for action in parser._actions for option in action.option_strings]
-    known += [f"--{task}.{key.replace('_', '-')}" for task in tasks for key in hints]
-    for option, text in dotted:
-        task, _, key = option.removeprefix("--").partition(".")
-        key = key.replace("-", "_")
-        if task not in tasks or key not in hints:
-            raise InputError(
-                f"there is no option {option}{did_you_mean(option, known)}; see {parser.prog} --help"
-            )
-        yield task, key, parse(option, text, hints[key])
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

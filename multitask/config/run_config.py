@@ -132,7 +132,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """What frozen layers make of the data is computed once; see multitask/model/cache.py."""
+    """Activations of frozen layers, which are computed once; see multitask/model/cache.py."""
 
     precision: str = option(
         "fp32",
@@ -223,12 +223,12 @@ class RunConfig:
 
     @property
     def encoder_changes(self) -> dict[str, Any]:
-        """The keys under `model` that are BertConfig's."""
+        """Returns the keys under `model` that are BertConfig's."""
         return {key: value for key, value in self.model.items() if key not in ATTENTION_ADAPTER_KEYS}
 
     @property
     def attention_adapters(self) -> dict[str, Any]:
-        """The keys under `model` that are AttentionAdapterConfig's."""
+        """Returns the keys under `model` that are AttentionAdapterConfig's."""
         return {key: value for key, value in self.model.items() if key in ATTENTION_ADAPTER_KEYS}
 
     @property
@@ -237,12 +237,12 @@ class RunConfig:
 
     @property
     def trained_tasks(self) -> tuple[str, ...]:
-        """The names of the tasks that have training data; the others are scored only."""
+        """Returns the names of the tasks that have training data; the others are scored only."""
         return tuple(name for name, task in self.tasks.items() if task.train is not None)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
-        """From nested values such as {"train": {"epochs": 1}, "tasks": {"sst": {"pooling": "cls"}}}.
+        """Reads nested values such as {"train": {"epochs": 1}, "tasks": {"sst": {"pooling": "cls"}}}.
 
         Raises InputError for an unknown key (with the nearest one), a wrong type, an impossible value.
         """
@@ -260,7 +260,7 @@ class RunConfig:
         return cls(**built, model=model, tasks=configs, stages=stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values that `from_dict` turns into an equal configuration."""
+        """Returns nested plain values that `from_dict` turns into an equal configuration."""
         return plain(asdict(self))
 
 
@@ -276,7 +276,7 @@ _SECTIONS = {f.name for f in fields(RunConfig)}
 
 
 def read_config(name: str, folder: str = "presets") -> dict[str, Any]:
-    """Nested values of a TOML file, of a run's config.json, or of the preset of that name.
+    """Reads nested values from a TOML file, a run's config.json, or the preset of that name.
 
     `folder` holds the presets: "presets" those of runs, "presets/tables" and "presets/searches" the others.
     Raises InputError for none of them, and for a file that is not TOML or JSON.

@@ -18,7 +18,7 @@ NOT_IN_STAGES = ("weights", "data", "out", "device", "threads", "task_file", "st
 
 
 def stage_configs(config: RunConfig) -> list[RunConfig]:
-    """The configuration of each stage; the run's own alone where it has none.
+    """Returns the configuration of each stage; the run's own alone where it has none.
 
     Raises InputError, which names the stage, for one that cannot be.
     """
@@ -34,7 +34,7 @@ def stage_configs(config: RunConfig) -> list[RunConfig]:
 
 
 def stage_folder(out: str | Path, number: int) -> Path:
-    """Where stage `number`, from 1, of a run into `out` lies; the last stage lies in `out` itself."""
+    """Returns the folder of stage `number`, from 1, of a run into `out`; the last one is `out` itself."""
     return Path(out) / "stages" / str(number)
 
 

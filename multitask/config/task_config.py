@@ -8,32 +8,10 @@ from minbert import InputError
 from multitask.config.option_types import build, checked, construct, one_of, option, within
 from multitask.config.task_kinds import find_kind
 
-# By these names, the classes of torch.nn that take one tensor and need no argument.
-ACTIVATIONS = {
-    "celu": "CELU",
-    "elu": "ELU",
-    "gelu": "GELU",
-    "hardshrink": "Hardshrink",
-    "hardsigmoid": "Hardsigmoid",
-    "hardswish": "Hardswish",
-    "hardtanh": "Hardtanh",
-    "identity": "Identity",
-    "leaky_relu": "LeakyReLU",
-    "logsigmoid": "LogSigmoid",
-    "mish": "Mish",
-    "prelu": "PReLU",
-    "relu": "ReLU",
-    "relu6": "ReLU6",
-    "rrelu": "RReLU",
-    "selu": "SELU",
-    "sigmoid": "Sigmoid",
-    "silu": "SiLU",
-    "softplus": "Softplus",
-    "softshrink": "Softshrink",
-    "softsign": "Softsign",
-    "tanh": "Tanh",
-    "tanhshrink": "Tanhshrink",
-}
+_ACTIVATIONS = """CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish
+PReLU ReLU ReLU6 RReLU SELU Sigmoid SiLU Softplus Softshrink Softsign Tanh Tanhshrink"""
+# The names of options, and the classes of torch.nn that they stand for: those without a needed argument.
+ACTIVATIONS = {"leaky_relu" if name == "LeakyReLU" else name.lower(): name for name in _ACTIVATIONS.split()}
 # Keys of TaskConfig that only some losses read; `losses` of a kind's class says which.
 LOSS_OPTIONS = (
     *("label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature", "symmetric"),
@@ -129,7 +107,7 @@ class TaskConfig:
             raise InputError("head is 'cosine', which compares two vectors; it needs pairs = \"bi\"")
 
     def class_factors(self) -> tuple[float, ...] | None:
-        """The numbers in `class_weights`; None where there are none, or they come from the data."""
+        """Returns the numbers in `class_weights`; None where there are none, or they come from the data."""
         if self.class_weights in (None, "balanced"):
             return None
         try:
@@ -145,7 +123,7 @@ class TaskConfig:
 
 
 def _ascending(*numbers: float) -> bool:
-    """Whether these are two finite numbers, the smaller one first."""
+    """Returns True for two finite numbers, the smaller one first."""
     return len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
 
 
@@ -153,7 +131,7 @@ DEFAULT_TASKS = ("sst", "paraphrase", "sts")
 
 
 def task_config(name: str, values: dict[str, Any]) -> TaskConfig:
-    """The TaskConfig called `name`: its kind's defaults, then `values`. Without `type`, the name is the kind.
+    """Returns the TaskConfig `name`: its kind's defaults, then `values`. Without `type`, `name` is the kind.
 
     Raises InputError for a name that cannot be one, an unknown kind or key, and a value that does not fit.
     """

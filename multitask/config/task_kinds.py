@@ -61,8 +61,13 @@ def make_task(name: str, config: "TaskConfig") -> "TrainingTask":
     return find_kind(config.type)(name, config)
 
 
-def load_task_file(path: str | Path) -> None:
-    """Runs a user's Python file, which calls `register`. Raises InputError for a missing or broken file."""
+def load_task_file(path: str | Path | None) -> None:
+    """Runs a user's Python file, which calls `register`; None: no file.
+
+    Raises InputError for a missing or broken file.
+    """
+    if path is None:
+        return
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(f"there is no Python file {path}; give the file that registers your task")

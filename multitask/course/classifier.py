@@ -10,16 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbert import InputError, run_command
+from minbert import CommandParser, InputError, run_command
+from multitask.config.option_types import comma_list
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig
-from multitask.course.flags import (
-    add_flag,
-    check_training_files,
-    configure,
-    make_parser,
-    read_flags,
-)
+from multitask.course.flags import add_flag, check_training_files, configure, make_parser, read_flags
 from multitask.tasks.predictions import prediction_path
 
 TASKS = {"sst": "SST", "cfimdb": "CFIMDB"}
@@ -28,16 +23,7 @@ CFIMDB_BATCH_SIZE = 8
 
 def run(arguments: Sequence[str]) -> None:
     """Trains and predicts as the words of the command line say, in the current folder."""
-    parser = make_parser(
-        "classifier",
-        "Trains a sentiment classifier on SST, then one on CFIMDB, and writes predictions for dev and test.",
-        batch_size=64,
-        out="{option}-{epochs}-{lr}-classifier, with a folder for each data set",
-    )
-    for name in ("dev_out", "test_out"):
-        add_flag(parser, name, metavar="FILE", help="without effect, as in the starter")
-    parser.add_argument("--tasks", default="sst,cfimdb", help="one of the two; default sst,cfimdb")
-    given, more = read_flags(parser, arguments)
+    given, more = read_flags(build_parser(), arguments)
     configs = read_configs(given, more)
     if given.dev_out or given.test_out:
         print("--dev_out and --test_out have no effect, as in the starter; the files' names are fixed")
@@ -50,14 +36,28 @@ def run(arguments: Sequence[str]) -> None:
         train_and_predict(name, config, given)
 
 
+def build_parser() -> CommandParser:
+    parser = make_parser(
+        "classifier",
+        "Trains a sentiment classifier on SST, then one on CFIMDB, and writes predictions for dev and test.",
+        batch_size=64,
+        out="{option}-{epochs}-{lr}-classifier, with a folder for each data set",
+    )
+    for name in ("dev_out", "test_out"):
+        add_flag(parser, name, metavar="FILE", help="without effect, as in the starter")
+    parser.add_argument(
+        "--tasks", type=comma_list, default=list(TASKS), help="one of the two; default sst,cfimdb"
+    )
+    return parser
+
+
 def read_configs(given: Namespace, more: RunOptions) -> dict[str, RunConfig]:
-    """The run of each task."""
-    names = [name.strip() for name in given.tasks.split(",")]
-    for name in [*names, *more.tasks]:
+    """Returns the run of each task."""
+    for name in [*given.tasks, *more.tasks]:
         if name not in TASKS:
             raise InputError(f"there is no task {name!r} here; the classifier's tasks are sst and cfimdb")
     configs = {}
-    for name in names:
+    for name in given.tasks:
         size = CFIMDB_BATCH_SIZE if name == "cfimdb" else given.batch_size
         config = configure(given, more, {name: {"pooling": "pooler"}}, size, strict=False)
         folder = given.out or f"{given.option}-{given.epochs}-{config.optim.lr:g}-classifier"

@@ -26,7 +26,7 @@ CLASSES = 5
 
 @dataclass
 class Report:
-    """What became of a checkpoint; `left` are the shapes of the tensors that were not imported."""
+    """Report on an imported checkpoint; `left` are the shapes of the tensors that were not imported."""
 
     out: str
     encoder: int = 0
@@ -38,7 +38,7 @@ class Report:
         return {**vars(self), "left": {name: list(shape) for name, shape in self.left.items()}}
 
     def lines(self) -> list[str]:
-        """The report, to be read."""
+        """Returns the report as text."""
         lines = [f"imported the encoder: {self.encoder} tensors"]
         if self.sentiment:
             lines.append(
@@ -49,7 +49,7 @@ class Report:
 
 
 class NoTokenizer:
-    """Stands where a checkpoint has a tokenizer, and writes none."""
+    """Stands for the tokenizer of a checkpoint without one; writes nothing."""
 
     def save(self, folder: Path) -> None:
         pass
@@ -59,7 +59,7 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
     """Reads a starter's checkpoint and writes the folder `out`, whole or not at all.
 
     `weights` is a folder with tokenizer and config.json, that of the weights that training began with.
-    Raises InputError for tensors that are no BERT's, with the whole list, and for a folder that does not fit.
+    Raises InputError for tensors that are not BERT's, with the whole list, and for a wrong folder.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -91,11 +91,11 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
 
 
 def split_encoder(tensors: Mapping[str, Tensor], file: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(the encoder's tensors without the name of the student's attribute, all others)."""
+    """Returns the encoder's tensors, without the name of the student's attribute, and all others."""
     prefix = "" if "word_embedding.weight" in tensors else ENCODER
     if f"{prefix}word_embedding.weight" not in tensors:
         raise InputError(
-            f"{file} holds no tensor {ENCODER}word_embedding.weight, and so no encoder of the course's; it "
+            f"{file} has no tensor {ENCODER}word_embedding.weight, and so no encoder of the course's; it "
             f"holds {', '.join(list(tensors)[:5])}, ..."
         )
     if not prefix:
@@ -107,7 +107,7 @@ def split_encoder(tensors: Mapping[str, Tensor], file: str) -> tuple[dict[str, T
 
 
 def load_encoder(tensors: Mapping[str, Tensor], folder: Path | None, file: str) -> BertModel:
-    """The model, loaded as strictly as any other weights. Raises InputError with all that does not fit."""
+    """Loads the model as strictly as any other weights. Raises InputError with all that does not fit."""
     config = encoder_config(tensors, folder, file)
     with TemporaryDirectory(prefix="minbert-import-") as temporary:
         config.save(temporary)
@@ -120,7 +120,7 @@ def load_encoder(tensors: Mapping[str, Tensor], folder: Path | None, file: str) 
 
 
 def encoder_config(tensors: Mapping[str, Tensor], folder: Path | None, file: str) -> BertConfig:
-    """The sizes that the tensors show. How many attention heads there are, none shows.
+    """Reads the sizes from the tensors' shapes, which do not tell the number of attention heads.
 
     They are read from the folder's config.json; without a folder from the hidden size of bert-base-uncased.
     """
@@ -155,7 +155,7 @@ def encoder_config(tensors: Mapping[str, Tensor], folder: Path | None, file: str
 
 
 def find_sentiment(tensors: Mapping[str, Tensor], hidden_size: int) -> str | None:
-    """The one linear layer from a sentence vector to five classes; None where there is none, or several."""
+    """Returns the one linear layer from a sentence vector to five classes; None for none, or several."""
     found = [
         name.removesuffix(".weight")
         for name, tensor in tensors.items()
@@ -168,7 +168,7 @@ def find_sentiment(tensors: Mapping[str, Tensor], hidden_size: int) -> str | Non
 def make_model(
     encoder: BertModel, saved: StarterCheckpoint, sentiment: str | None
 ) -> tuple[MultitaskModel, dict[str, dict[str, Any]]]:
-    """The encoder with the sentiment head, where one was found; and what heads.json says of it."""
+    """Returns the encoder with the sentiment head, where one was found, and its facts for heads.json."""
     if sentiment is None:
         return MultitaskModel(encoder, {}), {}
     rate = saved.model_config.get("hidden_dropout_prob")

@@ -21,7 +21,7 @@ EPILOG = "Every option of `multitask train` works too: --limit 100, --sst.poolin
 
 
 def make_parser(program: str, description: str, batch_size: int, out: str) -> CommandParser:
-    """A parser with the flags that both programs have; `out` says where runs go by default."""
+    """Returns a parser with the flags that both programs have; `out` describes the default folder."""
     parser = CommandParser(
         prog=f"python -m multitask.course.{program}", description=description, epilog=EPILOG
     )
@@ -53,7 +53,7 @@ def add_flag(parser: CommandParser, name: str, **settings: Any) -> None:
 
 
 def read_flags(parser: CommandParser, arguments: Sequence[str]) -> tuple[Namespace, RunOptions]:
-    """The course's flags, and the other options, which are those of `multitask train`.
+    """Reads the course's flags, and the other options, which are those of `multitask train`.
 
     Raises InputError for an option that is neither, with the nearest of both.
     """
@@ -79,7 +79,7 @@ def configure(
     batch_size: int,
     strict: bool = True,
 ) -> RunConfig:
-    """The run that the flags ask for, with these tasks; `strict` refuses the options of others."""
+    """Returns the run that the flags ask for, with these tasks; `strict` refuses options of other tasks."""
     frozen = COURSE_MODES[given.option]
     rate = RATES[frozen] if given.lr is None else given.lr
     values = {

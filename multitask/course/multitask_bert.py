@@ -15,7 +15,7 @@ SENTIMENTS = 5
 
 
 class MultitaskBERT(nn.Module):
-    """The three predictions of the course, equal to those of the run; gradients flow to its weights."""
+    """Computes the three predictions of the course as the run does; gradients flow to its weights."""
 
     def __init__(self, run: Run):
         super().__init__()
@@ -27,16 +27,16 @@ class MultitaskBERT(nn.Module):
 
     @classmethod
     def from_run(cls, folder: str | Path, device: str = "auto", precision: str = "auto") -> "MultitaskBERT":
-        """The best checkpoint of a run's folder. Raises InputError for a folder that is no run."""
+        """Loads the best checkpoint of a run's folder. Raises InputError for another folder."""
         return cls(load_run(folder, device, precision))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The pooler's output (B, D). Raises InputError where the weights have no pooler."""
+        """Computes the pooler's output (B, D). Raises InputError where the weights have no pooler."""
         batch = _batch(_sentences(input_ids, attention_mask), self.model.device)
         return self.model.encoder(batch).pooler_output
 
     def predict_sentiment(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits (B, 5) of the classes 0, negative, to 4, positive."""
+        """Computes logits (B, 5) of the classes 0, negative, to 4, positive."""
         name = self._task("sst")
         task = self.model.tasks[name]
         if task.outputs != SENTIMENTS:
@@ -47,14 +47,14 @@ class MultitaskBERT(nn.Module):
     def predict_paraphrase(
         self, input_ids_1: Tensor, attention_mask_1: Tensor, input_ids_2: Tensor, attention_mask_2: Tensor
     ) -> Tensor:
-        """Logits (B,), above 0 where the two sentences mean the same."""
+        """Computes logits (B,), above 0 where the two sentences mean the same."""
         first, second = _sentences(input_ids_1, attention_mask_1), _sentences(input_ids_2, attention_mask_2)
         return self._pairs(self._task("paraphrase"), first, second)
 
     def predict_similarity(
         self, input_ids_1: Tensor, attention_mask_1: Tensor, input_ids_2: Tensor, attention_mask_2: Tensor
     ) -> Tensor:
-        """Scores (B,) on the scale of the labels, 0 to 5; a model's may lie outside."""
+        """Computes scores (B,) on the scale of the labels, 0 to 5; a model's may lie outside."""
         name = self._task("sts")
         first, second = _sentences(input_ids_1, attention_mask_1), _sentences(input_ids_2, attention_mask_2)
         return self.model.tasks[name].example_scores(self._pairs(name, first, second))
@@ -69,7 +69,7 @@ class MultitaskBERT(nn.Module):
         return found[0]
 
     def _pairs(self, name: str, first: list[list[int]], second: list[list[int]]) -> Tensor:
-        """The task's outputs for pairs, joined or side by side as it was trained."""
+        """Computes the task's outputs for pairs, joined or side by side as it was trained."""
         task = self.model.tasks[name]
         length = task.config.max_length
         if len(first) != len(second):
@@ -82,7 +82,7 @@ class MultitaskBERT(nn.Module):
 
 
 def _sentences(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
-    """The ids of each sentence, without padding."""
+    """Returns the ids of each sentence, without padding."""
     if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape:
         raise InputError(
             f"input_ids is {tuple(input_ids.shape)}, attention_mask {tuple(attention_mask.shape)}; both have "
@@ -97,12 +97,12 @@ def _sentences(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
 
 
 def _cut(sentences: list[list[int]], length: int) -> list[list[int]]:
-    """At most `length` tokens of each, the last one of the sentence, [SEP], kept."""
+    """Cuts each sentence to `length` tokens; its last one, [SEP], is kept."""
     return [ids if len(ids) <= length else [*ids[: length - 1], ids[-1]] for ids in sentences]
 
 
 def _join(first: list[int], second: list[int], length: int) -> tuple[list[int], list[int]]:
-    """[CLS] a [SEP] b [SEP] and its token types, cut as the tokenizer cuts: the longer one first."""
+    """Returns [CLS] a [SEP] b [SEP] and its token types, cut as the tokenizer cuts: the longer one first."""
     start, end = first[0], first[-1]
     a, b = first[1:-1], second[1:-1]
     room = length - 3
@@ -116,5 +116,5 @@ def _join(first: list[int], second: list[int], length: int) -> tuple[list[int], 
 
 
 def _batch(sentences: list[list[int]], device) -> Batch:
-    """One packed batch of sentences, token types all 0."""
+    """Packs sentences into a batch, token types all 0."""
     return Batch.from_sequences(sentences, [[0] * len(ids) for ids in sentences]).to(device)

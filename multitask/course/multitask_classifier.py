@@ -10,17 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbert import run_command
+from minbert import CommandParser, run_command
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig
-from multitask.course.flags import (
-    SPLITS,
-    add_flag,
-    check_training_files,
-    configure,
-    make_parser,
-    read_flags,
-)
+from multitask.course.flags import SPLITS, add_flag, check_training_files, configure, make_parser, read_flags
 from multitask.tasks.predictions import prediction_path
 
 DATA = {"sst": "ids-sst", "paraphrase": "quora", "sts": "sts"}  # task -> how its files begin
@@ -34,6 +27,13 @@ SHOWN = {  # task -> what the starter calls its score, and which it is
 
 def run(arguments: Sequence[str]) -> None:
     """Trains and predicts as the words of the command line say, in the current folder."""
+    given, more = read_flags(build_parser(), arguments)
+    config = read_config(given, more)
+    check_training_files(config)
+    train_and_predict(config, given)
+
+
+def build_parser() -> CommandParser:
     parser = make_parser(
         "multitask_classifier",
         "Trains on SST, Quora and STS together, and writes predictions for dev and test.",
@@ -47,14 +47,11 @@ def run(arguments: Sequence[str]) -> None:
         for split in ("dev", "test"):
             name = f"predictions/{flag}-{split}-output.csv"
             add_flag(parser, f"{flag}_{split}_out", metavar="FILE", help=f"default {name}")
-    given, more = read_flags(parser, arguments)
-    config = read_config(given, more)
-    check_training_files(config)
-    train_and_predict(config, given)
+    return parser
 
 
 def read_config(given: Namespace, more: RunOptions) -> RunConfig:
-    """The run of all three tasks. A file that a flag names is found from any other folder later."""
+    """Returns the run of all three tasks. A file that a flag names is found from any other folder later."""
     files = {
         task: {
             split: str(Path(path).absolute())

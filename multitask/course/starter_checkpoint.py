@@ -30,7 +30,7 @@ class StarterCheckpoint:
 
 
 def _allowed() -> list:
-    """What a starter's checkpoint names besides tensors: its namespaces, and the array in NumPy's state.
+    """Returns the classes of a starter's checkpoint besides tensors: namespaces, the array in NumPy's state.
 
     NumPy 2 renamed the module of the function that rebuilds an array; files have either name.
     """
@@ -49,7 +49,7 @@ def _allowed() -> list:
 def read_starter_checkpoint(path: str | Path) -> StarterCheckpoint:
     """Reads a starter's .pt file, or one with its state_dict alone; nothing in it is run.
 
-    Raises InputError for a file that is damaged, that names other classes, or that holds no model.
+    Raises InputError for a file that is damaged, that names other classes, or that has no model.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,9 +59,9 @@ def read_starter_checkpoint(path: str | Path) -> StarterCheckpoint:
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {named[1]}" if named else "it is no pickle that torch reads"
+        reason = f"it names {named[1]}" if named else "it is not a pickle that torch reads"
         raise InputError(
-            f"{path} is no checkpoint of the starter's code, {reason}; nothing in it was run; save the "
+            f"{path} is not a checkpoint of the starter's code, {reason}; nothing in it was run; save the "
             f"tensors alone: torch.save(model.state_dict(), FILE)"
         ) from None
     except Exception as error:  # a damaged pickle makes its reader raise anything
@@ -71,12 +71,12 @@ def read_starter_checkpoint(path: str | Path) -> StarterCheckpoint:
         raise InputError(f"{path} holds a {type(saved).__name__}; a checkpoint of the starter's is a dict")
     tensors = saved.get("model", saved)
     if not isinstance(tensors, dict) or not any(isinstance(value, Tensor) for value in tensors.values()):
-        raise InputError(f"{path} holds no model; the starter saves its tensors under the key 'model'")
+        raise InputError(f"{path} has no model; the starter saves its tensors under the key 'model'")
     tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
     return StarterCheckpoint(tensors, _values(saved.get("args")), _values(saved.get("model_config")))
 
 
 def _values(space: Any) -> dict[str, Any]:
-    """The values of a namespace, or of a dict in its place."""
+    """Returns the values of a namespace, or of a dict in its place."""
     values = getattr(space, "__dict__", space)
     return dict(values) if isinstance(values, dict) else {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from minbert import CommandParser, InputError, atomic_write
+from multitask.config.option_types import comma_list
 
 PREDICTIONS = "predictions"
 INVALID = 1  # exit status where a prediction file has errors
@@ -21,7 +22,7 @@ DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 @dataclass
 class Submission:
-    """What goes into the zip: name in it -> file; and what a user should know of it."""
+    """Content of the zip, name in it -> file, and warnings for the user."""
 
     files: dict[str, Path] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -31,7 +32,8 @@ def add_submit_options(parser: CommandParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="your folder with predictions/ in it, or a run's")
     parser.add_argument("out", metavar="OUT.zip", help="the zip to write")
     parser.add_argument("--data", required=True, help="folder with the data files, to check the predictions")
-    parser.add_argument("--tasks", help="comma-separated; whose predictions to check, as in `validate`")
+    tasks = "comma-separated; whose predictions to check, as in `validate`"
+    parser.add_argument("--tasks", type=comma_list, help=tasks)
     parser.add_argument("--code", metavar="DIR", help="folder of the Python files; default FOLDER")
 
 
@@ -44,11 +46,8 @@ def submit_command(options: Namespace) -> int | None:
         raise InputError(f"{out} is not named as a zip; give a name such as submission.zip")
     if not (folder / PREDICTIONS).is_dir():
         hint = "; give the folder above it" if folder.name == PREDICTIONS else ""
-        raise InputError(
-            f"{folder} holds no folder {PREDICTIONS}/{hint or '; write them: multitask predict'}"
-        )
-    names = options.tasks and [name.strip() for name in options.tasks.split(",") if name.strip()]
-    found = validate_predictions(folder / PREDICTIONS, options.data, names)
+        raise InputError(f"{folder} has no folder {PREDICTIONS}/{hint or '; write them: multitask predict'}")
+    found = validate_predictions(folder / PREDICTIONS, options.data, options.tasks)
     print("\n".join(found.lines()))
     if found.errors:
         print(f"{out} was not written: mend the errors first")
@@ -62,7 +61,7 @@ def submit_command(options: Namespace) -> int | None:
 
 
 def collect(folder: Path, code: Path, out: Path) -> Submission:
-    """The Python files under `code` and all files under `folder`/predictions, by their names in the zip.
+    """Collects the Python files under `code` and all files under `folder`/predictions.
 
     Hidden files and folders, caches, virtual environments and `out` itself are left out. A link to a file
     stands for the file, a link to a folder is left out; both are warned of.
@@ -74,7 +73,7 @@ def collect(folder: Path, code: Path, out: Path) -> Submission:
         if path.suffix == ".py":
             _add(found, str(PurePosixPath(path.relative_to(code))), path)
     if not found.files:
-        found.warnings.append(f"{code} holds no .py file; give --code the folder with your code")
+        found.warnings.append(f"{code} has no .py file; give --code the folder with your code")
     for path in _files(folder / PREDICTIONS, found.warnings):
         if path.resolve() != out.resolve():
             _add(found, str(PurePosixPath(path.relative_to(folder))), path)
@@ -107,9 +106,9 @@ def _add(found: Submission, name: str, path: Path) -> None:
 
 
 def _files(folder: Path, warnings: list[str], without: str = "") -> Iterator[Path]:
-    """The files that are not hidden, below a folder, without its entry of that name.
+    """Yields the files below a folder that are not hidden, without its entry of that name.
 
-    Warns of links to folders, and of what is no file.
+    Warns of links to folders, and of what is not a file.
     """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)

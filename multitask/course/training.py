@@ -1,4 +1,4 @@
-"""What both of the starter's programs do: train, or go on where the same command stopped; predict."""
+"""Training and prediction of both starter programs; the same command goes on where it stopped."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def begun_before(config: RunConfig) -> bool:
-    """Whether the run's folder holds this very run. Raises InputError where it holds anything else."""
+    """Returns True if the run's folder has this very run. Raises InputError if it has anything else."""
     from multitask.inference.run import read_run_config
 
     out = Path(config.out)

@@ -10,12 +10,12 @@ as well. Counted by words, 3 rows of the course's SST dev file and 18 of STS dev
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import permutations
 
 import numpy
 
-from multitask.data.readers import Example, Examples
+from multitask.data.readers import Examples
 
 Key = Callable[[str], str]
 _WORDS = re.compile("[a-z0-9]+")
@@ -104,8 +104,15 @@ class Report:
 
     def lines(self) -> list[str]:
         """Returns the report as text, a file in a few lines, then the overlaps."""
-        text = [line for file in self.files for line in _file_lines(file)]
-        shared = [line for overlap in self.overlaps for line in _overlap_lines(overlap)]
+        text, shared = [line for file in self.files for line in _file_lines(file)], []
+        for task, split, other, rows, identical, sharing in map(astuple, self.overlaps):
+            if rows:
+                shared.append(
+                    f"{task}: {split} rows that also stand in {other}: {rows} ({identical} to the letter, up "
+                    f"to case and spacing)"
+                )
+            if sharing:
+                shared.append(f"{task}: {split} rows that share a sentence with {other}: {sharing}")
         if self.overlaps and not shared:
             shared = ["no row stands in two splits of one task"]
         return text + shared
@@ -157,7 +164,7 @@ def _file_report(
     task: str,
     split: str,
     examples: Examples,
-    lengths: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None,
+    count_tokens: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None,
     max_length: int | None,
     listed: int,
 ) -> FileReport:
@@ -171,13 +178,26 @@ def _file_report(
     numeric = any(isinstance(label, float) for label in labels)
     same_order = [tuple(map(spacing_key, row.texts)) for row in rows]
     any_order = [row_key(row.texts, spacing_key) for row in rows]
-    repeats, turned = _repeats(same_order), _repeats(any_order)
     first: dict[Hashable, object] = {}
     conflicts = [n for n, row in enumerate(rows) if row.label != first.setdefault(any_order[n], row.label)]
+
+    def repeats(keys: Sequence[Hashable]) -> list[int]:
+        first: dict[Hashable, int] = {}
+        return [index for index, key in enumerate(keys) if first.setdefault(key, index) != index]
 
     def finding(indices: Sequence[int]) -> Finding:
         return Finding(len(indices), tuple(rows[index].line for index in indices[:listed]))
 
+    spread = lengths = None
+    if numeric:
+        quartiles = numpy.percentile(labels, (0, 25, 50, 75, 100))
+        spread = Spread(float(numpy.mean(labels)), *map(float, quartiles))
+    if count_tokens and rows:
+        counts = numpy.asarray(count_tokens([row.texts for row in rows]))
+        cut = None if max_length is None else int((counts > max_length).sum())
+        summary = map(int, numpy.percentile(counts, (50, 95, 100), method="inverted_cdf"))
+        lengths = Lengths(*summary, cut, None if cut is None else cut / len(rows))
+    repeated = repeats(same_order)
     return FileReport(
         task=task,
         split=split,
@@ -186,39 +206,13 @@ def _file_report(
         rejected=len(examples.rejects),
         rejects=tuple(f"{examples.path}:{r.line}: {r.reason}" for r in examples.rejects[:listed]),
         balance={str(k): n for k, n in sorted(Counter(labels).items())} if labels and not numeric else None,
-        spread=_spread(labels) if numeric else None,
-        lengths=_lengths(rows, lengths, max_length) if lengths and rows else None,
-        duplicate_texts=finding(repeats),
-        swapped_pairs=finding(sorted(set(turned) - set(repeats))),
-        duplicate_ids=finding(_repeats([row.id for row in rows])),
+        spread=spread,
+        lengths=lengths,
+        duplicate_texts=finding(repeated),
+        swapped_pairs=finding(sorted(set(repeats(any_order)) - set(repeated))),
+        duplicate_ids=finding(repeats([row.id for row in rows])),
         conflicts=finding(conflicts),
     )
-
-
-def _repeats(keys: Sequence[Hashable]) -> list[int]:
-    """Returns the indices of the keys that have occurred before."""
-    first: dict[Hashable, int] = {}
-    return [index for index, key in enumerate(keys) if first.setdefault(key, index) != index]
-
-
-def _spread(labels: Sequence[float]) -> Spread:
-    quartiles = numpy.percentile(labels, (0, 25, 50, 75, 100))
-    return Spread(float(numpy.mean(labels)), *map(float, quartiles))
-
-
-def _lengths(
-    rows: Sequence[Example],
-    count_tokens: Callable[[Sequence[tuple[str, ...]]], Sequence[int]],
-    max_length: int | None,
-) -> Lengths:
-    counts = numpy.asarray(count_tokens([row.texts for row in rows]))
-    if counts.shape != (len(rows),):
-        raise ValueError(
-            f"lengths gave shape {counts.shape} for {len(rows)} rows; one number a row is needed"
-        )
-    summary = map(int, numpy.percentile(counts, (50, 95, 100), method="inverted_cdf"))
-    truncated = None if max_length is None else int((counts > max_length).sum())
-    return Lengths(*summary, truncated, None if truncated is None else truncated / len(rows))
 
 
 def _overlaps(task: str, parts: Mapping[str, Examples]) -> list[Overlap]:
@@ -272,19 +266,4 @@ def _file_lines(file: FileReport) -> list[str]:
         if finding.count:
             more = ", ..." if finding.count > len(finding.lines) else ""
             lines.append(f"  {what}: {finding.count} (lines {', '.join(map(str, finding.lines))}{more})")
-    return lines
-
-
-def _overlap_lines(overlap: Overlap) -> list[str]:
-    lines = []
-    if overlap.rows:
-        lines.append(
-            f"{overlap.task}: {overlap.split} rows that also stand in {overlap.other}: {overlap.rows} "
-            f"({overlap.identical} to the letter, up to case and spacing)"
-        )
-    if overlap.sharing:
-        lines.append(
-            f"{overlap.task}: {overlap.split} rows that share a sentence with {overlap.other}: "
-            f"{overlap.sharing}"
-        )
     return lines

@@ -145,33 +145,31 @@ def _request(url: str, file: IO[bytes], size: int | None, timeout: float) -> Non
             shown = {"total": total, "desc": url.rpartition("/")[2], "leave": False, "disable": None}
             with tqdm.wrapattr(response, "read", initial=start, **shown) as reader:
                 shutil.copyfileobj(reader, file)
-    except HTTPError as error:
-        raise _refusal(url, error) from None
     except URLError as error:
-        raise _connection_error(url, error.reason) from None
+        raise _failure(url, error) from None
     except (HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         raise _Interrupted(f"the connection was lost ({error or type(error).__name__})") from None
     if total is not None and file.tell() < total:
         raise _Interrupted(f"the connection ended after {file.tell()} of {total} bytes")
 
 
-def _refusal(url: str, error: HTTPError) -> Exception:
-    if error.code in (408, 425, 429) or error.code >= 500:
-        wait = error.headers.get("Retry-After") or ""
-        return _Interrupted(f"the server answers {error.code}", float(wait) if wait.isdigit() else 0.0)
-    if error.code in (401, 403):
-        return InputError(f"{url}: access refused ({error.code}); the file is public elsewhere: try --mirror")
-    if error.code in (404, 410):
-        return InputError(f"{url}: no such file ({error.code}); check --mirror, the folder's address")
-    return InputError(f"{url}: the server answers {error.code} {error.reason}; try --mirror")
-
-
-def _connection_error(url: str, reason: object) -> Exception:
-    host = urlsplit(url).netloc
+def _failure(url: str, error: URLError) -> Exception:
+    """Returns the error to raise: _Interrupted where another attempt may help, else InputError."""
+    if isinstance(error, HTTPError):
+        if error.code in (408, 425, 429) or error.code >= 500:
+            wait = error.headers.get("Retry-After") or ""
+            return _Interrupted(f"the server answers {error.code}", float(wait) if wait.isdigit() else 0.0)
+        if error.code in (401, 403):
+            return InputError(
+                f"{url}: access refused ({error.code}); the file is public elsewhere: try --mirror"
+            )
+        if error.code in (404, 410):
+            return InputError(f"{url}: no such file ({error.code}); check --mirror, the folder's address")
+        return InputError(f"{url}: the server answers {error.code} {error.reason}; try --mirror")
+    host, reason = urlsplit(url).netloc, error.reason
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return InputError(
-            f"{host}: its certificate is not trusted ({reason.verify_message}); check the clock"
-        )
+        message = f"{host}: its certificate is not trusted ({reason.verify_message}); check the clock"
+        return InputError(message)
     if isinstance(reason, socket.gaierror):
         return Unreachable(f"{host} is not found ({reason.strerror})")
     return _Interrupted(f"{host} cannot be reached ({reason})", reached=False)

@@ -1,10 +1,9 @@
 """A task's LoRA adapter and its head as a folder that peft loads onto a model of transformers."""
 
-import json
 import shutil
 from pathlib import Path
 
-from minbert import InputError, atomic_write, read_tensors, write_tensors
+from minbert import InputError, read_json_object, read_tensors, write_json, write_tensors
 from minbert.export import check_plain
 from multitask.export.task_model import SEQUENCE, TOKEN, find_task_model
 from multitask.inference.checkpoint import ADAPTER_FOLDER
@@ -27,7 +26,7 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     if source is None:
         raise InputError(f"{checkpoint} has no LoRA adapter for {task.name}; take --format hf")
     check_plain(run.model.encoder)
-    found = find_task_model(run, task)
+    found = find_task_model(task)
     tensors = {
         name.replace(_OURS, _THEIRS, 1): tensor for name, tensor in read_tensors(source / WEIGHTS).items()
     }
@@ -36,14 +35,10 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
         saved["bert.pooler"] = run.model.encoder.pooler
     for module, layer in saved.items():
         tensors |= {f"{_OURS}{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
-    config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
-    config |= {
-        "task_type": _TASK_TYPES[found.architecture],
-        "modules_to_save": [name.removeprefix("bert.") for name in saved],
-    }
+    modules = [name.removeprefix("bert.") for name in saved]
+    changes = {"task_type": _TASK_TYPES[found.architecture], "modules_to_save": modules}
     write_tensors(tensors, folder / WEIGHTS)
-    with atomic_write(folder / CONFIG) as file:
-        file.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_json(folder / CONFIG, read_json_object(source / CONFIG) | changes, sort_keys=True)
     shutil.copyfile(source / BASE, folder / BASE)
     labels = len(found.classifier.bias)
     return [f"load it onto {found.architecture}.from_pretrained(BASE, num_labels={labels})", found.about]

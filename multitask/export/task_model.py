@@ -1,13 +1,12 @@
 """A task as a folder of transformers: BertForSequenceClassification or BertForTokenClassification."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from minbert import InputError, atomic_write, read_tensors, write_tensors
+from minbert import InputError, atomic_write, read_json_object, read_tensors, write_json, write_tensors
 from minbert.export import check_plain, merged_encoder, write_encoder
 from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
@@ -25,7 +24,7 @@ class TaskModel:
     about: str  # what the outputs are
 
 
-def find_task_model(run: Run, task: TrainingTask) -> TaskModel:
+def find_task_model(task: TrainingTask) -> TaskModel:
     """Returns the class of transformers for a task's head. Raises InputError for a head without one."""
     if reason := task.classifier_misfit():
         raise InputError(
@@ -47,7 +46,7 @@ def find_task_model(run: Run, task: TrainingTask) -> TaskModel:
 def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     """Writes encoder, head, tokenizer and a README.md; -> notes for the user."""
     check_plain(run.model.encoder)
-    found = find_task_model(run, task)
+    found = find_task_model(task)
     encoder = merged_encoder(run.model.encoder, task.name)
     write_encoder(folder, encoder, run.tokenizer, task.config.max_length)
     tensors = {f"bert.{name}": tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
@@ -56,11 +55,8 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     for name, tensor in found.classifier.state_dict().items():
         tensors[f"classifier.{name}"] = tensor
     write_tensors(tensors, folder / "model.safetensors")
-    path = folder / "config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values |= {"architectures": [found.architecture], **found.settings}
-    with atomic_write(path) as file:
-        file.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    path, changes = folder / "config.json", {"architectures": [found.architecture], **found.settings}
+    write_json(path, read_json_object(path) | changes, sort_keys=True)
     with atomic_write(folder / "README.md") as file:
         file.write(_readme(task, found))
     return [found.about]

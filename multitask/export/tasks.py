@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minbert import InputError
+from minbert import InputError, SentenceEncoder
 from minbert.export import (
     ExportReport,
     export_encoder,
@@ -14,7 +14,6 @@ from minbert.export import (
 from multitask.export.adapter import write_task_adapter
 from multitask.export.graph import write_task_graph
 from multitask.export.task_model import write_task_model
-from multitask.export.vectors import sentence_encoder
 from multitask.inference.checkpoint import task_adapters
 from multitask.inference.run import Run, open_source
 from multitask.tasks.base import TrainingTask
@@ -51,7 +50,9 @@ def export_run(
         elif format == "peft":
             notes = write_task_adapter(partial, run, kind, folder)
         else:
-            notes = write_sentence_encoder(partial, sentence_encoder(run, kind), kind.name)
+            parts, length = kind.sentence_vector_parts(), kind.config.max_length
+            vectors = SentenceEncoder(run.model.encoder, run.tokenizer, *parts, length)
+            notes = write_sentence_encoder(partial, vectors, kind.name)
             notes.append(f"the head of {task} is not part of a sentence's vector, and not in the folder")
         files = files_of(partial)
     return ExportReport(format, str(out), files, difference, tuple(notes))

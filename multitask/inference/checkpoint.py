@@ -21,6 +21,7 @@ from minbert import (
     read_tensors,
     remove_lora,
     save_lora,
+    write_json,
     write_modules,
     write_tensors,
 )
@@ -58,18 +59,11 @@ def save_model(
     encoder.save_pretrained(folder)
     tokenizer.save(folder)
     write_tensors(model.heads.state_dict(), folder / "heads.safetensors")
-    with atomic_write(folder / "heads.json") as file:
-        file.write(json.dumps({"tasks": tasks}, indent=2) + "\n")
-    _write_sentence_pooling(folder, model)
+    write_json(folder / "heads.json", {"tasks": tasks})
+    pooled = [task.sentence_pooling for task in model.tasks.values() if task.sentence_pooling is not None]
+    if pooled:  # a task of the run trains sentence vectors as such
+        write_modules(folder, encoder.config.hidden_size, *pooled[0])
     return change
-
-
-def _write_sentence_pooling(folder: Path, model: MultitaskModel) -> None:
-    """Says how sentences are pooled, where a task of the run trains sentence vectors as such."""
-    for task in model.tasks.values():
-        if task.sentence_pooling is not None:
-            write_modules(folder, model.encoder.config.hidden_size, *task.sentence_pooling)
-            return
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
@@ -84,7 +78,7 @@ def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def task_adapters(folder: Path) -> tuple[str, ...]:
-    """The tasks for which a checkpoint holds an adapter each; none where its one adapter is merged."""
+    """Returns the tasks for which a checkpoint has an adapter each; empty where its one adapter is merged."""
     return tuple(sorted(path.parent.name for path in (folder / ADAPTER_FOLDER).glob("*/adapter_config.json")))
 
 
@@ -124,7 +118,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """The state that `save_state` wrote. Raises InputError where there is none."""
+    """Reads the state that `save_state` wrote. Raises InputError where there is none."""
     path = folder / STATE_FOLDER / "state.json"
     if not path.is_file():
         raise InputError(f"{folder} has no training state; only a run's last/ can be resumed")
@@ -160,7 +154,7 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 class RandomState:
-    """The generators of torch as a part of the training state: dropout goes on where it stopped.
+    """Random generators of torch as a part of the training state: dropout goes on where it stopped.
 
     Each process of a run has its own.
     """

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,18 +13,19 @@ from multitask.model.multitask_model import MultitaskModel
 Advance = Callable[[int], None]
 
 
-def evaluate_examples(
+def predict_examples(
     model: MultitaskModel,
     task: str,
     examples: Sequence[TokenizedExample],
-    results: Callable[[Tensor, Batch], Sequence[Any]],
     batch_tokens: int = 4096,
     advance: Advance = lambda count: None,
+    results: Callable[[Tensor, Batch], Sequence[Any]] | None = None,
 ) -> list[Any]:
-    """Returns a result for each example, in order; `results(outputs, inputs)` gives those of a batch.
+    """Returns a result for each example, in order: the task's predictions, or `results(outputs, inputs)`.
 
     The model is in evaluation mode meanwhile; `advance` is called with the size of each batch that is done.
     """
+    results = results or model.tasks[task].decode
 
     def compute(indices: list[int]) -> Sequence[Any]:
         batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
@@ -40,29 +40,6 @@ def evaluate_examples(
             return compute_sorted([example.length for example in examples], batch_tokens, compute)
     finally:
         model.train(training)
-
-
-def predict_examples(
-    model: MultitaskModel,
-    task: str,
-    examples: Sequence[TokenizedExample],
-    batch_tokens: int = 4096,
-    advance: Advance = lambda count: None,
-) -> list[Any]:
-    """Returns the task's decoded predictions in the order of `examples`; `advance` as above."""
-    return evaluate_examples(model, task, examples, model.tasks[task].decode, batch_tokens, advance)
-
-
-def example_scores(
-    model: MultitaskModel, task: str, examples: Sequence[TokenizedExample], batch_tokens: int = 4096
-) -> np.ndarray:
-    """Returns the task's `example_scores` in the order of `examples`; (N, ...) in float64."""
-
-    def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
-        return model.tasks[task].example_scores(outputs.double()).cpu().numpy()
-
-    rows = evaluate_examples(model, task, examples, scores, batch_tokens)
-    return np.stack(rows) if rows else np.zeros(0)
 
 
 def score_examples(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minbert import BertConfig, atomic_write
+from minbert import BertConfig, atomic_write, read_json_object
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import task_config
@@ -45,7 +45,7 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
     templates.tests["hub_name"] = is_hub_name
     templates.globals["table"] = markdown_table
     out = Path(config.out)
-    environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json_object(out / "environment.json")
     weights = Path(config.weights)
     is_checkpoint = weights.name in ("best", "last") or weights.name.startswith("best-")
     return templates.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -69,7 +69,7 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
 
 
 def _results(config: RunConfig, scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The finite scores of each task and of all tasks, with the Hub's names of task and data set."""
+    """Returns the finite scores of each task and of all, with the Hub's names of task and data set."""
     found = []
     for task, values in scores["scores"].items():
         kind = config.tasks[task].type

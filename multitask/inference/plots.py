@@ -80,7 +80,7 @@ def logarithmic(axes, side: str, values: Sequence[float]) -> None:
 
 
 def compact(value: float) -> str:
-    """A number for a tick: 12M, 3.5k, 0.002, 1e-05."""
+    """Formats the number of a tick: 12M, 3.5k, 0.002, 1e-05."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"

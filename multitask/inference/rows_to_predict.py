@@ -65,5 +65,5 @@ def find_fallback(task: ScoredTask, saved: Any, folder: Path) -> Any:
 
 
 def _encodable(text: str) -> str:
-    """The text with halves of surrogate pairs, which no tokenizer takes, as question marks."""
+    """Replaces halves of surrogate pairs, which no tokenizer takes, by question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

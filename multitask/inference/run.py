@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from minbert import (
+    Batch,
     BertModel,
     InputError,
     Tokenizer,
@@ -20,15 +22,15 @@ from minbert import (
     load_attention_adapters,
     load_lora,
     read_attention_adapters,
+    read_json_object,
     read_modules,
 )
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
-from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Reject
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
-from multitask.inference.evaluation import example_scores, predict_examples, score_examples
+from multitask.inference.evaluation import predict_examples, score_examples
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
@@ -56,26 +58,17 @@ class Evaluation:
         return {"scores": self.scores, "overall": self.overall, "notes": self.notes}
 
 
+@dataclass(eq=False)
 class Run:
     """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
 
-    def __init__(
-        self,
-        model: MultitaskModel,
-        tokenizer: Tokenizer,
-        fallbacks: Mapping[str, Any] | None = None,
-        trained: Sequence[str] = (),
-        config: RunConfig | None = None,
-        folder: Path | None = None,
-        scores: Mapping[str, Any] | None = None,
-    ):
-        self.model = model
-        self.tokenizer = tokenizer
-        self.fallbacks = dict(fallbacks or {})
-        self.trained = tuple(trained)
-        self.config = config or RunConfig()
-        self.folder = folder
-        self.scores = dict(scores or {})
+    model: MultitaskModel
+    tokenizer: Tokenizer
+    fallbacks: Mapping[str, Any] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
+    config: RunConfig = field(default_factory=RunConfig)
+    folder: Path | None = None
+    scores: Mapping[str, Any] = field(default_factory=dict)
 
     def task(self, name: str) -> ScoredTask:
         """Returns a task that is ready to predict. Raises InputError for another name."""
@@ -109,18 +102,26 @@ class Run:
         return self.predict_rows(task, examples) if examples else []
 
     def example_scores(self, task: str, examples: Sequence[Example]) -> np.ndarray:
-        """Returns (N, ...), see ScoredTask.example_scores; raises InputError for a task that has none."""
-        tokenized = self.task(task).tokenize(self.tokenizer, examples)
-        return example_scores(self.model, task, tokenized, self.config.eval.batch_tokens)
+        """Returns (N, ...) in float64, see ScoredTask.example_scores; InputError for a task that has none."""
+        kind = self.task(task)
 
-    def predict_rows(self, task: str, examples: Sequence[Example], advance=lambda count: None) -> list[Any]:
+        def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
+            return kind.example_scores(outputs.double()).cpu().numpy()
+
+        rows = self.predict_rows(task, examples, results=scores)
+        return np.stack(rows) if rows else np.zeros(0)
+
+    def predict_rows(
+        self, task: str, examples: Sequence[Example], advance=lambda count: None, results=None
+    ) -> list[Any]:
+        """Returns a prediction for each example; see `predict_examples`."""
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
-        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance)
+        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance, results)
 
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
     ) -> Evaluation:
-        """Scores on a split; without `tasks`, those that cannot be scored are left out, with a note."""
+        """Computes the scores on a split; without `tasks`, those that have none are left out, with a note."""
         notes, tokenized = [], {}
         with self.data_folder(data) as folder:
             for name in tasks or self.model.tasks:
@@ -139,15 +140,9 @@ class Run:
                     notes.append(f"{name}: {examples.path} has no usable row to score")
                 elif examples is not None:
                     tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
-        return self.score(tokenized, notes)
-
-    def score(
-        self, data: Mapping[str, Sequence[TokenizedExample]], notes: Sequence[str] = (), quiet: bool = False
-    ) -> Evaluation:
-        """Scores on examples that are tokenized already."""
-        total = sum(len(examples) for examples in data.values())
-        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=quiet or None) as bar:
-            scores, odd = score_examples(self.model, data, self.config.eval.batch_tokens, bar.update)
+        total = sum(map(len, tokenized.values()))
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=None) as bar:
+            scores, odd = score_examples(self.model, tokenized, self.config.eval.batch_tokens, bar.update)
         return Evaluation(scores, [*notes, *odd])
 
     def write_predictions(
@@ -183,7 +178,7 @@ class Run:
     def _predict_entries(
         self, task: ScoredTask, entries: Sequence[Example | Reject], path: str, folder: Path
     ) -> tuple[list[Any], list[str]]:
-        """A prediction for each row of a file, rejects included, and notes on those without text."""
+        """Returns a prediction for each row of a file, rejects included, and notes on those without text."""
         examples = examples_with_text(task, entries)
         with tqdm(total=len(examples), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
             predicted = self.predict_rows(task.name, examples, bar.update)
@@ -192,7 +187,7 @@ class Run:
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
-        """The folder with the data: as given, else that of the run."""
+        """Yields the folder with the data: as given, else that of the run."""
         data = self.config.data if data is None else data
         if data is None:
             raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
@@ -215,7 +210,7 @@ def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") 
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
     scores = folder / "scores.json"
-    run.scores = json.loads(scores.read_text(encoding="utf-8")) if scores.is_file() else {}
+    run.scores = read_json_object(scores) if scores.is_file() else {}
     return run
 
 
@@ -226,7 +221,7 @@ def load_weights(
     precision: str = "auto",
     config: RunConfig | None = None,
 ) -> Run:
-    """Pretrained weights or a checkpoint, with the given tasks, else its own, else the course's."""
+    """Loads pretrained weights or a checkpoint with the given tasks, else its own, else the course's."""
     folder = find_folder(weights)
     saved = read_heads(folder)
     if tasks is None:
@@ -261,13 +256,12 @@ def read_run_config(folder: Path) -> RunConfig:
             "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
         )
         raise InputError(f"{folder} is not the folder of a run; {hint}")
-    if values.get("task_file"):
-        load_task_file(values["task_file"])
+    load_task_file(values.get("task_file"))
     return RunConfig.from_dict(values)
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`, `auto` is CUDA where there is a card, else the CPU; InputError for none."""
+    """Returns a device; `auto` is CUDA where there is a card, else the CPU. Raises InputError without it."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -279,17 +273,14 @@ def find_device(name: str) -> torch.device:
 
 
 def evaluate(
-    source: str | Path,
-    data: str | Path | None = None,
-    split: str = "dev",
-    tasks: Sequence[str] | None = None,
+    source: str | Path, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
 ) -> Evaluation:
-    """Scores of a run's folder, a checkpoint or pretrained weights on a split of the data."""
+    """Computes the scores of a run's folder, a checkpoint or pretrained weights on a split."""
     return open_source(source, tasks).evaluate(data, split, tasks)
 
 
 def open_source(source: str | Path, tasks: Sequence[str] | None = None, **options: str) -> Run:
-    """A run's folder, or any weights, for the named tasks."""
+    """Loads a run's folder, or any weights, for the named tasks."""
     if (Path(source) / "environment.json").is_file():  # a run's folder, though it may hold no best/ yet
         return load_run(source, **options)
     folder = find_folder(source)
@@ -300,7 +291,7 @@ def open_source(source: str | Path, tasks: Sequence[str] | None = None, **option
 
 
 def _task_for(name: str, folder: Path, saved: Mapping[str, Mapping[str, Any]]) -> TaskConfig:
-    """A task as the checkpoint knows it; a task that it does not know pools as its sentences are pooled."""
+    """Returns a task as the checkpoint has it; one that it has not pools as its sentences are pooled."""
     if name in saved:
         return task_config(name, saved[name]["config"])
     if not saved or not (folder / "modules.json").is_file():

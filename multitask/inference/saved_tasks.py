@@ -13,7 +13,7 @@ from multitask.tasks.base import TrainingTask
 
 
 def saved_labels(folder: Path | None) -> dict[str, Sequence[str] | None]:
-    """The label names that a checkpoint's heads were trained for; empty without a folder or heads."""
+    """Reads the label names that a checkpoint's heads were trained for; empty without folder or heads."""
     saved = read_heads(folder) if folder else {}
     return {name: entry.get("labels") for name, entry in saved.items()}
 
@@ -42,7 +42,7 @@ def make_tasks(
     encoder: BertConfig,
     labels: Mapping[str, Sequence[str] | None] | None = None,
 ) -> dict[str, TrainingTask]:
-    """The tasks of a configuration, their inputs cut to what the encoder takes."""
+    """Returns the tasks of a configuration, their inputs cut to what the encoder takes."""
     tasks = {}
     for name, config in configs.items():
         length = min(config.max_length, encoder.max_position_embeddings)

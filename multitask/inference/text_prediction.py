@@ -13,7 +13,7 @@ LINES_AT_ONCE = 256  # of a file; a terminal is answered line by line
 
 
 def given_texts(run: Run, task: str, words: Sequence[str]) -> tuple[str, ...]:
-    """The one text, or the two of a pair, that stand on a command line."""
+    """Returns the one text, or the two of a pair, of a command line."""
     wanted = 1 if run.task(task).config.text2 is None else 2
     if len(words) != wanted:
         what = "one text" if wanted == 1 else "the two texts of a pair"
@@ -22,7 +22,7 @@ def given_texts(run: Run, task: str, words: Sequence[str]) -> tuple[str, ...]:
 
 
 def texts_of(run: Run, task: str, lines: Iterable[bytes]) -> Iterator[tuple[str, ...]]:
-    """The text of each line, or the two of a pair with a tab between them; InputError names a bad line."""
+    """Yields the text of each line, or the two of a pair with a tab between; InputError names a bad line."""
     wanted = 1 if run.task(task).config.text2 is None else 2
     for number, line in enumerate(lines, start=1):
         try:
@@ -42,7 +42,7 @@ def texts_of(run: Run, task: str, lines: Iterable[bytes]) -> Iterator[tuple[str,
 def predict_lines(
     run: Run, task: str, texts: Iterable[tuple[str, ...]], at_once: int = LINES_AT_ONCE
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each text, or pair, with its prediction, in their order and in constant memory."""
+    """Yields each text, or pair, with its prediction, in order and in constant memory."""
     texts = iter(texts)
     while chunk := list(islice(texts, at_once)):
         sides = [list(side) for side in zip(*chunk, strict=True)]
@@ -50,7 +50,7 @@ def predict_lines(
 
 
 def as_line(prediction: Any) -> str:
-    """A prediction on one line; the tags of words with spaces between."""
+    """Formats a prediction as one line; tags have spaces between."""
     return " ".join(prediction) if isinstance(prediction, list | tuple) else str(prediction)
 
 

@@ -54,7 +54,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _weights(logits: Tensor, class_weights: Tensor | None) -> Tensor | None:
-    """The class weights (C,) in the logits' type. Raises InputError for another number of them."""
+    """Returns class weights (C,) in the logits' type. Raises InputError for another number of them."""
     if class_weights is None:
         return None
     if class_weights.shape != logits.shape[1:]:

@@ -59,9 +59,9 @@ def info_nce(
     return (loss + F.cross_entropy(backward, target)) / 2
 
 
-def count_masked(groups: Tensor) -> int:
-    """Counts the candidates that `info_nce` leaves out for all anchors of a batch; groups (B, K)."""
-    return int(_known_positives(groups).sum())
+def count_masked(groups: Tensor) -> Tensor:
+    """Counts the candidates that `info_nce` leaves out for all anchors of a batch; (B, K) -> a scalar."""
+    return _known_positives(groups).sum()
 
 
 def _candidates(rows: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def symmetric_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def symmetric_binary_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """The same between sigmoids, the mean over all logits; both of one shape, (B,) or (B, C).
+    """Computes the same between sigmoids, the mean over all logits; both of one shape, (B,) or (B, C).
 
     KL(p || q) + KL(q || p) of two coins is (p - q) times the difference of their logits.
     """

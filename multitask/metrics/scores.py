@@ -60,10 +60,7 @@ def overall_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float
         sts = scores["sts"]["pearson"]
     except KeyError:
         return {}
-    return {
-        "overall_2024": (sst + paraphrase + (sts + 1) / 2) / 3,
-        "mean_raw": (sst + paraphrase + sts) / 3,
-    }
+    return {"overall_2024": (sst + paraphrase + (sts + 1) / 2) / 3, "mean_raw": (sst + paraphrase + sts) / 3}
 
 
 def _paired(

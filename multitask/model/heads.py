@@ -12,12 +12,11 @@ from multitask.losses.regression import angle_similarity
 
 
 class MLPHead(nn.Sequential):
-    """Dropout and a linear layer to C outputs, after hidden layers of the sizes that are given.
+    """Dropout and a linear layer to C outputs, after hidden layers of the sizes given: (B, D) -> (B, C).
 
-    (B, D) -> (B, C). A hidden layer is dropout, a linear layer, the activation and, where wanted, a layer
-    norm, in the order of BERT's own head for masked tokens. Weights are normal with deviation 0.02 and biases
-    zero, as in BERT. `activation` is a name of ACTIVATIONS in multitask/config/task_config.py; "rrelu" draws
-    its slopes at random in training, and "prelu" learns its slope.
+    A hidden layer is dropout, a linear layer, the activation and, where wanted, a layer norm, in the order of
+    BERT's own head for masked tokens. Weights are normal with deviation 0.02 and biases zero, as in BERT.
+    `activation` is a name of ACTIVATIONS in multitask/config/task_config.py.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class ProjectedHead(nn.Module):
         self.head = head
 
     def forward(self, *vectors: Tensor) -> Tensor:
-        """The head's outputs for vectors that are projected already."""
+        """Returns the head's outputs for vectors that are projected already."""
         return self.head(*vectors)
 
 

@@ -1,4 +1,4 @@
-"""MultitaskModel: one encoder, one head a task."""
+"""MultitaskModel: one encoder, and the tasks with their heads. B examples, T token rows, D hidden size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,17 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minbert import (
-    FIRST_TOKEN_POOLINGS,
-    Batch,
-    BertModel,
-    BertOutput,
-    InputError,
-    pool,
-    use_adapter,
-)
+from minbert import FIRST_TOKEN_POOLINGS, Batch, BertModel, BertOutput, InputError, pool, use_adapter
 from multitask.data.collate import TaskBatch, TokenizedExample
-from multitask.model.cache import FrozenCache, kept_pooling
+from multitask.model.cache import FrozenRows, kept_pooling
 from multitask.model.subset_embedding import SubsetEmbedding
 
 DEFAULT_ADAPTER = "default"  # the one that all tasks share
@@ -28,9 +20,9 @@ DEFAULT_ADAPTER = "default"  # the one that all tasks share
 class EncoderView:
     """The encoder as a task sees it: `encoder(batch)` is a BertOutput whose rows are fp32 at least.
 
-    Its forward runs inside autocast, with the task's own adapters where there are some; `noise` (T, D) is
-    added to the embeddings. A batch with cached vectors (see TrainingTask.pooled_inputs) has no rows: asking
-    for these, or for vectors of another pooling, raises InputError.
+    The forward runs inside autocast, with the task's own adapters; `noise` (T, D) is added to the embeddings.
+    A batch with cached vectors (see TrainingTask.pooled_inputs) has no rows: asking for these, or for vectors
+    of another pooling, raises InputError.
     """
 
     encoder: BertModel
@@ -47,17 +39,15 @@ class EncoderView:
         use_adapter(self.encoder, self.task)
         with self.autocast():
             output = self.encoder(batch, embedding_noise=self.noise, cls_only=cls_only, pooler=pooler)
-        return replace(
-            output, packed=output.packed.to(torch.promote_types(output.packed.dtype, torch.float32))
-        )
+        wide = torch.promote_types(output.packed.dtype, torch.float32)
+        return replace(output, packed=output.packed.to(wide))
 
     def vectors(self, batch: Batch, pooling: str) -> Tensor:
-        """One vector a sequence, (B, D), without the tokens of the last layer that the pooling leaves out."""
+        """Returns a vector for each sequence, (B, D); the last layer computes only what the pooling reads."""
         cached = batch.cached
         if cached is not None and cached.pooling not in (None, kept_pooling(pooling)):
             raise self._pooled_otherwise(batch, f"vectors pooled by {pooling!r}")
-        cls_only = pooling in FIRST_TOKEN_POOLINGS
-        return pool(self._run(batch, cls_only, pooler=pooling == "pooler"), pooling)
+        return pool(self._run(batch, pooling in FIRST_TOKEN_POOLINGS, pooling == "pooler"), pooling)
 
     def _pooled_otherwise(self, batch: Batch, wanted: str) -> InputError:
         return InputError(
@@ -68,7 +58,7 @@ class EncoderView:
 
     @property
     def word_embeddings(self) -> Tensor:
-        """(V, D), for tasks that say `whole_vocabulary`; InputError where not all of it is trained."""
+        """The table (V, D), for tasks that say `whole_vocabulary`; else InputError where it is in parts."""
         word = self.encoder.embeddings.word
         if isinstance(word, SubsetEmbedding):
             raise InputError(
@@ -81,10 +71,9 @@ class EncoderView:
 class MultitaskModel(nn.Module):
     """One encoder and several tasks, whose heads are `heads[NAME]`.
 
-    The encoder's forward runs inside `autocast`; its rows are raised to fp32 at least, and everything after
-    it (pooling, normalisation, similarities, heads, losses) runs outside, here and nowhere else.
-    `gather` collects (B, ...) over the processes of a run, for losses that compare a batch's examples.
-    `cache` has the activations of frozen layers for the batches that `collate` makes.
+    The encoder's forward runs inside `autocast`; everything after it (pooling, normalisation, similarities,
+    heads, losses) runs outside, in fp32 at least. `gather` collects (B, ...) over the processes of a run, for
+    losses that compare a batch's examples. `cache` has activations of frozen layers for `collate`.
     """
 
     def __init__(
@@ -106,20 +95,21 @@ class MultitaskModel(nn.Module):
         self.autocast = autocast
         self.gather = gather
         self.frozen_dropout = frozen_dropout
-        self.cache: FrozenCache | None = None
+        self.cache: dict[str, FrozenRows] = {}  # by task
 
     def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
-        """A task's batch, with cached activations of frozen layers, where they are known."""
+        """Makes a task's batch, with cached activations of frozen layers where they are known."""
         tokens = sum(example.length for example in examples)
         batch = replace(self.tasks[task].collate(examples), tokens=tokens)
-        return batch if self.cache is None else replace(batch, inputs=self.cache.attach(task, batch.inputs))
+        rows = self.cache.get(task)
+        return batch if rows is None else replace(batch, inputs=rows.attach(batch.inputs))
 
     def view(self, task: str, noise: Tensor | None = None) -> EncoderView:
         """Returns the encoder for one task; `noise` (T, D) is added to the embeddings."""
         return EncoderView(self.encoder, task, self.autocast, noise)
 
     def forward(self, task: str, inputs: Batch, noise: Tensor | None = None) -> Tensor:
-        """Computes a task's outputs, the first dimension is examples; `noise` as in `view`."""
+        """Computes a task's outputs (B, ...); `noise` as in `view`."""
         return self.tasks[task](self.view(task, noise), inputs)
 
     def loss(self, task: str, batch: TaskBatch) -> Tensor:
@@ -143,55 +133,43 @@ class MultitaskModel(nn.Module):
         return self.encoder.embeddings.word.weight.device
 
     def train(self, mode: bool = True) -> "MultitaskModel":
-        """As torch's, but frozen parts stay in evaluation mode, without dropout, unless `frozen_dropout`."""
+        """As torch's, but frozen parts stay in evaluation mode, without dropout, unless `frozen_dropout`.
+
+        Parts are the encoder, its embeddings, each layer, the pooler and each head. One without parameters,
+        or with a trained adapter, is not frozen.
+        """
         super().train(mode)
         for task in self.tasks.values():
             task.train(mode)
         if mode and not self.frozen_dropout:
-            set_modes(self)
+            encoder = self.encoder
+            parts = [encoder, encoder.embeddings, *encoder.encoder.layers, *self.heads.values()]
+            for part in [*parts, encoder.pooler] if encoder.pooler is not None else parts:
+                trained = [parameter.requires_grad for parameter in part.parameters()]
+                if trained and not any(trained):
+                    part.eval()
         return self
 
     def unused_parameters(self) -> set[str]:
-        """Returns the names of tensors that no task trains.
+        """Returns the names of tensors that no trained task reads."""
+        trained = [name for name, task in self.tasks.items() if task.config.train is not None]
+        return {name for name, _ in self.named_parameters()}.difference(*map(self.read_by, trained))
 
-        The pooler where no task pools by it; heads of tasks that are scored only; adapters of other tasks.
+    def read_by(self, task: str) -> set[str]:
+        """Returns the names of tensors that a task's outputs depend on.
+
+        All but heads and adapters of other tasks, and the pooler of a task that does not pool by it.
         """
-        trained = {name for name, task in self.tasks.items() if task.config.train is not None}
-        reads_pooler = any(self.tasks[name].config.pooling == "pooler" for name in trained)
-        unused = set()
-        for name, _ in self.named_parameters():
-            head = name.split(".")[1] if name.startswith("heads.") else None
-            adapter = adapter_of(name)
-            if (
-                (head is not None and head not in trained)
-                or (name.startswith("encoder.pooler.") and not reads_pooler)
-                or (adapter not in (None, DEFAULT_ADAPTER) and adapter not in trained)
-            ):
-                unused.add(name)
-        return unused
+        pools = self.tasks[task].config.pooling == "pooler"
+        return {
+            name
+            for name, _ in self.named_parameters()
+            if owner_of(name) in (None, task) and (pools or not name.startswith("encoder.pooler."))
+        }
 
 
-def set_modes(model: nn.Module) -> None:
-    """Puts frozen modules of a MultitaskModel into evaluation mode, where nothing is dropped.
-
-    These are the whole encoder, its embeddings, each layer, the pooler, and each head, where all their
-    parameters are frozen. A module without parameters stays in the mode that it is in, and so does a layer
-    with trained adapters.
-    """
-    encoder = model.encoder
-    modules = [encoder, encoder.embeddings, *encoder.encoder.layers, encoder.pooler, *model.heads.values()]
-    for module in modules:
-        if module is not None and _is_frozen(module):
-            module.eval()
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    """Returns whether a module has parameters and all of them are frozen."""
-    trained = [parameter.requires_grad for parameter in module.parameters()]
-    return bool(trained) and not any(trained)
-
-
-def adapter_of(name: str) -> str | None:
-    """The name of the adapter that a tensor of the encoder belongs to."""
-    _, adapted, rest = name.partition(".adapters.")
-    return rest.partition(".")[0] if adapted and name.startswith("encoder.") else None
+def owner_of(name: str) -> str | None:
+    """Returns the one task that a tensor belongs to: that of a head, or of an adapter that is not shared."""
+    part, _, rest = name.partition(".")
+    owner = (rest if part == "heads" else rest.partition(".adapters.")[2]).partition(".")[0]
+    return None if part == "encoder" and owner in ("", DEFAULT_ADAPTER) else owner

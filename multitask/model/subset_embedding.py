@@ -1,12 +1,12 @@
 """Word embeddings that train only the rows of tokens in the training data.
 
 Half of a small BERT's parameters are word embeddings, and most data touch a part of them. The gradient of the
-others is 0 in every step and nothing decays embeddings, so that they would end as they began: leaving them
-out changes no weight, and spares the time of filling, reading and adding zeros. V tokens, R of them touched,
-D hidden size.
+others is 0 in every step and nothing decays embeddings: leaving them out changes no weight, and spares the
+time of filling, reading and adding zeros. V tokens, R of them touched, D hidden size.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -95,9 +95,8 @@ def train_touched_rows(
     if not word.weight.requires_grad or any(task.whole_vocabulary for task in model.tasks.values()):
         return None
     ids: set[int] = set()
-    for examples in data.values():
-        for entry in examples:
-            ids.update(*(side.ids for side in entry.sides))
+    for entry in chain.from_iterable(data.values()):
+        ids.update(*(side.ids for side in entry.sides))
     ids &= set(range(word.num_embeddings))  # the model itself refuses others
     if len(ids) > WORTHWHILE * word.num_embeddings:
         return None
@@ -110,25 +109,37 @@ class WholeTableState:
     """A part of the training state, with the whole table where the part itself has only the rows in use.
 
     So checkpoints are the same with and without SubsetEmbedding, and each can go on with the other's. `path`
-    are the keys that lead to a tensor (R, D) in the part's state, or to a mapping with some; `others`
+    are the two keys that lead to a tensor (R, D) in the part's state, or to a mapping with some; `others`
     (V - R, D) are the rows that the part does not have.
     """
 
-    def __init__(self, part: Any, path: tuple[Any, ...], touched: SubsetEmbedding, others: Tensor):
+    def __init__(self, part: Any, path: tuple[Any, Any], touched: SubsetEmbedding, others: Tensor):
         self.part = part
         self.path = path
         self.touched = touched
         self.others = others
 
     def state_dict(self) -> dict[str, Any]:
-        return _changed(self.part.state_dict(), self.path, lambda rows: self.touched.whole(rows, self.others))
+        return self._changed(self.part.state_dict(), lambda rows: self.touched.whole(rows, self.others))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.part.load_state_dict(_changed(state, self.path, lambda table: self.touched.parts(table)[0]))
+        self.part.load_state_dict(self._changed(state, lambda table: self.touched.parts(table)[0]))
+
+    def _changed(self, state: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> Mapping[str, Any]:
+        outer, inner = self.path
+        if inner not in state[outer]:  # before the first step
+            return state
+        found = state[outer][inner]
+        if isinstance(found, Tensor):
+            found = change(found)
+        else:
+            tensors = {key: change(value) for key, value in found.items() if isinstance(value, Tensor)}
+            found = {**found, **tensors}
+        return {**state, outer: {**state[outer], inner: found}}
 
 
 def with_whole_table(parts: Mapping[str, Any], touched: SubsetEmbedding) -> dict[str, Any]:
-    """The parts of the training state by name, with optimizer and momentum teacher as WholeTableStates.
+    """Returns the parts of the training state, with optimizer and momentum teacher as WholeTableStates.
 
     Moments of rows that are not trained are 0, and the teacher's rows are the model's.
     """
@@ -141,14 +152,3 @@ def with_whole_table(parts: Mapping[str, Any], touched: SubsetEmbedding) -> dict
         path = ("weights", "encoder.embeddings.word.weight")
         changed["teacher"] = WholeTableState(parts["teacher"], path, touched, touched.others)
     return {**parts, **changed}
-
-
-def _changed(state: Any, path: tuple[Any, ...], change: Callable[[Tensor], Tensor]) -> Any:
-    """A nested state with the tensors at the path, or one key further, changed; as it is without the path."""
-    if isinstance(state, Tensor):
-        return change(state)
-    if not path:
-        return {key: change(value) if isinstance(value, Tensor) else value for key, value in state.items()}
-    if path[0] not in state:
-        return state
-    return {**state, path[0]: _changed(state[path[0]], path[1:], change)}

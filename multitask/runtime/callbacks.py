@@ -51,7 +51,7 @@ class Callbacks(Callback):
             callback.on_record(kind, step, values)
 
     def on_step_end(self, step: int) -> bool:
-        """Returns whether any callback stops the run, the same in every process."""
+        """Returns True if any callback stops the run, the same in every process."""
         stops = [bool(callback.on_step_end(step)) for callback in self.called]
         return self.can_stop and self.group.broadcast_object(any(stops))
 

@@ -30,23 +30,19 @@ class Precision:
         self._skips_next = False
 
     def autocast(self) -> AbstractContextManager:
-        """The context that the encoder's forward runs in."""
+        """Returns the context that the encoder's forward runs in."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
-
-    def set_rates(self, optimizer: Optimizer) -> None:
-        """Gives each group the rate of the next step."""
-        self.factor = self.schedule(self.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.factor
 
     def skip(self) -> None:
         """Makes the next `step` drop its gradients: one of them is not finite, and no scaler checks that."""
         self._skips_next = True
 
     def step(self, optimizer: Optimizer) -> None:
-        """One optimizer step at the scheduled rates; then the gradients are dropped."""
-        self.set_rates(optimizer)
+        """Takes an optimizer step at the scheduled rates, then drops the gradients."""
+        self.factor = self.schedule(self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.factor
         self.was_skipped = self._skips_next or not self._update(optimizer)
         self.skipped += self.was_skipped
         self.steps += not self.was_skipped
@@ -72,7 +68,7 @@ class Precision:
 
 
 def has_gradients(optimizer: Optimizer) -> bool:
-    """Returns whether any of the optimizer's tensors has a gradient."""
+    """Returns True if any of the optimizer's tensors has a gradient."""
     return any(
         parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]
     )

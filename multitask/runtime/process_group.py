@@ -1,8 +1,7 @@
 """ProcessGroup: the processes that train one model, `torchrun --nproc-per-node N -m multitask train ...`.
 
-Every process holds the whole model and takes its share of each batch. Gradients are summed explicitly at the
-end of a step; no wrapper around the model hides when that happens. With one process nothing here does
-anything.
+Every process holds the whole model and takes its share of each batch; gradients are summed explicitly at the
+end of a step. With one process nothing here does anything.
 """
 
 import os
@@ -46,11 +45,6 @@ class ProcessGroup:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def close(self) -> None:
-        """Leaves the group."""
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
     def barrier(self) -> None:
         """Waits until all processes are here."""
         if self.size > 1:
@@ -91,18 +85,11 @@ class ProcessGroup:
         """
         if self.size == 1:
             return
-        present = torch.tensor(
-            [parameter.grad is not None for parameter in parameters],
-            dtype=torch.float32,
-            device=parameters[0].device,
-        )
+        present = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         self.all_reduce(present)
         needed = [parameter for parameter, count in zip(parameters, present.tolist(), strict=True) if count]
         for bucket in _buckets(needed):
-            gradients = [
-                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                for parameter in bucket
-            ]
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             flat = torch.cat([gradient.float().flatten() for gradient in gradients])
             self.all_reduce(flat)
             parts = flat.split([parameter.numel() for parameter in bucket])

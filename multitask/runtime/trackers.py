@@ -1,7 +1,7 @@
-"""TensorBoard and Weights & Biases, where a run asks for them: they get what metrics.jsonl gets.
+"""TensorBoard and Weights & Biases, which get what metrics.jsonl gets.
 
-Their packages are imported for a run that asks. A resumed run tells the whole of its metrics.jsonl anew, so
-that no point is missing, double, or of steps that a kill undid.
+A resumed run tells the whole of its metrics.jsonl anew, so that no point is missing, double, or of steps that
+a kill undid.
 """
 
 import math
@@ -19,11 +19,10 @@ from multitask.config.run_config import RunConfig
 from multitask.metrics.scores import overall_scores
 from multitask.runtime.callbacks import Callback, Scores
 from multitask.runtime.messages import logger
-from multitask.runtime.tracking import read_metrics
+from multitask.runtime.tracking import read_metrics, read_scores
 
 TENSORBOARD_FOLDER, WANDB_ID = "tensorboard", "wandb-id"  # in a run's folder
 _PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
-_WITHOUT_KEY = ("offline", "disabled", "dryrun")  # values of WANDB_MODE
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -35,17 +34,18 @@ def check_trackers(names: Sequence[str]) -> None:
             raise InputError(
                 f'--track {name} needs a package that is missing ({error}); pip install "minbert[tracking]"'
             ) from None
-        if name == "wandb" and os.environ.get("WANDB_MODE") not in _WITHOUT_KEY and not _has_key(package):
-            raise InputError(
-                "--track wandb needs a key; set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline"
-            )
+        if name == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "disabled", "dryrun"):
+            try:
+                has_key = package.login(prompt=False)
+            except package.Error:  # a wrong key, or a server out of reach: for `wandb.init` to say
+                continue
+            if not has_key:
+                ways = "set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline"
+                raise InputError(f"--track wandb needs a key; {ways}")
 
 
 class Trackers(Callback):
-    """Passes the records of a run on to trackers.
-
-    A tracker that fails is left out from then on, with a message; the run goes on.
-    """
+    """Passes records on to trackers. One that fails is left out from then on, with a message."""
 
     def __init__(self, names: Sequence[str], config: RunConfig):
         self.names = names
@@ -86,15 +86,11 @@ class Trackers(Callback):
 
 
 def flatten(kind: str, values: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the finite numbers of a record by name: loss/sst, rate, scores/sst/accuracy, overall/mean_raw,
-    conflict/overall/sst sts."""
+    """Returns a record's finite numbers by name: loss/sst, scores/sst/accuracy, conflict/overall/sst sts."""
     if kind == "conflict":
         values = {"conflict": values["cosines"]}
     elif kind == "evaluation":
-        scores = {
-            task: {name: math.nan if value is None else value for name, value in given.items()}
-            for task, given in values["scores"].items()
-        }
+        scores = read_scores(values["scores"])
         values = {"scores": scores, "overall": overall_scores(scores)}
     else:
         values = {key: value for key, value in values.items() if key != "seconds"}
@@ -121,7 +117,7 @@ class TensorBoard:
         self.writer = SummaryWriter(str(folder), purge_step=0)
 
     def write(self, step: int, numbers: Mapping[str, float], when: float) -> None:
-        """Adds numbers at a step; `when` is the clock's time, in seconds."""
+        """Adds numbers at a step; `when` is the clock's time in seconds."""
         for name, value in numbers.items():
             self.writer.add_scalar(name, value, step, walltime=when)
         self.writer.flush()
@@ -137,7 +133,11 @@ class WeightsAndBiases:
         import wandb
 
         out = Path(config.out).resolve()
-        id = _read_id(out)
+        path = out / WANDB_ID  # drawn once
+        if not path.is_file():
+            with atomic_write(path) as file:
+                file.write(uuid.uuid4().hex[:12] + "\n")
+        id = path.read_text(encoding="utf-8").strip()
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or out.parent.name or "minbert",
             name=out.name,
@@ -164,20 +164,3 @@ class WeightsAndBiases:
         """Ends the run; the scores of the best checkpoint go into its summary under best/."""
         self.run.summary.update({f"best/{name}": value for name, value in (best or {}).items()})
         self.run.finish(exit_code=int(best is None))
-
-
-def _read_id(out: Path) -> str:
-    """Returns the id of a run's folder, drawn once and kept there."""
-    path = out / WANDB_ID
-    if not path.is_file():
-        with atomic_write(path) as file:
-            file.write(uuid.uuid4().hex[:12] + "\n")
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _has_key(wandb: Any) -> bool:
-    """Returns whether Weights & Biases knows the user, without a prompt."""
-    try:
-        return wandb.login(prompt=False)
-    except wandb.Error:  # a wrong key, or a server that cannot be reached: for `wandb.init` to say
-        return True

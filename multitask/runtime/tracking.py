@@ -50,6 +50,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_scores(logged: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    """Returns scores as they were before JSON made null of NaN."""
+    return {
+        task: {name: math.nan if value is None else value for name, value in values.items()}
+        for task, values in logged.items()
+    }
+
+
 def strict(value: Any) -> Any:
     """Returns nested values with None in place of NaN and the infinities, which JSON does not have."""
     if isinstance(value, Mapping):
@@ -83,12 +91,10 @@ def _git_revision() -> str | None:
     here = Path(__file__)
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.check_output(["git", *words], cwd=here.parent, text=True, stderr=subprocess.DEVNULL)
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # not some repository that we were installed into
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

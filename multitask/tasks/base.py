@@ -17,6 +17,7 @@ from minbert import Batch, BertConfig, InputError, Tokenizer, normalize
 from multitask.config.task_config import LOSS_OPTIONS, TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, Reject, read_table
+from multitask.losses.classification import cross_entropy, focal
 from multitask.losses.shapes import check_targets
 from multitask.model.heads import CosineHead, MLPHead, ProjectedHead, pair_feature_size, pair_features
 from multitask.model.multitask_model import EncoderView
@@ -150,7 +151,7 @@ class TrainingTask(nn.Module):
 
     @property
     def pooled_inputs(self) -> str | None:
-        """The pooling of the vectors that are all that the task reads of the encoder; None: it reads rows.
+        """Returns the pooling of vectors that are all that the task reads of the encoder; None for rows.
 
         Over an encoder that is frozen as a whole, such a task gets vectors that were computed once. It asks
         for them by `encoder.vectors(inputs, pooling)`; `inputs` has the first token of each sequence only.
@@ -194,7 +195,7 @@ class TrainingTask(nn.Module):
 
     @property
     def input_form(self) -> Literal["text", "words", "pair", "pair of towers"]:
-        """The form of an example's texts."""
+        """Returns the form of an example's texts."""
         if self.config.pairs is None:
             return "text"
         return "pair" if self.config.pairs == "cross" else "pair of towers"
@@ -271,7 +272,7 @@ class ScoredTask(TrainingTask):
 
     @property
     def format(self) -> PredictionFormat:
-        """The format of the task's prediction files."""
+        """Returns the format of the task's prediction files."""
         return generic_format(self.name, self.prediction_values)
 
     def write(
@@ -454,6 +455,20 @@ class ClassLabels:
 
     name: str
     config: TaskConfig
+    losses: ClassVar[dict[str, LossFunction]] = {
+        "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
+        "focal": Loss(focal, "focal_gamma", "class_weights"),
+    }
+
+    @property
+    def class_count(self) -> int:
+        """C. Raises InputError where there are less than two."""
+        if len(self.labels) < 2:
+            raise InputError(
+                f"{self.name} has {len(self.labels)} labels and needs at least two; give a training split "
+                f"that holds them, or name them in {self.name}.labels"
+            )
+        return len(self.labels)
 
     def read_labels(self) -> None:
         """Takes labels and class weights from the configuration."""

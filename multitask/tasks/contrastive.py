@@ -54,35 +54,6 @@ class ContrastiveHead(nn.Module):
         return normalize(vectors, "l2") * torch.exp(-self.log_temperature / 2)
 
 
-class MaskedCount:
-    """Share of the negatives that was left out, over many batches.
-
-    Counts a hundred batches at once: counting each at its step would make an accelerator wait.
-    """
-
-    def __init__(self):
-        self._waiting: list[Tensor] = []
-        self._masked = self._negatives = 0
-
-    def add(self, groups: Tensor) -> None:
-        """Takes note of a batch's groups (B, K)."""
-        self._waiting.append(groups.detach())
-        if len(self._waiting) == 100:
-            self._count()
-
-    @property
-    def share(self) -> float:
-        self._count()
-        return self._masked / self._negatives if self._negatives else 0.0
-
-    def _count(self) -> None:
-        for groups in self._waiting:
-            count, texts = groups.shape
-            self._masked += count_masked(groups)
-            self._negatives += count * (count * (texts - 1) - 1)
-        self._waiting = []
-
-
 class ContrastiveTask(TrainingTask):
     """K texts an example, from a table of pairs, which the loss pulls together: outputs (B, K, D).
 
@@ -105,7 +76,8 @@ class ContrastiveTask(TrainingTask):
         self._check()
         self._positives: list[tuple[str, ...]] = []
         self._groups: dict[str, int] = {}
-        self._masked = MaskedCount()
+        self._masked: Tensor | int = 0  # summed where the groups are: nothing waits for an accelerator
+        self._negatives = 0
 
     def _check(self) -> None:
         name, config = self.name, self.config
@@ -116,8 +88,6 @@ class ContrastiveTask(TrainingTask):
             )
         if config.normalize == "l1":
             raise InputError(f"{name}.normalize is 'l1', and cosines are compared; choose l2 or none")
-        if config.projection is not None:
-            raise InputError(f"{name}.projection is not for {config.type}; leave it out")
         if config.learn_temperature and config.temperature < LOWEST_TEMPERATURE:
             raise InputError(
                 f"{name}.temperature is {config.temperature}; one that is learnt begins at "
@@ -138,7 +108,7 @@ class ContrastiveTask(TrainingTask):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of an example's K texts: anchor, positive, hard negatives."""
+        """Returns the columns of an example's K texts: anchor, positive, hard negatives."""
         return (self.config.text, self.config.text2, *self.config.negatives)
 
     @property
@@ -152,7 +122,7 @@ class ContrastiveTask(TrainingTask):
     @property
     def masked_share(self) -> float:
         """Share of the negatives that losses have seen and left out as known positives."""
-        return self._masked.share
+        return int(self._masked) / self._negatives if self._negatives else 0.0
 
     def load(self, source: Path, split: str) -> Examples:
         path = self.path(source, split)
@@ -165,11 +135,11 @@ class ContrastiveTask(TrainingTask):
         return examples
 
     def texts(self, example: Example) -> tuple[str, ...]:
-        """The K texts of an example."""
+        """Returns the K texts of an example."""
         return example.texts
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """Finds which texts are known positives; -> a note on how many pairs that concerns."""
+        """Finds which texts are known positives; returns a note on how many pairs that concerns."""
         pairs = [self.texts(example)[:2] for example in examples]
         self._groups = find_groups([*self._positives, *pairs])
         counts = Counter(self._groups[anchor] for anchor, _ in pairs)
@@ -198,7 +168,7 @@ class ContrastiveTask(TrainingTask):
         )
 
     def _number(self, text: str) -> int:
-        """The text's group, else a negative number of its own that is the same in every process."""
+        """Returns the text's group, else a negative number of its own that is the same in every process."""
         group = self._groups.get(text)
         if group is not None:
             return group
@@ -231,7 +201,9 @@ class ContrastiveTask(TrainingTask):
         check_shapes(outputs[..., 0], targets)
         config = self.config
         if config.mask_false_negatives:
-            self._masked.add(targets)
+            count, texts = targets.shape
+            self._masked = self._masked + count_masked(targets)
+            self._negatives += count * (count * (texts - 1) - 1)
         return info_nce(
             outputs,
             targets if config.mask_false_negatives else None,
@@ -284,7 +256,7 @@ class SimCSE(ContrastiveTask):
         return example.texts * 2
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """A note on sentences that stand there more than once: they are not each other's negatives."""
+        """Returns a note on repeated sentences, which are not each other's negatives."""
         counts = Counter(example.texts[0] for example in examples)
         repeated = sum(count for count in counts.values() if count > 1)
         return [f"{repeated:,} sentences stand there more than once"] if repeated else []
@@ -342,7 +314,7 @@ class Ranking(ContrastiveTask):
         self._notes: list[str] = []
 
     def load(self, source: Path, split: str) -> Examples:
-        """The rows with label 1, or all of them where there are no labels."""
+        """Reads the rows with label 1, or all of them from a file without labels."""
         path, label = self.path(source, split), self.config.label
         examples = read_table(path, texts=self.columns, label=label, parse_label=integer_label(0, 1))
         if not examples.labelled:
@@ -350,7 +322,7 @@ class Ranking(ContrastiveTask):
         else:
             positives = tuple(row for row in examples.rows if row.label == 1)
             notes = [
-                f"{len(examples.rows) - len(positives):,} of {len(examples.rows):,} rows are no positive "
+                f"{len(examples.rows) - len(positives):,} of {len(examples.rows):,} rows are not positive "
                 f"pairs, and not used"
             ]
             examples = replace(examples, rows=positives)
@@ -359,5 +331,5 @@ class Ranking(ContrastiveTask):
         return self._remember(split, examples)
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """Also says how many rows of the file are no positive pairs."""
+        """Also notes how many rows of the file are not positive pairs."""
         return [*self._notes, *super().prepare_training(examples)]

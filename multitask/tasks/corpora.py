@@ -81,7 +81,7 @@ class News(ClassificationTask):
 
 
 def plain_text(text: str) -> str:
-    """The text without its scars: references as characters, no HTML marks, single spaces.
+    """Removes a text's scars: references become characters, HTML marks go, spaces are single.
 
     ` #39;` is read as `&#39;`, so the space before it goes; a backslash counts as white space.
     """
@@ -90,6 +90,6 @@ def plain_text(text: str) -> str:
 
 
 def _mended(row: Example | Reject) -> Example | Reject:
-    """The row with its texts as one; one that consists of scars stays as it is."""
+    """Joins a row's texts and removes their scars; a text of scars alone stays as it is."""
     text = " ".join(row.texts)
     return replace(row, texts=(plain_text(text) or text,))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minbert import Batch, InputError
 from multitask.data.readers import Example, Examples, integer_label, number_label
-from multitask.losses.classification import binary_cross_entropy, cross_entropy, focal
+from multitask.losses.classification import binary_cross_entropy
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
 from multitask.losses.ordinal import ordinal, ordinal_levels
 from multitask.losses.regression import cosent, pearson_loss, scaled_mean_squared_error
@@ -29,11 +29,7 @@ class ClassificationTask(ClassLabels, TextTask):
     hub_task = "text-classification"
     target_kind = "classes"
     primary_metric = "accuracy"
-    losses = {
-        "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
-        "focal": Loss(focal, "focal_gamma", "class_weights"),
-        "ordinal": Loss(ordinal),
-    }
+    losses = ClassLabels.losses | {"ordinal": Loss(ordinal)}
     target_type = torch.long
 
     def __init__(self, name, config):
@@ -61,12 +57,7 @@ class ClassificationTask(ClassLabels, TextTask):
 
     @property
     def outputs(self) -> int:
-        if len(self.labels) < 2:
-            raise InputError(
-                f"{self.name} has {len(self.labels)} labels; a classification needs at least two: give a "
-                f"training split that holds them, or name them in {self.name}.labels"
-            )
-        return len(self.labels) - (self.config.loss == "ordinal")
+        return self.class_count - (self.config.loss == "ordinal")
 
     def parse_label(self, text: str) -> str:
         if self.labels and text not in self.labels:
@@ -98,7 +89,7 @@ class ClassificationTask(ClassLabels, TextTask):
         return symmetric_binary_kl(p, q) if self.config.loss == "ordinal" else symmetric_kl(p, q)
 
     def class_numbers(self, outputs: Tensor) -> list[int]:
-        """The predicted classes as places in `labels`."""
+        """Returns the predicted classes as places in `labels`."""
         predicted = ordinal_levels(outputs) if self.config.loss == "ordinal" else outputs.argmax(dim=-1)
         return predicted.tolist()
 
@@ -106,7 +97,7 @@ class ClassificationTask(ClassLabels, TextTask):
         return self.named(self.class_numbers(outputs))
 
     def named(self, places: Sequence[int]) -> list:
-        """Labels from their places in `labels`."""
+        """Returns predictions from places in `labels`."""
         return [self.labels[place] for place in places]
 
     def example_scores(self, outputs: Tensor) -> Tensor:

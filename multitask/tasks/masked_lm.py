@@ -79,7 +79,7 @@ class MaskedLM(TrainingTask):
         return [TokenizedExample(*entry) for entry in zip(examples, zip(sequences), strict=True)]
 
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
-        """The batch with tokens hidden; its targets (N,) are those to guess, in the order of the rows."""
+        """Hides tokens; the targets (N,) are those to guess, in the order of the rows."""
         batch = pack_sides([entry.sides for entry in examples])
         chosen = self._choose(batch.token_ids)
         inputs = replace(

@@ -8,7 +8,7 @@ shows. Both are read. A task says which `PredictionFormat` is its own; nothing h
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +38,7 @@ class PredictionFormat:
     handout_column: str = ""
 
     def header(self, file_format: str = "code") -> str:
-        """The first line, without its line end."""
+        """Returns the first line, without its line end."""
         if _checked(file_format) == "code":
             return f"id \t {self.column} "
         return f"id, {self.handout_column or self.column}"
@@ -61,13 +61,13 @@ class Problem:
 def generic_format(
     task: str, values: Literal["class", "flag", "number", "text"] = "text"
 ) -> PredictionFormat:
-    """The format of a task outside the course: `<task>-<split>-output.csv` with the column `Prediction`."""
+    """Returns the format of other tasks: `<task>-<split>-output.csv` with the column `Prediction`."""
     span = (0, 1) if values == "flag" else (-math.inf, math.inf)
     return PredictionFormat(task, "Prediction", values, *span)
 
 
 def tag_format(task: str) -> PredictionFormat:
-    """The format of a task that tags words: `<task>-<split>-out.txt`, in either format."""
+    """Returns the format of a task that tags words: `<task>-<split>-out.txt`, in either format."""
     return PredictionFormat(task, "", "tags")
 
 
@@ -78,7 +78,7 @@ def prediction_path(
     file_format: str = "code",
     option: str | None = None,
 ) -> Path:
-    """Where a split's predictions go; `option`, one of COURSE_OPTIONS, gives the names of the first part."""
+    """Returns a split's file; `option`, one of COURSE_OPTIONS, gives the names of the course's first part."""
     ending = "output" if _checked(file_format) == "code" and option is None else "out"
     prefix = "" if option is None else f"{option}-"
     if format.values == "tags":
@@ -106,10 +106,10 @@ def write_predictions(
 
 def read_predictions(path: str | Path, format: PredictionFormat) -> list[tuple[str, str]]:
     """Returns (id, value as written) in file order; InputError for another header or form than the two."""
-    content = _read(path, format)
-    for line, message in content.problems:
+    rows, malformed = _read(path, format)
+    for line, message in malformed:
         raise InputError(f"{path}:{line}: {message}; give a file as `multitask predict` writes it")
-    return [(row_id, value) for row_id, value, _ in content.rows]
+    return [(row_id, value) for row_id, value, _ in rows]
 
 
 def validate_file(
@@ -118,30 +118,33 @@ def validate_file(
     format: PredictionFormat,
     optional_ids: Collection[str] = (),
 ) -> list[Problem]:
-    """All that is wrong with one file: header, form, ids and values; empty where nothing is.
+    """Finds all that is wrong with one file: header, form, ids and values.
 
     `optional_ids` are those of rows that the reader refused: one that is missing is a warning only.
     """
     path = str(path)
-    if format.values == "tags":
-        return _tag_problems(path, len(expected_ids), len(optional_ids))
+    found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)  # severity, sort -> line, message
     try:
-        content = _read(path, format)
+        if format.values == "tags":  # without ids: only the number of sentences can be compared
+            sentences, found["error", "malformed lines"] = read_tags(path)
+            right = len(expected_ids) <= len(sentences) <= len(expected_ids) + len(optional_ids)
+            message = f"holds {len(sentences)} sentences; the split has {len(expected_ids)}"
+            rest = [] if right else [Problem("error", path, None, message)]
+        else:
+            rows, found["error", "malformed lines"] = _read(path, format)
+            for _, value, line in rows:
+                if judged := _judge(value, format):
+                    severity, sort, message = judged
+                    found[severity, sort].append((line, message))
+            rest = _id_problems(path, rows, expected_ids, optional_ids)
     except InputError as error:
         return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
-    found: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for line, message in content.problems:
-        found["error", "malformed lines"].append((line, message))
-    for _, value, line in content.rows:
-        severity, sort, message = _judge(value, format)
-        if sort:
-            found[severity, sort].append((line, message))
     problems = []
     for (severity, sort), cases in found.items():
         problems += [Problem(severity, path, line, message) for line, message in cases[:LISTED]]
         if len(cases) > LISTED:
             problems.append(Problem(severity, path, None, f"{len(cases)} {sort} in all"))
-    return problems + _id_problems(path, content.rows, expected_ids, optional_ids)
+    return problems + rest
 
 
 def validate_folder(
@@ -150,7 +153,7 @@ def validate_folder(
     formats: Mapping[str, PredictionFormat],
     optional: Mapping[tuple[str, str], Collection[str]] | None = None,
 ) -> tuple[list[Problem], list[str]]:
-    """Problems of all files that a folder should hold, and the paths that were checked.
+    """Returns the problems of all files that a folder should have, and the paths that were checked.
 
     `expected` and `optional` map (task, split) to ids; a task that is not in `formats` has a generic one.
     A file may bear the name of either format or of the course's first part; all that are there are checked.
@@ -179,72 +182,46 @@ def validate_folder(
     return problems, checked
 
 
-@dataclass
-class _Content:
-    """Content of a prediction file: (id, value, line) rows, and (line, message) of malformed lines."""
-
-    rows: list[tuple[str, str, int]] = field(default_factory=list)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-
-def _read(path: str | Path, format: PredictionFormat) -> _Content:
-    content = _Content()
+def _read(
+    path: str | Path, format: PredictionFormat
+) -> tuple[list[tuple[str, str, int]], list[tuple[int, str]]]:
+    """Returns the rows (id, value, line), and (line, message) of what has another form."""
+    rows, malformed = [], []
     lines = read_text(path).rstrip("\r\n").split("\n")
     accepted = [format.header(file_format) for file_format in FILE_FORMATS]
     if lines[0].rstrip("\r") not in accepted:
         message = f"the header is {lines[0].rstrip()!r}; it has to be {accepted[0]!r} or {accepted[1]!r}"
-        content.problems.append((1, message))
+        malformed.append((1, message))
     for number, line in enumerate(lines[1:], start=2):
         # The last comma: an id may hold one, a written value never does.
         row_id, comma, value = (part.strip() for part in line.rpartition(","))
         if comma and row_id and value:
-            content.rows.append((row_id, value, number))
+            rows.append((row_id, value, number))
         else:
-            content.problems.append((number, f"{line.strip()!r} is not a row 'id , value'"))
-    return content
+            malformed.append((number, f"{line.strip()!r} is not a row 'id , value'"))
+    return rows, malformed
 
 
-def _tag_problems(path: str, expected: int, optional: int) -> list[Problem]:
-    """Returns the problems of a file of words and tags, which has no ids: its lines, and their number."""
-    try:
-        sentences, malformed = read_tags(path)
-    except InputError as error:
-        return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
-    problems = [Problem("error", path, line, message) for line, message in malformed[:LISTED]]
-    if len(malformed) > LISTED:
-        problems.append(Problem("error", path, None, f"{len(malformed)} malformed lines in all"))
-    if not expected <= len(sentences) <= expected + optional:
-        message = f"holds {len(sentences)} sentences; the split has {expected}"
-        problems.append(Problem("error", path, None, message))
-    return problems
-
-
-def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str]:
-    """(severity, sort, message) of a value as written; the sort is empty where it is good."""
+def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str] | None:
+    """Returns (severity, sort, message) of a written value that is wrong or odd."""
     if format.values == "text":
-        return "", "", ""
+        return None
     span = f"{format.lowest:g} to {format.highest:g}"
     try:
         # float() also takes "1_0" and digits of other scripts, which other readers do not.
         number = float(value if value.isascii() and "_" not in value else "no number")
     except ValueError:
-        return "error", "values that are no numbers", f"{value!r} is not a number"
+        return "error", "values that are not numbers", f"{value!r} is not a number"
     if not math.isfinite(number):
         return "error", "values that are not finite", f"the value is {value}; it has to be a finite number"
     inside = format.lowest <= number <= format.highest
     if format.values == "number":
-        if inside:
-            return "", "", ""
-        return (
-            "warning",
-            f"values outside {span}",
-            (f"{value} is outside {span}, as a loss without that scale leaves it (pearson, cosent)"),
-        )
+        message = f"{value} is outside {span}, as a loss without that scale leaves it (pearson, cosent)"
+        return None if inside else ("warning", f"values outside {span}", message)
     if number != int(number) or (format.values == "class" and not value.lstrip("+-").isdecimal()):
         return "error", "values of the wrong type", f"{value} is not a whole number, as a class has to be"
-    if not inside:
-        return "error", "values out of range", f"class {value} is out of range; classes are {span}"
-    return "", "", ""
+    message = f"class {value} is out of range; classes are {span}"
+    return None if inside else ("error", "values out of range", message)
 
 
 def _id_problems(
@@ -289,7 +266,7 @@ def _other_split(
     if format.values == "tags":
         return []  # its sentences have no ids
     try:
-        ids = {row_id for row_id, _, _ in _read(path, format).rows}
+        ids = {row_id for row_id, _, _ in _read(path, format)[0]}
     except InputError:
         return []
     if not ids or ids & set(expected[own]):
@@ -358,7 +335,7 @@ def write_tags(path: str | Path, words: Sequence[Sequence[str]], tags: Sequence[
 
 
 def read_tags(path: str | Path) -> tuple[list[list[tuple[str, str]]], list[tuple[int, str]]]:
-    """The sentences as (word, tag) pairs; (line, message) for each line that is neither a pair nor blank."""
+    """Returns sentences of (word, tag) pairs, and (line, message) of lines neither blank nor a pair."""
     sentences: list[list[tuple[str, str]]] = [[]]
     problems = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):

@@ -17,7 +17,7 @@ NOTED = 5  # rejected rows that are named one by one
 
 @contextmanager
 def open_data(data: str | Path) -> Iterator[Path]:
-    """A data folder; `sample` is the bundled corpus, unpacked. Raises InputError for no such folder."""
+    """Yields a data folder; `sample` is the bundled corpus, unpacked. Raises InputError for a missing one."""
     if str(data) == SAMPLE:
         with TemporaryDirectory(prefix="minbert-sample-") as folder:
             write_sample(folder)
@@ -32,7 +32,7 @@ def open_data(data: str | Path) -> Iterator[Path]:
 def load_split(
     task: TrainingTask, folder: Path, split: str, limit: int | None = None
 ) -> tuple[Examples | None, list[str]]:
-    """A split's examples and notes on what was rejected; None, with a note, where the file is missing."""
+    """Returns a split's examples and notes on what was rejected; None, with a note, without a file."""
     name = task.file(split)
     if name is None or not (folder / name).exists():
         missing = f"no file {folder / name}" if name else f"{task.name}.{split} names no file"

@@ -18,13 +18,12 @@ from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample
 from multitask.data.conll import read_tagged
 from multitask.data.readers import Example, Examples, Reject
-from multitask.losses.classification import cross_entropy, focal
 from multitask.losses.divergence import symmetric_kl
 from multitask.metrics.entities import entity_scores, is_entity_tag, to_iob2
 from multitask.metrics.scores import accuracy
 from multitask.model.heads import MLPHead
 from multitask.model.multitask_model import EncoderView
-from multitask.tasks.base import ClassifierOutputs, ClassLabels, Loss, ScoredTask
+from multitask.tasks.base import ClassifierOutputs, ClassLabels, ScoredTask
 from multitask.tasks.predictions import PredictionFormat, tag_format, write_tags
 
 OUTSIDE = "O"
@@ -42,10 +41,6 @@ class TokensTask(ClassLabels, ScoredTask):
     hub_task = "token-classification"
     architecture = "BertForTokenClassification"
     input_form = "words"
-    losses = {
-        "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
-        "focal": Loss(focal, "focal_gamma", "class_weights"),
-    }
     demands_entities = False  # whether another tag than O, B-type or I-type makes a sentence a reject
 
     def __init__(self, name: str, config: TaskConfig):
@@ -74,7 +69,7 @@ class TokensTask(ClassLabels, ScoredTask):
         return tag_format(self.name)
 
     def load(self, source: Path, split: str) -> Examples:
-        """The sentences of a split; where the configuration names no labels, those of train are taken.
+        """Reads the sentences of a split; where the configuration names no labels, those of train are taken.
 
         Of each entity type in train there are both B- and I-. A sentence of train with a tag outside the
         labels is a reject; in another split it stays, to count as missed.
@@ -105,7 +100,7 @@ class TokensTask(ClassLabels, ScoredTask):
         return self.balance(Counter(tag for example in examples for tag in example.label))
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
-        """The word id of [CLS] is -1 minus the number of words: what was cut off is known by that."""
+        """Sets the word id of [CLS] to -1 minus the number of words, for `decode` to see what was cut off."""
         words = [words_of(example) for example in examples]
         sequences = tokenizer.encode(words, words=True, max_length=self.config.max_length)
         return [
@@ -137,14 +132,9 @@ class TokensTask(ClassLabels, ScoredTask):
         return [len({word for word in entry.sides[0].words if word >= 0}) for entry in examples]
 
     def build_head(self, encoder: BertConfig) -> None:
-        if len(self.labels) < 2:
-            raise InputError(
-                f"{self.name} has {len(self.labels)} tags to choose from, and needs at least two; give a "
-                f"training split that holds them, or name them in {self.name}.labels"
-            )
         config = self.config
         self.head = MLPHead(
-            *(encoder.hidden_size, len(self.labels)),
+            *(encoder.hidden_size, self.class_count),
             *(config.hidden, config.activation, config.dropout, config.layer_norm),
         )
 
@@ -162,7 +152,7 @@ class TokensTask(ClassLabels, ScoredTask):
         return symmetric_kl(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[list[str]]:
-        """The most probable tag for each word of an example, a list an example.
+        """Returns the most probable tag of each word, a list an example.
 
         Entities come as valid IOB2: an I-X that continues no entity of type X becomes B-X, which is how
         `entity_scores` would read it.
@@ -224,7 +214,7 @@ class TokensTask(ClassLabels, ScoredTask):
 
 
 def words_of(row: Example | Reject) -> list[str]:
-    """The words of a row; of plain text, what stands between white space."""
+    """Returns the words of a row; plain text is split at white space."""
     words = getattr(row, "words", None)
     return list(words) if words is not None else " ".join(row.texts).split()
 
@@ -238,7 +228,7 @@ def first_subwords(inputs: Batch) -> Tensor:
 
 
 def _labels(examples: Examples) -> tuple[str, ...]:
-    """The tags of a split, sorted; of an entity type always both B- and I-."""
+    """Returns the tags of a split, sorted; of an entity type always both B- and I-."""
     tags = {tag for row in examples.rows for tag in row.label or ()}
     if all(map(is_entity_tag, tags)):
         tags |= {f"{mark}-{tag[2:]}" for tag in tags if tag != OUTSIDE for mark in "BI"}

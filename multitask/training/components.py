@@ -10,16 +10,17 @@ import torch
 from minbert import AdamW, schedule_factor
 from multitask.config.run_config import RunConfig
 from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
-from multitask.model.multitask_model import MultitaskModel, adapter_of
+from multitask.model.multitask_model import MultitaskModel
 from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows, with_whole_table
 from multitask.runtime.messages import logger
 from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
+from multitask.tasks.base import TrainingTask
 from multitask.training.gradients import Gradients
 from multitask.training.inputs import RunInputs
 from multitask.training.methods.grad_cache import GradCache
 from multitask.training.methods.gradient_check import GradientCheck
-from multitask.training.methods.separate_gradients import SeparateGradients, shared_parameters
+from multitask.training.methods.separate_gradients import SeparateGradients
 from multitask.training.methods.standard import RDrop, Smart, StandardLoss
 from multitask.training.methods.surgery import find_surgery
 from multitask.training.methods.teacher import MomentumTeacher
@@ -49,7 +50,7 @@ class TrainingComponents:
     touched: SubsetEmbedding | None = None
 
     def steps(self) -> Iterable[Step]:
-        """Returns the plan's steps; each is handed on with its rates set."""
+        """Returns the plan's steps, each with its rates set when it is taken."""
         return self.plan if self.per_task_lr is None else self.per_task_lr.steps(self.plan)
 
     def after_step(self, step: Step) -> None:
@@ -59,25 +60,17 @@ class TrainingComponents:
                 part.after_step(step)
 
     def stateful(self) -> dict[str, Any]:
-        """Returns everything whose state belongs to the training state, by name."""
-        parts = {
-            "plan": self.plan,
-            "gradients": self.gradients,
-            "precision": self.precision,
-            "optimizer": self.optimizer,
-            "unfreezing": self.unfreezing,
-            "teacher": self.teacher,
-        }
-        parts = {name: part for name, part in parts.items() if part is not None}
+        """Returns the components with a state that resuming needs, by name."""
+        names = ("plan", "gradients", "precision", "optimizer", "unfreezing", "teacher")
+        parts = {name: part for name in names if (part := getattr(self, name)) is not None}
         return parts if self.touched is None else with_whole_table(parts, self.touched)
 
     def count_parameters(self) -> dict[str, int]:
         """Returns the numbers of trained parameters and of all."""
         trained = sum(entry.parameter.numel() for entry in self.assignments if entry.learns)
         all = sum(entry.parameter.numel() for entry in self.assignments)
-        if self.touched is not None:
-            all += self.touched.others.numel()
-        return {"trained_parameters": trained, "parameters": all}
+        others = 0 if self.touched is None else self.touched.others.numel()
+        return {"trained_parameters": trained, "parameters": all + others}
 
 
 def build_components(
@@ -103,22 +96,14 @@ def build_components(
     teacher = None
     if config.smart.bregman:
         teacher = MomentumTeacher(model, config.smart.momentum, lambda: precision.steps)
-    check = GradientCheck(partial(used_parameters, model))
+    finishing = {"clip": optim.clip, "group": group, "check": GradientCheck(model)}
     settings = config.gradients
     if settings.surgery == "none" and settings.conflicts_every is None:
-        gradients = Gradients(optimizer, precision, optim.clip, group, check)
+        gradients = Gradients(optimizer, precision, **finishing)
     else:
-        gradients = SeparateGradients(
-            optimizer,
-            precision,
-            shared_parameters(model.encoder, list(model.tasks)),
-            list(model.tasks),
-            find_surgery(settings.surgery, settings.target_decay, config.train.seed),
-            clip=optim.clip,
-            group=group,
-            check=check,
-            conflicts_every=settings.conflicts_every,
-        )
+        surgery = find_surgery(settings.surgery, settings.target_decay, config.train.seed)
+        every = settings.conflicts_every
+        gradients = SeparateGradients(optimizer, precision, model, surgery, every, **finishing)
     own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
     return TrainingComponents(
         plan,
@@ -142,12 +127,20 @@ def make_plan(
 ) -> BatchPlan:
     """Returns the steps of a run over its tokenized training examples."""
     settings, group = config.train, group or ProcessGroup()
+
+    def collate(task: TrainingTask, examples, indices: Sequence[int]) -> TaskBatch | Chunks:
+        chosen, size = [examples[i] for i in indices], task.config.chunk_size
+        if size is None:
+            return model.collate(task.name, chosen)
+        chunks = (chosen[start : start + size] for start in range(0, len(chosen), size))
+        return Chunks(tuple(model.collate(task.name, chunk) for chunk in chunks))
+
     sources = {}
     for name, examples in data.items():
         task = model.tasks[name]
         sources[name] = TaskData(
             [example.length for example in examples],
-            partial(_collate, model, name, examples),
+            partial(collate, task, examples),
             task.config.batch_size or settings.batch_size,
             settings.batch_tokens,
             accumulation=task.config.accumulation or settings.accumulation,
@@ -161,23 +154,8 @@ def make_plan(
     return BatchPlan(sources, sampling, settings.epochs, settings.seed, settings.max_steps, share)
 
 
-def _collate(
-    model: MultitaskModel, task: str, examples: Sequence[TokenizedExample], indices: Sequence[int]
-) -> TaskBatch | Chunks:
-    """Returns one batch, in chunks where the task asks for them."""
-    size = model.tasks[task].config.chunk_size
-    if size is None:
-        return model.collate(task, [examples[i] for i in indices])
-    return Chunks(
-        tuple(
-            model.collate(task, [examples[i] for i in indices[start : start + size]])
-            for start in range(0, len(indices), size)
-        )
-    )
-
-
 def make_method(config: RunConfig, teacher: MomentumTeacher | None = None) -> StandardLoss:
-    """Returns the method that turns a micro-batch into gradients."""
+    """Returns the method by which micro-batches become gradients."""
     if config.smart.weight or config.smart.bregman:
         return Smart(config.smart, teacher)
     if config.r_drop:
@@ -194,18 +172,3 @@ def assignments(
     rates = {name: task.lr for name, task in config.tasks.items()}
     later = frozenset() if unfreezing is None else unfreezing.names
     return assign(model, config.optim, rates, model.unused_parameters(), later)
-
-
-def used_parameters(model: MultitaskModel, task: str) -> dict[str, torch.nn.Parameter]:
-    """Returns the trainable tensors that a task's loss depends on, by name."""
-    unused = model.unused_parameters()
-    pools = model.tasks[task].config.pooling == "pooler"
-    used = {}
-    for name, parameter in model.named_parameters():
-        part, _, rest = name.partition(".")
-        owner = rest.partition(".")[0] if part == "heads" else adapter_of(name)
-        elsewhere = owner is not None and owner in model.tasks and owner != task
-        reads = name not in unused and (pools or not name.startswith("encoder.pooler."))
-        if parameter.requires_grad and reads and not elsewhere:
-            used[name] = parameter
-    return used

@@ -14,8 +14,8 @@ from multitask.training.methods.gradient_check import GradientCheck
 class Gradients:
     """`backward` adds a micro-batch's gradients; `finish` makes them ready for the optimizer.
 
-    They are summed over the processes of `group`. `clip` is the largest norm over all tensors of the
-    optimizer (0: no limit). A tensor that a step does not use keeps its gradient None.
+    `clip` is the largest norm over all tensors of the optimizer (0: no limit). A tensor that a step does not
+    use keeps its gradient None.
     """
 
     def __init__(

@@ -71,26 +71,48 @@ def load_inputs(
     model = make_model(config, bert, tasks, checkpoint)
     trained = () if scratch else load_trained_heads(model, find_folder(source))
     notes += freeze(model, config.freeze)
-    notes += _encoder_notes(model)
+    report = model.encoder.load_report
+    if report and report.missing and model.encoder.pooler is not None:
+        notes.append("the weights have no pooler; a random one takes its place")
+    if report and report.fresh:
+        notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
     tokenized = {
         split: {name: tasks[name].tokenize(tokenizer, examples.rows) for name, examples in loaded.items()}
         for split, loaded in splits.items()
     }
-    train = {name: examples for name, examples in tokenized["train"].items() if _can_learn(model, name)}
-    notes += _training_notes(tokenized["train"], train)
+    train = {}
+    for name, examples in tokenized["train"].items():
+        cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
+        parameters = [*model.encoder.parameters(), *model.heads[name].parameters()]
+        if not any(parameter.requires_grad for parameter in parameters):
+            notes.append(f"{name}: scored only; nothing that it uses is trained")
+            continue
+        train[name] = examples
+        if cut:
+            share = cut / len(examples)
+            notes.append(f"{name}: {share:.1%} of the training inputs are cut to the longest input")
     notes += [
         f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
         for name in tasks
         if name not in {*train, *trained} and tasks[name].scored
     ]
-    heads = {name: _head_facts(task, splits["train"].get(name)) for name, task in tasks.items()}
+    heads = {}
+    for name, task in tasks.items():
+        heads[name] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
+        if task.scored and name in splits["train"]:
+            heads[name]["fallback"] = task.majority_prediction(splits["train"][name].rows)
     return RunInputs(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
+
+
+def check_weights(config: RunConfig) -> None:
+    """Raises InputError for a configuration without weights."""
+    if config.weights is None:
+        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
 
 
 def untrained_model(config: RunConfig) -> MultitaskModel:
     """Returns the model that a run would train; reads data only for labels that no key names."""
-    if config.weights is None:
-        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
+    check_weights(config)
     if config.needs_scratch:
         bert = BertConfig(**config.encoder_changes, vocab_size=config.vocab_size)
     else:
@@ -164,17 +186,6 @@ def make_model(
     return MultitaskModel(encoder, tasks, frozen_dropout=config.frozen_dropout)
 
 
-def _encoder_notes(model: MultitaskModel) -> list[str]:
-    """Names the parts of the encoder that do not come from its weights."""
-    notes = []
-    report = model.encoder.load_report
-    if report and report.missing and model.encoder.pooler is not None:
-        notes.append("the weights hold no pooler; a random one takes its place")
-    if report and report.fresh:
-        notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
-    return notes
-
-
 def _read_splits(
     config: RunConfig, tasks: Mapping[str, TrainingTask], data: Path
 ) -> tuple[Splits, dict[str, str], list[str]]:
@@ -183,64 +194,31 @@ def _read_splits(
     Raises InputError where a task has nothing to train on.
     """
     splits: Splits = {"train": {}, "dev": {}}
-    hashes, notes = {}, []
+    hashes, notes, unlabelled = {}, [], []
     for split, loaded in splits.items():
         for name, task in tasks.items():
             scored = task.scored
-            wanted = scored if split == "dev" else not scored or task.file("train") is not None
-            if not wanted:
+            if not (scored if split == "dev" else not scored or task.file("train") is not None):
                 continue
             examples, note = load_split(task, data, split, config.limit)
             notes += note
             if examples is not None and examples.rows:
                 loaded[name] = examples
                 hashes[task.file(split)] = file_hash(Path(examples.path))
+                if scored and any(example.label is None for example in examples.rows):
+                    unlabelled.append((split, name))
             elif split == "train":
                 file = data / (task.file("train") or "")
                 raise InputError(f"{name} has nothing to train on: {file} is missing or has no usable row")
-    for split, loaded in splits.items():
-        for name, examples in list(loaded.items()):
-            if not tasks[name].scored:
-                continue
-            if all(example.label is not None for example in examples.rows):
-                continue
-            if split == "train":
-                raise InputError(
-                    f"the training split of {name} has no labels; set {name}.label to their column; "
-                    f"{examples.path} has {', '.join(examples.columns)}"
-                )
-            del loaded[name]
-            notes.append(f"{name}: {tasks[name].file('dev')} has no labels to score by")
-    return splits, hashes, notes
-
-
-def _can_learn(model: MultitaskModel, task: str) -> bool:
-    """Returns whether a task trains anything: not a head without parameters over a frozen encoder."""
-    parameters = [*model.encoder.parameters(), *model.heads[task].parameters()]
-    return any(parameter.requires_grad for parameter in parameters)
-
-
-def _training_notes(
-    tokenized: Mapping[str, list[TokenizedExample]], used: Mapping[str, list[TokenizedExample]]
-) -> list[str]:
-    """Names each task whose inputs were cut, and each that trains nothing."""
-    notes = []
-    for name, examples in tokenized.items():
-        cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
-        if name not in used:
-            notes.append(f"{name}: scored only; nothing that it uses is trained")
-        elif cut:
-            notes.append(
-                f"{name}: {cut / len(examples):.1%} of the training inputs are cut to the longest input"
+    for split, name in unlabelled:
+        examples = splits[split].pop(name)
+        if split == "train":
+            raise InputError(
+                f"the training split of {name} has no labels; set {name}.label to their column; "
+                f"{examples.path} has {', '.join(examples.columns)}"
             )
-    return notes
-
-
-def _head_facts(task: TrainingTask, examples: Examples | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
-    if task.scored and examples is not None:
-        facts["fallback"] = task.majority_prediction(examples.rows)
-    return facts
+        notes.append(f"{name}: {tasks[name].file('dev')} has no labels to score by")
+    return splits, hashes, notes
 
 
 def file_hash(path: Path) -> str:

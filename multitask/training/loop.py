@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
-from multitask.training.methods.standard import StandardLoss, TrainableModel
+from multitask.training.methods.standard import StandardLoss
 from multitask.training.plan import MicroBatch, Step
 
 
 def train_loop(
-    model: TrainableModel,
+    model: nn.Module,
     plan: Iterable[Step],
     method: StandardLoss,
     gradients: Gradients,
@@ -21,7 +21,7 @@ def train_loop(
     report: Callable[[Step, MicroBatch, Tensor], None],
     after_step: Callable[[Step], None],
 ) -> None:
-    """Takes the plan's steps. Losses are reported as tensors; who reads them decides when to wait."""
+    """Takes the plan's steps with a MultitaskModel. Who reads the losses, tensors, decides when to wait."""
     for step in plan:
         for micro_batch in step.micro_batches:
             loss = method(model, micro_batch, gradients.backward)

@@ -10,6 +10,9 @@ from minbert import InputError, cut_by_tokens
 from multitask.data.collate import shuffled_batches
 from multitask.training.sampling import Sampling
 
+Batches = list[list[int]]  # indices of examples
+TaskBatches = dict[str, Batches]  # the batches of a step by task
+
 
 class MicroBatch(NamedTuple):
     """One batch of one task, or a process's share of it, and its weight in the step's loss of that task."""
@@ -22,8 +25,8 @@ class MicroBatch(NamedTuple):
 class Step(NamedTuple):
     """One optimizer step. Counts from 1.
 
-    For each of `tasks` the weights of the micro-batches, over all processes, sum to 1: with several tasks the
-    step's loss is the sum of theirs. A process may have no micro-batch of a task, or none at all.
+    For each of `tasks` the weights of the micro-batches, over all processes, sum to 1; the step's loss is the
+    sum over its tasks. A process may have no micro-batch of a task, or none at all.
     """
 
     number: int
@@ -48,9 +51,8 @@ class TaskData:
     loss_weights   number of terms of the loss's mean that each example contributes, the words of a tagged
                    sentence for instance; 1 each by default
 
-    A loss that compares examples has nothing to do with one, and each process needs one to gather: where
-    `uniform` or `gathered`, a batch that is too small takes in the next, the last one goes to the one before,
-    and every example is still used. Any other ragged last batch stays as it is.
+    Where `uniform` or `gathered` a batch has two examples at least, and one for each process: one that is too
+    small takes in the next, and the last one goes to the one before. Other ragged batches stay as they are.
     """
 
     lengths: Sequence[int]
@@ -63,22 +65,25 @@ class TaskData:
     gathered: bool = False
     loss_weights: Sequence[float] | None = None
 
+    def weight(self, batch: Sequence[int]) -> float:
+        """Returns the number of terms that a batch contributes to the loss's mean."""
+        return len(batch) if self.loss_weights is None else sum(self.loss_weights[i] for i in batch)
 
-Batches = list[list[int]]  # indices of examples
-TaskBatches = dict[str, Batches]  # the batches of a step by task
+    def grouped(self, batches: Batches) -> list[Batches]:
+        """Returns the batches of each step."""
+        return [batches[i : i + self.accumulation] for i in range(0, len(batches), self.accumulation)]
 
 
 class BatchPlan:
-    """All steps of a run. `sampling` decides which tasks each one trains.
+    """All steps of a run, the same in every process. `sampling` decides which tasks each one trains.
 
     A step takes `accumulation` batches of a task, each weighted by its share of the step's examples of that
     task, so that the gradient is that of the one large batch, in a ragged last step too.
 
     `share` is (rank, size) of this process in its group: of each batch it takes every size-th example, from
-    its rank on, and the weight is that share's part of the examples of all processes. The sum of the
-    processes' gradients is then that of the whole batch. A `gathered` loss is computed from the whole batch
-    in every process and counts in each with 1 / size: the gather's backward sums the gradients of all of
-    them. The steps, their tasks and batches are the same in every process.
+    its rank on, weighted by their part of the whole, so that the processes' gradients sum to that of the
+    whole batch. A `gathered` loss is computed from the whole batch in every process and counts 1 / size: the
+    gather's backward sums the gradients of all.
 
     Raises InputError where no task starts in the first epoch, and where a task whose loss compares examples
     has too few.
@@ -106,28 +111,36 @@ class BatchPlan:
         if self.data and all(data.start_epoch > 1 for data in self.data.values()):
             raise InputError("every task has a start-epoch after 1; let one start in the first epoch")
         for name, data in self.data.items():
-            if len(data.lengths) < self._fewest(data):
+            if len(data.lengths) < (fewest := self._fewest(data)):
                 raise InputError(
                     f"{name} has {len(data.lengths)} training examples; a loss that compares examples needs "
-                    f"{self._fewest(data)}: two, and one for each process; give it more"
+                    f"{fewest}: two, and one for each process; give it more"
                 )
 
     def __iter__(self) -> Iterator[Step]:
-        """The steps after the last one taken; `state_dict` then counts the current one as taken."""
-        done = self.step
+        """Yields the steps after the last one taken; `state_dict` then counts the current one as taken."""
+        for number, epoch, ends_epoch, batches in self._steps(after=self.step):
+            if self.stopped:
+                return
+            self.step = number
+            yield Step(self.step, epoch, ends_epoch, self._micro_batches(batches), tuple(batches))
+
+    def _steps(self, after: int = 0) -> Iterator[tuple[int, int, bool, TaskBatches]]:
+        """Yields number, epoch, whether it is the epoch's or the run's last, and batches of each step."""
+        number, total = 0, self.total_steps
         for epoch, count in enumerate(self.steps_per_epoch(), start=1):
-            for position, batches in enumerate(self._epoch(epoch) if done < count else ()):
-                if position < done:
-                    continue
-                if self.stopped or self.step >= self.total_steps:
+            if number + count <= after:
+                number += count
+                continue
+            for position, batches in enumerate(self._epoch(epoch), start=1):
+                number += 1
+                if number > total:
                     return
-                self.step += 1
-                ends = position + 1 == count or self.step == self.total_steps
-                yield Step(self.step, epoch, ends, self._micro_batches(batches), tuple(batches))
-            done = max(0, done - count)
+                if number > after:
+                    yield number, epoch, position == count or number == total, batches
 
     def steps_per_epoch(self) -> list[int]:
-        """The steps of each epoch that the run reaches; of the last one, those after `max_steps` too."""
+        """Returns the steps of each epoch that the run reaches; of the last one, all."""
         while len(self._lengths) < self.epochs and (
             self.max_steps is None or sum(self._lengths) < self.max_steps
         ):
@@ -140,22 +153,18 @@ class BatchPlan:
         planned = sum(self.steps_per_epoch())
         return planned if self.max_steps is None else min(planned, self.max_steps)
 
-    def task_order(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """The epoch and the tasks of each step of the whole run; collates nothing."""
-        left = self.total_steps
-        for epoch in range(1, len(self.steps_per_epoch()) + 1):
-            for step in self._epoch(epoch)[:left]:
-                yield epoch, tuple(step)
-            left = max(0, left - self._lengths[epoch - 1])
+    def task_order(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Returns the epoch and the tasks of each step of the whole run; collates nothing."""
+        return [(epoch, tuple(batches)) for _, epoch, _, batches in self._steps()]
 
     def batches_per_pass(self) -> dict[str, int]:
-        """Batches of each task's first pass; with a token budget, others may have a few more."""
+        """Returns the batches of each task's first pass; with a token budget, others may have a few more."""
         first = {data.start_epoch for data in self.data.values()}
         passes = {epoch: self._first_passes(epoch, self._generator(epoch)) for epoch in first}
         return {name: len(passes[data.start_epoch][name]) for name, data in self.data.items()}
 
     def position(self) -> tuple[int, bool]:
-        """The epoch of the last step taken, and whether that step was the epoch's last (or the run's)."""
+        """Returns the epoch of the last step taken, and whether that was the epoch's last (or the run's)."""
         epoch, done, count = self._place()
         return epoch, done > 0 and (done == count or self.step >= self.total_steps)
 
@@ -166,9 +175,9 @@ class BatchPlan:
         return epoch - 1 + done / count
 
     def _place(self) -> tuple[int, int, int]:
-        """The epoch of the last step taken, the steps of it that are done, and all its steps."""
+        """Returns the epoch of the last step taken, the steps of it that are done, and all its steps."""
         done, epoch, counts = self.step, 1, self.steps_per_epoch()
-        while epoch < len(counts) and done > counts[epoch - 1]:
+        while done > counts[epoch - 1]:
             done -= counts[epoch - 1]
             epoch += 1
         return epoch, done, counts[epoch - 1]
@@ -178,24 +187,22 @@ class BatchPlan:
         self.stopped = True
 
     def _micro_batches(self, step: TaskBatches) -> Iterator[MicroBatch]:
-        """This process's micro-batches of a step."""
+        """Yields this process's micro-batches of a step."""
         for name, batches in step.items():
             data = self.data[name]
-            whole = sum(_loss_weight(data, batch) for batch in batches)
+            whole = sum(map(data.weight, batches))
             for batch in batches:
                 share = batch[self.rank :: self.processes]
-                weight = (
-                    _loss_weight(data, batch) / self.processes if data.gathered else _loss_weight(data, share)
-                )
+                weight = data.weight(batch) / self.processes if data.gathered else data.weight(share)
                 if share and weight:
                     yield MicroBatch(name, data.collate(share), weight / whole)
 
     def _epoch(self, epoch: int) -> list[TaskBatches]:
-        """The epoch's steps: a function of (seed, epoch)."""
+        """Returns the epoch's steps: a function of (seed, epoch)."""
         if self._made[0] != epoch:
             generator = self._generator(epoch)
             passes = self._first_passes(epoch, generator)
-            groups = {name: _grouped(batches, self.data[name]) for name, batches in passes.items()}
+            groups = {name: self.data[name].grouped(batches) for name, batches in passes.items()}
             counts = {name: len(entries) for name, entries in groups.items()}
             order = self.sampling.order(counts, epoch, self.epochs, generator)
             queues = {name: self._repeated(name, entries, generator) for name, entries in groups.items()}
@@ -206,18 +213,18 @@ class BatchPlan:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
 
     def _first_passes(self, epoch: int, generator: torch.Generator) -> dict[str, Batches]:
-        """One pass over each task that has started."""
+        """Draws one pass over each task that has started."""
         started = [name for name, data in self.data.items() if data.start_epoch <= epoch]
         return {name: self._cut(self.data[name], generator) for name in started}
 
     def _repeated(self, name: str, groups: list[Batches], generator: torch.Generator) -> Iterator[Batches]:
-        """The groups of batches of a pass, then those of further passes, each freshly shuffled."""
+        """Yields the groups of batches of a pass, then those of further passes, each freshly shuffled."""
         while True:
             yield from groups
-            groups = _grouped(self._cut(self.data[name], generator), self.data[name])
+            groups = self.data[name].grouped(self._cut(self.data[name], generator))
 
     def _cut(self, data: TaskData, generator: torch.Generator) -> Batches:
-        """One pass over a task's examples, in batches."""
+        """Draws one pass over a task's examples, in batches."""
         if not data.uniform:
             batches = shuffled_batches(data.lengths, data.batch_size, generator, data.token_budget)
         else:
@@ -229,7 +236,7 @@ class BatchPlan:
         return _merged(batches, self._fewest(data))
 
     def _fewest(self, data: TaskData) -> int:
-        """The number of examples that a batch must have."""
+        """Returns the number of examples that a batch must have."""
         return max(2, self.processes) if data.uniform or data.gathered else 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -240,18 +247,8 @@ class BatchPlan:
         self.stopped = state["stopped"]
 
 
-def _loss_weight(data: TaskData, batch: Sequence[int]) -> float:
-    """The number of terms that a batch contributes to the loss's mean."""
-    return len(batch) if data.loss_weights is None else sum(data.loss_weights[i] for i in batch)
-
-
-def _grouped(batches: Batches, data: TaskData) -> list[Batches]:
-    """The batches of each step."""
-    return [batches[i : i + data.accumulation] for i in range(0, len(batches), data.accumulation)]
-
-
 def _merged(batches: Batches, fewest: int) -> Batches:
-    """The batches, each with at least `fewest` examples, where there are as many in all."""
+    """Returns the batches, each with at least `fewest` examples, where there are as many in all."""
     merged: Batches = []
     for batch in batches:
         if merged and len(merged[-1]) < fewest:

@@ -14,10 +14,17 @@ from multitask.config.run_config import RunConfig
 from multitask.runtime.callbacks import Callback, Scores
 from multitask.runtime.memory import peak_memory
 from multitask.runtime.precision import Precision
+from multitask.runtime.tracking import strict
 from multitask.training.plan import BatchPlan, MicroBatch, Step
 
 BEST = "best"  # the checkpoint that is the run's result
-LOG_EVERY = 10  # steps between looks at the losses, each of which waits for the device
+LOG_EVERY = 10  # steps between readings of the losses, each of which waits for the device
+KEPT = (
+    "evaluations_without_better",
+    "evaluated_step",
+    "other_seconds",
+    "tokens",
+)  # in the state, as they are
 
 
 class Progress:
@@ -53,7 +60,7 @@ class Progress:
         self.other_seconds = 0.0  # of all seconds, those of evaluations and checkpoints
         self.tokens = 0  # that this process has trained on
         self.peak_memory = 0  # before an interruption
-        self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not looked at yet
+        self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not read yet
         self._started = time.perf_counter()
         self._between_steps = True
         self._evaluating = False
@@ -67,8 +74,8 @@ class Progress:
     def after_step(self, step: Step) -> None:
         """Logs, evaluates and saves where it is due, and ends the run where a callback says so."""
         self._between_steps = True
-        due = self._evaluation_is_due(step.number, step.ends_epoch)
-        saves = step.ends_epoch or _is_multiple(step.number, self.config.checkpoint.every_steps)
+        due = self._is_due(self.config.eval.every_steps, step.number, step.ends_epoch)
+        saves = self._is_due(self.config.checkpoint.every_steps, step.number, step.ends_epoch)
         if step.number % LOG_EVERY == 0 or due or saves:
             self._log_losses(step)
         self._stop_if_interrupted()
@@ -85,14 +92,15 @@ class Progress:
         """Makes the evaluation that an interruption prevented; for the start of a resumed run."""
         step = self.plan.step
         epoch, ends_epoch = self.plan.position()
-        due = self._evaluation_is_due(step, ends_epoch) or self.plan.stopped
+        due = self._is_due(self.config.eval.every_steps, step, ends_epoch) or self.plan.stopped
         if self.evaluated_step < step and due:
             self._evaluate_and_save(step, epoch)
         self._stop_if_interrupted()
         self._between_steps = False
 
-    def _evaluation_is_due(self, step: int, ends_epoch: bool) -> bool:
-        return ends_epoch or _is_multiple(step, self.config.eval.every_steps)
+    @staticmethod
+    def _is_due(every: int | None, step: int, ends_epoch: bool) -> bool:
+        return ends_epoch or (bool(every) and step % every == 0)
 
     def _evaluate_and_save(self, step: int, epoch: int, due: bool = True, saves: bool = True) -> None:
         started = time.perf_counter()
@@ -142,8 +150,9 @@ class Progress:
             self._evaluating = False
         for name, select in self.select.items():
             self._keep_if_better(name, select(scores), step)
-        waited = self.evaluations_without_better + 1
-        self.evaluations_without_better = 0 if self.best_steps[BEST] == step else waited
+        self.evaluations_without_better += 1
+        if self.best_steps[BEST] == step:
+            self.evaluations_without_better = 0
         if self.config.patience and self.evaluations_without_better >= self.config.patience:
             self.plan.stop()
         values = dict(epoch=epoch, scores=scores, seconds=self.elapsed())
@@ -173,8 +182,7 @@ class Progress:
     def costs(self) -> dict[str, float]:
         """Returns the costs of the whole run, over all its interruptions.
 
-        These are epochs, seconds without evaluations and checkpoints, tokens that this process has trained
-        on, and the largest memory in bytes.
+        Seconds are without evaluations and checkpoints, tokens those of this process, memory is in bytes.
         """
         return {
             "epochs": self.plan.epochs_done,
@@ -212,32 +220,17 @@ class Progress:
             signal.signal(signal.SIGINT, before)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "best": {
-                name: value if value is None or math.isfinite(value) else None
-                for name, value in self.best.items()
-            },
-            "best_steps": self.best_steps,
-            "evaluations_without_better": self.evaluations_without_better,
-            "evaluated_step": self.evaluated_step,
+        return {name: getattr(self, name) for name in KEPT} | {
+            "best": strict(self.best),  # JSON has no infinity
+            "best_steps": dict(self.best_steps),
             "seconds": self.elapsed(),
-            "other_seconds": self.other_seconds,
-            "tokens": self.tokens,
             "peak_memory": self.costs()["peak_memory"],
             "losses": [(task, number, float(loss)) for task, number, loss in self._losses],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in (*KEPT, "seconds", "peak_memory"):
+            setattr(self, name, state[name])
         self.best_steps = dict(state["best_steps"])
         self.best = {name: -math.inf if value is None else value for name, value in state["best"].items()}
-        self.evaluations_without_better = state["evaluations_without_better"]
-        self.evaluated_step = state["evaluated_step"]
-        self.seconds = state["seconds"]
-        self.other_seconds = state["other_seconds"]
-        self.tokens = state["tokens"]
-        self.peak_memory = state["peak_memory"]
         self._losses = [tuple(entry) for entry in state["losses"]]
-
-
-def _is_multiple(step: int, every: int | None) -> bool:
-    return bool(every) and step % every == 0

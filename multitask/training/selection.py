@@ -17,13 +17,10 @@ Select = Callable[[Scores], float | None]
 def selectors(config: RunConfig, tasks: Mapping[str, TrainingTask]) -> dict[str, Select]:
     """Returns for each checkpoint the number by which it is chosen: best, and best-TASK where asked for."""
     chosen = {"best": selector(config, tasks)}
-    if config.checkpoint.best_per_task:
-        for name, task in tasks.items():
-            if task.scored:
-                metric = task.primary_metric
-                chosen[f"best-{name}"] = lambda scores, name=name, metric=metric: (
-                    scores[name][metric] if name in scores else None
-                )
+    for name, task in tasks.items() if config.checkpoint.best_per_task else ():
+        if task.scored:
+            metric = task.primary_metric
+            chosen[f"best-{name}"] = lambda scores, name=name, metric=metric: scores.get(name, {}).get(metric)
     return chosen
 
 

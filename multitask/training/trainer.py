@@ -1,7 +1,6 @@
 """Trainer, and `train` and `resume`: a run, stage by stage, from a configuration to its best checkpoint."""
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,11 +23,11 @@ from multitask.runtime.memory import keep_freed_memory
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 from multitask.runtime.trackers import Trackers, check_trackers
-from multitask.runtime.tracking import MetricsLog, environment, read_metrics, write_json
+from multitask.runtime.tracking import MetricsLog, environment, read_metrics, read_scores, write_json
 from multitask.tasks.splits import SAMPLE, open_data
 from multitask.training.components import TrainingComponents, build_components, make_plan
 from multitask.training.dry_run import plan_lines
-from multitask.training.inputs import RunInputs, load_inputs
+from multitask.training.inputs import RunInputs, check_weights, load_inputs
 from multitask.training.loop import train_loop
 from multitask.training.plan import Step
 from multitask.training.progress import Progress
@@ -76,19 +75,18 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), quiet: bool =
     last = stage_configs(config)[-1]
     start_runtime(replace(last, threads=last.threads or read_environment(out)["threads"]))
     run = load_run(out, last.device, last.precision)
-    run.scores |= _evaluation(run.scores["scores"]).as_dict()
+    run.scores |= Evaluation(read_scores(run.scores["scores"])).as_dict()
     return run
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Returns whether the run in a folder, or a stage of one, has come to its end."""
+    """Returns True if the run in a folder, or a stage of one, has come to its end."""
     return (Path(folder) / "scores.json").is_file()
 
 
 def check_sources(config: RunConfig) -> None:
     """Raises InputError for a configuration without weights or data."""
-    if config.weights is None:
-        raise InputError("no weights; give --weights with a folder of pretrained weights, or `scratch`")
+    check_weights(config)
     if config.data is None:
         raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
 
@@ -110,11 +108,9 @@ def plan_table(config: RunConfig) -> list[str]:
     A stage after the first is planned with the run's first weights, whose tokenizer it has too.
     """
     check_sources(config)
-    lines = []
-    stages = stage_configs(config)
+    lines, stages = [], stage_configs(config)
     for number, stage in enumerate(stages, start=1):
-        if len(stages) > 1:
-            lines.append(f"stage {number} of {len(stages)}")
+        lines += [f"stage {number} of {len(stages)}"] if len(stages) > 1 else []
         stage = replace(stage, weights=config.weights, model=config.model)
         device, group = start_runtime(stage)
         with open_data(stage.data) as folder:
@@ -205,15 +201,10 @@ class Trainer:
 
     def _build(self) -> None:
         self.components = build_components(self.config, self.inputs, self.device, self.group)
-        plan = self.components.plan
+        plan, precision = self.components.plan, self.components.precision
+        select = selectors(self.config, self.inputs.model.tasks)
         self.progress = Progress(
-            self.config,
-            plan,
-            self.components.precision,
-            selectors(self.config, self.inputs.model.tasks),
-            self.evaluate,
-            self.save,
-            self.callbacks,
+            self.config, plan, precision, select, self.evaluate, self.save, self.callbacks
         )
         self.components.gradients.log = lambda cosines: self.callbacks.on_record(
             "conflict", plan.step, {"cosines": cosines}
@@ -222,8 +213,8 @@ class Trainer:
             torch.manual_seed(self.config.train.seed + self.group.rank)  # other dropout than on other ranks
 
     def _stateful(self) -> dict[str, Any]:
-        parts = {"progress": self.progress, "random": RandomState(self.group)}
-        return self.components.stateful() | parts
+        """Returns everything whose states are the training state, by name."""
+        return self.components.stateful() | {"progress": self.progress, "random": RandomState(self.group)}
 
     def make_folder(self, run: RunConfig, data: Path) -> None:
         """Makes the folder, from which `resume` can begin; `run` is the run of which this is a stage."""
@@ -242,10 +233,7 @@ class Trainer:
         for name in ("best", "last", *(path.name for path in self.out.glob("best-*"))):
             restore_folder(self.out / name)
         for leftover in self.out.glob(".*.partial"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def train(self) -> Run:
         """Takes the steps that are left; returns the best checkpoint, with its scores and the run's costs."""
@@ -259,6 +247,7 @@ class Trainer:
         self.open_cache(self.out / CACHE_FOLDER)
         model.train()
         self.callbacks.on_start(parts.plan.step, parts.plan.total_steps)
+        best = None
         try:
             with self.progress.interruption():
                 self.progress.catch_up()
@@ -274,11 +263,9 @@ class Trainer:
                 )
             self._log_closing_notes()
             best = self._finish()
-        except BaseException:
-            self.callbacks.on_end(None)
-            raise
-        self.callbacks.on_end(best.scores["scores"])
-        model.cache = None
+        finally:
+            self.callbacks.on_end(best.scores["scores"] if best else None)
+        model.cache = {}
         if self.group.is_main:
             shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
         return best
@@ -288,10 +275,10 @@ class Trainer:
         self.progress.after_step(step)
 
     def open_cache(self, folder: Path) -> None:
-        """Lets the model read activations of frozen layers from a file, which is computed here.
+        """Caches activations of frozen layers in `folder`, unless the configuration names another.
 
-        The file lies in `folder` unless the configuration names another. Does nothing where the layers are to
-        be unfrozen or get noise, and where no sequence is seen in a second epoch or a later run.
+        Does nothing where the layers are to be unfrozen or get noise, and where no sequence is seen in a
+        second epoch or a later run.
         """
         config, inputs, settings = self.config, self.inputs, self.config.cache
         changes = config.unfreeze is not None or config.smart.weight > 0
@@ -300,25 +287,18 @@ class Trainer:
             return
         tasks = inputs.model.tasks
         examples = {name: [*inputs.train.get(name, ()), *inputs.dev.get(name, ())] for name in tasks}
+        place = Path(settings.folder or folder)
         inputs.model.cache = open_cache(
-            settings,
-            inputs.model,
-            examples,
-            Path(settings.folder or folder),
-            self.group,
-            logger.info,
-            self.quiet,
+            inputs.model, examples, place, settings.precision, self.group, self.quiet
         )
 
     def evaluate(self) -> Scores:
         """Scores the dev splits on rank 0; returns the scores of each task in every process."""
-        scores = self._score() if self.group.is_main else None
-        return self.group.broadcast_object(scores)
+        return self.group.broadcast_object(self._score() if self.group.is_main else None)
 
     def _score(self) -> Scores:
         dev, budget = self.inputs.dev, self.config.eval.batch_tokens
-        total = sum(len(examples) for examples in dev.values())
-        hidden = self.quiet or None
+        total, hidden = sum(map(len, dev.values())), self.quiet or None
         with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=hidden) as bar:
             evaluation = Evaluation(*score_examples(self.inputs.model, dev, budget, bar.update))
         texts = [
@@ -327,9 +307,9 @@ class Trainer:
             for metric, value in scores.items()
         ]
         texts += [f"{name} {value:.4f}" for name, value in evaluation.overall.items()]
-        logger.info(f"step {self.components.plan.step}: {', '.join(texts) or 'no dev split to score'}")
-        for note in evaluation.notes:
-            logger.info(note)
+        summary = f"step {self.components.plan.step}: {', '.join(texts) or 'no dev split to score'}"
+        for line in (summary, *evaluation.notes):
+            logger.info(line)
         return evaluation.scores
 
     def save(self, name: str) -> None:
@@ -364,7 +344,7 @@ class Trainer:
         costs, counts = self.progress.costs(), self.components.count_parameters()
         memory = costs.pop("peak_memory")
         best = load_run(self.out, self.config.device, self.config.precision)
-        best.scores = _evaluation(logged).as_dict() | {
+        best.scores = Evaluation(read_scores(logged)).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,
             "seconds": self.progress.elapsed(),
@@ -372,24 +352,20 @@ class Trainer:
         }
         if self.group.is_main:
             splits = {"train": self.inputs.train, "dev": self.inputs.dev}
-            sizes = {
-                split: {task: len(rows) for task, rows in data.items()} for split, data in splits.items()
-            }
+            sizes = {split: {task: len(data[task]) for task in data} for split, data in splits.items()}
             write_model_card(self.config, best.scores, sizes)
             write_json(self.out / "scores.json", best.scores)
         self.group.barrier()
         return best
 
     def _description(self) -> list[str]:
-        """Lines on what is trained, how, and in which order."""
+        """Returns lines on what is trained, how, and in which order."""
         parts = self.components
         trained, all = parts.count_parameters().values()
         notes = []
         if parts.touched is not None:
-            notes = [
-                f"{len(parts.touched.others):,} of {len(parts.touched.order):,} word embeddings stay as they "
-                f"are: no training text has these tokens"
-            ]
+            count = f"{len(parts.touched.others):,} of {len(parts.touched.order):,}"
+            notes = [f"{count} word embeddings stay as they are: no training text has these tokens"]
         return [
             *notes,
             *plan_lines(parts.plan),
@@ -398,8 +374,7 @@ class Trainer:
         ]
 
     def _log_closing_notes(self) -> None:
-        skipped = self.components.precision.skipped
-        if skipped:
+        if skipped := self.components.precision.skipped:
             logger.info(f"{skipped} steps were skipped because a gradient was not finite")
         for name, task in self.inputs.model.tasks.items():
             if share := getattr(task, "masked_share", None):
@@ -413,13 +388,3 @@ def read_environment(out: Path) -> dict[str, Any]:
         return {"threads": values.get("threads"), "data": dict(values["data"])}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         raise InputError(f"{out / 'environment.json'} is damaged; train anew") from None
-
-
-def _evaluation(logged: dict[str, dict[str, float | None]]) -> Evaluation:
-    """Returns scores as they were before JSON made null of NaN."""
-    return Evaluation(
-        {
-            task: {name: math.nan if value is None else value for name, value in values.items()}
-            for task, values in logged.items()
-        }
-    )

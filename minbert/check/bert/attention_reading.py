@@ -78,12 +78,7 @@ def find_layout(candidate: Any, key: Array, query: Array) -> Layout:
 
 
 def read_probabilities(
-    candidate: Any,
-    key: Array,
-    query: Array,
-    mask: Array,
-    layout: Layout,
-    training: bool = False,
+    candidate: Any, key: Array, query: Array, mask: Array, layout: Layout, training: bool = False
 ) -> Array:
     """The probabilities (B, H, S, S) by which a candidate weighs values."""
     count, heads, columns, size = query.shape
@@ -98,7 +93,7 @@ def read_probabilities(
 
 
 def are_probabilities(rows: Array) -> bool:
-    """Returns whether rows (..., S) have no negative value and sum to one each."""
+    """Returns True if rows (..., S) have no negative value and sum to one each."""
     with np.errstate(all="ignore"):
         return bool((rows >= 0).all() and (np.abs(rows.sum(axis=-1) - 1) < SUM_ERROR).all())
 
@@ -110,11 +105,11 @@ def centered_logarithms(probabilities: Array) -> Array:
 
 
 def are_equal(probabilities: Array) -> bool:
-    """Whether every row is 1 / S throughout."""
+    """Returns True if every row is 1 / S throughout."""
     return bool(np.allclose(probabilities, 1 / probabilities.shape[-1], atol=1e-6))
 
 
 def look_one_way(probabilities: Array) -> bool:
-    """Whether tokens give nothing to those after them, or nothing to those before."""
+    """Returns True if tokens give nothing to those after them, or nothing to those before."""
     later, earlier = np.triu(probabilities, 1), np.tril(probabilities, -1)
     return not later.any() or not earlier.any()

@@ -8,18 +8,10 @@ import numpy as np
 from minbert.check.bert import attention_reading as reading
 from minbert.check.bert.candidate import Candidate
 from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, no_mask, reference
-from minbert.check.stage import MissingImplementation, Outputs
+from minbert.check.stage import Array, MissingImplementation, Outputs
 
 LARGE = 30  # times the queries: scores up to 200, whose exponentials fp32 cannot hold
 PADDING_ASKS = "where padding asks"  # not compared; by it some mistakes are told apart
-
-
-def run_split(candidate: Candidate) -> Outputs:
-    return candidate.split(first_of("input"))
-
-
-def expect_split() -> Outputs:
-    return {name: reference(f"layer.0.{name}") for name in ("query", "key", "value")}
 
 
 class Probabilities:
@@ -34,7 +26,7 @@ class Probabilities:
     def refuse_unreadable_scores(self) -> None:
         if not reading.are_probabilities(self.plain):
             raise MissingImplementation(
-                "the scores cannot be read from rows that are no probabilities; see the stage softmax"
+                "the scores cannot be read from rows that are not probabilities; see the stage softmax"
             )
         real = np.broadcast_to(reference("attention_mask")[:, None, None, :], self.masked.shape)
         even = at_tokens(real / real.sum(axis=-1, keepdims=True))
@@ -49,22 +41,17 @@ class Probabilities:
         padded = self.masked[mask.min(axis=1) == 0, :, : mask.sum(axis=1).min()]
         if not any(map(reading.are_probabilities, (self.plain, padded))):
             raise MissingImplementation(
-                "the mask cannot be seen in rows that are no probabilities; see the stage softmax"
+                "the mask cannot be seen in rows that are not probabilities; see the stage softmax"
             )
 
 
-def run_scores(candidate: Candidate) -> Outputs:
+def run_scores(candidate: Candidate) -> Array:
     probabilities = Probabilities(candidate)
     probabilities.refuse_unreadable_scores()
-    return {"scores less their row's mean": reading.centered_logarithms(probabilities.plain)}
+    return reading.centered_logarithms(probabilities.plain)
 
 
-def expect_scores() -> Outputs:
-    scores = reference("layer.0.scores")
-    return {"scores less their row's mean": scores - scores.mean(axis=-1, keepdims=True)}
-
-
-def _through_mask(masked: np.ndarray) -> Outputs:
+def _through_mask(masked: Array) -> Outputs:
     real = reference("attention_mask")[:, None, None, :] == 1
     with np.errstate(all="ignore"):
         among_real = np.where(real, masked, 0.0)
@@ -88,7 +75,7 @@ def expect_mask() -> Outputs:
     return {name: value for name, value in outputs.items() if name != PADDING_ASKS}
 
 
-def _softmax_outputs(plain: np.ndarray, masked: np.ndarray) -> Outputs:
+def _softmax_outputs(plain: Array, masked: Array) -> Outputs:
     real = reference("attention_mask")[:, None, None, :] == 1
     return {
         "row sums": plain.sum(axis=-1),
@@ -109,44 +96,17 @@ def expect_softmax() -> Outputs:
     return _softmax_outputs(powers / powers.sum(axis=-1, keepdims=True), reference("layer.0.probabilities"))
 
 
-def run_large_scores(candidate: Candidate) -> Outputs:
+def run_large_scores(candidate: Candidate) -> Array:
     key, query = first_of("key"), first_of("query")
     layout = reading.find_layout(candidate, key, query)
-    probabilities = reading.read_probabilities(candidate, key, LARGE * query, no_mask(), layout)
-    return {"probabilities": probabilities}
+    return reading.read_probabilities(candidate, key, LARGE * query, no_mask(), layout)
 
 
-def expect_large_scores() -> Outputs:
-    scores = LARGE * reference("layer.0.scores")
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return {"probabilities": powers / powers.sum(axis=-1, keepdims=True)}
-
-
-def _attend(candidate: Candidate) -> np.ndarray:
+def attend(candidate: Candidate) -> Array:
     return candidate.attention(*(first_of(name) for name in ("key", "query", "value")), additive_mask())
 
 
-def run_context(candidate: Candidate) -> Outputs:
+def run_context(candidate: Candidate) -> Array:
     query = first_of("query")
     layout = reading.find_layout(candidate, first_of("key"), query)
-    return {"context": at_tokens(layout(_attend(candidate), query.shape))}
-
-
-def expect_context() -> Outputs:
-    return {"context": at_tokens(reference("layer.0.context"))}
-
-
-def run_merged(candidate: Candidate) -> Outputs:
-    return {"attention": at_tokens(_attend(candidate))}
-
-
-def expect_merged() -> Outputs:
-    return {"attention": at_tokens(reference("layer.0.merged"))}
-
-
-def run_self_attention(candidate: Candidate) -> Outputs:
-    return {"self-attention": at_tokens(candidate.self_attention(first_of("input"), additive_mask()))}
-
-
-def expect_self_attention() -> Outputs:
-    return {"self-attention": at_tokens(reference("layer.0.merged"))}
+    return layout(attend(candidate), query.shape)

@@ -38,11 +38,7 @@ def kept(draws: np.ndarray) -> Outputs:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = draws.sum(axis=0) / (draws != 0).sum(axis=0)
     highest, lowest = (fold(np.where(draws == 0, mean, draws), axis=0) for fold in (np.max, np.min))
-    return {
-        SHARE: np.array(rate_of(draws == 0)),
-        KEPT: mean,
-        RANGE: np.array((highest - lowest).max()),
-    }
+    return {SHARE: np.array(rate_of(draws == 0)), KEPT: mean, RANGE: np.array((highest - lowest).max())}
 
 
 def run_embedding_dropout(candidate: Candidate) -> Outputs:

@@ -9,13 +9,16 @@ from minbert.check.bert import attention_stages as attention
 from minbert.check.bert import dropout_stages as dropout
 from minbert.check.bert import stages as model
 from minbert.check.bert.candidate import Candidate
+from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, reference
+from minbert.check.fixtures import model_fixture
 from minbert.check.mistakes.bert import known_mistakes
 from minbert.check.mistakes.bert.signs import AGAIN, DETERMINISTIC
-from minbert.check.stage import TOLERANCE, Outputs, Part, Stage
+from minbert.check.stage import TOLERANCE, Array, Outputs, Part, Stage
 
 GRADIENT_TOLERANCE = 1e-4  # the smallest variances make gradients of fp32 err most
 LARGE_SCORES_TOLERANCE = 1e-3  # a score of 200 errs by 1e-4 in fp32
 
+BATCH = ("input_ids", "attention_mask")
 INSIDE = ("scaled scores", "mask", "softmax")
 ATTENTION = (*INSIDE, "context", "merged heads")
 LAYER = ("q/k/v split", *ATTENTION, "self-attention", "output projection", "add and norm", "feed-forward")
@@ -65,57 +68,97 @@ def _stage(
     return Stage(name, run, expected, known_mistakes(name, run, expected), builds_on, tolerance=tolerance)
 
 
+def _single(
+    name: str,
+    output: str,
+    run: Callable[[Candidate], Array],
+    right: str | Callable[[], Array],
+    builds_on: tuple[str, ...] = (),
+    compared: Callable[[Array], Array] = at_tokens,
+    **settings: float,
+) -> Stage:
+    """A stage of one output, whose right value is that name's of the fixture, or computed."""
+
+    def expected() -> Outputs:
+        return {output: compared(reference(right) if isinstance(right, str) else right())}
+
+    return _stage(name, lambda c: {output: compared(run(c))}, expected, builds_on, **settings)
+
+
+def _everywhere(x: Array) -> Array:
+    """Compares rows of padding, too."""
+    return x
+
+
+def _centred_scores() -> Array:
+    scores = reference("layer.0.scores")
+    return scores - scores.mean(axis=-1, keepdims=True)
+
+
+def _large_probabilities() -> Array:
+    scores = attention.LARGE * reference("layer.0.scores")
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _feed_forward(candidate: Candidate) -> Array:
+    """The layer without what attention adds: an input whose norm is what the feed-forward layers are fed."""
+    x = reference("layer.0.input") + reference("layer.0.attention_output")
+    return candidate.feed_forward(x.astype(np.float32))
+
+
+def _layers(layer: Callable[[int], Array]) -> Outputs:
+    return {f"layer {number + 1}": at_tokens(layer(number)) for number in (0, 1)}
+
+
+def _gradients() -> Outputs:
+    start, (tensors, _) = "gradient.", model_fixture("model")
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+# fmt: off
 STAGES = (
-    _stage("embeddings", model.run_embeddings, model.expect_embeddings),
-    _stage("q/k/v split", attention.run_split, attention.expect_split),
-    _stage("scaled scores", attention.run_scores, attention.expect_scores),
+    _single("embeddings", "embeddings", lambda c: c.embed(given("input_ids")), "embeddings.output",
+            compared=_everywhere),
+    _stage("q/k/v split", lambda c: c.split(first_of("input")),
+           lambda: {name: reference(f"layer.0.{name}") for name in ("query", "key", "value")}),
+    _single("scaled scores", "scores less their row's mean", attention.run_scores, _centred_scores,
+            compared=_everywhere),
     _stage("mask", attention.run_mask, attention.expect_mask, INSIDE[:1]),
     _stage("softmax", attention.run_softmax, attention.expect_softmax, INSIDE[:2]),
-    _stage(
-        "large scores",
-        attention.run_large_scores,
-        attention.expect_large_scores,
-        INSIDE,
-        LARGE_SCORES_TOLERANCE,
-    ),
-    _stage("context", attention.run_context, attention.expect_context, INSIDE),
-    _stage("merged heads", attention.run_merged, attention.expect_merged, ATTENTION[:-1]),
-    _stage(
-        "self-attention",
-        attention.run_self_attention,
-        attention.expect_self_attention,
-        ("q/k/v split", *ATTENTION),
-    ),
-    _stage("output projection", model.run_output_projection, model.expect_output_projection),
+    _single("large scores", "probabilities", attention.run_large_scores, _large_probabilities, INSIDE,
+            compared=_everywhere, tolerance=LARGE_SCORES_TOLERANCE),
+    _single("context", "context", attention.run_context, "layer.0.context", INSIDE),
+    _single("merged heads", "attention", attention.attend, "layer.0.merged", ATTENTION[:-1]),
+    _single("self-attention", "self-attention",
+            lambda c: c.self_attention(first_of("input"), additive_mask()), "layer.0.merged",
+            ("q/k/v split", *ATTENTION)),
+    _single("output projection", "norm(x + dense(output))", model.run_output_projection,
+            "layer.0.attention_norm", compared=_everywhere),
     _stage("add and norm", model.run_add_norm, model.expect_add_norm, ("output projection",)),
-    _stage(
-        "feed-forward",
-        model.run_feed_forward,
-        model.expect_feed_forward,
-        ("output projection", "add and norm"),
-    ),
-    _stage("one layer", model.run_one_layer, model.expect_one_layer, LAYER),
-    _stage("all layers", model.run_all_layers, model.expect_all_layers, (*LAYER, "one layer")),
-    _stage("pooler", model.run_pooler, model.expect_pooler),
+    _single("feed-forward", "layer without attention", _feed_forward, "layer.0.output",
+            ("output projection", "add and norm"), _everywhere),
+    _stage("one layer",
+           lambda c: _layers(lambda number: c.layer(number, given(f"layer.{number}.input"), additive_mask())),
+           lambda: _layers(lambda number: reference(f"layer.{number}.output")), LAYER),
+    _single("all layers", "last_hidden_state",
+            lambda c: c.all_layers(*map(given, ("embeddings.output", *BATCH))),
+            "last_hidden_state", (*LAYER, "one layer")),
+    _single("pooler", "pooler_output",
+            lambda c: c.pool(*map(given, ("last_hidden_state", "embeddings.output", *BATCH))),
+            "pooler_output", compared=_everywhere),
     _stage("whole model", model.run_forward, model.expect_forward, MODEL_STAGES),
     _stage("padding", model.run_padding, model.expect_padding, (*MODEL_STAGES, "whole model")),
-    _stage("dropout in evaluation", model.run_evaluation, model.expect_evaluation, MODEL_STAGES),
-    _stage(
-        "embedding dropout", dropout.run_embedding_dropout, dropout.expect_embedding_dropout, ("embeddings",)
-    ),
+    _stage("dropout in evaluation", model.run_evaluation,
+           lambda: {f"second {name} less the first": np.zeros_like(value)
+                    for name, value in model.expect_forward().items()}, MODEL_STAGES),
+    _stage("embedding dropout", dropout.run_embedding_dropout, dropout.expect_embedding_dropout,
+           ("embeddings",)),
     _stage("attention dropout", dropout.run_attention_dropout, dropout.expect_attention_dropout, ATTENTION),
-    _stage(
-        "sublayer dropout",
-        dropout.run_sublayer_dropout,
-        dropout.expect_sublayer_dropout,
-        ("output projection", "add and norm"),
-    ),
-    _stage(
-        "gradients",
-        model.run_gradients,
-        model.expect_gradients,
-        (*MODEL_STAGES, "whole model"),
-        GRADIENT_TOLERANCE,
-    ),
+    _stage("sublayer dropout", dropout.run_sublayer_dropout, dropout.expect_sublayer_dropout,
+           ("output projection", "add and norm")),
+    _stage("gradients", lambda c: c.gradients(*map(given, (*BATCH, "direction.hidden", "direction.pooler"))),
+           _gradients, (*MODEL_STAGES, "whole model"), GRADIENT_TOLERANCE),
 )
+# fmt: on
 MODEL = Part("model", "bert.py", STAGES, _load, _own)

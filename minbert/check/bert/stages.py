@@ -8,21 +8,12 @@ from functools import cache
 import numpy as np
 
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, reference
-from minbert.check.fixtures import model_fixture
+from minbert.check.bert.fixture_arrays import at_tokens, first_of, given, reference
 from minbert.check.judge import distance
 from minbert.check.references.bert import Bert
 from minbert.check.stage import TOLERANCE, Array, MissingImplementation, Outputs
 
 SMALL = 0.02  # brings the variance of a sum near the norm's epsilon
-
-
-def run_embeddings(candidate: Candidate) -> Outputs:
-    return {"embeddings": candidate.embed(given("input_ids"))}
-
-
-def expect_embeddings() -> Outputs:
-    return {"embeddings": reference("embeddings.output")}
 
 
 def _diagonal(value: float) -> tuple[Array, Array]:
@@ -31,18 +22,14 @@ def _diagonal(value: float) -> tuple[Array, Array]:
     return np.eye(size, dtype=np.float32) * np.float32(value), np.zeros(size, dtype=np.float32)
 
 
-def run_output_projection(candidate: Candidate) -> Outputs:
+def run_output_projection(candidate: Candidate) -> Array:
     """The dense layer in norm(x + dense(output)), where all else there is right."""
     x, output = first_of("input"), first_of("attention_output")
     for arguments in ((x, np.zeros_like(x), _diagonal(0)), (x, output, _diagonal(1))):
         found, right = (other.add_norm(*arguments) for other in (candidate, Bert()))
         if distance(found, right) > TOLERANCE:
             raise MissingImplementation("norm(x + output) is not right; see the stage add and norm")
-    return {"norm(x + dense(output))": candidate.add_norm(x, first_of("merged"))}
-
-
-def expect_output_projection() -> Outputs:
-    return {"norm(x + dense(output))": reference("layer.0.attention_norm")}
+    return candidate.add_norm(x, first_of("merged"))
 
 
 def run_add_norm(candidate: Candidate) -> Outputs:
@@ -63,43 +50,6 @@ def expect_add_norm() -> Outputs:
     return {"norm(x + output)": right, "norm of a small sum": small, "norm(x + dense(output))": right}
 
 
-def run_feed_forward(candidate: Candidate) -> Outputs:
-    """The layer without what attention adds: an input whose norm is what the feed-forward layers are fed."""
-    x = (reference("layer.0.input") + reference("layer.0.attention_output")).astype(np.float32)
-    return {"layer without attention": candidate.feed_forward(x)}
-
-
-def expect_feed_forward() -> Outputs:
-    return {"layer without attention": reference("layer.0.output")}
-
-
-def run_one_layer(candidate: Candidate) -> Outputs:
-    outputs = (candidate.layer(number, given(f"layer.{number}.input"), additive_mask()) for number in (0, 1))
-    return {f"layer {number}": at_tokens(output) for number, output in enumerate(outputs, start=1)}
-
-
-def expect_one_layer() -> Outputs:
-    return {f"layer {number + 1}": at_tokens(reference(f"layer.{number}.output")) for number in (0, 1)}
-
-
-def run_all_layers(candidate: Candidate) -> Outputs:
-    hidden = candidate.all_layers(given("embeddings.output"), given("input_ids"), given("attention_mask"))
-    return {"last_hidden_state": at_tokens(hidden)}
-
-
-def expect_all_layers() -> Outputs:
-    return {"last_hidden_state": at_tokens(reference("last_hidden_state"))}
-
-
-def run_pooler(candidate: Candidate) -> Outputs:
-    names = ("last_hidden_state", "embeddings.output", "input_ids", "attention_mask")
-    return {"pooler_output": candidate.pool(*map(given, names))}
-
-
-def expect_pooler() -> Outputs:
-    return {"pooler_output": reference("pooler_output")}
-
-
 def _forward(candidate: Candidate, ids: Array, mask: Array) -> Outputs:
     outputs = candidate.forward(ids, mask)
     hidden = outputs["last_hidden_state"][:, : reference("input_ids").shape[1]]
@@ -111,7 +61,10 @@ def run_forward(candidate: Candidate) -> Outputs:
 
 
 def expect_forward() -> Outputs:
-    return {**expect_all_layers(), **expect_pooler()}
+    return {
+        "last_hidden_state": at_tokens(reference("last_hidden_state")),
+        "pooler_output": reference("pooler_output"),
+    }
 
 
 def run_padding(candidate: Candidate) -> Outputs:
@@ -145,18 +98,3 @@ def expect_padding() -> Outputs:
 def run_evaluation(candidate: Candidate) -> Outputs:
     first, second = (run_forward(candidate) for _ in range(2))
     return {f"second {name} less the first": second[name] - first[name] for name in first}
-
-
-def expect_evaluation() -> Outputs:
-    return {f"second {name} less the first": np.zeros_like(v) for name, v in expect_forward().items()}
-
-
-def run_gradients(candidate: Candidate) -> Outputs:
-    names = ("input_ids", "attention_mask", "direction.hidden", "direction.pooler")
-    return candidate.gradients(*map(given, names))
-
-
-def expect_gradients() -> Outputs:
-    tensors, _ = model_fixture("model")
-    start = "gradient."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -45,10 +45,7 @@ class Limits:
 
 
 def check_file(
-    part_place: str,
-    path: str | Path,
-    limits: Limits | None = None,
-    settings: Mapping[str, str] | None = None,
+    part_place: str, path: str | Path, limits: Limits | None = None, settings: Mapping[str, str] | None = None
 ) -> list[Finding]:
     """The findings of a part for a user's file, run by a fresh interpreter.
 

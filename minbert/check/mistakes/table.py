@@ -34,13 +34,9 @@ def at(stage: str, rows: Iterable[Wrong]) -> tuple[Wrong, ...]:
 
 def mistakes(rows: Iterable[Wrong], right: type, outputs: Callable[[type], Outputs]) -> tuple[Mistake, ...]:
     """Returns the rows as mistakes. `outputs(kind)` computes a stage's outputs by a class of formulas."""
-    return tuple(
-        Mistake(
-            row.name,
-            row.cause,
-            row.remedy,
-            predict=cache(lambda row=row: outputs(row.kind(right))),
-            tolerance=row.tolerance,
-        )
-        for row in rows
-    )
+
+    def mistake(row: Wrong) -> Mistake:
+        predict = cache(lambda: outputs(row.kind(right)))
+        return Mistake(row.name, row.cause, row.remedy, predict, tolerance=row.tolerance)
+
+    return tuple(map(mistake, rows))

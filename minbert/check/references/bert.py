@@ -172,7 +172,13 @@ class Bert:
 
     def sum_and_norm(self, x: Array, output: Array, dense: str, norm: str, training: bool) -> Array:
         """norm(x + dropout(dense(output)))"""
-        return self.layer_norm(x + self.sublayer_dropout(self.linear(output, dense), training), norm)
+        return self.layer_norm(self.summed(x, self.projected(output, dense, training)), norm)
+
+    def summed(self, x: Array, projected: Array) -> Array:
+        return x + projected
+
+    def projected(self, output: Array, dense: str, training: bool) -> Array:
+        return self.sublayer_dropout(self.linear(output, dense), training)
 
     def half(self, x: Array, output: Array, number: int, dense: str, norm: str) -> Array:
         start = f"encoder.layer.{number}."

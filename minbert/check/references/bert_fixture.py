@@ -21,20 +21,8 @@ CONFIG = {
     "initializer_range": 0.02,
     "pad_token_id": 0,
 }
-INPUT_IDS = np.array(
-    [
-        [2, 9, 28, 41, 3, 0, 0],
-        [2, 17, 31, 5, 44, 31, 3],
-        [2, 36, 3, 0, 0, 0, 0],
-    ]
-)
-TOKEN_TYPE_IDS = np.array(
-    [
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 0, 1, 1, 1, 1],
-        [0, 1, 1, 0, 0, 0, 0],
-    ]
-)
+INPUT_IDS = np.array([[2, 9, 28, 41, 3, 0, 0], [2, 17, 31, 5, 44, 31, 3], [2, 36, 3, 0, 0, 0, 0]])
+TOKEN_TYPE_IDS = np.array([[0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0, 0]])
 # Word and position whose embeddings nearly cancel: their sum has a variance like epsilon.
 NEARLY_CONSTANT = ((44, 4), (28, 2), (36, 1))
 

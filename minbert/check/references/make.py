@@ -38,7 +38,7 @@ def make(name: str) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def is_up_to_date(name: str) -> bool:
-    """Whether the file holds what `make` gives; the last digits differ between CPUs."""
+    """Returns True if the file has what `make` gives, but for the last digits, which differ between CPUs."""
     written, settings = read_fixture(fixture_path(name))
     tensors, made_settings = make(name)
     return (

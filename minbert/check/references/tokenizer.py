@@ -125,7 +125,7 @@ class Tokenizer:
         return len(word) > LONGEST_WORD
 
     def next_piece(self, word: str, inside: bool) -> str | None:
-        """The piece that the rest of a word begins with; `inside`: not the word's first piece."""
+        """Returns the piece that the rest of a word begins with; `inside`: not the word's first piece."""
         marked = "##" + word if inside else word
         shortest = 3 if inside else 1
         return next(

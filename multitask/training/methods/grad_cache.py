@@ -1,10 +1,10 @@
 """GradCache: a contrastive loss over more examples than memory holds at once."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multitask.data.collate import Chunks
-from multitask.training.methods.standard import Backward, StandardLoss, TrainableModel
+from multitask.training.methods.standard import Backward, StandardLoss
 from multitask.training.plan import MicroBatch
 
 
@@ -17,7 +17,7 @@ class GradCache(StandardLoss):
     as a learned temperature in the head does.
     """
 
-    def __call__(self, model: TrainableModel, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+    def __call__(self, model: nn.Module, micro_batch: MicroBatch, backward: Backward) -> Tensor:
         """Adds the micro-batch's gradients; returns its detached loss, without the micro-batch's weight.
 
         The random generators end where the first pass left them: the last chunk draws the same once more.

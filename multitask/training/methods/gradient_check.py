@@ -1,24 +1,22 @@
 """GradientCheck: every tensor that a task trains gets a gradient in the task's first step."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch.nn import Parameter
+from torch import nn
 
 from multitask.runtime.messages import logger
 
 
 class GradientCheck:
-    """Warns once of tensors that have no gradient after a task's first step.
+    """Warns once of trained tensors of a MultitaskModel without a gradient after a task's first step.
 
-    `expected(task)` are the tensors that the task uses, by name; frozen ones among them are passed over. A
-    gradient must be there, and that of LoRA's `.B` must not be zero, as it is where nothing reaches the
-    adapter (that of `.A` is zero at first, since B is). In a step of several tasks, a gradient from any of
-    them will do.
+    The gradient of LoRA's `.B` must not be zero either, as it is where nothing reaches the adapter (that of
+    `.A` is zero at first, since B is). In a step of several tasks, a gradient from any of them will do.
     """
 
-    def __init__(self, expected: Callable[[str], Mapping[str, Parameter]]):
-        self.expected = expected
+    def __init__(self, model: nn.Module):
+        self.model = model
         self.checked: set[str] = set()
 
     def __call__(self, tasks: Iterable[str]) -> None:
@@ -27,7 +25,8 @@ class GradientCheck:
             if task in self.checked:
                 continue
             self.checked.add(task)
-            missing = [name for name, tensor in self.expected(task).items() if not _arrived(name, tensor)]
+            read, tensors = self.model.read_by(task), self.model.named_parameters()
+            missing = [name for name, tensor in tensors if name in read and _is_missing(name, tensor)]
             if missing:
                 logger.info(
                     f"after the first step of {task}, trained tensors without a gradient: "
@@ -41,10 +40,7 @@ class GradientCheck:
         self.checked = set(state["checked"])
 
 
-def _arrived(name: str, tensor: Parameter) -> bool:
-    """Returns whether a tensor is frozen or got a gradient."""
-    if not tensor.requires_grad:
-        return True
-    if tensor.grad is None:
-        return False
-    return not name.endswith(".B") or bool(tensor.grad.any())
+def _is_missing(name: str, parameter: nn.Parameter) -> bool:
+    """Returns True if a trained tensor has no gradient, or LoRA's B none but zeros."""
+    gradient = parameter.grad
+    return parameter.requires_grad and (gradient is None or (name.endswith(".B") and not gradient.any()))

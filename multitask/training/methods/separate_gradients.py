@@ -1,7 +1,7 @@
 """Gradients of the tasks of one step, kept apart on the shared tensors for surgery and telemetry."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import Any
 
@@ -11,9 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
-from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
-from multitask.training.methods.gradient_check import GradientCheck
 from multitask.training.methods.surgery import Surgery
 
 Cosines = dict[str, dict[str, float | None]]
@@ -22,11 +20,11 @@ Cosines = dict[str, dict[str, float | None]]
 class SeparateGradients(Gradients):
     """Gradients whose shared part is held task by task, in one flat buffer each, fp32 at least.
 
-    After each backward the gradients of `shared` (tensors by name, see `shared_parameters`) move to the
-    task's buffer, where those of its other micro-batches are added; the heads' stay where they are. `finish`
-    sums everything over the processes (one that had no micro-batch of a task takes part with zeros), lets the
-    surgery combine the tasks while the scale is still on, and goes on as Gradients does. Where a gradient is
-    not finite the step is skipped. `names` are the run's tasks; a step may have any of them.
+    After each backward the gradients of the tensors that the tasks share (those of the encoder without
+    adapters of one task alone) move to the task's buffer, where those of its other micro-batches are added.
+    `finish` sums everything over the processes (one without a micro-batch of a task takes part with zeros),
+    lets the surgery combine the tasks while the scale is still on, and goes on as Gradients does. Where a
+    gradient is not finite the step is skipped.
 
     Every `conflicts_every` steps the attribute `log` is called with the cosine of each two tasks' gradients,
     as they were before the surgery: {"overall" or a layer: {"TASK TASK": cosine, None where one is zero}}.
@@ -36,25 +34,22 @@ class SeparateGradients(Gradients):
         self,
         optimizer: Optimizer,
         precision: Precision,
-        shared: Mapping[str, Parameter],
-        names: Sequence[str],
+        model: nn.Module,
         surgery: Surgery,
         conflicts_every: int | None = None,
-        clip: float = 0.0,
-        group: ProcessGroup | None = None,
-        check: GradientCheck | None = None,
+        **finishing: Any,  # clip, group and check, as for Gradients
     ):
-        super().__init__(optimizer, precision, clip, group, check)
+        super().__init__(optimizer, precision, **finishing)
+        self.names = tuple(model.tasks)  # a step may have any of them
         trained = {id(parameter) for parameter in self.parameters}
         layers: dict[str, list[Parameter]] = {}
-        for name, parameter in shared.items():
+        for name, parameter in shared_parameters(model.encoder, self.names).items():
             if id(parameter) in trained:
                 layers.setdefault(layer_of(name), []).append(parameter)
         self.shared = [parameter for entries in layers.values() for parameter in entries]
         self.sizes = {layer: sum(entry.numel() for entry in entries) for layer, entries in layers.items()}
-        of_encoder = {id(parameter) for parameter in self.shared}
-        self.others = [parameter for parameter in self.parameters if id(parameter) not in of_encoder]
-        self.names = tuple(names)
+        in_buffers = {id(parameter) for parameter in self.shared}
+        self.others = [parameter for parameter in self.parameters if id(parameter) not in in_buffers]
         self.surgery = surgery
         self.conflicts_every = conflicts_every
         self.log = lambda cosines: None
@@ -86,17 +81,15 @@ class SeparateGradients(Gradients):
         if self._is_finite(products):
             is_due = self.conflicts_every and self.finished % self.conflicts_every == 0
             if is_due and len(self.tasks) > 1:
-                self.log(_cosines(products, self.tasks))
-            whole = sum(products.values(), torch.zeros(len(buffers), len(buffers), dtype=torch.float64))
-            self._combine(buffers, self.surgery.factors(whole, self.tasks))
+                self.log(self._cosines(products))
+            self._combine(buffers, self.surgery.factors(_sum(products), self.tasks))
             self._unscale_and_clip()
         elif self.precision.scaler.is_enabled():  # its own look at the gradients skips the step
             self._combine(buffers, [1.0] * len(buffers))
             self._unscale_and_clip()
         else:
             self.precision.skip()
-        self.tasks = []
-        self._reached = set()
+        self.tasks, self._reached = [], set()
 
     def _agree(self) -> None:
         """Learns which tasks and shared tensors any process has gradients for, in the same order in each."""
@@ -114,10 +107,9 @@ class SeparateGradients(Gradients):
 
     def _buffer(self, task: str) -> Tensor:
         if task not in self._buffers:
-            dtypes = [parameter.dtype for parameter in self.shared]
-            wide = torch.float64 if torch.float64 in dtypes else torch.float32
-            device = self.parameters[0].device
-            self._buffers[task] = torch.empty(sum(self.sizes.values()), dtype=wide, device=device)
+            is_wide = any(parameter.dtype == torch.float64 for parameter in self.shared)
+            dtype, device = torch.float64 if is_wide else torch.float32, self.parameters[0].device
+            self._buffers[task] = torch.empty(sum(self.sizes.values()), dtype=dtype, device=device)
         return self._buffers[task]
 
     def _parts(self, buffer: Tensor) -> list[Tensor]:
@@ -125,28 +117,23 @@ class SeparateGradients(Gradients):
         pieces = buffer.split([parameter.numel() for parameter in self.shared]) if self.shared else ()
         return [piece.view_as(parameter) for piece, parameter in zip(pieces, self.shared, strict=True)]
 
-    def _products(self, buffers: list[Tensor]) -> dict[str, Tensor]:
-        """For each layer the scalar products of the tasks' gradients, (T, T), fp64 on the CPU."""
+    def _products(self, buffers: list[Tensor]) -> Tensor:
+        """Computes the scalar products of the tasks' gradients, (layers, T, T), fp64 on the CPU."""
         pairs = list(combinations_with_replacement(range(len(buffers)), 2))
         tables = torch.zeros(len(self.sizes), len(buffers), len(buffers), dtype=torch.float64)
         if self.shared:
             parts = [buffer.split(list(self.sizes.values())) for buffer in buffers]
-            dots = [
-                torch.dot(parts[i][layer], parts[j][layer])
-                for layer in range(len(self.sizes))
-                for i, j in pairs
-            ]
+            layers = range(len(self.sizes))
+            dots = [torch.dot(parts[i][layer], parts[j][layer]) for layer in layers for i, j in pairs]
             values = torch.stack(dots).cpu().double().view(len(self.sizes), len(pairs))
             for column, (i, j) in enumerate(pairs):
                 tables[:, i, j] = tables[:, j, i] = values[:, column]
-        return dict(zip(self.sizes, tables, strict=True))
+        return tables
 
-    def _is_finite(self, products: Mapping[str, Tensor]) -> bool:
-        """Whether all gradients of the step are; a gradient's product with itself tells."""
-        if not all(bool(table.isfinite().all()) for table in products.values()):
-            return False
+    def _is_finite(self, products: Tensor) -> bool:
+        """Returns True if all gradients of the step are finite; one's product with itself tells."""
         sums = [parameter.grad.sum() for parameter in self.others if parameter.grad is not None]
-        return not sums or bool(torch.stack(sums).isfinite().all())
+        return bool(products.isfinite().all()) and (not sums or bool(torch.stack(sums).isfinite().all()))
 
     def _combine(self, buffers: list[Tensor], factors: list[float]) -> None:
         """Puts the weighted sum into the shared tensors' gradients, which are views of the first buffer."""
@@ -157,6 +144,17 @@ class SeparateGradients(Gradients):
             if i in self._reached:
                 parameter.grad = part.to(parameter.dtype)
 
+    def _cosines(self, products: Tensor) -> Cosines:
+        """Returns the cosines of each two tasks, over all layers and in each one with gradients."""
+        found: Cosines = {}
+        for layer, table in zip(("overall", *self.sizes), (_sum(products), *products), strict=True):
+            lengths = [float(square) ** 0.5 for square in table.diagonal()]
+            for i, j in combinations(range(len(self.tasks)), 2) if table.any() else ():
+                scale = lengths[i] * lengths[j]
+                cosine = float(table[i, j]) / scale if scale else None
+                found.setdefault(layer, {})[f"{self.tasks[i]} {self.tasks[j]}"] = cosine
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"finished": self.finished, "surgery": self.surgery.state_dict()}
 
@@ -166,33 +164,18 @@ class SeparateGradients(Gradients):
         self.surgery.load_state_dict(state["surgery"])
 
 
+def _sum(products: Tensor) -> Tensor:
+    """(layers, T, T) -> (T, T), added one by one: the order of `Tensor.sum` depends on the shape."""
+    return sum(products, products.new_zeros(products.shape[1:]))
+
+
 def shared_parameters(encoder: nn.Module, tasks: Sequence[str]) -> dict[str, Parameter]:
-    """The encoder's tensors by name, apart from adapters that belong to one task alone."""
+    """Returns the encoder's tensors by name, apart from adapters that belong to one task alone."""
     own = tuple(f".adapters.{task}." for task in tasks)
-    return {
-        name: parameter
-        for name, parameter in encoder.named_parameters()
-        if not any(part in name for part in own)
-    }
+    return {n: p for n, p in encoder.named_parameters() if not any(part in n for part in own)}
 
 
 def layer_of(name: str) -> str:
-    """The part of the encoder that a tensor belongs to: embeddings, layers.N or pooler."""
+    """Returns the part of the encoder that a tensor belongs to: embeddings, layers.N or pooler."""
     found = re.search(r"(?:^|\.)(layers\.\d+)\.", name)
     return found[1] if found else name.partition(".")[0]
-
-
-def _cosines(products: Mapping[str, Tensor], tasks: Sequence[str]) -> Cosines:
-    """The cosines of each two tasks, over all layers and in each one where there are gradients."""
-    tables = {"overall": sum(products.values()), **products} if products else {}
-    pairs = list(combinations(range(len(tasks)), 2))
-    return {
-        layer: {f"{tasks[i]} {tasks[j]}": _cosine(table, i, j) for i, j in pairs}
-        for layer, table in tables.items()
-        if table.any()
-    }
-
-
-def _cosine(products: Tensor, i: int, j: int) -> float | None:
-    lengths = float(products[i, i]) ** 0.5 * float(products[j, j]) ** 0.5
-    return float(products[i, j]) / lengths if lengths else None

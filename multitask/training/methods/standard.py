@@ -1,14 +1,14 @@
 """Methods: how the loop turns a micro-batch into gradients.
 
 A method computes a loss and passes it to `backward(loss, task)`. StandardLoss does just that; Smart and RDrop
-add a regularizer to the loss; GradCache, in its own file, cuts the micro-batch. T token rows, D hidden size.
+add a regularizer to the loss; GradCache, in its own file, cuts the micro-batch. Losses and divergences of the
+MultitaskModel have the task's weight as a factor. T token rows, D hidden size.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multitask.config.run_config import SmartConfig
 from multitask.training.methods.teacher import MomentumTeacher
@@ -17,33 +17,16 @@ from multitask.training.plan import MicroBatch
 Backward = Callable[[Tensor, str], None]
 
 
-class TrainableModel(Protocol):
-    """The model as methods use it. Losses and divergences have the task's weight as a factor."""
-
-    encoder: Any
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def __call__(self, task: str, inputs, noise: Tensor | None = None) -> Tensor: ...
-
-    def loss(self, task: str, batch) -> Tensor: ...
-
-    def loss_of(self, task: str, outputs: Tensor, targets: Tensor) -> Tensor: ...
-
-    def divergence(self, task: str, p: Tensor, q: Tensor) -> Tensor: ...
-
-
 class StandardLoss:
     """Forward, loss, backward. A method with another loss overrides `loss`."""
 
-    def __call__(self, model: TrainableModel, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+    def __call__(self, model: nn.Module, micro_batch: MicroBatch, backward: Backward) -> Tensor:
         """Adds the micro-batch's gradients; returns its detached loss, without the micro-batch's weight."""
         loss = self.loss(model, micro_batch.task, micro_batch.batch)
         backward(loss * micro_batch.weight, micro_batch.task)
         return loss.detach()
 
-    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+    def loss(self, model: nn.Module, task: str, batch) -> Tensor:
         """Computes the scalar to minimize, the mean over the batch's examples."""
         return model.loss(task, batch)
 
@@ -59,7 +42,7 @@ class RDrop(StandardLoss):
     def __init__(self, weight: float):
         self.weight = weight
 
-    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+    def loss(self, model: nn.Module, task: str, batch) -> Tensor:
         batch = batch.to(model.device)
         first, second = model(task, batch.inputs), model(task, batch.inputs)
         losses = [model.loss_of(task, outputs, batch.targets) for outputs in (first, second)]
@@ -85,7 +68,7 @@ class Smart(StandardLoss):
         self.config = config
         self.teacher = teacher
 
-    def loss(self, model: TrainableModel, task: str, batch) -> Tensor:
+    def loss(self, model: nn.Module, task: str, batch) -> Tensor:
         batch = batch.to(model.device)
         outputs = model(task, batch.inputs)
         regularizers = []
@@ -98,7 +81,7 @@ class Smart(StandardLoss):
             regularizers.append(self.config.bregman * model.divergence(task, outputs, before))
         return sum(regularizers, model.loss_of(task, outputs, batch.targets))
 
-    def worst_noise(self, model: TrainableModel, task: str, inputs, outputs: Tensor) -> Tensor:
+    def worst_noise(self, model: nn.Module, task: str, inputs, outputs: Tensor) -> Tensor:
         """Returns the noise (T, D) of algorithm 1, against the clean `outputs`, which are constants here."""
         weight = model.encoder.embeddings.word.weight
         shape = (len(inputs.token_ids), weight.shape[1])

@@ -14,10 +14,10 @@ class MomentumTeacher:
     After each real step, with the weights theta: teacher = momentum * teacher + (1 - momentum) * theta. Only
     what is trained is held twice; frozen tensors are the model's own, and one that is unfrozen later is
     followed from the value that it then has. Runs in evaluation mode, without gradients.
-    `real_steps()` counts the steps that were not skipped; without it every step counts.
+    `real_steps()` counts the steps that were not skipped.
     """
 
-    def __init__(self, model: nn.Module, momentum: float, real_steps: Callable[[], int] | None = None):
+    def __init__(self, model: nn.Module, momentum: float, real_steps: Callable[[], int]):
         self.model = model
         self.momentum = momentum
         self.real_steps = real_steps
@@ -37,15 +37,12 @@ class MomentumTeacher:
             for module, training in modes:
                 module.training = training
 
+    @torch.no_grad()
     def after_step(self, step) -> None:
         """Updates the average, unless the step was skipped."""
-        count = self.counted + 1 if self.real_steps is None else self.real_steps()
-        if count > self.counted:
-            self.counted = count
-            self.update()
-
-    @torch.no_grad()
-    def update(self) -> None:
+        before, self.counted = self.counted, self.real_steps()
+        if self.counted == before:
+            return
         self._follow()
         current = dict(self.model.named_parameters())
         weights = [current[name].detach() for name in self.weights]

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator
 
 from torch import nn
-from torch.nn import Parameter
 
 from minbert import InputError, did_you_mean
 
@@ -13,7 +12,7 @@ FORMS = "none, backbone, embeddings, pooler, first:K, last:K, below:K, layers:0-
 
 
 def is_added(name: str) -> bool:
-    """Returns whether a tensor of the encoder is not BERT's own: LoRA, projected attention, head layers."""
+    """Returns True for tensors that are added to BERT's: LoRA, projected attention, head layers."""
     return name.startswith("encoder.") and (".adapters." in name or ".head_layers." in name)
 
 
@@ -36,16 +35,16 @@ def freeze(model: nn.Module, policy: str) -> list[str]:
     anything, for another policy, and for layers or a pooler that the encoder lacks.
     """
     parts = [part.strip() for part in policy.split(",")]
-    chosen: dict[str, Parameter] = {}
-    for part in parts:
-        chosen |= _chosen(model, part)
-    for parameter in chosen.values():
-        parameter.requires_grad_(False)
+    prefixes = tuple(prefix for part in parts for prefix in _prefixes(model, part))
+    names = [name for name, _ in model.named_parameters() if name.startswith(prefixes)]
+    chosen = [name for name in names if not is_added(name)]
+    for name in chosen:
+        model.get_parameter(name).requires_grad_(False)
     return [*_drift_notes(model, parts), *_fresh_notes(model, policy, chosen)]
 
 
-def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
-    """Returns the tensors that one policy freezes, by name."""
+def _prefixes(model: nn.Module, part: str) -> list[str]:
+    """Returns the beginnings of the names of tensors that one policy freezes."""
     kind, colon, argument = part.partition(":")
     kind, argument = kind.strip(), argument.strip()
     takes_argument = kind in ("first", "last", "below", "layers", "head")
@@ -53,33 +52,25 @@ def _chosen(model: nn.Module, part: str) -> dict[str, Parameter]:
         hint = did_you_mean(kind, POLICIES) if kind not in POLICIES else ""
         raise InputError(f"freeze {part!r} is not a policy; choose from {FORMS}{hint}")
     if kind == "none":
-        return {}
+        return []
     if kind == "head":
-        prefixes = (f"heads.{argument}.",)
-    elif takes_argument:
-        count = len(model.encoder.encoder.layers)
-        numbers = _layer_numbers(part, kind, argument, count)
-        if kind == "below":
-            numbers = range(min(numbers))
-        prefixes = tuple(f"encoder.encoder.layers.{number}." for number in numbers)
-        if kind == "below":
-            prefixes = ("encoder.embeddings.", *prefixes)
-    elif kind == "pooler" and model.encoder.pooler is None:
-        raise InputError("freeze pooler: the weights have no pooler; leave it out")
-    else:
-        prefixes = ("encoder.",) if kind == "backbone" else (f"encoder.{kind}.",)
-    return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if name.startswith(prefixes) and not is_added(name)
-    }
+        return [f"heads.{argument}."]
+    if not takes_argument:
+        if kind == "pooler" and model.encoder.pooler is None:
+            raise InputError("freeze pooler: the weights have no pooler; leave it out")
+        return ["encoder."] if kind == "backbone" else [f"encoder.{kind}."]
+    numbers = _layer_numbers(part, kind, argument, len(model.encoder.encoder.layers))
+    below = ["encoder.embeddings."] if kind == "below" else []
+    return below + [f"encoder.encoder.layers.{number}." for number in numbers]
 
 
 def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]:
-    """Returns the layers of `count`, from 0, that first:K, last:K or layers:... names, or below:K leaves."""
+    """Returns the layers of `count`, from 0, that first:K, last:K, below:K or layers:... names."""
     numbers: list[int] = []
     if kind == "layers":
-        for low, high in _ranges(argument):
+        for text in argument.split("+"):
+            match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", text)
+            low, high = (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
             numbers += range(low, min(high, count) + 1) or [-1]  # [-1]: it runs backwards
     elif re.fullmatch("[0-9]+", argument):
         size = min(int(argument), count + 1)
@@ -89,45 +80,33 @@ def _layer_numbers(part: str, kind: str, argument: str, count: int) -> list[int]
         raise InputError(
             f"freeze {part!r}: the model has {count} layers, numbered 0 to {count - 1}; give {form}"
         )
-    return numbers
-
-
-def _ranges(argument: str) -> Iterator[tuple[int, int]]:
-    """Parses `0-2+5` as (0, 2), (5, 5); a part that is not a range as (-1, -1)."""
-    for text in argument.split("+"):
-        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", text)
-        yield (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
+    return list(range(min(numbers))) if kind == "below" else numbers
 
 
 def _drift_notes(model: nn.Module, parts: list[str]) -> Iterator[str]:
     """Warns of each frozen head over features that go on changing."""
     for task in dict.fromkeys(part.partition(":")[2].strip() for part in parts if part.startswith("head")):
-        if any(True for _ in model.heads[task].parameters()) and _features_change(model, task):
+        features = (
+            model.get_parameter(name)
+            for name in model.read_by(task) - model.unused_parameters()
+            if name.startswith("encoder.")
+        )
+        if [*model.heads[task].parameters()] and any(parameter.requires_grad for parameter in features):
             yield (
                 f"freeze head:{task}: the encoder below goes on training, so the head's features drift away "
                 f"from it and {task} may get worse; to keep {task} as it is, freeze backbone,head:{task}"
             )
 
 
-def _features_change(model: nn.Module, task: str) -> bool:
-    """Returns whether a tensor of the encoder is trained that this task's head depends on."""
-    unused = model.unused_parameters()
-    for name, parameter in model.named_parameters():
-        owner = name.partition(".adapters.")[2].partition(".")[0]
-        theirs = owner in model.heads and owner != task
-        if name.startswith("encoder.") and parameter.requires_grad and name not in unused and not theirs:
-            return True
-    return False
-
-
 def _fresh_notes(model: nn.Module, policy: str, frozen: Iterable[str]) -> Iterator[str]:
     """Warns where tensors of the encoder are frozen that are not in the pretrained weights."""
     report = model.encoder.load_report
-    random = None if report is None else {f"encoder.{name}" for name in (*report.fresh, *report.missing)}
+    random = None if report is None else {*report.fresh, *report.missing}
     modules: dict[str, None] = {}  # a layer or the pooler, not each of its tensors
-    for name in frozen:
-        if name.startswith("encoder.") and (random is None or name in random):
-            words = name.split(".")[1:]
+    for whole in frozen:
+        part, _, name = whole.partition(".")
+        if part == "encoder" and (random is None or name in random):
+            words = name.split(".")
             modules[".".join(words[:3] if words[1] == "layers" else words[:1])] = None
     if modules:
         yield (

@@ -16,10 +16,9 @@ ENCODER, HEAD = "encoder", "head"
 
 @dataclass(frozen=True)
 class Assignment:
-    """The learning rate, weight decay and state of one tensor.
+    """The learning rate, weight decay and state of one tensor; `part` is encoder or head.
 
-    `state` is trained, frozen, unfrozen later, or unused where no task of the run reads it; `part` is encoder
-    or head.
+    `state` is trained, frozen, unfrozen later, or unused where no task of the run reads the tensor.
     """
 
     name: str
@@ -31,7 +30,7 @@ class Assignment:
 
     @property
     def learns(self) -> bool:
-        """Whether the optimizer updates the tensor."""
+        """True if the optimizer updates the tensor."""
         return self.state in (TRAINED, LATER)
 
 
@@ -62,51 +61,39 @@ def assign(
     for name, parameter in model.named_parameters():
         decays = parameter.ndim > 1 and not name.startswith("encoder.embeddings.")
         trained = TRAINED if parameter.requires_grad else LATER if name in later else FROZEN
-        assignments.append(
-            Assignment(
-                name,
-                parameter,
-                _rate(name, optim, depth, head_rates),
-                optim.weight_decay if decays else 0.0,
-                UNUSED if name in unused else trained,
-                HEAD if name.startswith("heads.") else ENCODER,
-            )
+        own, default = _rates(name, optim, depth, head_rates)
+        entry = Assignment(
+            name,
+            parameter,
+            default if own is None else own,  # 0 is a rate
+            optim.weight_decay if decays else 0.0,
+            UNUSED if name in unused else trained,
+            HEAD if name.startswith("heads.") else ENCODER,
         )
+        assignments.append(entry)
     return assignments
 
 
-def _rate(name: str, optim: OptimConfig, depth: int, head_rates: Mapping[str, float | None]) -> float:
-    """Returns the rate of a tensor in a model of `depth` layers."""
+def _rates(
+    name: str, optim: OptimConfig, depth: int, head_rates: Mapping[str, float | None]
+) -> tuple[float | None, float]:
+    """Returns the rate that is given for a tensor in a model of `depth` layers, and that without one."""
     if name.startswith("heads."):
-        return _first_given(head_rates.get(name.split(".")[1]), optim.head_lr)
+        return head_rates.get(name.split(".")[1]), optim.head_lr
     if is_added(name):
-        return _first_given(optim.adapter_lr, optim.head_lr)
-    decayed = optim.lr * optim.layer_decay ** distance_from_top(name, depth)
+        return optim.adapter_lr, optim.head_lr
     if name.startswith("encoder.embeddings."):
-        return _first_given(optim.embeddings_lr, decayed)
+        return optim.embeddings_lr, optim.lr * optim.layer_decay ** (depth + 1)
     if name.startswith("encoder.pooler."):
-        return _first_given(optim.pooler_lr, decayed)
-    return decayed
-
-
-def _first_given(rate: float | None, default: float) -> float:
-    return default if rate is None else rate  # 0 is a rate
-
-
-def distance_from_top(name: str, depth: int) -> int:
-    """Returns the number of layers above an encoder tensor: 0 for the pooler, 1 for the last of `depth`."""
-    if name.startswith("encoder.embeddings."):
-        return depth + 1
-    if name.startswith("encoder.encoder.layers."):
-        return depth - int(name.split(".")[3])
-    return 0
+        return optim.pooler_lr, optim.lr
+    return None, optim.lr * optim.layer_decay ** (depth - int(name.split(".")[3]))
 
 
 def parameter_groups(assignments: list[Assignment]) -> list[dict]:
-    """Returns AdamW's groups of tensors that learn, one for each part of the model, rate and decay.
+    """Returns AdamW's groups of tensors that learn, one for each `part` of the model, rate and decay.
 
-    A group also says its `part`, and its `initial_lr`, which schedules multiply.
-    Raises InputError where nothing is trained, and for a tensor that is assigned twice.
+    Schedules multiply a group's `initial_lr`. Raises InputError where nothing is trained, and for a tensor
+    that is assigned twice.
     """
     groups: dict[tuple[str, float, float], dict] = {}
     names: dict[int, str] = {}
@@ -119,15 +106,10 @@ def parameter_groups(assignments: list[Assignment]) -> list[dict]:
         names[id(entry.parameter)] = entry.name
         if not entry.learns:
             continue
-        group = {
-            "params": [],
-            "lr": entry.lr,
-            "initial_lr": entry.lr,
-            "weight_decay": entry.weight_decay,
-            "part": entry.part,
-        }
+        rates = {"lr": entry.lr, "initial_lr": entry.lr, "weight_decay": entry.weight_decay}
         key = entry.part, entry.lr, entry.weight_decay
-        groups.setdefault(key, group)["params"].append(entry.parameter)
+        group = groups.setdefault(key, {"params": [], **rates, "part": entry.part})
+        group["params"].append(entry.parameter)
     if not groups:
         raise InputError(
             "nothing to train: every tensor is frozen or unused; freeze less, or add a task with a head"

@@ -12,15 +12,12 @@ from multitask.training.plan import Step
 class PerTaskLR:
     """Sets the rate of the optimizer's encoder groups for the task of the next step.
 
-    For a task with a rate in `rates` each of them gets its own base rate times rate / lr, where `lr` is the
-    run's encoder rate: decay by layer, rates of embeddings, pooler and adapters keep their proportions. For
-    other tasks, and for the heads always, it is the base rate. Schedules multiply it (`initial_lr`).
+    For a task with a rate in `rates` each group gets its base rate times rate / lr, `lr` being the run's
+    encoder rate, so that decay by layer and rates of parts keep their proportions. Schedules multiply that.
+    Heads, and other tasks' steps, have the base rates, which are those at construction: there is no state.
 
     A step has one task (RunConfig checks that): AdamW divides by the size of the gradient, so that in a step
-    of several tasks none of them has a rate of its own. The moments are those of all tasks' steps; at rate 0
-    they change and the encoder does not.
-
-    Holds no state: the base rates are those at construction, so a loaded optimizer state does not count.
+    of several tasks none of them has a rate of its own. At rate 0 only the moments change.
     Raises InputError for an `lr` of 0, of which nothing is a multiple.
     """
 
@@ -34,16 +31,11 @@ class PerTaskLR:
         self.factors = {task: rate / lr for task, rate in rates.items()}
         self.bases = [group["initial_lr"] for group in optimizer.param_groups]
 
-    def set_rates(self, tasks: Iterable[str]) -> None:
-        """Sets each group's `initial_lr` for a step of these tasks: one, unless none has its own rate."""
-        own = [task for task in tasks if task in self.factors]
-        factor = self.factors[own[0]] if own else 1.0
-        # By position: loading the optimizer's state makes new groups.
-        for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
-            group["initial_lr"] = base * factor if group["part"] == ENCODER else base
-
     def steps(self, plan: Iterable[Step]) -> Iterator[Step]:
         """Yields the plan's steps, each with its rates set, also where a process has no share of it."""
         for step in plan:
-            self.set_rates(step.tasks)
+            factor = next((self.factors[task] for task in step.tasks if task in self.factors), 1.0)
+            # By position: loading the optimizer's state makes new groups.
+            for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
+                group["initial_lr"] = base * factor if group["part"] == ENCODER else base
             yield step

@@ -15,14 +15,12 @@ class Unfreezing:
     """Gradual unfreezing (Howard and Ruder 2018, section 3.3): first the heads alone, then ever more layers.
 
     Freezes the encoder of a MultitaskModel. At the end of each epoch (`every` is "epoch"), or of every N-th
-    step ("N"), the next part is unfrozen: the last layer together with the pooler, which stands on
-    it; then one layer after the other; the embeddings last. Of L layers and the embeddings all are
-    trained after L + 1 such moments, so from epoch L + 2 on.
+    step ("N"), the next part is unfrozen: the last layer together with the pooler, which stands on it; then
+    one layer after the other; the embeddings last. All L layers are trained from epoch L + 2 on.
 
-    Tensors that no task reads, those that are frozen already and what is added to the encoder (see
-    `is_added`) stay as they are. The optimizer holds all of them from the start: without a gradient AdamW
-    passes a tensor over, so neither its value nor its moments change, and its bias correction counts from its
-    own first step. Its rate is the schedule's at that time. `names` are the tensors that begin frozen.
+    Tensors that no task reads, that are frozen already, or added to the encoder (see `is_added`) stay as they
+    are. The optimizer holds all from the start: AdamW passes a tensor without a gradient over, so that its
+    moments and bias correction begin with its own first step. `names` are the tensors that begin frozen.
     """
 
     def __init__(self, model: nn.Module, every: str):
@@ -32,7 +30,8 @@ class Unfreezing:
         self.parts = _parts(model)
         self.names = {name for tensors in self.parts.values() for name in tensors}
         for tensors in self.parts.values():
-            _require_gradients(tensors, False)
+            for parameter in tensors.values():
+                parameter.requires_grad_(False)
         moment = "each epoch" if self.steps is None else f"every {self.steps} steps"
         logger.info(f"gradual unfreezing: after {moment} the next of {', '.join(self.parts)}")
 
@@ -53,8 +52,9 @@ class Unfreezing:
 
     def _unfreeze(self, count: int) -> None:
         """Makes the first `count` parts trainable; modules change to the mode that goes with it."""
-        for tensors in list(self.parts.values())[self.unfrozen : count]:
-            _require_gradients(tensors, True)
+        for tensors in list(self.parts.values())[:count]:
+            for parameter in tensors.values():
+                parameter.requires_grad_(True)
         self.unfrozen = count
         self.model.train(self.model.training)
 
@@ -62,7 +62,7 @@ class Unfreezing:
         return {"unfrozen": self.unfrozen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Unfreezes what the state has unfrozen; this object has to be fresh, over the same model."""
+        """Unfreezes what the state has unfrozen, of a fresh object."""
         self._unfreeze(state["unfrozen"])
 
 
@@ -85,8 +85,3 @@ def _parts(model: nn.Module) -> dict[str, dict[str, Parameter]]:
         for part, prefixes in parts.items()
     }
     return {part: tensors for part, tensors in chosen.items() if tensors}
-
-
-def _require_gradients(tensors: Mapping[str, Parameter], trained: bool) -> None:
-    for parameter in tensors.values():
-        parameter.requires_grad_(trained)

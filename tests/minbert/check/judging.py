@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from minbert.check.isolation import process
 from minbert.check.judge import check_candidate
+from minbert.check.parts import find_part
 from minbert.check.stage import Finding, Part
 
 # The beginning of a file with parts: stages that call functions of a module, and a mistake.
@@ -69,3 +71,16 @@ def assert_right(part: Part, findings: list[Finding], source: str = "") -> None:
     for finding in findings:
         assert finding.status == "same", f"{finding}\n{source}"
         assert finding.difference < finding.tolerance / 4, f"{finding}\n{source}"
+
+
+def check_in_this_process(monkeypatch, folder: Path) -> None:
+    """Spares commands the start of a process for each file; these have tests of their own."""
+    real = process.check_file
+
+    def check_file(place, path, limits=None, settings=None):
+        if not Path(path).is_file():
+            return real(place, path, limits, settings)
+        part = find_part(place, settings)
+        return check_candidate(part, part.load(module_of(Path(path).read_text(encoding="utf-8"), folder)))
+
+    monkeypatch.setattr(process, "check_file", check_file)

@@ -68,6 +68,10 @@ def test_what_fails_is_explained(part, student, places, stage, detail, tmp_path)
     assert detail in first.detail
 
 
+def test_adapters_may_be_linear_layers_without_a_bias(tmp_path):
+    assert_right(LORA, judged(LORA, lora.MODULES, tmp_path))
+
+
 def test_shapes_that_fit_a_square_layer_only_fail_with_the_reason(tmp_path):
     source = source_of(lora, zeros="torch.zeros(linear.in_features, rank)")
     findings = {finding.stage: finding for finding in judged(LORA, source, tmp_path)}

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from minbert import InputError
+from minbert.check import course_files
 from minbert.check.course_files import (
     IDS,
     course_model,
@@ -25,6 +26,7 @@ from minbert.check.judge import check_candidate, first_difference
 from minbert.check.stage import InvalidOutput, MissingImplementation
 from tests.minbert.check.judging import module_of, source_of
 from tests.minbert.check.students import model
+from tests.test_submissions import SUBMISSIONS, right_file
 
 BERT = source_of(model)
 
@@ -136,33 +138,13 @@ def test_nothing_in_sanity_data_is_run(tmp_path):
         read_sanity_data(tmp_path / "none")
 
 
-class Written(torch.optim.Optimizer):
-    """The handout's AdamW in fp64, written out once more."""
-
-    decoupled = True
-
-    def __init__(self, params, lr, weight_decay, correct_bias):
-        super().__init__(params, {"lr": lr, "decay": weight_decay})
-        self.number = 0
-
-    @torch.no_grad()
-    def step(self):
-        self.number += 1
-        (p,), lr, decay = self.param_groups[0]["params"], *list(self.param_groups[0].values())[1:3]
-        state = self.state[p] or {"m": 0.0, "v": 0.0, "p": p.double()}
-        g = p.grad.double() + (0 if self.decoupled else decay * state["p"])
-        m, v = 0.9 * state["m"] + 0.1 * g, 0.999 * state["v"] + 0.001 * g * g
-        rate = lr * (1 - 0.999**self.number) ** 0.5 / (1 - 0.9**self.number)
-        new = state["p"] - rate * m / (v.sqrt() + 1e-6)
-        new -= lr * decay * new if self.decoupled else 0
-        self.state[p] = {"m": m, "v": v, "p": new}
-        p.copy_(new)
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Spares nine tenths of the course's 1000 steps."""
+    monkeypatch.setattr(course_files, "STEPS", 100)
 
 
-class Coupled(Written):
-    decoupled = False
-
-
+@pytest.mark.usefixtures("few_steps")
 def test_the_optimizers_inputs_are_drawn_one_after_the_other():
     """The course draws three numbers a step; the layer starts from torch's seed 0."""
     random = np.random.default_rng(0)
@@ -189,18 +171,19 @@ def test_the_optimizers_inputs_are_drawn_one_after_the_other():
     torch.testing.assert_close(torch.tensor(weight), start)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_optimizer_data(tmp_path):
     path = tmp_path / "optimizer_test.npy"
-    np.save(path, fitted_weight(Written))
+    AdamW = module_of(right_file("optimizer"), tmp_path).AdamW
+    np.save(path, fitted_weight(AdamW))
     part = course_optimizer(str(path))
     (own,) = check_candidate(part, part.own())
     assert (own.status, own.points) == ("same", 1) and own.difference < 1e-5
-    (coupled,) = check_candidate(part, Coupled)
-    assert coupled.status == "different"
-    (written,) = check_candidate(part, part.load(SimpleNamespace(AdamW=Written)))
-    assert written.difference == 0
+    [wrong] = [each for each in SUBMISSIONS if each.names == "decay without the rate"]
+    (found,) = check_candidate(part, part.load(module_of(wrong.source(), tmp_path)))
+    assert found.status == "different"
     with pytest.raises(MissingImplementation, match="the file has no class AdamW"):
-        part.load(SimpleNamespace(Adam=Written))
+        part.load(SimpleNamespace(Adam=AdamW))
 
 
 @pytest.mark.parametrize("values", [np.zeros((3, 2)), np.array([["a"] * 3] * 2, dtype=object)])

@@ -11,7 +11,6 @@ from minbert.check.bert.own_model import OwnModel
 from minbert.check.fixtures import model_fixture
 from minbert.check.isolation.worker import STARTER
 from minbert.check.judge import check_candidate, distance, first_difference
-from minbert.check.references.bert import model_config
 from tests.minbert.check.judging import assert_right, judged, source_of
 from tests.minbert.check.students import model
 
@@ -41,14 +40,6 @@ def test_our_own_models_token_types_are_right():
     expected = tensors["typed.last_hidden_state"] * tensors["attention_mask"][..., None]
     assert distance(hidden, expected) < 5e-6
     assert distance(pooled, tensors["typed.pooler_output"]) < 5e-6
-
-
-def test_the_configuration_is_the_fixtures_but_for_dropout():
-    config, fixed = model_config(), model_fixture("model")[1]["config"]
-    assert {name for name in fixed if config[name] != fixed[name]} == {
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-    }
 
 
 def by_stage(findings):

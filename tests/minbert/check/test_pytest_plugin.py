@@ -1,4 +1,4 @@
-"""`pytest --minbert-check=DIR` as a teacher runs it, in processes of its own.
+"""`pytest --minbert-check=DIR` as a teacher runs it.
 
 Run: pytest tests/minbert/check/test_pytest_plugin.py
 """
@@ -10,8 +10,16 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+import torch  # noqa: F401  before pytester, which forgets modules that a run imports
 
-from tests.minbert.check.judging import TOY_STAGES
+import minbert.check.isolation.process
+import minbert.cli.check  # noqa: F401
+from minbert.check.parts import find_part, part_places
+from tests.minbert.check.judging import TOY_STAGES, check_in_this_process
+
+pytest_plugins = ["pytester"]
+for place in part_places().values():
+    find_part(place)
 
 PARTS = f"""{TOY_STAGES}
 STAGES = (stage("first"), stage("second", (DOUBLED,)), stage("third"), stage("fourth"))
@@ -35,52 +43,50 @@ COURSES_TEST = "raise SystemExit('the course\\'s own test runs at import')\n"
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(pytester, monkeypatch):
     """A folder with student/toy.py, and the part as an installed package would bring it."""
-    (tmp_path / "student").mkdir()
-    (tmp_path / "student" / "toy.py").write_text(STUDENT)
-    (tmp_path / "student" / "optimizer_test.py").write_text(COURSES_TEST)
-    (tmp_path / "installed" / "toy-1.dist-info").mkdir(parents=True)
-    (tmp_path / "installed" / "plugin_test_parts.py").write_text(PARTS)
-    entry_points = "[minbert.check]\ntoy = plugin_test_parts:TOY\n"
-    (tmp_path / "installed" / "toy-1.dist-info" / "entry_points.txt").write_text(entry_points)
-    (tmp_path / "installed" / "toy-1.dist-info" / "METADATA").write_text("Name: toy\nVersion: 1\n")
-    (tmp_path / "points.toml").write_text("[toy]\nfirst = 5\nsecond = 2\nthird = 1\nfourth = 1\n")
-    return tmp_path
+    for name, text in {
+        "student/toy.py": STUDENT,
+        "student/optimizer_test.py": COURSES_TEST,
+        "installed/plugin_test_parts.py": PARTS,
+        "installed/toy-1.dist-info/entry_points.txt": "[minbert.check]\ntoy = plugin_test_parts:TOY\n",
+        "installed/toy-1.dist-info/METADATA": "Name: toy\nVersion: 1\n",
+        "points.toml": "[toy]\nfirst = 5\nsecond = 2\nthird = 1\nfourth = 1\n",
+    }.items():
+        (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (pytester.path / name).write_text(text)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.syspath_prepend(pytester.path / "installed")
+    return pytester.path
 
 
-def run_pytest(folder, *words):
+@pytest.fixture
+def run_pytest(pytester, folder):
     """Runs pytest in `folder` with this plugin alone; the lines that it printed, and its status."""
-    environment = os.environ | {
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONPATH": os.pathsep.join([str(folder / "installed"), *sys.path]),
-    }
-    plugin = ["-p", "minbert.check.pytest_plugin", "-p", "no:cacheprovider", "--rootdir=."]
-    command = [sys.executable, "-m", "pytest", *plugin, *map(str, words)]
-    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert found.stderr == "" or found.returncode == 4, found.stderr
-    return (found.stdout + found.stderr).splitlines(), found.returncode
+
+    def run(*words):
+        plugin = ["-p", "minbert.check.pytest_plugin", "-p", "no:cacheprovider", "--rootdir=."]
+        found = pytester.runpytest_inprocess(*plugin, *map(str, words))
+        return found.outlines + found.errlines, found.ret
+
+    return run
 
 
-def runs(folder) -> int:
-    return len((folder / "student" / "toy.py.runs").read_text())
+@pytest.fixture
+def in_this_process(monkeypatch, tmp_path_factory):
+    check_in_this_process(monkeypatch, tmp_path_factory.mktemp("modules"))
 
 
-def test_one_test_for_each_stage_with_points(folder):
+def test_one_test_for_each_stage_with_points(folder, run_pytest):
     reports = ("--junitxml=junit.xml", "--minbert-check-json=points/check.json")
     lines, status = run_pytest(
-        folder, "--minbert-check=student/", "--minbert-check-points=points.toml", *reports, "-v"
+        "--minbert-check=student/", "--minbert-check-points=points.toml", *reports, "-v"
     )
     text = "\n".join(lines)
     assert status == 1 and "collected 4 items" in text
-    assert runs(folder) == 1, "the process runs once"
-    for stage, outcome in {
-        "first": "PASSED",
-        "second": "FAILED",
-        "third": "SKIPPED",
-        "fourth": "PASSED",
-    }.items():
-        assert any(line.startswith(f"student/toy.py::{stage} {outcome}") for line in lines), text
+    assert (folder / "student" / "toy.py.runs").read_text() == "x", "the process runs once"
+    for outcome in ("first PASSED", "second FAILED", "third SKIPPED", "fourth PASSED"):
+        assert any(line.startswith(f"student/toy.py::{outcome}") for line in lines), text
     assert "Likely mistake: doubled. It was doubled." in text and "Instead: Halve it." in text
     assert "the file has no function third" in text and "one & two" in text
     assert "points 6 / 9" in lines
@@ -103,19 +109,19 @@ def test_one_test_for_each_stage_with_points(folder):
     assert report["stages"][1]["mistakes"][0]["name"] == "doubled"
 
 
-def test_a_file_without_anything_to_check_has_no_points(folder):
+def test_a_file_without_anything_to_check_has_no_points(folder, run_pytest, in_this_process):
     (folder / "student" / "toy.py").write_text("")
-    lines, status = run_pytest(folder, "--minbert-check=student")
+    lines, status = run_pytest("--minbert-check=student")
     assert status == 0 and "points 0 / 0" in lines and any("4 skipped" in line for line in lines)
 
 
-def test_with_tests_of_ones_own(folder):
+def test_with_tests_of_ones_own(folder, run_pytest, in_this_process):
     (folder / "test_own.py").write_text("def test_first():\n    pass\n")
     (folder / "student" / "test_inside.py").write_text("raise ValueError\n")
-    lines, status = run_pytest(folder, "--minbert-check=student", "-k", "first or second", "-q", "-x")
+    lines, status = run_pytest("--minbert-check=student", "-k", "first or second", "-q", "-x")
     assert status == 1 and "points 1 / 2" in lines
     assert any("1 failed, 2 passed, 2 deselected" in line for line in lines), lines
-    lines, status = run_pytest(folder, "--minbert-check=student", "student/test_inside.py", "-q")
+    lines, status = run_pytest("--minbert-check=student", "student/test_inside.py", "-q")
     assert status == pytest.ExitCode.INTERRUPTED and "ERROR student/test_inside.py - ValueError" in lines
 
 
@@ -123,22 +129,23 @@ def test_with_tests_of_ones_own(folder):
     ("words", "said"),
     [
         (["--minbert-check=nowhere"], "there is no folder"),
-        (["--minbert-check=installed"], "holds no file to check; these are looked for: bert.py"),
+        (["--minbert-check=installed"], "has no file to check; these are looked for: bert.py"),
         (["--minbert-check=student", "--minbert-check-points=none.toml"], "there is no file"),
         (["--minbert-check=student", "--minbert-check-time-limit=0"], "the time limit is 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(folder, words, said):
-    lines, status = run_pytest(folder, *words)
+def test_what_makes_no_sense_is_refused(run_pytest, words, said):
+    lines, status = run_pytest(*words)
     assert status == pytest.ExitCode.USAGE_ERROR
     assert any(line.startswith("ERROR: ") and said in line for line in lines), lines
 
 
-def test_without_the_option_nothing_is_imported(folder):
-    (folder / "test_own.py").write_text(
+def test_without_the_option_nothing_is_imported(tmp_path):
+    (tmp_path / "test_own.py").write_text(
         "import sys\ndef test_own():\n"
         "    assert not {'torch', 'numpy', 'minbert.check.isolation.process'} & set(sys.modules)\n"
     )
-    lines, status = run_pytest(folder, "test_own.py")
-    assert status == 0, lines
-    assert not any("points" in line for line in lines)
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "minbert.check.pytest_plugin", "test_own.py"]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.returncode == 0 and "points" not in found.stdout, found.stdout

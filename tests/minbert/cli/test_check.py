@@ -16,7 +16,7 @@ from minbert.check.course_files import fitted_weight
 from minbert.check.parts import OWN_PARTS, find_part, part_places
 from minbert.cli.check import Check, add_check_options, add_limit_options, check_command, run_checks
 from minbert.optim import AdamW
-from tests.minbert.check.judging import TOY_STAGES, source_of
+from tests.minbert.check.judging import TOY_STAGES, check_in_this_process, source_of
 from tests.minbert.check.students import optimizer
 
 # A part with our own code that is right, and a mistake that is known.
@@ -39,6 +39,11 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text(RIGHT)
     (tmp_path / "wrong.py").write_text(WRONG)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch, tmp_path_factory):
+    check_in_this_process(monkeypatch, tmp_path_factory.mktemp("modules"))
 
 
 def limits(*words):
@@ -117,14 +122,11 @@ def test_limits_and_points_that_make_no_sense_are_refused(folder, words, points,
         run_checks(limits(*words), [(TOY, None)])
 
 
-@pytest.mark.slow
 def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
     data = tmp_path / "optimizer_test.npy"
     np.save(data, fitted_weight(AdamW))
     (tmp_path / "optimizer.py").write_text(source_of(optimizer))
-    (tmp_path / "tokenizer.py").write_text(
-        "class BertTokenizer:\n    pass\n"
-    )  # the starter's, not a student's
+    (tmp_path / "tokenizer.py").write_text("class BertTokenizer:\n    pass\n")  # the starter's
     words = ("--folder", tmp_path, "--optimizer-data", data, "--json")
     status = check_command(options(*words))
     report = json.loads(capsys.readouterr().out)
@@ -145,11 +147,8 @@ def test_a_students_optimizer_with_the_courses_file(tmp_path, capsys):
         (["--sanity-data", "d"], "--sanity-data and --weights belong together"),
         (["--weights", "w"], "--sanity-data and --weights belong together"),
         (["--folder", "nowhere"], "there is no folder nowhere"),
-        (["--folder", "."], "holds no file to check; these are looked for: bert.py, optimizer.py"),
-        (
-            ["--lora", "l.py", "--optimizer-data", "d"],
-            "--optimizer-data goes with --optimizer",
-        ),
+        (["--folder", "."], "has no file to check; these are looked for: bert.py, optimizer.py"),
+        (["--lora", "l.py", "--optimizer-data", "d"], "--optimizer-data goes with --optimizer"),
         (["--model", "none.py"], "there is no file .*none.py"),
     ],
 )

@@ -4,7 +4,6 @@ Run: pytest tests/multitask/check/test_formulas.py
 """
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ import sklearn.metrics
 import torch
 import torch.nn.functional as F
 
-from minbert.check import read_fixture
-from multitask.check import loss_formulas, losses, metric_formulas, metrics
+from multitask.check import losses, metric_formulas, metrics
 from multitask.check.loss_formulas import LARGE, NUMBERS
 from tests.multitask.check.wrong_losses import choose, cos, excess, focal, kl, log_softmaxes
 
@@ -117,15 +115,3 @@ def test_cases_of_metrics_show_what_they_are_there_for():
         )
     for predicted, true in cases["loose_entity_f1"]:
         assert not all(map(is_iob2, predicted)) and all(map(is_iob2, true))
-
-
-@pytest.mark.parametrize("module, name", [(loss_formulas, "losses"), (metric_formulas, "metrics")])
-def test_making_it_again_gives_the_file(module, name):
-    again, settings = module.fixture()
-    stored, stored_settings = read_fixture(
-        Path(losses.__file__).with_name("fixtures") / f"{name}.safetensors"
-    )
-    assert again.keys() == stored.keys() and settings == stored_settings
-    for key, value in again.items():
-        assert value.dtype == stored[key].dtype
-        np.testing.assert_allclose(value, stored[key], rtol=1e-12, atol=1e-12, err_msg=key)

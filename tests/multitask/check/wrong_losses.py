@@ -64,9 +64,9 @@ def log_softmaxes(p, q, dim=-1):
 
 
 OVERFLOW = "power that overflows or probability that rounds to 0 or 1"
+# fmt: off
 WRONG = {
     "cross_entropy": {
-        "softmax before a loss of logits": lambda x, y: F.cross_entropy(x.softmax(-1), y),
         "sigmoid before a loss of logits": lambda x, y: F.cross_entropy(x.sigmoid(), y),
         "sigmoid instead of softmax": lambda x, y: F.nll_loss(F.logsigmoid(x), y),
         "logits taken for log-probabilities": F.nll_loss,
@@ -85,7 +85,6 @@ WRONG = {
         "probability kept away from 0": lambda x, y: F.nll_loss(torch.log(x.softmax(-1) + 1e-8), y),
     },
     "binary_cross_entropy": {
-        "sigmoid before a loss of logits": lambda x, y: BCE(x.sigmoid(), y),
         "term of label 0 missing": lambda x, y: -(y * F.logsigmoid(x)).mean(),
         "labels the wrong way round": lambda x, y: BCE(x, 1 - y),
         "(N,) and (N, 1) broadcast": lambda x, y: (F.softplus(x) - x * y[:, None]).mean(),
@@ -95,25 +94,19 @@ WRONG = {
     },
     "focal": {
         "factor (1 - p)^gamma missing": lambda x, y, gamma: F.cross_entropy(x, y),
-        "p^gamma instead of (1 - p)^gamma": lambda x, y, gamma: (
-            -(log_p(x, y).exp() ** gamma * log_p(x, y)).mean()
-        ),
         "gamma with the wrong sign": lambda x, y, gamma: focal(x, y, -gamma).mean(),
         "gamma as a factor": lambda x, y, gamma: (gamma * focal(x, y, 1)).mean(),
-        "one factor for the whole batch": lambda x, y, gamma: (
-            (1 - (-F.cross_entropy(x, y)).exp()) ** gamma * F.cross_entropy(x, y)
-        ),
+        "one factor for the whole batch": lambda x, y, gamma:
+            (1 - (-F.cross_entropy(x, y)).exp()) ** gamma * F.cross_entropy(x, y),
         "alpha = 0.25 left in": lambda x, y, gamma: 0.25 * focal(x, y, gamma).mean(),
         "last argument ignored": lambda x, y, gamma: focal(x, y, 2.0).mean(),
-        "probability instead of its logarithm": lambda x, y, gamma: (
-            -((1 - log_p(x, y).exp()) ** gamma * log_p(x, y).exp()).mean()
-        ),
+        "probability instead of its logarithm": lambda x, y, gamma:
+            -((1 - log_p(x, y).exp()) ** gamma * log_p(x, y).exp()).mean(),
         "factor cut off from the gradient": lambda x, y, gamma: (
             ((1 - log_p(x, y).exp()) ** gamma).detach() * -log_p(x, y)
         ).mean(),
     },
     "mean_squared_error": {
-        "(N, 1) and (N,) broadcast": lambda x, y: (x[:, None] - y).square().mean(),
         "half the squared error": lambda x, y: F.mse_loss(x, y) / 2,
         "root of the mean squared error": lambda x, y: F.mse_loss(x, y).sqrt(),
         "absolute instead of squared error": F.l1_loss,
@@ -136,10 +129,8 @@ WRONG = {
         "v cut off from the gradient": lambda u, v, y: F.mse_loss(F.cosine_similarity(u, v.detach()), y),
     },
     "simcse": {
-        "dot product instead of cosine": lambda a, b, t: choose(a @ b.T / t),
         "only the anchors of unit length": lambda a, b, t: choose(unit(a) @ b.T / t),
         "normalized along the wrong axis": lambda a, b, t: choose(unit(a, dim=0) @ unit(b, dim=0).T / t),
-        "candidates normalized along the wrong axis": lambda a, b, t: choose(unit(a) @ unit(b.T) / t),
         "distance instead of cosine": lambda a, b, t: choose(-torch.cdist(a, b) / t),
         "no temperature or scale": lambda a, b, t: choose(cos(a, b)),
         "last argument ignored": lambda a, b, t: choose(cos(a, b) / 0.05),
@@ -147,8 +138,7 @@ WRONG = {
             off_diagonal(cos(a, b) / t).logsumexp(1) - F.cosine_similarity(a, b) / t
         ).mean(),
         "other anchors among the candidates": lambda a, b, t: choose(
-            torch.cat([cos(a, b), off_diagonal(cos(a, a))], dim=1) / t
-        ),
+            torch.cat([cos(a, b), off_diagonal(cos(a, a))], dim=1) / t),
         "no softmax over the candidates": lambda a, b, t: -F.cosine_similarity(a, b).mean() / t,
         "first candidate as everyone's class": lambda a, b, t: -(cos(a, b) / t).log_softmax(-1)[:, 0].mean(),
         "softmax before a loss of logits": lambda a, b, t: choose((cos(a, b) / t).softmax(-1)),
@@ -164,7 +154,6 @@ WRONG = {
         "positives cut off from the gradient": lambda a, b, s: choose(cos(a, b.detach()) * s),
     },
     "mnrl_with_negatives": {
-        "only the own hard negative": lambda *inputs: of_candidates(*inputs, all_rows, torch.eye),
         "hard negatives not used": lambda a, p, n, s: choose(s * cos(a, p)),
         "other rows' positives missing": lambda *inputs: of_candidates(*inputs, torch.eye, all_rows),
         "no in-batch candidates": lambda *inputs: of_candidates(*inputs, torch.eye, torch.eye),
@@ -173,8 +162,7 @@ WRONG = {
             off_diagonal(s * cos(a, torch.cat([p, n]))).logsumexp(1) - s * F.cosine_similarity(a, p)
         ).mean(),
         "positives and negatives cut off from the gradient": lambda a, p, n, s: choose(
-            s * cos(a, torch.cat([p, n]).detach())
-        ),
+            s * cos(a, torch.cat([p, n]).detach())),
     },
     "cosent": {
         "pairs the wrong way round": lambda x, y, s: log_of_one_plus(s * excess(x, y, torch.lt)),
@@ -183,12 +171,10 @@ WRONG = {
         "scale missing": lambda x, y, s: log_of_one_plus(excess(x, y)),
         "divided by the scale": lambda x, y, s: log_of_one_plus(excess(x, y) / s),
         "last argument ignored": lambda x, y, s: log_of_one_plus(excess(x, y) * 20),
-        "1 in the logarithm missing": lambda x, y, s: (s * excess(x, y)).logsumexp(0),
         "mean over pairs in the logarithm": lambda x, y, s: torch.log(1 + (s * excess(x, y)).exp().mean()),
         "divided by the number of examples": lambda x, y, s: log_of_one_plus(s * excess(x, y)) / len(x),
-        "divided by the number of pairs": lambda x, y, s: (
-            log_of_one_plus(s * excess(x, y)) / len(excess(x, y))
-        ),
+        "divided by the number of pairs": lambda x, y, s:
+            log_of_one_plus(s * excess(x, y)) / len(excess(x, y)),
         "logarithm of each pair": lambda x, y, s: F.softplus(s * excess(x, y)).sum(),
         "mean logarithm of the pairs": lambda x, y, s: F.softplus(s * excess(x, y)).mean(),
         "logarithm to base 2": lambda x, y, s: log_of_one_plus(s * excess(x, y)) / math.log(2),
@@ -197,19 +183,14 @@ WRONG = {
         "KL(p, q) only": lambda p, q: kl(*log_softmaxes(q, p)),
         "KL(q, p) only": lambda p, q: kl(*log_softmaxes(p, q)),
         "half missing": lambda p, q: 2 * symmetric(*log_softmaxes(p, q)),
-        "mean over classes too": lambda p, q: symmetric(*log_softmaxes(p, q)) / p.shape[1],
-        "cross-entropy instead of divergence": lambda p, q: (
-            (F.cross_entropy(p, q.softmax(-1)) + F.cross_entropy(q, p.softmax(-1))) / 2
-        ),
-        "logits taken for log-probabilities": lambda p, q: (
-            (kl(p, q.log_softmax(-1)) + kl(q, p.log_softmax(-1))) / 2
-        ),
-        "probabilities taken for log-probabilities": lambda p, q: (
-            (kl(p.softmax(-1), q.log_softmax(-1)) + kl(q.softmax(-1), p.log_softmax(-1))) / 2
-        ),
+        "cross-entropy instead of divergence": lambda p, q:
+            (F.cross_entropy(p, q.softmax(-1)) + F.cross_entropy(q, p.softmax(-1))) / 2,
+        "logits taken for log-probabilities": lambda p, q:
+            (kl(p, q.log_softmax(-1)) + kl(q, p.log_softmax(-1))) / 2,
+        "probabilities taken for log-probabilities": lambda p, q:
+            (kl(p.softmax(-1), q.log_softmax(-1)) + kl(q.softmax(-1), p.log_softmax(-1))) / 2,
         "divergence from the mean distribution": lambda p, q: sum(
-            kl(((p.softmax(-1) + q.softmax(-1)) / 2).log(), x.log_softmax(-1)) / 2 for x in (p, q)
-        ),
+            kl(((p.softmax(-1) + q.softmax(-1)) / 2).log(), x.log_softmax(-1)) / 2 for x in (p, q)),
         "softmax over the examples": lambda p, q: symmetric(*log_softmaxes(p, q, dim=0)),
         "targets cut off from the gradient": lambda p, q: (
             (
@@ -233,3 +214,4 @@ UNKNOWN = {
     "symmetric_kl": lambda p, q: symmetric(*log_softmaxes(p, q)) / 1.5,
     "cosent gradient": lambda x, y, s: log_of_one_plus(s * excess((x + x.detach()) / 2, y)),
 }
+# fmt: on

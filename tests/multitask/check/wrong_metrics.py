@@ -3,7 +3,6 @@
 import numpy as np
 import scipy.stats
 import sklearn.metrics
-import torch
 
 
 def r_of(x, y):
@@ -78,6 +77,7 @@ def words(tags, outside=True, typed=False):
     return [(t[2:] if typed else t, i, i) for i, t in enumerate(tags) if outside or t != "O"]
 
 
+# fmt: off
 WRONG = {
     "accuracy": {
         "number instead of share": lambda a, b: sklearn.metrics.accuracy_score(b, a, normalize=False),
@@ -89,15 +89,11 @@ WRONG = {
         "p-value returned too": scipy.stats.pearsonr,
         "means not subtracted": lambda x, y: np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y),
         "covariance over N - 1, deviations over N": lambda x, y: np.cov(x, y)[0, 1] / np.std(x) / np.std(y),
-        "covariance over N, deviations over N - 1": lambda x, y: (
-            np.cov(x, y, ddof=0)[0, 1] / torch.tensor(x).std() / torch.tensor(y).std()
-        ),
         "square of r": lambda x, y: scipy.stats.linregress(x, y).rvalue ** 2,
         "1 - r": lambda x, y: 1 - r_of(x, y),
         "sign of r dropped": lambda x, y: abs(r_of(x, y)),
-        "root of the sums of squares missing": lambda x, y: (
-            np.cov(x, y)[0, 1] / np.var(x) / np.var(y) * (len(x) - 1) / len(x) ** 2
-        ),
+        "root of the sums of squares missing": lambda x, y:
+            np.cov(x, y)[0, 1] / np.var(x) / np.var(y) * (len(x) - 1) / len(x) ** 2,
         "divided by the variances": lambda x, y: np.cov(x, y, ddof=0)[0, 1] / np.var(x) / np.var(y),
         "covariance instead of correlation": lambda x, y: np.cov(x, y, ddof=0)[0, 1],
         "covariance over N - 1 instead of correlation": lambda x, y: np.cov(x, y)[0, 1],
@@ -106,17 +102,14 @@ WRONG = {
     },
     "spearman": {
         "p-value returned too": scipy.stats.spearmanr,
-        "ties in the order of appearance": lambda x, y: ranked("ordinal", x, y),
         "ties at their lowest rank": lambda x, y: ranked("min", x, y),
         "ties at their highest rank": lambda x, y: ranked("max", x, y),
         "ties without gaps": lambda x, y: ranked("dense", x, y),
         "argsort taken for ranks": lambda x, y: r_of(
-            *(np.argsort(values, kind="stable") for values in (x, y))
-        ),
+            *(np.argsort(values, kind="stable") for values in (x, y))),
         "values instead of ranks": r_of,
-        "formula for ranks without ties": lambda x, y: (
-            1 - 6 * ((scipy.stats.rankdata(x) - scipy.stats.rankdata(y)) ** 2).sum() / (len(x) ** 3 - len(x))
-        ),
+        "formula for ranks without ties": lambda x, y:
+            1 - 6 * ((scipy.stats.rankdata(x) - scipy.stats.rankdata(y)) ** 2).sum() / (len(x) ** 3 - len(x)),
         "one list ranked from the top": lambda x, y: ranked("average", x, -np.array(y)),
         "Kendall's tau": tau,
     },
@@ -127,19 +120,16 @@ WRONG = {
         "mean weighted by the classes' sizes": lambda a, b: f1(a, b, "weighted"),
         "precision instead of F1": lambda a, b: sklearn.metrics.precision_score(b, a),
         "recall instead of F1": lambda a, b: sklearn.metrics.recall_score(b, a),
-        "arithmetic mean of precision and recall": lambda a, b: np.mean(precision_and_recall(a, b)),
         "geometric mean of precision and recall": lambda a, b: np.sqrt(np.prod(precision_and_recall(a, b))),
         "factor 2 missing": lambda a, b: f1(a, b) / 2,
         "intersection over union": lambda a, b: sklearn.metrics.jaccard_score(b, a),
     },
     "macro_f1": {
         "accuracy instead of F1": lambda a, b: f1(a, b, "micro"),
-        "mean weighted by the classes' sizes": lambda a, b: f1(a, b, "weighted"),
         "F1 of class 1 alone": lambda a, b: f1(a, b, None)[1],
         "classes that are never predicted left out": lambda a, b: f1(a, b, "macro", labels=np.unique(a)),
         "F1 of mean precision and mean recall": lambda a, b: scipy.stats.hmean(
-            precision_and_recall(a, b, "macro")
-        ),
+            precision_and_recall(a, b, "macro")),
         "precision instead of F1": lambda a, b: precision_and_recall(a, b, "macro")[0],
         "recall instead of F1": lambda a, b: sklearn.metrics.balanced_accuracy_score(b, a),
         "arithmetic mean of precision and recall": of_classes(lambda p, r: (p + r) / 2),
@@ -150,31 +140,21 @@ WRONG = {
     "entity_f1": {
         "words instead of entities": entity_f1(lambda tags: words(tags, outside=False)),
         "types of words instead of entities": entity_f1(lambda tags: words(tags, outside=False, typed=True)),
-        "entity at a sentence's end lost": entity_f1(
-            lambda tags: [span for span in spans(tags) if span[2] + 1 < len(tags)]
-        ),
         "O counted": entity_f1(words),
         "runs of O counted as entities": entity_f1(lambda tags: spans([t.replace("O", "I-") for t in tags])),
         "entity types not compared": entity_f1(
-            kept=lambda sentence, type, first, last: (sentence, first, last)
-        ),
+            kept=lambda sentence, type, first, last: (sentence, first, last)),
         "spans not compared": entity_f1(kept=lambda sentence, type, first, last: (sentence, type)),
         "last words not compared": entity_f1(
-            kept=lambda sentence, type, first, last: (sentence, type, first)
-        ),
+            kept=lambda sentence, type, first, last: (sentence, type, first)),
         "B- not heeded": entity_f1(lambda tags: spans(tags, lambda tag, before: before[2:] != tag[2:])),
-        "sentences not told apart": lambda *sides: f1_of(
-            *({span for tags in side for span in spans(tags)} for side in sides)
-        ),
         "mean over sentences": lambda a, b: np.mean(
-            [f1_of(spans(x), spans(y)) for x, y in zip(a, b, strict=True)]
-        ),
+            [f1_of(spans(x), spans(y)) for x, y in zip(a, b, strict=True)]),
         "mean over types": of_types,
         "precision instead of F1": found_by(0),
         "recall instead of F1": found_by(1),
         "share of sentences without a mistake": lambda a, b: np.mean(
-            [x == y for x, y in zip(a, b, strict=True)]
-        ),
+            [x == y for x, y in zip(a, b, strict=True)]),
         "I- without B- dropped": entity_f1(
             lambda tags: [
                 (type, i, j)
@@ -183,8 +163,7 @@ WRONG = {
             ]
         ),
         "I- of another type continues the entity": entity_f1(
-            lambda tags: spans(tags, lambda tag, before: tag[0] == "B")
-        ),
+            lambda tags: spans(tags, lambda tag, before: tag[0] == "B")),
     },
     "overall_2024": {
         "correlation as it is": lambda sst, paraphrase, sts: (sst + paraphrase + sts) / 3,
@@ -192,9 +171,8 @@ WRONG = {
         "correlation plus 1 not halved": lambda sst, paraphrase, sts: (sst + paraphrase + sts + 1) / 3,
         "sum of the tasks": lambda sst, paraphrase, sts: sst + paraphrase + (sts + 1) / 2,
         "whole mean moved": lambda sst, paraphrase, sts: ((sst + paraphrase + sts) / 3 + 1) / 2,
-        "correlation taken for the first argument": lambda sst, paraphrase, sts: (
-            ((sst + 1) / 2 + paraphrase + sts) / 3
-        ),
+        "correlation taken for the first argument": lambda sst, paraphrase, sts:
+            ((sst + 1) / 2 + paraphrase + sts) / 3,
     },
     "mean_raw": {
         "correlation moved to 0..1": lambda sst, paraphrase, sts: (sst + paraphrase + (sts + 1) / 2) / 3,
@@ -211,3 +189,4 @@ UNKNOWN = {
     "overall_2024": lambda sst, paraphrase, sts: (sst + paraphrase + (sts + 1) / 2) / 4,
     "mean_raw": lambda *scores: sum(scores) / 2,
 }
+# fmt: on

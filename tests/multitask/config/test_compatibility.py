@@ -7,34 +7,19 @@ from multitask.config.run_config import RunConfig
 
 WRONG = [
     ({"sampling": "random"}, r"sampling is 'random'; choose from sequential"),
-    (
-        {"sampling": "sequential:sst,sts"},
-        r"does not name each task once; the run's tasks are sst,paraphrase,sts",
-    ),
+    ({"sampling": "sequential:sst,sts"}, r"not name each task once; the run's tasks are sst,paraphrase,sts"),
     ({"sampling": "temperature"}, r"give a temperature above 0, as in temperature:5"),
     ({"sampling": "temperature:-1"}, r"give a temperature above 0"),
     ({"sampling": "uniform:2"}, r"uniform takes no argument"),
     ({"sampling_cap": 10}, r"sampling-cap is for sampling temperature:T; sampling is 'proportional'"),
-    (
-        {"sampling": "together", "tasks": {"sst": {"encoder_lr": 1e-5}, "sts": {}}},
-        r"sst.encoder-lr needs one task",
-    ),
+    ({"sampling": "together", "tasks": {"sst": {"encoder_lr": 1e-5}}}, r"sst.encoder-lr needs one task"),
     ({"tasks": {"sst": {"start_epoch": 4}, "sts": {}}}, r"sst.start-epoch is 4, the run has 3 epochs"),
     ({"tasks": {"sst": {"start_epoch": 2}}}, r"every task has a start-epoch after 1"),
-    (
-        {"tasks": {"sts": {"loss": "pearson", "accumulation": 2}}},
-        r"sts.loss is 'pearson', a correlation within",
-    ),
-    (
-        {"tasks": {"sts": {"loss": "cosent"}}, "train": {"accumulation": 2}},
-        r"sts.loss is 'cosent', which compares",
-    ),
+    ({"tasks": {"sts": {"loss": "pearson", "accumulation": 2}}}, r"sts.loss is 'pearson', a correlation"),
+    ({"tasks": {"sts": {"loss": "cosent"}}, "train": {"accumulation": 2}}, r"is 'cosent', which compares"),
     ({"tasks": {"simcse": {"accumulation": 4}}}, r"simcse.chunk-size for memory \(GradCache\)"),
     ({"tasks": {"sst": {"chunk_size": 4}}}, r"sst.chunk-size is for losses over a batch's examples"),
-    (
-        {"gradients": {"surgery": "pcgrad"}},
-        r"pcgrad compares the tasks' gradients of one step; give --sampling tog",
-    ),
+    ({"gradients": {"surgery": "pcgrad"}}, r"pcgrad compares the tasks' gradients .*; give --sampling tog"),
     ({"gradients": {"conflicts_every": 5}}, r"gradients.conflicts-every compares"),
     (
         {"gradients": {"surgery": "gradvac"}, "sampling": "together", "tasks": {"sst": {}}},
@@ -44,26 +29,14 @@ WRONG = [
     ({"r_drop": 1.0, "tasks": {"simcse": {"chunk_size": 8}}}, r"simcse.chunk-size cuts the forward pass"),
     ({"adapter_per_task": True}, r"adapter-per-task needs LoRA; give --lora.rank"),
     ({"lora": {"rank": 4}, "weights": "scratch"}, r"lora adapts pretrained weights"),
-    (
-        {"lora": {"rank": 4}, "unfreeze": "epoch"},
-        r"lora leaves the encoder frozen, and unfreeze would train it",
-    ),
+    ({"lora": {"rank": 4}, "unfreeze": "epoch"}, r"lora leaves the encoder frozen, and unfreeze would"),
     ({"lora": {"rank": 4}, "extra_layers": 1}, r"lora freezes the encoder, the fresh parts with it"),
-    (
-        {"model": {"hidden_size": 24}},
-        r"model.hidden_size is decided by the weights; only attention_head_layers",
-    ),
+    ({"model": {"hidden_size": 24}}, r"model.hidden_size is decided by the weights; only attention_head"),
     ({"freeze": "all"}, r"freeze all leaves nothing to train; freeze backbone trains the heads"),
     ({"freeze": "none,pooler"}, r"none goes with nothing else"),
-    (
-        {"freeze": "head:news"},
-        r"freeze 'head:news' names no task of the run; its tasks are sst, paraphrase, sts",
-    ),
+    ({"freeze": "head:news"}, r"'head:news' names no task of the run; its tasks are sst, paraphrase, sts"),
     ({"unfreeze": "often"}, r"unfreeze is 'often'; give epoch, or a number of steps"),
-    (
-        {"unfreeze": "epoch", "freeze": "pooler"},
-        r"unfreeze begins with the whole encoder frozen; leave out freeze",
-    ),
+    ({"unfreeze": "epoch", "freeze": "pooler"}, r"begins with the whole encoder frozen; leave out freeze"),
     ({"tasks": {"smart": {"type": "sst"}}}, r"task name 'smart' is taken by the options --smart"),
     ({"tasks": {"simcse": {"projection": 8}}}, r"simcse.projection"),
     (

@@ -1,15 +1,15 @@
 """The options of a run: one for every key, files below the command line, hints for misspelt ones."""
 
-import json
 from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import get_args, get_type_hints
 
 import pytest
 
 from minbert import AttentionAdapterConfig, BertConfig, CommandParser, InputError
-from multitask.config.options import add_run_options, read_run_options, run_keys
+from multitask.config.options import RunOptions, add_run_options, read_run_options, run_keys
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
-from multitask.config.task_kinds import KINDS
 
 
 @pytest.fixture
@@ -39,115 +39,38 @@ def test_every_key_has_an_option_with_a_help_text(parser):
     for key in keys:
         assert options[f"--{key.replace('_', '-')}"].help, key
     assert all(f.metadata["help"] for f in fields(TaskConfig))
-
-
-def test_help_mentions_every_option_and_every_key_of_a_task(parser):
     text = " ".join(parser.format_help().split())
-    assert all(option in text for option in parser._option_string_actions)
+    assert all(option in text for option in options)
     assert all(f"--TASK.{f.name.replace('_', '-')}" in text for f in fields(TaskConfig))
 
 
-VALUES = {"int": ("7", 7), "float": ("0.25", 0.25), "str": ("word", "word"), "bool": ("false", False)}
-CHOICES = {
-    "sampling": "round-robin",
-    "freeze": "backbone",
-    "precision": "bf16",
-    "optim.schedule": "cosine",
-    "model.hidden_act": "gelu",
-    "model.hidden_size": "24",
-    "model.pad_token_id": "3",
-    "model.layer_norm_eps": "0.25",
-    "model.projected_attention_size": "24",
-    "sampling_cap": "7",
-    "unequal": "cycle",
-    "lora.layers": "first:1",
-    "unfreeze": "epoch",
-    "extra_layers": "5",
-    "adapter_per_task": "true",
-    "gradients.surgery": "pcgrad",
-    "cache.precision": "fp16",
+VALUES = {  # type -> text, value
+    int: ("7", 7),
+    float: ("0.25", 0.25),
+    str: ("word", "word"),
+    bool: ("false", False),
+    tuple[str, ...]: ("a, b", ("a", "b")),
+    tuple[int, ...]: ("16,8", (16, 8)),
+    tuple[float, ...]: ("-1,1", (-1.0, 1.0)),
+    dict[str, int]: ("layers.1.=4,query=2", {"layers.1.": 4, "query": 2}),
+    dict[str, float]: ("layers.1.=0.5", {"layers.1.": 0.5}),
 }
-NEEDS = {  # what an option goes with
-    "model.num_attention_heads": ["--weights", "scratch", "--model.hidden-size", "21"],
-    "weights": [],
-    "sampling_cap": ["--sampling", "temperature:5"],
-    "adapter_per_task": ["--lora.rank", "2"],
-    "gradients.surgery": ["--sampling", "together"],
-    "gradients.conflicts_every": ["--sampling", "together"],
-}
+TASK_KEYS = [(f"sst.{key}", hint) for key, hint in get_type_hints(TaskConfig).items()]
 
 
-@pytest.mark.parametrize("equals", [False, True])
-@pytest.mark.parametrize(("key", "hint"), [(key, hint) for key, hint, *_ in run_keys()], ids=lambda v: str(v))
-def test_every_option_sets_its_key(read, tmp_path, key, hint, equals):
-    if "dict" in str(hint) or "tuple" in str(hint):
-        text, value = {
-            "track": ("tensorboard,wandb", ["tensorboard", "wandb"]),
-            "lora.targets": ("query,output", ["query", "output"]),
-            "lora.rank_pattern": ("layers.1.=4,query=2", {"layers.1.": 4, "query": 2}),
-            "lora.alpha_pattern": ("layers.1.=0.5", {"layers.1.": 0.5}),
-        }[key]
-    else:
-        kind = next(name for name in ("int", "float", "bool", "str") if name in str(hint))
-        text, value = VALUES[kind]
-        if key in CHOICES:
-            text = CHOICES[key]
-            value = {"int": int, "float": float, "str": str, "bool": "true".__eq__}[kind](text)
-    if key == "task_file":
-        text = value = str(tmp_path / "task.py")
-        (tmp_path / "task.py").write_text("")
-    base = NEEDS.get(key, ["--weights", "folder" if key.startswith("lora.") else "scratch"])
-    if base and "--weights" not in base:
-        base = ["--weights", "folder", *base]
+@pytest.mark.parametrize(("key", "hint"), [*((key, hint) for key, hint, *_ in run_keys()), *TASK_KEYS])
+def test_every_option_sets_its_key(parser, key, hint):
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    text, value = VALUES[kinds[0]]
     option = f"--{key.replace('_', '-')}"
-    config = read(*base, *([f"{option}={text}"] if equals else [option, text]))
-    found = config.to_dict()
-    for part in key.split("."):
-        found = found[part]
-    assert found == value and type(found) is type(value)
-
-
-TASK_VALUES = {
-    "type": "sst",
-    "labels": "0,1,2,3,4",
-    "pooling": "cls",
-    "normalize": "l2",
-    "features": "u,v,product",
-    "head": "mlp",
-    "activation": "relu",
-    "label_scale": "-1,1",
-    "hidden": "16,8",
-    "pairs": "none",
-    "low": "-1",
-    "high": "3.5",
-    "dropout": "0.25",
-    "weight": "0.5",
-    "batch_size": "7",
-    "lr": "0.1",
-    "max_length": "64",
-    "negatives": "a,b",
-    "class_weights": "balanced",
-    "training_head": "mlp",
-    "chunk_size": "none",
-    "start_epoch": "2",
-    **dict.fromkeys(("layer_norm", "learn_temperature", "symmetric", "mask_false_negatives"), "false"),
-    **dict.fromkeys(("label_smoothing", "temperature", "mask_rate", "focal_gamma", "encoder_lr"), "0.25"),
-    **dict.fromkeys(("projection", "accumulation", "hard_negative_weight"), "2"),
-}
-
-
-@pytest.mark.parametrize("equals", [False, True])
-@pytest.mark.parametrize("key", [f.name for f in fields(TaskConfig)])
-def test_every_key_of_a_task_is_an_option(read, key, equals):
-    text = TASK_VALUES.get(key, "word")
-    option = f"--sst.{key.replace('_', '-')}"
-    config = read(*([f"{option}={text}"] if equals else [option, text]))
-    found = config.to_dict()["tasks"]["sst"][key]
-    shown = (
-        ",".join(str(part).removesuffix(".0") for part in found) if isinstance(found, list) else str(found)
-    )
-    assert shown.lower().removesuffix(".0") == text
-    assert config.tasks["paraphrase"] == RunConfig().tasks["paraphrase"]
+    cases = [([option, text], value), ([f"{option}={text}"], value)]
+    for words, value in [*cases, *([([option, "None"], None)] if len(kinds) > 1 else [])]:
+        found = RunOptions(parser, words).changes(["sst"])
+        for part in (["tasks"] if (key, hint) in TASK_KEYS else []) + key.split("."):
+            (name,) = found
+            assert name == part
+            found = found[part]
+        assert found == value and type(found) is type(value)
 
 
 def test_the_command_line_wins_over_the_file(read, tmp_path):
@@ -156,7 +79,7 @@ def test_the_command_line_wins_over_the_file(read, tmp_path):
         "limit = 5\n[train]\nepochs = 7\nbatch-size = 4\n[tasks.sst]\npooling = 'max'\n[tasks.sts]\n",
         encoding="utf-8",
     )
-    config = read(path, "--train.epochs", 2, "--sst.pooling", "cls", "--train.batch-size", 9)
+    config = read(path, "--train.epochs", 2, "--sst.pooling=cls", "--train.batch-size=9")
     assert (config.train.epochs, config.train.batch_size, config.limit) == (2, 9, 5)
     assert config.tasks["sst"].pooling == "cls"
     assert list(config.tasks) == ["sst", "sts"]
@@ -244,19 +167,3 @@ def test_tables_of_a_file_that_are_no_tables(read, tmp_path):
         for arguments in ([path], [path, "--tasks", "sst"]):
             with pytest.raises(InputError, match=message):
                 read(*arguments)
-
-
-def test_a_task_file_of_the_user_s_own(read, tmp_path):
-    path = tmp_path / "shout.py"
-    path.write_text(
-        "from multitask import register\nfrom multitask.tasks.course import SST\n\n"
-        "class Shout(SST):\n    defaults = {'train': 'shout.csv', 'labels': ('0', '1')}\n\n"
-        "register('shout', Shout)\n",
-        encoding="utf-8",
-    )
-    try:
-        config = read("--task-file", path, "--tasks", "shout", "--shout.pooling", "cls")
-        assert config.tasks["shout"].train == "shout.csv" and config.tasks["shout"].pooling == "cls"
-        assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    finally:
-        KINDS.pop("shout", None)

@@ -101,13 +101,9 @@ def test_the_same_files_give_the_same_bytes(student, data, tmp_path):
         path.chmod(0o700)
     submit(student, tmp_path / "b.zip", "--data", data)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
-
-
-def test_the_zip_may_lie_among_what_it_holds(student, data):
-    for _ in range(2):
+    for _ in range(2):  # the zip may lie among what it holds
         submit(student, student / "predictions" / "out.zip", "--data", data)
-        with zipfile.ZipFile(student / "predictions" / "out.zip") as archive:
-            assert archive.namelist() == EXPECTED
+    assert (student / "predictions" / "out.zip").read_bytes() == (tmp_path / "a.zip").read_bytes()
 
 
 def test_invalid_predictions_are_not_packed(student, data, tmp_path, capsys):
@@ -128,7 +124,7 @@ def test_a_run_with_code_from_elsewhere(student, data, tmp_path, capsys):
     run.mkdir()
     (student / "predictions").rename(run / "predictions")
     submit(run, tmp_path / "bare.zip", "--data", data)
-    assert f"warning: {run} holds no .py file" in capsys.readouterr().out
+    assert f"warning: {run} has no .py file" in capsys.readouterr().out
     (student / "predictions").mkdir()
     (student / "predictions" / "old.py").write_text("# not of this run\n")
     submit(run, tmp_path / "out.zip", "--data", data, "--code", student)
@@ -177,14 +173,3 @@ def test_what_is_refused(student, data, tmp_path):
     with pytest.raises(InputError, match="no zip can hold"):
         submit(student, tmp_path / "out.zip", "--data", data)
     assert not list(Path(tmp_path).glob("*.zip*")) and not list(tmp_path.glob(".*"))
-
-
-def test_a_zip_that_cannot_be_written_leaves_nothing(student, data, tmp_path, monkeypatch):
-    (tmp_path / "out.zip").write_bytes(b"the old one")
-    monkeypatch.setattr(
-        zipfile.ZipFile, "writestr", lambda *arguments: (_ for _ in ()).throw(OSError(28, "full"))
-    )
-    with pytest.raises(OSError, match="full"):
-        submit(student, tmp_path / "out.zip", "--data", data)
-    assert (tmp_path / "out.zip").read_bytes() == b"the old one"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out.zip", "student"]

@@ -5,18 +5,16 @@ Run: pytest tests/multitask/export/test_graph.py
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tokenizers
 import torch
 
-from minbert import InputError, LoRAConfig
-from multitask import train
-from multitask.config.task_kinds import KINDS, register
+from minbert import BertModel, InputError, LoRAConfig
 from multitask.data.readers import Example
 from multitask.inference.run import open_source
-from multitask.tasks.base import TextTask
 from multitask.tasks.generic import SimilarityTask
 
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -77,8 +75,10 @@ def compare(found: np.ndarray, expected: torch.Tensor) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_two_towers(export, checkpoint, tmp_path):
-    source = checkpoint(other=PARAPHRASE)
+def test_two_towers(export, checkpoint, tiny, randomize, tmp_path):
+    encoder = BertModel(replace(tiny.config, num_hidden_layers=1)).eval()
+    randomize(encoder)
+    source = checkpoint(encoder=encoder, other=PARAPHRASE)
     session = graph(export, source, tmp_path / "out", "other")
     names = ["input_ids", "attention_mask", "token_type_ids"]
     assert [entry.name for entry in session.get_inputs()] == [*names, *(f"{name}_2" for name in names)]
@@ -111,9 +111,8 @@ KINDS_OF_TEXT = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "labels" else slow) for kind in KINDS_OF_TEXT]
-)
+@slow
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
 def test_text_tasks(export, checkpoint, tmp_path, kind):
     values, curve = KINDS_OF_TEXT[kind]
     source = checkpoint(other=values)
@@ -132,7 +131,8 @@ def test_text_tasks(export, checkpoint, tmp_path, kind):
     if curve is not None:
         compare(soft, expected.softmax(dim=-1) if curve == "softmax" else expected.sigmoid())
     if isinstance(task, SimilarityTask):
-        assert soft.tolist() == pytest.approx(predicted, abs=1e-4)
+        cut = np.clip(soft, task.config.low, task.config.high)  # as predictions are, not the graph's scores
+        assert cut.tolist() == pytest.approx(predicted, abs=1e-4)
     else:
         assert task.hard(soft.astype(np.float64)) == predicted
     facts = session.get_modelmeta().custom_metadata_map
@@ -175,21 +175,18 @@ def test_vectors_of_a_contrastive_task(export, checkpoint, tmp_path):
 
 
 @slow
-def test_the_adapter_of_the_task_is_in_it(export, checkpoint, tmp_path):
-    source = checkpoint(LoRAConfig(rank=2), True, sst=SST, other=SST)
-    session = graph(export, source, tmp_path / "out", "other")
+@pytest.mark.parametrize("kind", ["lora", "projected attention"])
+def test_the_adapter_of_the_task_is_in_it(export, checkpoint, load, randomize, tmp_path, kind):
+    if kind == "lora":
+        source = checkpoint(LoRAConfig(rank=2), True, sst=SST, other=SST)
+    else:
+        encoder = load(projected_attention_size=12, projected_attention_names=("sst", "other"))
+        randomize(encoder)
+        source = checkpoint(encoder=encoder, sst=SST, other=SST)
+    session = graph(export, source, tmp_path / "out", "other", "--opset", "21")
     logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST))
     compare(logits, our_outputs(open_source(source), "other", FIRST))
-
-
-@slow
-def test_projected_attention_of_the_task_is_in_it(export, checkpoint, load, randomize, tmp_path):
-    encoder = load(projected_attention_size=12, projected_attention_names=("sst", "other"))
-    randomize(encoder)
-    source = checkpoint(encoder=encoder, sst=SST, other=SST)
-    session = graph(export, source, tmp_path / "out", "other")
-    logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST))
-    compare(logits, our_outputs(open_source(source), "other", FIRST))
+    assert onnx.load(tmp_path / "out" / "model.onnx").opset_import[0].version == 21
 
 
 @slow
@@ -206,71 +203,8 @@ def test_the_program_in_the_readme_runs(export, checkpoint, tmp_path, monkeypatc
     assert names["inputs"].keys() == {entry.name for entry in names["session"].get_inputs()}
 
 
-@slow
-def test_a_kind_of_ones_own(export, checkpoint, tmp_path):
-    """Any class whose forward is made of tensor operations; without `soft` there are logits alone."""
-
-    class Doubled(TextTask):
-        losses = {"mse": torch.nn.functional.mse_loss}
-        defaults = {"loss": "mse"}
-        primary_metric = "accuracy"
-
-        def forward(self, encoder, inputs):
-            return super().forward(encoder, inputs) * 2
-
-    register("doubled", Doubled)
-    try:
-        source = checkpoint(other={"type": "doubled"})
-        session = graph(export, source, tmp_path / "out", "other")
-        [logits] = session.run(None, inputs_of(tmp_path / "out", FIRST))
-        compare(logits, our_outputs(open_source(source), "other", FIRST))
-    finally:
-        del KINDS["doubled"]
-
-
 def test_what_has_no_outputs_of_its_own(export, checkpoint, tmp_path):
-    with pytest.raises(
-        InputError, match="masked_lm has a head for its training only; export the encoder alone"
-    ):
-        export(
-            checkpoint(masked_lm={"type": "masked_lm"}),
-            tmp_path / "out",
-            "--format",
-            "onnx",
-            "--task",
-            "masked_lm",
-        )
+    source, words = checkpoint(masked_lm={"type": "masked_lm"}), ("--format", "onnx", "--task", "masked_lm")
+    with pytest.raises(InputError, match="masked_lm has a head for its training only; export the encoder"):
+        export(source, tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
-
-
-@slow
-def test_opset_and_encoder_alone(export, checkpoint, tmp_path):
-    source = checkpoint(sst=SST)
-    export(source, tmp_path / "out", "--format", "onnx", "--opset", "20")
-    model = onnx.load(tmp_path / "out" / "model.onnx")
-    assert model.opset_import[0].version == 20 and model.graph.output[0].name == "sentence_embedding"
-    graph(export, source, tmp_path / "task", "sst", "--opset", "21")
-    assert onnx.load(tmp_path / "task" / "model.onnx").opset_import[0].version == 21
-
-
-@slow
-def test_a_run_on_real_weights(export, minilm, tiny_data, tiny_config, tmp_path):
-    """Trained for a step, from the run's folder: transformers and onnxruntime on the same weights."""
-    transformers = pytest.importorskip("transformers")
-    tasks = {"sst": {"pooling": "pooler"}, "sts": {"projection": 32}}
-    train(tiny_config(weights=str(minilm), tasks=tasks, train={"max_steps": 2}, optim={"lr": 1e-5}))
-    source = tmp_path / "run"
-    run = open_source(source, device="cpu")
-    session = graph(export, source, tmp_path / "out", "sst")
-    logits, _ = session.run(None, inputs_of(tmp_path / "out", FIRST, max_length=512))
-    compare(logits, our_outputs(run, "sst", FIRST))
-    session = graph(export, source, tmp_path / "pair", "sts")
-    scores = session.run(["scores"], inputs_of(tmp_path / "pair", FIRST, SECOND, max_length=512))[0]
-    assert scores.tolist() == pytest.approx(run.predict("sts", FIRST, SECOND), abs=5e-5)
-    export(source, tmp_path / "hf", "--format", "hf", "--task", "sst")
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
-    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")(
-        FIRST, padding=True, return_tensors="pt"
-    )
-    with torch.no_grad():
-        torch.testing.assert_close(model(**inputs).logits, our_outputs(run, "sst", FIRST), rtol=0, atol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 from multitask.inference.plots import write_plots
 from multitask.inference.run import open_source
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -34,34 +34,19 @@ def run(tiny_folder, tiny_data, tmp_path):
     return run
 
 
-def test_both_plots_are_written(run):
+def test_both_plots_are_written_without_choosing_a_window_system(run):
+    before = matplotlib.rcParams._get_backend_or_none()
     folder = run.folder / "plots"
     assert write_plots(run) == [f"wrote {folder / 'loss.png'}", f"wrote {folder / 'sst-confusion.png'}"]
     assert size_of(folder / "loss.png") == (840, 480)
     assert size_of(folder / "sst-confusion.png") == (600, 528)
-    assert write_plots(run)  # again, over the old ones
-
-
-def test_a_run_without_sst_has_no_confusion_matrix(run):
-    run.scores["scores"].pop("sst")
-    assert write_plots(run) == [f"wrote {run.folder / 'plots' / 'loss.png'}"]
-
-
-def test_a_run_without_records_is_drawn_empty(run):
-    run.scores = {}
+    run.scores = {}  # no task sst, and no records
     (run.folder / "metrics.jsonl").unlink()
-    assert len(write_plots(run)) == 1
+    assert write_plots(run) == [f"wrote {folder / 'loss.png'}"]  # over the old one
+    assert matplotlib.rcParams._get_backend_or_none() == before
 
 
 def test_without_matplotlib_one_line_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert write_plots(run) == ['no plots: they need matplotlib; pip install "minbert[plots]"']
     assert not (run.folder / "plots").exists()
-
-
-def test_no_window_system_is_chosen_for_the_caller(run):
-    import matplotlib
-
-    before = matplotlib.rcParams._get_backend_or_none()
-    write_plots(run)
-    assert matplotlib.rcParams._get_backend_or_none() == before

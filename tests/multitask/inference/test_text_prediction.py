@@ -3,46 +3,23 @@
 import io
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from minbert import InputError
-from multitask import RunConfig, load_run, train
 from multitask.cli.main import run as run_command
 from multitask.inference.text_prediction import predict_lines, texts_of
 
 TEXTS = ["a good movie", "very dull", "", "what is a cat"]
 
 
-@pytest.fixture(scope="module")
-def run_folder(tiny_folder, tiny_data, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    values = {
-        "weights": str(tiny_folder),
-        "data": str(tiny_data),
-        "out": str(folder),
-        "device": "cpu",
-        "train": {"epochs": 1, "batch_size": 8},
-        "optim": {"lr": 1e-3, "head_lr": 1e-2},
-        "tasks": {"sst": {}, "sts": {}},
-    }
-    train(RunConfig.from_dict(values))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(run_folder):
-    return load_run(run_folder)
-
-
 @pytest.fixture
-def predict(run_folder, monkeypatch, capsys):
+def predict(run, monkeypatch, capsys):
     """`predict(*arguments, given=b"")` -> the lines printed, with these bytes on standard input."""
 
     def command(*arguments: str, given: bytes = b"") -> list[str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="ascii"))
-        assert not run_command(["predict", str(run_folder), *arguments])
+        assert not run_command(["predict", str(run.folder), *arguments])
         return capsys.readouterr().out.splitlines()
 
     return command
@@ -63,13 +40,10 @@ def test_standard_input_a_text_a_line(predict, run):
     found = predict("--task", "sst", "--text", "-", given=accents.encode())
     assert found == [str(run.predict("sst", [accents])[0])]
     assert predict("--task", "sst", "--text", "-") == []
-
-
-def test_standard_input_pairs_with_a_tab(predict, run):
     sides = ["a cat", "a good film"], ["the dog", "a book"]
     lines = "".join(f"{one}\t{two}\n" for one, two in zip(*sides, strict=True)).encode()
-    found = [float(line) for line in predict("--task", "sts", "--text", "-", given=lines)]
-    assert found == pytest.approx(run.predict("sts", *sides), abs=1e-6)
+    scores = [float(line) for line in predict("--task", "sts", "--text", "-", given=lines)]
+    assert scores == pytest.approx(run.predict("sts", *sides), abs=1e-6)
 
 
 def test_one_json_object(predict, run):

@@ -13,12 +13,7 @@ from multitask.losses.classification import binary_cross_entropy, cross_entropy,
 from multitask.losses.contrastive import info_nce
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
 from multitask.losses.ordinal import ordinal
-from multitask.losses.regression import (
-    cosent,
-    mean_squared_error,
-    pearson_loss,
-    scaled_mean_squared_error,
-)
+from multitask.losses.regression import cosent, mean_squared_error, pearson_loss, scaled_mean_squared_error
 
 WEIGHTS = torch.tensor([0.5, 2.0, 1.25], dtype=torch.float64)
 CLASSES = torch.tensor([0, 2, 0, 1])

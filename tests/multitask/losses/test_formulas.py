@@ -38,18 +38,10 @@ def weight_of(weights, label):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 @either_weights
 def test_cross_entropy(smoothing, weights):
-    total = 0.0
-    for i, label in enumerate(CLASSES.tolist()):
-        for c in range(3):
-            target = smoothing / 3 + (1 - smoothing) * (c == label)
-            total -= target * weight_of(weights, c) * PROBABILITIES[i, c].log().item()
-    loss = cross_entropy(LOGITS, CLASSES, smoothing, weights).item()
-    assert loss == pytest.approx(total / 4, abs=1e-9)
     by_torch = F.cross_entropy(LOGITS, CLASSES, weights, label_smoothing=smoothing)
     mean_weight = 1 if weights is None else weights[CLASSES].mean()  # torch divides by the sum of weights
+    loss = cross_entropy(LOGITS, CLASSES, smoothing, weights).item()
     assert loss == pytest.approx((by_torch * mean_weight).item(), abs=1e-9)
-    if not smoothing and weights is None:
-        assert loss == pytest.approx(log_loss(CLASSES, PROBABILITIES, labels=[0, 1, 2]), rel=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
@@ -84,9 +76,7 @@ def test_a_weighted_loss_is_the_mean_of_the_examples_losses(loss):
 
 def test_binary_cross_entropy():
     logits, labels = torch.tensor([0.3, -2.0, 5.0, 0.0]).double(), torch.tensor([1, 0, 0, 1])
-    probability = 1 / (1 + (-logits).exp())
-    expected = -torch.where(labels == 1, probability.log(), (1 - probability).log()).mean().item()
-    assert expected == pytest.approx(log_loss(labels, probability), rel=1e-9)
+    expected = log_loss(labels, 1 / (1 + (-logits).exp()))
     for targets in (labels, labels.float()):
         assert binary_cross_entropy(logits, targets).item() == pytest.approx(expected, rel=1e-9)
     assert binary_cross_entropy(torch.tensor([1e4, -1e4]), torch.tensor([0.0, 1.0])) == 1e4
@@ -94,34 +84,21 @@ def test_binary_cross_entropy():
 
 def test_ordinal(normal):
     logits, labels = normal(6, 4), torch.tensor([0, 4, 2, 1, 3, 4])
-    probabilities = 1 / (1 + (-logits).exp())
-    total = 0.0
-    for i, label in enumerate(labels.tolist()):
-        for k in range(4):
-            total -= (probabilities[i, k] if label > k else 1 - probabilities[i, k]).log().item()
-    assert ordinal(logits, labels).item() == pytest.approx(total / 24, abs=1e-9)
-    bits = labels[:, None] > torch.arange(4)
-    assert total / 24 == pytest.approx(log_loss(bits.flatten(), probabilities.flatten()), abs=1e-9)
+    bits, probabilities = labels[:, None] > torch.arange(4), 1 / (1 + (-logits).exp())
+    expected = log_loss(bits.flatten(), probabilities.flatten())
+    assert ordinal(logits, labels).item() == pytest.approx(expected, abs=1e-9)
     sure = torch.tensor([[-9.0] * 4, [9, -9, -9, -9], [9, 9, -9, -9], [9, 9, 9, -9], [9.0] * 4])  # 0 to 4
-    costs = [ordinal(row[None], torch.tensor([0])).item() for row in sure]
-    assert costs == sorted(costs) and costs[0] < 1e-3
     assert ordinal_levels(sure).tolist() == [0, 1, 2, 3, 4]
-
-
-def test_ordinal_answers_that_contradict_one_another_are_counted():
+    # Answers that contradict one another are counted; 0 itself counts as no.
     logits = torch.tensor([[1.0, -1, 1, -1], [-1, 1, 1, 1], [-1, -1, -1, 0.1], [0, 0, 0, 0]])
-    levels = ordinal_levels(logits)
-    assert levels.tolist() == [2, 3, 1, 0]
-    # The scale read from its other end gives the same levels (0 itself counts as no on both sides).
-    assert (4 - ordinal_levels(-logits[:3].flip(1))).tolist() == levels[:3].tolist()
+    assert ordinal_levels(logits).tolist() == [2, 3, 1, 0]
 
 
 # Scores
 
 
 @pytest.mark.parametrize(
-    ("label_scale", "expected"),
-    [((0.0, 1.0), [0.0, 0.5, 1.0, 0.92]), ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.84])],
+    ("label_scale", "expected"), [((0.0, 1.0), [0.0, 0.5, 1.0, 0.92]), ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.84])]
 )
 def test_scaled_mean_squared_error(label_scale, expected):
     scores, outputs = torch.tensor([0.0, 2.5, 5.0, 4.6]), torch.tensor([0.1, -0.2, 0.9, 0.3])
@@ -141,9 +118,8 @@ def test_pearson_loss_is_one_minus_r(normal):
 
 
 @pytest.mark.parametrize("constant", ["outputs", "scores", "both", "one example"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_batch_without_an_r_gives_one_and_no_gradient(constant, dtype, normal):
-    outputs, scores = normal(2, 1 if constant == "one example" else 12).to(dtype)
+def test_a_batch_without_an_r_gives_one_and_no_gradient(constant, normal):
+    outputs, scores = normal(2, 1 if constant == "one example" else 12).float()
     if constant in ("outputs", "both"):
         outputs = torch.full_like(outputs, 0.3)  # whose mean is not 0.3 to the bit
     if constant in ("scores", "both"):
@@ -155,42 +131,26 @@ def test_a_batch_without_an_r_gives_one_and_no_gradient(constant, dtype, normal)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.4])
-def test_cosent_is_a_sum_over_pairs_of_examples_in_order(temperature, normal, peer):
+def test_cosent(temperature, normal, peer):
     u, v = normal(2, 7, 6)
-    outputs, total = F.cosine_similarity(u, v), 1.0
-    for i in range(7):
-        for j in range(7):
-            if SCORES[i] > SCORES[j]:
-                total += math.exp((outputs[j].item() - outputs[i].item()) / temperature)
+    outputs = F.cosine_similarity(u, v)
     loss = cosent(outputs, SCORES, temperature).item()
-    assert loss == pytest.approx(math.log(total), abs=1e-9)
     library = peer("CoSENTLoss", torch.stack([u, v], dim=1), SCORES, scale=1 / temperature).item()
     assert loss == pytest.approx(library, abs=1e-9)
-    assert cosent(outputs, SCORES.exp(), temperature).item() == loss
+    assert cosent(outputs, SCORES.exp(), temperature).item() == loss  # their order counts alone
     assert cosent(outputs + 3, SCORES * 0.1 - 7, temperature).item() == pytest.approx(loss, abs=1e-9)
-
-
-def test_cosent_of_equal_scores_is_zero():
-    outputs = torch.tensor([0.4, 0.9], requires_grad=True)
-    loss = cosent(outputs, torch.tensor([3.0, 3.0]))
-    loss.backward()
-    assert loss.item() == 0 and torch.equal(outputs.grad, torch.zeros(2))
+    equal = outputs.requires_grad_()
+    cosent(equal, torch.full_like(equal, 3.0)).backward()
+    assert torch.equal(equal.grad, torch.zeros_like(equal))
 
 
 @pytest.mark.parametrize("size", [2, 5, 6])
 def test_angle_similarity_is_a_quotient_of_complex_numbers(size, normal, peer):
     u, v = normal(2, 7, size)
-    expected = []
-    for a, b in zip(u.tolist(), v.tolist(), strict=True):
-        a, b = (x + [0.0] * (size % 2) for x in (a, b))
-        half = len(a) // 2
-        quotient = sum(
-            complex(a[k], a[half + k]) * complex(b[k], b[half + k]).conjugate() for k in range(half)
-        )
-        lengths = math.sqrt(sum(x * x for x in a) * sum(x * x for x in b))
-        expected.append(abs(quotient.real + quotient.imag) / lengths)
+    a, b = (torch.complex(*F.pad(x, (0, size % 2)).chunk(2, dim=1)) for x in (u, v))
+    quotients = (a * b.conj()).sum(dim=1) / (u.norm(dim=1) * v.norm(dim=1))
     found = angle_similarity(u, v)
-    assert found.tolist() == pytest.approx(expected, abs=1e-9)
+    torch.testing.assert_close(found, (quotients.real + quotients.imag).abs())
     library = peer("AnglELoss", torch.stack([u, v], dim=1), SCORES).item()
     assert cosent(found, SCORES).item() == pytest.approx(library, abs=1e-9)
     assert torch.autograd.gradcheck(angle_similarity, (u.requires_grad_(), v.requires_grad_()))
@@ -203,22 +163,15 @@ def test_angle_similarity_is_a_quotient_of_complex_numbers(size, normal, peer):
 
 def test_symmetric_kl_is_both_directions(normal):
     logits = normal(5, 4), normal(5, 4, seed=1) * 3
-    p, q = (x.exp() / x.exp().sum(dim=1, keepdim=True) for x in logits)
-    expected = (p * (p / q).log() + q * (q / p).log()).sum() / 5
-    assert symmetric_kl(*logits).item() == pytest.approx(expected.item(), abs=1e-9)
+    p, q = (x.softmax(dim=1) for x in logits)
     by_torch = F.kl_div(p.log(), q, reduction="batchmean") + F.kl_div(q.log(), p, reduction="batchmean")
-    assert expected.item() == pytest.approx(by_torch.item(), abs=1e-9)
+    assert symmetric_kl(*logits).item() == pytest.approx(by_torch.item(), abs=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 4)])
-def test_symmetric_binary_kl_is_that_of_two_classes(shape, normal):
+def test_symmetric_binary_kl_is_that_of_two_classes_and_squared_difference_is_mse(shape, normal):
     """Of a logit x the two classes' logits are x and 0."""
     p, q = normal(*shape), normal(*shape, seed=1) * 3
+    assert squared_difference(p, q) == F.mse_loss(p, q)
     pairs = (torch.stack([x.flatten(), torch.zeros(x.numel(), dtype=x.dtype)], dim=1) for x in (p, q))
     assert symmetric_binary_kl(p, q).item() == pytest.approx(symmetric_kl(*pairs).item(), abs=1e-9)
-
-
-def test_squared_difference(normal):
-    p, q = normal(7), normal(7, seed=1)
-    expected = sum((a - b) ** 2 for a, b in zip(p.tolist(), q.tolist(), strict=True)) / 7
-    assert squared_difference(p, q).item() == pytest.approx(expected, abs=1e-9)

@@ -51,10 +51,6 @@ def test_correlations(levels):
         x, y = np.round(x * levels / 4), np.round(y * levels / 4)
     assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y)[0], abs=1e-12)
     assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y)[0], abs=1e-12)
-
-
-def test_scale_and_offset_do_not_matter():
-    x, y = RANDOM.normal(size=(2, 50))
     assert pearson(1e-100 * x, y) == pytest.approx(pearson(x, y), abs=1e-12)
     assert pearson(1e6 + x, y) == pytest.approx(pearson(x, y), abs=1e-8)
 
@@ -64,9 +60,6 @@ def test_what_has_no_correlation_is_nan_without_a_warning(x):
     for correlation in (pearson, spearman):
         assert math.isnan(correlation(x, [1.0, 2.0, 3.0]))
         assert math.isnan(correlation([1.0, 2.0, 3.0], x))
-
-
-def test_scores_of_nothing_are_nan_without_a_warning():
     for score in (accuracy, off_by_one_accuracy, pearson, spearman):
         assert math.isnan(score([], []))
     assert math.isnan(pearson([1.0], [1.0]))
@@ -89,10 +82,5 @@ def test_both_overall_scores_by_name():
     assert round(overall["overall_2024"], 3) == 0.795
     raw = {"sst": {"accuracy": 0.533}, "paraphrase": {"accuracy": 0.883}, "sts": {"pearson": 0.885}}
     assert round(overall_scores(raw)["mean_raw"], 3) == 0.767
-
-
-@pytest.mark.parametrize("missing", ["sst", "paraphrase", "sts"])
-def test_overall_scores_are_left_out_where_a_task_is_missing(missing):
-    scores = {"sst": {"accuracy": 0.5}, "paraphrase": {"accuracy": 0.8}, "sts": {"pearson": 0.8}}
-    del scores[missing]
-    assert overall_scores(scores) == {}
+    for missing in scores:
+        assert overall_scores({name: scores[name] for name in scores if name != missing}) == {}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from minbert import LoRAConfig, add_lora
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
 from multitask.data.collate import TaskBatch
@@ -31,8 +32,9 @@ def tasks_of(**configs):
     return {name: make_task(name, task_config(name, values)) for name, values in configs.items()}
 
 
-@pytest.mark.parametrize("pooling", ["cls", "pooler", "mean", "max"])
-@pytest.mark.parametrize("task", ["sst", "paraphrase", "sts"])
+@pytest.mark.parametrize(
+    ("task", "pooling"), [("sst", "cls"), ("sst", "pooler"), ("paraphrase", "mean"), ("sts", "max")]
+)
 def test_only_the_encoder_runs_in_bf16(task, pooling, tiny, batch_of):
     values = {} if task == "sst" else {"pairs": "bi"}
     tasks = tasks_of(**{task: {"pooling": pooling, "normalize": "l2"} | values})
@@ -67,13 +69,8 @@ def test_rows_of_an_encoder_in_bf16_are_raised(tiny, batch_of):
         assert model.encoder(inputs).packed.dtype == torch.bfloat16
         encode = EncoderView(model.encoder, name, model.autocast)
         assert encode(inputs).packed.dtype == model(name, inputs).dtype == torch.float32
-
-
-def test_fp64_stays_fp64(tiny, batch_of):
-    tasks = tasks_of(sst={}, sts={})
-    model = MultitaskModel(tiny, tasks).double().eval()
-    for name, task in tasks.items():
-        assert model(name, batch_of(task).inputs).dtype == torch.float64
+    model.double()
+    assert model("sst", batch_of(tasks["sst"]).inputs).dtype == torch.float64
 
 
 def test_loss_is_the_tasks_mean_times_its_weight(tiny, batch_of):
@@ -85,47 +82,23 @@ def test_loss_is_the_tasks_mean_times_its_weight(tiny, batch_of):
         torch.testing.assert_close(model.loss(name, batch), plain * weight)
 
 
-def test_a_task_trains_its_own_head_only(tiny, batch_of):
-    tasks = tasks_of(sst={}, paraphrase={})
-    model = MultitaskModel(tiny, tasks)
-    model.loss("sst", batch_of(tasks["sst"])).backward()
-    assert all(p.grad is not None for p in model.heads["sst"].parameters())
-    assert all(p.grad is None for p in model.heads["paraphrase"].parameters())
-    assert sorted(model.heads) == ["paraphrase", "sst"]
-
-
-def test_the_pooler_is_unused_unless_a_task_pools_by_it(tiny):
-    pooler = {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
-    model = MultitaskModel(tiny, tasks_of(sst={}, sts={}))
-    assert model.unused_parameters() == pooler
-    assert pooler < {name for name, _ in model.named_parameters()}
-    assert MultitaskModel(tiny, tasks_of(sst={"pooling": "pooler"}, sts={})).unused_parameters() == set()
-    tiny.pooler = None
-    assert MultitaskModel(tiny, tasks_of(sst={})).unused_parameters() == set()
-
-
-def test_unused_is_what_gets_no_gradient(tiny, batch_of):
-    tasks = tasks_of(sst={}, paraphrase={}, sts={})
-    model = MultitaskModel(tiny, tasks)
+@pytest.mark.parametrize("names", [(), ("default",), ("sst", "sts", "other")])
+@pytest.mark.parametrize("pooling", ["mean", "pooler"])
+def test_what_a_task_reads_is_what_gets_a_gradient(tiny, batch_of, pooling, names):
+    """Unused is what none of the trained tasks reads; sts is scored only."""
+    add_lora(tiny, LoRAConfig(rank=2), names=names) if names else None
+    tasks = tasks_of(
+        sst={"pooling": pooling}, paraphrase={}, sts={"train": None, "head": "mlp", "loss": "mse"}
+    )
+    model = MultitaskModel(tiny.requires_grad_(True), tasks)
+    graded = set()
     for name, task in tasks.items():
+        model.zero_grad()
         model.loss(name, batch_of(task)).backward()
-    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-    assert without == model.unused_parameters()
-
-
-def test_a_frozen_encoder_runs_without_dropout(tiny, batch_of):
-    tasks = tasks_of(sst={})
-    model = MultitaskModel(tiny, tasks).train()
-    assert model.encoder.training
-    for parameter in tiny.parameters():
-        parameter.requires_grad_(False)
-    assert model.train() is model
-    assert model.training and model.heads["sst"].training
-    assert not any(module.training for module in model.encoder.modules())
-    model.heads["sst"].eval()
-    inputs = batch_of(tasks["sst"]).inputs
-    assert torch.equal(model("sst", inputs), model("sst", inputs))
-    assert not model.eval().training
+        found = {key for key, parameter in model.named_parameters() if parameter.grad is not None}
+        assert found == model.read_by(name)
+        graded |= found if task.config.train else set()
+    assert model.unused_parameters() == {name for name, _ in model.named_parameters()} - graded
 
 
 def test_a_task_owns_its_head_and_follows_the_models_mode(tiny):

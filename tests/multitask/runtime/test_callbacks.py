@@ -12,6 +12,8 @@ from multitask.runtime.tracking import read_metrics
 
 
 class Recorder(Callback):
+    """Notes all calls."""
+
     def __init__(self, stops_at=0):
         self.stops_at = stops_at
         self.calls, self.records = [], []
@@ -38,14 +40,6 @@ def test_only_callbacks_that_are_given_stop_and_rank_0_calls():
     assert Callbacks([stops], [stops], ProcessGroup(1, 2)).called == []
 
 
-def test_a_run_calls_in_order_and_passes_on_its_records(tiny_config, tmp_path):
-    recorder = Recorder()
-    run = train(tiny_config(train={"max_steps": 12}), callbacks=[recorder])
-    steps = [("step", step) for step in range(1, 13)]
-    assert recorder.calls == [("start", 0, 12), *steps, ("end", run.scores["scores"])]
-    assert recorder.records == read_metrics(tmp_path / "run" / "metrics.jsonl")
-
-
 def test_an_error_ends_the_run_and_the_others_hear_of_it(tiny_config, tmp_path):
     class Fails(Callback):
         def on_step_end(self, step):
@@ -60,9 +54,13 @@ def test_an_error_ends_the_run_and_the_others_hear_of_it(tiny_config, tmp_path):
 
 def test_a_run_that_a_callback_ends_is_finished(tiny_config, tmp_path, said):
     """At a step without an evaluation; its best checkpoint is chosen, and resuming it does nothing."""
-    run = train(tiny_config(), callbacks=[Recorder(stops_at=5)])
+    recorder = Recorder(stops_at=5)
+    run = train(tiny_config(), callbacks=[recorder])
+    steps = [("step", step) for step in range(1, 6)]
+    assert recorder.calls == [("start", 0, 28), *steps, ("end", run.scores["scores"])]
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [(record["kind"], record["step"]) for record in records] == [("train", 5), ("evaluation", 5)]
+    assert recorder.records == records
     assert run.scores["step"] == 5 and run.scores["costs"]["epochs"] == pytest.approx(5 / 14)
     assert load_run(tmp_path / "run").evaluate().scores == run.scores["scores"]
     state = json.loads((tmp_path / "run/last/training_state/state.json").read_text())

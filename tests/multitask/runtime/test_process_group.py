@@ -6,6 +6,7 @@ Real processes, joined by gloo on this machine.
 import pytest
 import torch
 
+from multitask.losses.contrastive import info_nce
 from multitask.runtime.process_group import BUCKET, ProcessGroup, _buckets
 
 CODE = """
@@ -45,7 +46,6 @@ result = {
 }
 torch.save(result, out / f"{group.rank}.pt")
 group.barrier()
-group.close()
 """
 
 
@@ -58,8 +58,6 @@ def results(tmp_path_factory, run_processes):
 
 
 def test_gathered_vectors_carry_the_gradients_of_the_whole_batch(results):
-    from multitask.losses.contrastive import info_nce
-
     weight = results[0]["weight"].clone().requires_grad_()
     vectors = results[0]["inputs"] @ weight.T
     info_nce(vectors, None, 0.5).backward()
@@ -83,11 +81,8 @@ def test_a_missing_gradient_counts_as_zero_and_none_at_all_stays_none(results):
 
 def test_one_process_changes_nothing():
     group, tensor = ProcessGroup(), torch.ones(2, requires_grad=True)
-    assert (
-        group.all_gather(tensor) is tensor
-        and group.broadcast_object("x") == "x"
-        and group.all_gather_object(1) == [1]
-    )
+    assert group.all_gather(tensor) is tensor
+    assert (group.broadcast_object("x"), group.all_gather_object(1)) == ("x", [1])
     group.all_reduce_gradients([tensor])
     assert tensor.grad is None and group.is_main
 

@@ -25,8 +25,9 @@ def batches_of(task, tokenizer, folder, split="train"):
 
 
 @every_kind
-def test_from_file_to_loss(kind, build, on_tiny, tiny_tokenizer):
+def test_from_file_to_loss_and_divergence(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
+    assert find_kind(kind).__doc__ and task.losses  # `multitask tasks` prints them
     examples = task.load(folder, "train")
     assert len(examples.rows) == 6 and examples.rejects == ()
     assert examples.labelled or not isinstance(task, ScoredTask)
@@ -37,102 +38,69 @@ def test_from_file_to_loss(kind, build, on_tiny, tiny_tokenizer):
     outputs = model(kind, batch.inputs)
     assert outputs.shape[0] == batch.targets.shape[0] and outputs.dtype == torch.float32
     assert outputs.isfinite().all() and (outputs.shape[0] == 6 or not isinstance(task, TextTask))
+    for targets in (batch.targets[:, None], batch.targets[:1]):
+        with pytest.raises(InputError, match="they must be"):  # never broadcast
+            task.loss(outputs, targets)
+    # SMART and R-Drop: zero between equals, and both sides can carry gradients.
+    assert task.divergence(outputs, outputs.clone()) == 0
+    shift = torch.linspace(-0.1, 0.1, outputs.numel()).view_as(outputs)
+    other = (outputs.detach() + shift).requires_grad_()
+    words = model.encoder.embeddings.word.weight
+    divergence = task.divergence(outputs, other)
+    divergence.backward(retain_graph=True)
+    assert divergence.shape == () and 0 < divergence.item() < 1
+    assert other.grad.abs().sum() > 0 and words.grad.abs().sum() > 0
+    model.zero_grad()
     loss = task.loss(outputs, batch.targets)
     assert loss.shape == () and loss.isfinite()
     loss.backward()
-    trained = [p for p in (*model.heads.parameters(), model.encoder.embeddings.word.weight)]
+    trained = [*model.heads.parameters(), words]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
-    assert model.encoder.embeddings.word.weight.grad.abs().sum() > 0
-
-
-@every_kind
-def test_divergence_of_two_outputs(kind, build, on_tiny, tiny_tokenizer):
-    """What SMART and R-Drop make small: zero between equals, and both sides can carry gradients."""
-    task, folder = build(kind)
-    _, tokenized = batches_of(task, tiny_tokenizer, folder)
-    model, inputs = on_tiny(task), task.collate(tokenized).inputs
-    p = model(kind, inputs)
-    q = (p.detach() + torch.linspace(-0.1, 0.1, p.numel()).view_as(p)).requires_grad_()
-    assert task.divergence(p, p.clone()) == 0
-    divergence = task.divergence(p, q)
-    divergence.backward()
-    assert divergence.shape == () and 0 < divergence.item() < 1
-    assert q.grad.abs().sum() > 0 and model.encoder.embeddings.word.weight.grad.abs().sum() > 0
+    assert words.grad.abs().sum() > 0
 
 
 @every_text_kind
-def test_a_batchs_loss_is_the_mean_over_its_examples(kind, build, on_tiny, tiny_tokenizer):
+def test_outputs_do_not_depend_on_the_batch_and_its_loss_is_the_mean(kind, build, on_tiny, tiny_tokenizer):
     task, folder = build(kind)
     _, tokenized = batches_of(task, tiny_tokenizer, folder)
     model = on_tiny(task)
     with torch.no_grad():
-        together = model.loss(kind, task.collate(tokenized))
-        alone = [model.loss(kind, task.collate([entry])) for entry in tokenized]
-    torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-6, rtol=1e-5)
-
-
-@every_text_kind
-def test_outputs_do_not_depend_on_the_batch(kind, build, on_tiny, tiny_tokenizer):
-    task, folder = build(kind)
-    _, tokenized = batches_of(task, tiny_tokenizer, folder)
-    model = on_tiny(task)
-    with torch.no_grad():
-        three = model(kind, task.collate(tokenized[:3]).inputs)
         six = model(kind, task.collate(tokenized).inputs)
         backwards = model(kind, task.collate(tokenized[::-1]).inputs)
-    torch.testing.assert_close(six[:3], three, atol=1e-5, rtol=1e-5)
+        together = model.loss(kind, task.collate(tokenized))
+        batches = [task.collate([entry]) for entry in tokenized]
+        alone = torch.cat([model(kind, batch.inputs) for batch in batches])
+        losses = [model.loss(kind, batch) for batch in batches]
+    torch.testing.assert_close(alone, six, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(backwards.flip(0), six, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together, torch.stack(losses).mean(), atol=1e-6, rtol=1e-5)
 
 
 @every_scored_kind
-def test_from_outputs_to_scores(kind, build, on_tiny, tiny_tokenizer):
+def test_from_outputs_to_scores_and_valid_files(kind, build, on_tiny, tiny_tokenizer, tmp_path):
     task, folder = build(kind)
-    examples, tokenized = batches_of(task, tiny_tokenizer, folder, "dev")
-    batch = task.collate(tokenized)
-    with torch.no_grad():
-        predictions = task.decode(on_tiny(task)(kind, batch.inputs), batch.inputs)
-    assert isinstance(predictions, list) and len(predictions) == 6
-    scores = task.score(predictions, examples.rows)
-    assert math.isfinite(scores[task.primary_metric]) and all(type(v) is float for v in scores.values())
-    perfect = task.score([row.label for row in examples.rows], examples.rows)
-    assert perfect[task.primary_metric] == pytest.approx(1)
-
-
-@every_scored_kind
-def test_from_outputs_to_a_valid_file(kind, build, on_tiny, tiny_tokenizer, tmp_path):
-    task, folder = build(kind)
-    examples, tokenized = batches_of(task, tiny_tokenizer, folder, "dev")
-    batch = task.collate(tokenized)
-    with torch.no_grad():
-        predictions = task.decode(on_tiny(task)(kind, batch.inputs), batch.inputs)
-    rows = examples.rows
-    ids = [row.id for row in rows]
-    for dialect in ("code", "handout"):
-        path = prediction_path(tmp_path / "out", task.format, "dev", dialect)
-        task.write(predictions, rows, path, dialect)
+    model = None
+    for split in ("dev", "test"):
+        examples, tokenized = batches_of(task, tiny_tokenizer, folder, split)
+        model = model or on_tiny(task)
+        inputs = task.collate(tokenized).inputs
+        with torch.no_grad():
+            predictions = task.decode(model(kind, inputs), inputs)
+        assert isinstance(predictions, list) and len(predictions) == 6
+        rows, ids = examples.rows, [row.id for row in examples.rows]
+        for dialect in ("code", "handout"):
+            path = prediction_path(tmp_path / "out", task.format, split, dialect)
+            task.write(predictions, rows, path, dialect)
+            assert validate_file(path, ids, task.format) == []
+        if split == "test":
+            assert not examples.labelled and {row.label for row in rows} == {None}
+            continue
+        scores = task.score(predictions, rows)
+        assert math.isfinite(scores[task.primary_metric]) and all(type(v) is float for v in scores.values())
+        perfect = task.score([row.label for row in rows], rows)
+        assert perfect[task.primary_metric] == pytest.approx(1)
+        task.write([task.majority_prediction(rows)] * 6, rows, path, dialect)  # for rows without text
         assert validate_file(path, ids, task.format) == []
-    task.write([task.majority_prediction(rows)] * 6, rows, path, dialect)  # for rows without text
-    assert validate_file(path, ids, task.format) == []
-
-
-@every_scored_kind
-def test_an_unlabelled_split_is_predicted_too(kind, build, on_tiny, tiny_tokenizer):
-    task, folder = build(kind)
-    examples, tokenized = batches_of(task, tiny_tokenizer, folder, "test")
-    assert not examples.labelled and {row.label for row in examples.rows} == {None}
-    batch = task.collate(tokenized)
-    assert len(task.decode(on_tiny(task)(kind, batch.inputs), batch.inputs)) == 6
-
-
-@every_kind
-def test_wrong_targets_are_refused_never_broadcast(kind, build, on_tiny, tiny_tokenizer):
-    task, folder = build(kind)
-    _, tokenized = batches_of(task, tiny_tokenizer, folder)
-    batch = task.collate(tokenized)
-    outputs = on_tiny(task)(kind, batch.inputs)
-    for targets in (batch.targets[:, None], batch.targets[:1]):
-        with pytest.raises(InputError, match="they must be"):
-            task.loss(outputs, targets)
 
 
 @every_kind
@@ -165,11 +133,3 @@ def test_missing_splits_and_files_are_named(kind, build):
     (folder / f"{kind}-train.csv").unlink()
     with pytest.raises(InputError, match="no such file"):
         task.load(folder, "train")
-
-
-@every_kind
-def test_every_kind_says_what_it_is(kind):
-    """`multitask tasks` prints the first line of the docstring."""
-    found = find_kind(kind)
-    assert found.__doc__ and found.losses
-    assert not issubclass(found, ScoredTask) or found.primary_metric

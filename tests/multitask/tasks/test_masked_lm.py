@@ -22,14 +22,10 @@ def masked_lm(tmp_path, tiny_tokenizer, tiny):
     return make
 
 
-@pytest.fixture
-def peer(tiny_folder):
-    """transformers' BertForMaskedLM with the tiny encoder."""
+def test_loss_and_gradients_are_those_of_transformers(masked_lm, on_tiny, tiny_folder, randomize):
+    """Those of BertForMaskedLM with the tiny encoder; only rows to guess go through our head."""
     transformers = pytest.importorskip("transformers")
-    return transformers.BertForMaskedLM.from_pretrained(tiny_folder, attn_implementation="eager").eval()
-
-
-def test_loss_and_gradients_are_those_of_transformers(masked_lm, on_tiny, peer, randomize):
+    peer = transformers.BertForMaskedLM.from_pretrained(tiny_folder, attn_implementation="eager").eval()
     task, examples = masked_lm(mask_rate=0.5)
     model = on_tiny(task)
     head = model.heads["masked_lm"]
@@ -53,6 +49,7 @@ def test_loss_and_gradients_are_those_of_transformers(masked_lm, on_tiny, peer, 
     loss = model.loss("masked_lm", batch)
     torch.testing.assert_close(loss, expected.loss, atol=1e-5, rtol=1e-5)
     logits = model("masked_lm", batch.inputs)
+    assert logits.shape == (len(batch.targets), model.encoder.config.vocab_size)
     chosen = expected.logits[guessed >= 0][guessed[guessed >= 0].argsort()]
     torch.testing.assert_close(logits, chosen, atol=1e-4, rtol=1e-5)
     loss.backward()
@@ -60,15 +57,6 @@ def test_loss_and_gradients_are_those_of_transformers(masked_lm, on_tiny, peer, 
     pairs.append((peer.bert.embeddings.word_embeddings.weight, model.encoder.embeddings.word.weight))
     for copy, tensor in pairs:
         torch.testing.assert_close(tensor.grad, copy.grad, atol=1e-5, rtol=1e-4)
-
-
-def test_only_rows_to_guess_go_through_the_head(masked_lm, on_tiny):
-    task, examples = masked_lm()
-    batch = task.collate(examples)
-    model = on_tiny(task)
-    outputs = model("masked_lm", batch.inputs)
-    assert outputs.shape == (len(batch.targets), model.encoder.config.vocab_size)
-    assert 0 < len(batch.targets) < batch.inputs.token_count
 
 
 def test_targets_are_what_stood_there_and_other_tokens_stay(masked_lm, tiny_tokenizer):
@@ -147,31 +135,14 @@ def test_masks_are_drawn_anew_and_follow_torchs_generator(masked_lm):
         assert torch.equal(again.targets, batch.targets)
 
 
-def test_the_divergence_is_the_symmetric_kl_of_the_guesses(masked_lm):
-    task, _ = masked_lm()
-    p, q = torch.randn(2, 5, 7, dtype=torch.float64)
-    a, b = p.softmax(-1), q.softmax(-1)
-    expected = ((a * (a / b).log()).sum() + (b * (b / a).log()).sum()) / 5
-    torch.testing.assert_close(task.divergence(p, q), expected)
-
-
-def test_wrong_targets_and_settings_are_refused(masked_lm, tmp_path, tiny_tokenizer):
+def test_wrong_settings_and_vocabularies_are_refused(masked_lm, tmp_path):
     task, examples = masked_lm()
-    with pytest.raises(InputError, match="they must be"):
-        task.loss(torch.randn(4, 7), torch.zeros(3, dtype=torch.long))
-    with pytest.raises(InputError, match="task masked_lm has no dev split; set masked_lm.dev"):
-        task.load(tmp_path, "dev")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")
+    with pytest.raises(InputError, match="which the vocabulary has not"):
+        task.tokenize(Tokenizer.from_pretrained(tmp_path), [entry.example for entry in examples])
     for values, message in (
-        ({"loss": "mse"}, "masked_lm.loss is 'mse'; choose from masked_lm"),
         ({"text2": "b"}, "masked_lm reads plain text"),
         ({"symmetric": True}, "masked_lm.symmetric is True"),
     ):
         with pytest.raises(InputError, match=message):
             masked_lm(**values)
-
-
-def test_a_vocabulary_without_a_mask_is_refused(masked_lm, tmp_path):
-    task, examples = masked_lm()
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")
-    with pytest.raises(InputError, match="which the vocabulary has not"):
-        task.tokenize(Tokenizer.from_pretrained(tmp_path), [entry.example for entry in examples])

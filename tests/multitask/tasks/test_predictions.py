@@ -31,42 +31,42 @@ A, B, C = IDS
 
 
 @pytest.mark.parametrize(
-    ("task", "values", "content"),
+    ("task", "values", "code", "handout"),
     [
-        ("sst", [0, 4, numpy.int64(2)], f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 4 \n{C} , 2 \n"),
-        ("cfimdb", [0, 1, 1], f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 1 \n{C} , 1 \n"),
         (
-            "paraphrase",
-            [1, 0.0, numpy.float32(1)],
+            *("sst", [0, 4, numpy.int64(2)]),
+            f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 4 \n{C} , 2 \n",
+            f"id, Predicted_Sentiment\n{A}, 0\n{B}, 4\n{C}, 2\n",
+        ),
+        (
+            *("cfimdb", [0, 1, 1]),
+            f"id \t Predicted_Sentiment \n{A} , 0 \n{B} , 1 \n{C} , 1 \n",
+            f"id, Predicted_Sentiment\n{A}, 0\n{B}, 1\n{C}, 1\n",
+        ),
+        (
+            *("paraphrase", [1, 0.0, numpy.float32(1)]),
             f"id \t Predicted_Is_Paraphrase \n{A} , 1.0 \n{B} , 0.0 \n{C} , 1.0 \n",
+            f"id, Predicted_Is_Paraphrase\n{A}, 1\n{B}, 0\n{C}, 1\n",
         ),
         (
-            "sts",
-            [2.5, 3, numpy.float32(0.25)],
+            *("sts", [2.5, 3, numpy.float32(0.25)]),
             f"id \t Predicted_Similiary \n{A} , 2.5 \n{B} , 3.0 \n{C} , 0.25 \n",
+            f"id, Predicted_Similarity\n{A}, 2.5\n{B}, 3.0\n{C}, 0.25\n",
         ),
     ],
 )
-def test_code_dialect_to_the_byte(tmp_path, task, values, content):
+def test_both_dialects_to_the_byte(tmp_path, task, values, code, handout):
     path = tmp_path / "new" / "file.csv"
-    write_predictions(path, IDS, values, FORMATS[task])
-    assert path.read_bytes() == content.encode()
-    assert validate_file(path, IDS, FORMATS[task]) == []
-
-
-@pytest.mark.parametrize(
-    ("task", "values", "content"),
-    [
-        ("sst", [0, 4, 2], f"id, Predicted_Sentiment\n{A}, 0\n{B}, 4\n{C}, 2\n"),
-        ("paraphrase", [1.0, 0.0, True], f"id, Predicted_Is_Paraphrase\n{A}, 1\n{B}, 0\n{C}, 1\n"),
-        ("sts", [2.5, 3, 0.25], f"id, Predicted_Similarity\n{A}, 2.5\n{B}, 3.0\n{C}, 0.25\n"),
-    ],
-)
-def test_handout_dialect_to_the_byte(tmp_path, task, values, content):
-    path = tmp_path / "file.csv"
-    write_predictions(path, IDS, values, FORMATS[task], file_format="handout")
-    assert path.read_bytes() == content.encode()
-    assert validate_file(path, IDS, FORMATS[task]) == []
+    read = []
+    for dialect, content in (("code", code), ("handout", handout)):
+        write_predictions(path, IDS, values, FORMATS[task], dialect)
+        assert path.read_bytes() == content.encode()
+        path.write_bytes(content.replace("\n", "\r\n").encode())  # as Windows saves it
+        assert validate_file(path, IDS[::-1], FORMATS[task]) == []
+        read.append([(row_id, float(value)) for row_id, value in read_predictions(path, FORMATS[task])])
+    assert read[0] == read[1] == [(row_id, value) for row_id, value in zip(IDS, values, strict=True)]
+    with pytest.raises(InputError, match="no dialect 'handouts'; did you mean 'handout'"):
+        write_predictions(path, IDS, values, FORMATS[task], file_format="handouts")
 
 
 def test_generic_format_holds_labels_tags_and_numbers(tmp_path):
@@ -87,40 +87,16 @@ def test_generic_format_holds_labels_tags_and_numbers(tmp_path):
     [
         ("sst", "dev", {}, "sst-dev-output.csv"),
         ("paraphrase", "test", {}, "para-test-output.csv"),
-        ("sts", "dev", {}, "sts-dev-output.csv"),
         ("sst", "dev", {"file_format": "handout"}, "sst-dev-out.csv"),
-        ("paraphrase", "test", {"file_format": "handout"}, "para-test-out.csv"),
         ("cfimdb", "test", {"option": "finetune"}, "finetune-cfimdb-test-out.csv"),
-        ("sst", "dev", {"option": "pretrain"}, "pretrain-sst-dev-out.csv"),
+        ("news", "dev", {}, "news-dev-output.csv"),
+        ("ner", "dev", {}, "ner-dev-out.txt"),
+        ("ner", "dev", {"file_format": "handout"}, "ner-dev-out.txt"),
     ],
 )
 def test_file_names(tmp_path, task, split, options, name):
-    assert prediction_path(tmp_path, FORMATS[task], split, **options) == tmp_path / name
-
-
-def test_file_names_of_other_tasks_and_second_instances(tmp_path):
-    assert prediction_path(tmp_path, generic_format("news"), "dev").name == "news-dev-output.csv"
-    assert (
-        prediction_path(tmp_path, replace(FORMATS["sst"], stem="sst2"), "dev").name == "sst2-dev-output.csv"
-    )
-
-
-def test_unknown_dialect_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no dialect 'handouts'; did you mean 'handout'"):
-        write_predictions(tmp_path / "a.csv", IDS, [0, 1, 2], FORMATS["sst"], file_format="handouts")
-
-
-@pytest.mark.parametrize("dialect", ["code", "handout"])
-def test_both_dialects_are_read(tmp_path, dialect):
-    path = tmp_path / "a.csv"
-    write_predictions(path, IDS, [1.5, 2.0, 0.1], FORMATS["sts"], dialect)
-    assert read_predictions(path, FORMATS["sts"]) == [(A, "1.5"), (B, "2.0"), (C, "0.1")]
-
-
-def test_windows_line_ends_are_read(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_bytes(f"id \t Predicted_Sentiment \r\n{A} , 1 \r\n".encode())
-    assert read_predictions(path, FORMATS["sst"]) == [(A, "1")]
+    formats = {**FORMATS, "news": generic_format("news"), "ner": tag_format("ner")}
+    assert prediction_path(tmp_path, formats[task], split, **options) == tmp_path / name
 
 
 @pytest.mark.parametrize(
@@ -160,10 +136,6 @@ def check(tmp_path, rows, task="sst", header=None, ids=IDS, optional=()):
     return [(problem.severity, problem.line, problem.message) for problem in problems]
 
 
-def test_row_order_is_free(tmp_path):
-    assert check(tmp_path, [f"{C} , 1 \n", f"{A} , 0 \n", f"{B} , 4 \n"]) == []
-
-
 def test_missing_extra_and_repeated_ids(tmp_path):
     problems = check(tmp_path, [f"{A} , 1 \n", f"{A} , 2 \n", f"{B} , 1 \n", "strange , 1 \n"])
     assert problems == [
@@ -171,31 +143,22 @@ def test_missing_extra_and_repeated_ids(tmp_path):
         ("error", 5, "1 ids are not in the split: strange"),
         ("error", 3, f"1 ids have more than one prediction: {A}"),
     ]
-
-
-def test_many_missing_ids_are_counted_not_listed(tmp_path):
+    # An id that the data has twice needs two rows; one of an unreadable row may be there.
+    assert check(tmp_path, ["a , 1 \n"] * 2, ids=["a", "a"]) == []
+    assert "no prediction: a" in check(tmp_path, ["a , 1 \n"], ids=["a", "a"])[0][2]
+    assert "more than one" in check(tmp_path, ["a , 1 \n"] * 3, ids=["a", "a"])[0][2]
+    assert check(tmp_path, ["a , 1 \n", "r , 0 \n"], ids=["a"], optional=["r"]) == []
+    (problem,) = check(tmp_path, ["a , 1 \n"], ids=["a"], optional=["r"])
+    assert problem == ("warning", None, "1 ids whose rows cannot be read have no prediction: r")
     ((_, _, message),) = check(tmp_path, ["id0 , 1 \n"], ids=[f"id{n}" for n in range(1000)])
     assert message.startswith("999 ids") and message.endswith(", ...") and len(message) < 100
 
 
-def test_an_id_that_the_data_has_twice_needs_two_rows(tmp_path):
-    assert check(tmp_path, ["a , 1 \n", "a , 1 \n"], ids=["a", "a"]) == []
-    assert "no prediction: a" in check(tmp_path, ["a , 1 \n"], ids=["a", "a"])[0][2]
-    assert "more than one" in check(tmp_path, ["a , 1 \n"] * 3, ids=["a", "a"])[0][2]
-
-
-def test_ids_of_unreadable_rows_may_be_there_and_are_missed_softly(tmp_path):
-    assert check(tmp_path, ["a , 1 \n", "r , 0 \n"], ids=["a"], optional=["r"]) == []
-    (problem,) = check(tmp_path, ["a , 1 \n"], ids=["a"], optional=["r"])
-    assert problem == ("warning", None, "1 ids whose rows cannot be read have no prediction: r")
-
-
-@pytest.mark.parametrize("header", ["id,sentiment", "id \t Predicted_Similiary ", f"{A} , 1 "])
-def test_wrong_header(tmp_path, header):
-    problems = check(tmp_path, [f"{row_id} , 1 \n" for row_id in IDS], header=header)
-    (severity, line, message) = problems[0]
-    assert (severity, line) == ("error", 1) and len(problems) == 1
-    assert "Predicted_Sentiment" in message and "the header is" in message
+def test_wrong_header(tmp_path):
+    for header in ("id,sentiment", "id \t Predicted_Similiary ", f"{A} , 1 "):
+        ((severity, line, message),) = check(tmp_path, [f"{i} , 1 \n" for i in IDS], header=header)
+        assert (severity, line) == ("error", 1)
+        assert "Predicted_Sentiment" in message and "the header is" in message
 
 
 @pytest.mark.parametrize(
@@ -221,13 +184,10 @@ def test_wrong_values_are_errors_with_their_line(tmp_path, task, value, message)
     assert problem[:2] == ("error", 3) and message in problem[2] and value in problem[2]
 
 
-def test_similarities_outside_the_scale_are_warnings(tmp_path):
+def test_similarities_outside_the_scale_are_warnings_and_many_of_a_fault_are_summed_up(tmp_path):
     (problem,) = check(tmp_path, [f"{A} , 5.3 \n", f"{B} , 5.0 \n", f"{C} , 0 \n"], "sts")
     assert problem[:2] == ("warning", 2)
     assert problem[2].startswith("5.3 is outside 0 to 5, as a loss without that scale leaves it")
-
-
-def test_the_same_fault_many_times_is_summed_up(tmp_path):
     ids = [f"id{n}" for n in range(100)]
     problems = check(tmp_path, [f"{row_id} , nan \n" for row_id in ids], "sts", ids=ids)
     assert len(problems) == 6
@@ -256,34 +216,32 @@ def test_absent_empty_and_undecodable_files(tmp_path):
 
 
 def test_folder_with_all_files_in_mixed_dialects(tmp_path):
-    expected = {("sst", "dev"): [A, B], ("paraphrase", "test"): [C], ("news", "dev"): ["n"]}
-    paths = [
-        prediction_path(tmp_path, FORMATS["sst"], "dev", "handout"),
-        prediction_path(tmp_path, FORMATS["paraphrase"], "test"),
-        prediction_path(tmp_path, generic_format("news"), "dev"),
-    ]
-    write_predictions(paths[0], [A, B], [0, 1], FORMATS["sst"], "handout")
-    write_predictions(paths[1], [C], [1.0], FORMATS["paraphrase"])
-    write_predictions(paths[2], ["n"], ["World"], generic_format("news"))
+    paths = []
+    for task, split, dialect, row_id, value in (
+        ("sst", "dev", "handout", A, 0),
+        ("paraphrase", "test", "code", C, 1.0),
+        ("news", "dev", "code", "n", "World"),
+    ):
+        format = FORMATS.get(task) or generic_format(task)
+        paths.append(prediction_path(tmp_path, format, split, dialect))
+        write_predictions(paths[-1], [row_id], [value], format, dialect)
+    expected = {("sst", "dev"): [A], ("paraphrase", "test"): [C], ("news", "dev"): ["n"]}
     assert validate_folder(tmp_path, expected, FORMATS) == ([], [str(path) for path in paths])
 
 
-@pytest.mark.parametrize("option", COURSE_MODES)
-def test_folder_checks_part_one_files_of_every_option(tmp_path, option):
-    path = prediction_path(tmp_path, FORMATS["sst"], "dev", option=option)
-    write_predictions(path, [A], [4], FORMATS["sst"])
-    assert validate_folder(tmp_path, {("sst", "dev"): [A]}, FORMATS) == ([], [str(path)])
-
-
-def test_folder_checks_part_one_files_and_formats_of_instances(tmp_path):
-    part_one = prediction_path(tmp_path, FORMATS["cfimdb"], "dev", option="finetune")
-    write_predictions(part_one, [A], [1], FORMATS["cfimdb"])
+def test_folder_checks_part_one_files_formats_of_instances_and_optional_ids(tmp_path):
+    expected, paths = {("cfimdb", "dev"): [A], ("second", "dev"): [A]}, []
+    for option in COURSE_MODES:
+        paths.append(prediction_path(tmp_path, FORMATS["cfimdb"], "dev", option=option))
+        write_predictions(paths[-1], [A, B], [1, 0], FORMATS["cfimdb"])
     second = replace(FORMATS["sst"], stem="second")
-    write_predictions(prediction_path(tmp_path, second, "dev"), [A], [4], second)
-    problems, checked = validate_folder(
-        tmp_path, {("cfimdb", "dev"): [A], ("second", "dev"): [A]}, {**FORMATS, "second": second}
-    )
-    assert problems == [] and len(checked) == 2
+    paths.append(prediction_path(tmp_path, second, "dev"))
+    write_predictions(paths[-1], [A], [4], second)
+    formats = {**FORMATS, "second": second}
+    problems, checked = validate_folder(tmp_path, expected, formats, {("cfimdb", "dev"): [B]})
+    assert problems == [] and sorted(checked) == sorted(map(str, paths))
+    problems, _ = validate_folder(tmp_path, expected, formats)
+    assert [problem.severity for problem in problems] == ["error"] * len(COURSE_MODES)
 
 
 def test_absent_file_of_a_split_is_an_error_and_no_file_at_all_too(tmp_path):
@@ -313,13 +271,6 @@ def test_test_predictions_in_the_dev_file_are_recognised(tmp_path):
     assert all(problem.path.endswith("sst-dev-output.csv") for problem in problems)
 
 
-def test_folder_passes_optional_ids_on(tmp_path):
-    write_predictions(tmp_path / "para-dev-output.csv", [A, B], [1, 0], FORMATS["paraphrase"])
-    expected, key = {("paraphrase", "dev"): [A]}, ("paraphrase", "dev")
-    assert validate_folder(tmp_path, expected, FORMATS, optional={key: [B]})[0] == []
-    assert validate_folder(tmp_path, expected, FORMATS)[0][0].severity == "error"
-
-
 # Words and tags
 
 WORDS = [["The", "1,000", "cats"], [], ["Rome"]]
@@ -341,11 +292,6 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(InputError, match="1 sentences and 2 lists of tags"):
         write_tags(path, [["a"]], [["O"], ["O"]])
     assert not path.exists()
-
-
-@pytest.mark.parametrize("dialect", ["code", "handout"])
-def test_both_dialects_have_one_name(tmp_path, dialect):
-    assert prediction_path(tmp_path, tag_format("ner"), "dev", dialect) == tmp_path / "ner-dev-out.txt"
 
 
 def test_lines_and_the_number_of_sentences_are_checked(tmp_path):

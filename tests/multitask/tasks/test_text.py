@@ -1,22 +1,30 @@
 """Sentences and pairs: inputs, pooling, heads, labels, losses and their options, example scores."""
 
 import csv
-import dataclasses
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from minbert import BertConfig, InputError, normalize, pool
+from minbert import BertConfig, InputError, pool
 from multitask.config.task_config import task_config
-from multitask.config.task_kinds import find_kind, make_task
+from multitask.config.task_kinds import make_task
 from multitask.losses.classification import cross_entropy, focal
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
 from multitask.losses.ordinal import ordinal
 from multitask.losses.regression import angle_similarity, cosent, pearson_loss
 from multitask.model.heads import AngleHead, MLPHead, ProjectedHead, pair_features
-from multitask.tasks.base import TextTask, TrainingTask
+from multitask.tasks.base import TrainingTask
+
+LOGITS = torch.tensor([[0.1, -2.0, 1.0, 0.3, 0.0], [2.0, 1.0, -1.0, 0.5, 0.2], [0.0, 0.0, 3.0, -1.0, 1.0]])
+LEVELS = torch.tensor([4, 0, 2])
+COSINES = torch.tensor([0.9, 0.1, -0.2, 0.7])
+SCORES = torch.tensor([4.6, 0.0, 1.5, 5.0])
+
+
+def task_of(kind, **values):
+    return make_task(kind, task_config(kind, values))
 
 
 def run(task, folder, on_tiny, tokenizer, split="dev"):
@@ -27,8 +35,10 @@ def run(task, folder, on_tiny, tokenizer, split="dev"):
         return model, rows, model(task.name, task.collate(task.tokenize(tokenizer, rows)).inputs)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "pooler", "mean", "max"])
-@pytest.mark.parametrize("normalization", [None, "l1", "l2"])
+@pytest.mark.parametrize(
+    ("pooling", "normalization"),
+    [("cls", None), ("pooler", "l2"), ("mean", "l1"), ("mean", None), ("max", "l2")],
+)
 def test_a_sentence_is_pooled_normalised_and_put_through_the_head(
     pooling, normalization, build, on_tiny, tiny_tokenizer
 ):
@@ -50,18 +60,10 @@ def test_a_sentence_is_pooled_normalised_and_put_through_the_head(
 def test_a_joined_pair_has_the_second_text_in_segment_one(build, tiny_tokenizer):
     task, folder = build("paraphrase", pairs="cross")
     rows = task.load(folder, "dev").rows
-    inputs = task.collate(task.tokenize(tiny_tokenizer, rows)).inputs
-    assert len(inputs) == len(rows)
-    padded = inputs.padded()
-    separator = tiny_tokenizer.backend.token_to_id("[SEP]")
-    columns = (padded["input_ids"], padded["token_type_ids"], padded["attention_mask"])
-    for ids, types, mask in zip(*columns, strict=True):
-        ids, types = ids[mask.bool()].tolist(), types[mask.bool()].tolist()
-        first = ids.index(separator) + 1
-        assert types == [0] * first + [1] * (len(ids) - first)
-        assert ids.count(separator) == 2 and ids[-1] == separator
-    joined = tiny_tokenizer([rows[0].texts[0]], [rows[0].texts[1]]).padded()["input_ids"][0]
-    assert torch.equal(padded["input_ids"][0][padded["attention_mask"][0].bool()], joined)
+    padded = task.collate(task.tokenize(tiny_tokenizer, rows)).inputs.padded()
+    expected = tiny_tokenizer(*([row.texts[side] for row in rows] for side in (0, 1))).padded()
+    assert all(torch.equal(padded[name], expected[name]) for name in expected)
+    assert padded["token_type_ids"].any(dim=1).all()
 
 
 def test_two_towers_are_one_call_of_first_then_second_texts(build, on_tiny, tiny_tokenizer):
@@ -71,53 +73,22 @@ def test_two_towers_are_one_call_of_first_then_second_texts(build, on_tiny, tiny
     texts = [row.texts[0] for row in rows] + [row.texts[1] for row in rows]
     expected = tiny_tokenizer(texts).padded()
     assert all(torch.equal(inputs.padded()[name], expected[name]) for name in expected)
-    assert inputs.token_type_ids.sum() == 0
     model, calls = on_tiny(task), []
     model.encoder.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
     with torch.no_grad():
         outputs = model("paraphrase", inputs)
-        vectors = normalize(pool(model.encoder(tiny_tokenizer(texts)), "mean"), None)
+        assert calls == [2 * len(rows)]
+        vectors = pool(model.encoder(tiny_tokenizer(texts)), "mean")
         features = pair_features(vectors[: len(rows)], vectors[len(rows) :], ["u", "v", "difference"])
         torch.testing.assert_close(outputs, model.heads["paraphrase"](features).squeeze(-1))
-    assert calls[0] == 2 * len(rows) and len(calls) == 2
 
 
-def test_cosine_of_two_towers(build, on_tiny, tiny_tokenizer):
-    task, folder = build("sts", pooling="mean")
-    model, rows, outputs = run(task, folder, on_tiny, tiny_tokenizer)
-    with torch.no_grad():
-        for row, output in zip(rows, outputs, strict=True):
-            u, v = (pool(model.encoder(tiny_tokenizer([text])), "mean")[0] for text in row.texts)
-            torch.testing.assert_close(F.cosine_similarity(u, v, dim=0), output, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("values", "symmetric"),
-    [
-        ({}, True),
-        ({"head": "mlp", "loss": "mse", "features": ["difference", "product", "cosine"]}, True),
-        ({"head": "mlp", "loss": "mse", "features": ["u", "v"]}, False),
-    ],
-)
-def test_symmetry_of_two_towers(values, symmetric, build, on_tiny, tiny_tokenizer):
-    task, folder = build("sts", **values)
-    model, rows, outputs = run(task, folder, on_tiny, tiny_tokenizer)
-    swapped = [dataclasses.replace(row, texts=row.texts[::-1]) for row in rows]
-    with torch.no_grad():
-        other = model("sts", task.collate(task.tokenize(tiny_tokenizer, swapped)).inputs)
-    assert torch.allclose(other, outputs, atol=1e-6) == symmetric
-
-
-def test_similarity_labels_stay_floats(build, tiny_tokenizer):
+def test_targets_stay_floats_or_are_refused(build, tiny_tokenizer):
     """4.6 must never train as 4."""
     task, folder = build("sts")
-    rows = task.load(folder, "train").rows
-    batch = task.collate(task.tokenize(tiny_tokenizer, rows))
+    batch = task.collate(task.tokenize(tiny_tokenizer, task.load(folder, "train").rows))
     assert batch.targets.dtype == torch.float32
     assert batch.targets.tolist() == pytest.approx([0.0, 5.0, 1.5, 4.6, 2.5, 0.8])
-
-
-def test_fractions_are_refused_where_classes_are_wanted(build, tiny_tokenizer):
     task, folder = build("sst")
     task.target = lambda example: 4.6
     tokenized = task.tokenize(tiny_tokenizer, task.load(folder, "train").rows)
@@ -132,105 +103,69 @@ def test_fractions_are_refused_where_classes_are_wanted(build, tiny_tokenizer):
         ((-1.0, 1.0), [-1.0, 0.0, 1.0, 0.2, 1.1], [0.0, 2.5, 5.0, 3.0, 5.25]),
     ],
 )
-def test_decoding_undoes_the_label_scale_and_cuts_to_the_scores(scale, outputs, expected, build):
+def test_decoding_undoes_the_label_scale_and_cuts_to_the_scores(scale, outputs, expected):
     """The loss and `example_scores`, which ensembles average, see the raw outputs."""
-    task, _ = build("sts", label_scale=list(scale))
+    task = task_of("sts", label_scale=list(scale))
     outputs, scores = torch.tensor(outputs), torch.tensor(expected)
     assert task.example_scores(outputs).tolist() == pytest.approx(expected, abs=1e-6)
     assert task.decode(outputs, None) == pytest.approx(np.clip(expected, 0, 5).tolist(), abs=1e-6)
     assert task.loss(outputs, scores).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", ["pearson", "cosent", "mse"])
-def test_an_output_without_a_scale_is_not_cut(loss):
+@pytest.mark.parametrize(
+    ("loss", "head", "cut"),
+    [("pearson", "mlp", False), ("cosent", "mlp", False), ("mse", "mlp", True), ("cosent", "cosine", True)],
+)
+def test_an_output_without_a_scale_is_not_cut(loss, head, cut):
     """An MLP head learns no scale from a correlation or a ranking; a cosine and squared error have one."""
-    task, outputs = task_of("sts", loss=loss, head="mlp"), torch.tensor([-1.0, 2.0])
-    assert task.decode(outputs, None) == ([0.0, 5.0] if loss == "mse" else [-5.0, 10.0])
-    assert task_of("sts", loss="cosent").decode(outputs, None) == [0.0, 5.0]
+    task = task_of("sts", loss=loss, head=head)
+    assert task.decode(torch.tensor([-1.0, 2.0]), None) == ([0.0, 5.0] if cut else [-5.0, 10.0])
+    assert task.batch_level_loss == (loss != "mse")
 
 
-def test_labels_of_a_classification_are_those_of_train_sorted(build, tiny_tokenizer):
+def test_labels_of_a_classification_are_those_of_train_sorted_or_as_configured(build, tiny_tokenizer):
     task, folder = build("classification")
     assert task.labels == ()
     with pytest.raises(
-        InputError, match="classification has 0 labels; .* name them in classification.labels"
+        InputError, match="classification has 0 labels and .* name them in classification.labels"
     ):
         task.build_head(BertConfig())
-    task.load(folder, "dev")  # reads train first
+    path = folder / "classification-dev.csv"
+    path.write_text(path.read_text().replace("sport", "weather"), encoding="utf-8")
+    examples = task.load(folder, "dev")  # reads train first
     assert task.labels == ("sport", "world") and task.outputs == 2
+    assert len(examples.rows) == 3 and len(examples.rejects) == 3
+    assert "label 'weather' is not one of sport, world" in examples.rejects[0].reason
     rows = task.load(folder, "train").rows
     batch = task.collate(task.tokenize(tiny_tokenizer, rows))
     assert [row.label for row in rows[:2]] == ["world", "sport"] and batch.targets.tolist()[:2] == [1, 0]
     assert task.decode(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), None) == ["world", "sport"]
-
-
-def test_a_label_that_train_does_not_have_is_a_reject(build):
-    task, folder = build("classification")
-    path = folder / "classification-dev.csv"
-    path.write_text(path.read_text().replace("sport", "weather"), encoding="utf-8")
-    examples = task.load(folder, "dev")
-    assert len(examples.rows) == 3 and len(examples.rejects) == 3
-    assert "label 'weather' is not one of sport, world" in examples.rejects[0].reason
-
-
-def test_labels_that_the_configuration_names_keep_their_order(build):
     task, folder = build("classification", labels=["world", "sport"])
     assert task.load(folder, "dev").rejects == () and task.labels == ("world", "sport")
 
 
-@pytest.mark.parametrize(
-    ("kind", "label", "accepted"),
-    [
-        ("sst", "4", 4),
-        ("sst", "5", None),
-        ("sst", "2.4", None),
-        ("cfimdb", "2", None),
-        ("paraphrase", "1.0", 1),
-        ("paraphrase", "0.5", None),
-        ("sts", "4.6", 4.6),
-        ("sts", "5.1", None),
-        ("sts", "nan", None),
-    ],
-)
-def test_labels_outside_a_kinds_range_are_refused_never_rounded(kind, label, accepted, build):
-    task, _ = build(kind)
-    if accepted is None:
-        with pytest.raises(ValueError):
-            task.parse_label(label)
-    else:
-        assert task.parse_label(label) == accepted
+def test_labels_outside_a_kinds_range_are_refused_never_rounded():
+    accepted = {"sst": ("4", 4), "cfimdb": ("1", 1), "paraphrase": ("1.0", 1), "sts": ("4.6", 4.6)}
+    for kind, (text, value) in accepted.items():
+        assert task_of(kind).parse_label(text) == value
+    refused = {"sst": ("5", "2.4"), "cfimdb": ("2",), "paraphrase": ("0.5", "2"), "sts": ("5.1", "nan")}
+    for kind, texts in refused.items():
+        for text in texts:
+            with pytest.raises(ValueError):
+                task_of(kind).parse_label(text)
 
 
-def test_scores_of_sst_say_how_far_off(build):
+def test_scores_of_sst_say_how_far_off_and_majority_predictions(build):
     task, folder = build("sst")
     rows = task.load(folder, "train").rows  # labels 0 1 2 3 4 0
     assert task.score([0, 2, 4, 3, 3, 0], rows) == {
         "accuracy": pytest.approx(3 / 6),
         "off_by_one": pytest.approx(5 / 6),
     }
-
-
-def test_fallbacks(build):
-    values = {}
-    for kind in ("sst", "paraphrase", "sts"):
-        task, folder = build(kind)
-        values[kind] = task.majority_prediction(task.load(folder, "train").rows)
-    assert values["sst"] == 0 and values["paraphrase"] in (0, 1)
-    assert values["sts"] == pytest.approx((0 + 5 + 1.5 + 4.6 + 2.5 + 0.8) / 6)
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "message"),
-    [
-        ("sst", {"text2": "sentence2"}, "sst: a pair of texts needs both text2 and pairs"),
-        ("sst", {"pairs": "cross"}, "sst: a pair of texts needs both text2 and pairs"),
-        ("paraphrase", {"pairs": "bi", "features": []}, "paraphrase.features is empty"),
-        ("sts", {"head": "mlp"}, 'sts.loss "cosine_mse" needs sts.head cosine; take "mse" for head mlp'),
-    ],
-)
-def test_configurations_that_do_not_fit_are_refused(kind, values, message):
-    with pytest.raises(InputError, match=message):
-        make_task(kind, task_config(kind, values))
+    assert task.majority_prediction(rows) == 0
+    task, folder = build("sts")
+    mean = task.majority_prediction(task.load(folder, "train").rows)
+    assert mean == pytest.approx((0 + 5 + 1.5 + 4.6 + 2.5 + 0.8) / 6)
 
 
 def test_long_texts_are_cut_and_say_so(build, tiny_tokenizer):
@@ -238,19 +173,6 @@ def test_long_texts_are_cut_and_say_so(build, tiny_tokenizer):
     tokenized = task.tokenize(tiny_tokenizer, task.load(folder, "train").rows)
     assert max(entry.length for entry in tokenized) == 5
     assert [entry.sides[0].truncated for entry in tokenized] == [True, False, True, True, False, False]
-
-
-LOGITS = torch.tensor([[0.1, -2.0, 1.0, 0.3, 0.0], [2.0, 1.0, -1.0, 0.5, 0.2], [0.0, 0.0, 3.0, -1.0, 1.0]])
-
-LEVELS = torch.tensor([4, 0, 2])
-
-
-def task_of(kind, **values):
-    return make_task(kind, task_config(kind, values))
-
-
-def rows_of(task, folder):
-    return task.load(folder, "train").rows
 
 
 @pytest.mark.parametrize(
@@ -273,29 +195,20 @@ def test_losses_of_classes(values, expected):
     assert task_of("sst", **values).loss(LOGITS, LEVELS) == expected()
 
 
-def test_ordinal_levels_of_sst(build, on_tiny, tiny_tokenizer):
+def test_ordinal(build, on_tiny, tiny_tokenizer):
     task, folder = build("sst", loss="ordinal")
-    batch = task.collate(task.tokenize(tiny_tokenizer, rows_of(task, folder)))
+    batch = task.collate(task.tokenize(tiny_tokenizer, task.load(folder, "train").rows))
     outputs = on_tiny(task)("sst", batch.inputs)
     assert task.outputs == 4 and outputs.shape == (6, 4)
     assert task.loss(outputs, batch.targets) == ordinal(outputs, torch.tensor([0, 1, 2, 3, 4, 0]))
     assert task.decode(torch.tensor([[1.0, 1, -1, -1], [-1, -1, -1, -1], [1, 1, 1, 1]]), None) == [2, 0, 4]
     other = torch.zeros_like(outputs)
     assert task.divergence(outputs, other) == symmetric_binary_kl(outputs, other)
-
-
-def test_ordinal_labels_of_any_table(build):
-    task, _ = build("classification", loss="ordinal", labels=["1", "2", "5", "10"])
-    assert task.outputs == 3
+    task = task_of("classification", loss="ordinal", labels=["1", "2", "5", "10"])
     assert task.decode(torch.tensor([[1.0, 1, -1], [-1, -1, -1], [1, 1, 1]]), None) == ["5", "1", "10"]
-
-
-@pytest.mark.parametrize(
-    "labels", [["good", "bad", "fair"], ["0", "1"], ["1", "3", "2"], ["1", "1", "2"], ["1", "2", "-3"]]
-)
-def test_labels_without_an_order_are_refused_by_ordinal(labels, build):
-    with pytest.raises(InputError, match=rf"loss is 'ordinal', and its labels are {', '.join(labels)}; it"):
-        build("classification", loss="ordinal", labels=labels)
+    for labels in (["good", "bad", "fair"], ["0", "1"], ["1", "3", "2"], ["1", "1", "2"], ["1", "2", "-3"]):
+        with pytest.raises(InputError, match=rf"is 'ordinal', and its labels are {', '.join(labels)}; it"):
+            task_of("classification", loss="ordinal", labels=labels)
 
 
 def test_labels_of_train_are_checked_too(build):
@@ -315,7 +228,7 @@ def test_labels_of_train_are_checked_too(build):
 
 def test_balanced_class_weights_come_from_the_training_rows(build):
     task, folder = build("sst", class_weights="balanced")
-    rows = rows_of(task, folder)[:5] + rows_of(task, folder)[:2]  # labels 0 1 2 3 4 0 1
+    rows = task.load(folder, "train").rows[:5] + task.load(folder, "train").rows[:2]  # labels 0 1 2 3 4 0 1
     with pytest.raises(InputError, match="sst: balanced class weights come from the training rows"):
         task.loss(LOGITS, LEVELS)
     notes = task.prepare_training([row for row in rows if row.label != 3])  # N 6, C 5
@@ -323,11 +236,6 @@ def test_balanced_class_weights_come_from_the_training_rows(build):
     expected = cross_entropy(LOGITS, LEVELS, 0.0, torch.tensor([0.6, 0.6, 1.2, 0.0, 1.2]))
     assert task.loss(LOGITS, LEVELS).item() == pytest.approx(expected.item(), rel=1e-6)
     assert build("sst")[0].prepare_training(rows) == []
-
-
-COSINES = torch.tensor([0.9, 0.1, -0.2, 0.7])
-
-SCORES = torch.tensor([4.6, 0.0, 1.5, 5.0])
 
 
 def test_losses_of_similarities():
@@ -339,7 +247,7 @@ def test_losses_of_similarities():
 
 def test_angle_trains_by_the_angle_and_predicts_by_the_cosine(build, on_tiny, tiny_tokenizer):
     task, folder = build("sts", loss="angle", temperature=0.1)
-    rows = rows_of(task, folder)
+    rows = task.load(folder, "train").rows
     batch = task.collate(task.tokenize(tiny_tokenizer, rows))
     model = on_tiny(task)
     with torch.no_grad():
@@ -356,25 +264,15 @@ def test_angle_trains_by_the_angle_and_predicts_by_the_cosine(build, on_tiny, ti
         task.loss(outputs, batch.targets[:1])
 
 
-@pytest.mark.parametrize("loss", find_kind("sts").losses)
-def test_losses_that_compare_examples_say_so(loss):
-    values = {"head": "mlp"} if loss == "mse" else {}
-    assert task_of("sts", loss=loss, **values).batch_level_loss == (loss in ("pearson", "cosent", "angle"))
-    assert not task_of("sst").batch_level_loss and not task_of("paraphrase").batch_level_loss
-
-
 def test_divergences():
     p, q = LOGITS, LOGITS.flip(0)
-    assert task_of("sst").divergence(p, q) == symmetric_kl(p, q)
+    for kind in ("sst", "masked_lm", "ner"):
+        assert task_of(kind).divergence(p, q) == symmetric_kl(p, q)
     assert task_of("paraphrase").divergence(p[:, 0], q[:, 0]) == symmetric_binary_kl(p[:, 0], q[:, 0])
     assert task_of("sts").divergence(p[:, 0], q[:, 0]) == squared_difference(p[:, 0], q[:, 0])
-
-
-def test_a_kind_without_a_divergence_says_so():
     task = TrainingTask("mine", task_config("mine", {"type": "sst"}))
     with pytest.raises(InputError, match="mine: tasks of type 'sst' have no divergence, which smart and"):
         task.divergence(LOGITS, LOGITS)
-    assert task.prepare_training([]) == []
 
 
 @pytest.mark.parametrize(
@@ -387,28 +285,22 @@ def test_a_kind_without_a_divergence_says_so():
             "only the loss cross_entropy or focal read",
         ),
         ("sst", {"focal_gamma": 1.0}, "sst.focal-gamma is 1.0, which only the loss focal reads; sst.loss is"),
-        ("sst", {"temperature": 0.1}, "sst.temperature is 0.1, which no loss of its type reads; sst.loss is"),
         ("sts", {"temperature": 0.1}, "sts.loss is 'cosine_mse': change the loss, or leave the option out"),
         ("paraphrase", {"class_weights": "1,2"}, "paraphrase.class-weights is '1,2', which no"),
-        ("paraphrase", {"symmetric": True}, "paraphrase.symmetric is True, which no loss"),
-        ("sst", {"mask_rate": 0.3}, "sst.mask-rate is 0.3, which no loss of its type"),
+        ("sst", {"mask_rate": 0.3}, "sst.mask-rate is 0.3, which no loss of its type reads; sst.loss is"),
         ("sst", {"class_weights": "1,2"}, "sst.class-weights has 2 numbers, and there are 5 classes: 0, 1"),
         ("sts", {"loss": "angle", "head": "mlp"}, 'sts.loss "angle" compares two vectors and needs sts.head'),
         ("sts", {"hidden": [8]}, "sts.hidden is for sts.head mlp; a cosine has no layers"),
         ("sst", {"layer_norm": True}, "sst.layer-norm stands after hidden layers, and there are none"),
+        ("sst", {"text2": "sentence2"}, "sst: a pair of texts needs both text2 and pairs"),
+        ("sst", {"pairs": "cross"}, "sst: a pair of texts needs both text2 and pairs"),
+        ("paraphrase", {"pairs": "bi", "features": []}, "paraphrase.features is empty"),
+        ("sts", {"head": "mlp"}, 'sts.loss "cosine_mse" needs sts.head cosine; take "mse" for head mlp'),
     ],
 )
-def test_options_that_the_loss_does_not_read_are_refused(kind, values, message):
+def test_settings_that_do_not_fit_are_refused(kind, values, message):
     with pytest.raises(InputError, match=message):
         task_of(kind, **values)
-
-
-def test_a_loss_of_ones_own_reads_what_it_likes():
-    class Mine(TextTask):
-        losses = {"mine": cross_entropy}
-
-    config = task_config("classification", {"loss": "mine", "temperature": 0.3, "label_smoothing": 0.1})
-    assert Mine("mine", config).config.temperature == 0.3
 
 
 def test_the_configuration_decides_the_layers():
@@ -421,21 +313,20 @@ def test_the_configuration_decides_the_layers():
 
 
 @pytest.mark.parametrize(
-    ("kind", "values"),
+    ("kind", "values", "normalization"),
     [
-        ("sst", {"hidden": [9], "layer_norm": True}),
-        ("paraphrase", {"pairs": "bi"}),
-        ("paraphrase", {}),
-        ("sts", {}),
-        ("sts", {"loss": "angle"}),
+        ("sst", {"hidden": [9], "layer_norm": True}, "l2"),
+        ("paraphrase", {"pairs": "bi"}, None),
+        ("paraphrase", {}, "l2"),
+        ("sts", {}, None),
+        ("sts", {"loss": "angle"}, "l2"),
     ],
 )
-@pytest.mark.parametrize("normalization", [None, "l2"])
 def test_a_projection_stands_before_the_head_for_both_towers(
     kind, values, normalization, build, on_tiny, tiny_tokenizer
 ):
     task, folder = build(kind, projection=7, normalize=normalization, **values)
-    batch = task.collate(task.tokenize(tiny_tokenizer, rows_of(task, folder)))
+    batch = task.collate(task.tokenize(tiny_tokenizer, task.load(folder, "train").rows))
     model = on_tiny(task)
     head = model.heads[kind]
     assert isinstance(head, ProjectedHead) and head.projection.linear.weight.shape == (7, 24)
@@ -470,22 +361,16 @@ SCORED = {
 
 
 def scored(kind):
-    values = SCORED[kind]
     name = kind.split()[0]
-    return make_task(name, task_config(name, values))
-
-
-def outputs_of(task, size=64):
-    width = {"sts": 2 if task.config.loss == "angle" else 1, "paraphrase": 1}.get(task.config.type)
-    width = task.outputs if width is None else width
-    outputs = torch.randn(size, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return outputs.squeeze(-1)
+    return make_task(name, task_config(name, SCORED[kind]))
 
 
 @pytest.mark.parametrize("kind", SCORED)
-def test_hard_predictions_of_soft_ones_are_those_of_decode(kind):
+def test_hard_predictions_of_example_scores_are_those_of_decode(kind):
     task = scored(kind)
-    outputs = outputs_of(task)
+    width = 2 if task.config.loss == "angle" else task.outputs
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(64, width, generator=generator, dtype=torch.float64).squeeze(-1)
     assert task.hard(task.example_scores(outputs).numpy()) == task.decode(outputs, None)
 
 

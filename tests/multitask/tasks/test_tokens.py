@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minbert import BertConfig, InputError, Tokenizer
+from minbert import BertConfig, InputError
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
@@ -69,8 +69,12 @@ def on(encoder, task) -> MultitaskModel:
 
 def test_labels_come_from_train_with_both_marks_of_a_type(folder):
     task = make()
+    with pytest.raises(InputError, match="ner has 0 labels and needs at least two"):
+        task.build_head(BertConfig())
     dev = task.load(folder, "dev")
-    assert task.labels == LABELS
+    generic = make("tokens")
+    generic.load(folder, "train")
+    assert task.labels == generic.labels == LABELS and generic.primary_metric == "f1"
     assert dev.rows[0].label == ("O", "B-PER", "O", "O", "B-MISC", "O", "B-LOC") and dev.rejects == ()
     assert make(labels=["O", "B-LOC"]).labels == ("O", "B-LOC")
 
@@ -94,12 +98,16 @@ def test_the_first_sub_word_carries_the_tag_and_no_other_row(folder, tiny_tokeni
     batch = task.collate(tokenized(task, tiny_tokenizer, folder))
     tags = "O B-PER O B-LOC I-LOC B-LOC O B-ORG O".split()
     assert [task.labels[i] for i in batch.targets.tolist()] == tags
+    predicted = F.one_hot(torch.tensor([task.labels.index(tag) for tag in ["I-LOC", "I-PER", *tags[2:]]]), 7)
+    assert task.decode(predicted, batch.inputs)[0] == ["B-LOC", "B-PER", "O"]  # valid IOB2
     assert batch.example_ids == ("0", "1", "2")
     ids = batch.inputs.padded()["input_ids"]
     vocabulary = {number: piece for piece, number in tiny_tokenizer.backend.get_vocab().items()}
     pieces = [vocabulary[i] for i in ids[first_subwords(batch.inputs)].tolist()]
     assert pieces == ["the", "cat", "reads", "green", "house", "x", "writes", "dog", "good"]
     assert int((batch.inputs.word_ids >= 0).sum()) > len(tags)  # there are sub-words that carry none
+    with pytest.raises(InputError, match="tokenize with words=True"):
+        first_subwords(tiny_tokenizer(["the cat"]))
 
 
 def test_outputs_are_the_heads_at_these_rows_in_the_callers_order(folder, tiny, tiny_tokenizer):
@@ -108,7 +116,8 @@ def test_outputs_are_the_heads_at_these_rows_in_the_callers_order(folder, tiny, 
     entries = tokenized(task, tiny_tokenizer, folder)
     model = on(tiny, task)
     with torch.no_grad():
-        outputs = model("ner", task.collate(entries).inputs)
+        batch = task.collate(entries).inputs
+        outputs, padded = model("ner", batch), model("ner", batch.as_padded())
         expected = []
         for entry in entries:
             sequence = entry.sides[0]
@@ -119,16 +128,8 @@ def test_outputs_are_the_heads_at_these_rows_in_the_callers_order(folder, tiny, 
             expected.append(model.heads["ner"](hidden[firsts]))
     assert outputs.shape == (9, 7) and outputs.dtype == torch.float32
     torch.testing.assert_close(outputs, torch.cat(expected), atol=1e-5, rtol=1e-5)
-
-
-def test_a_rectangular_batch_gives_the_same(folder, tiny, tiny_tokenizer):
-    task = make()
-    batch = task.collate(tokenized(task, tiny_tokenizer, folder)).inputs
-    model = on(tiny, task)
-    with torch.no_grad():
-        packed, padded = model("ner", batch), model("ner", batch.as_padded())
-    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
-    assert task.decode(packed, batch) == task.decode(padded, batch.as_padded())
+    torch.testing.assert_close(padded, outputs, atol=1e-5, rtol=1e-5)
+    assert task.decode(padded, batch.as_padded()) == task.decode(outputs, batch)
 
 
 def test_the_loss_is_the_mean_over_the_words(folder, tiny, tiny_tokenizer):
@@ -194,15 +195,6 @@ def test_a_tag_for_every_word_also_for_those_that_are_gone(folder, tiny, tiny_to
     assert [len(tags) for tags in decoded] == [7, 3]
     assert decoded[0] == gold[0][: len(words[0])] + ["O"] * (7 - len(words[0]))
     assert whole.score(decoded, examples)["recall"] < whole.score(gold, examples)["recall"]
-
-
-def test_predicted_entities_are_valid_iob2(folder, tiny_tokenizer):
-    task = make()
-    entries = tokenized(task, tiny_tokenizer, folder)[:1]
-    batch = task.collate(entries)
-    tags = ["I-LOC", "I-PER", "I-PER"]
-    outputs = F.one_hot(torch.tensor([task.labels.index(tag) for tag in tags]), 7).float()
-    assert task.decode(outputs, batch.inputs) == [["B-LOC", "B-PER", "I-PER"]]
 
 
 def test_scores_by_hand(folder):
@@ -278,19 +270,11 @@ def test_tags_that_are_no_entities_are_scored_word_by_word(tmp_path, tiny, tiny_
     assert ner.load(tmp_path, "train").rows == ()
 
 
-def test_generic_tokens_take_entities_too(folder):
-    task = make("tokens")
-    task.load(folder, "train")
-    assert task.labels == LABELS and task.primary_metric == "f1"
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"loss": "ordinal"}, "ner.loss is 'ordinal'; choose from cross_entropy, focal"),
         ({"pooling": "cls"}, "ner.pooling is 'cls', which has no effect where words are tagged"),
         ({"pairs": "bi"}, "ner.pairs is 'bi', which has no effect"),
-        ({"normalize": "l2"}, "ner.normalize is 'l2', which has no effect"),
         ({"projection": 8}, "ner.projection is 8, which has no effect"),
         ({"loss": "focal", "label_smoothing": 0.1}, "label-smoothing is 0.1.*only the loss cross_entropy"),
     ],
@@ -298,13 +282,3 @@ def test_generic_tokens_take_entities_too(folder):
 def test_settings_that_cannot_be_meant(values, message):
     with pytest.raises(InputError, match=message):
         make(**values)
-
-
-def test_a_head_needs_tags_to_choose_from():
-    with pytest.raises(InputError, match="ner has 0 tags to choose from"):
-        make().build_head(BertConfig())
-
-
-def test_a_batch_without_words_is_refused(tiny_tokenizer: Tokenizer):
-    with pytest.raises(InputError, match="tokenize with words=True"):
-        first_subwords(tiny_tokenizer(["the cat"]))

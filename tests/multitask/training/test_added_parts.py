@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from minbert import BertModel, InputError, SentenceEncoder, Tokenizer
-from multitask import evaluate, load_run, train
+from multitask import evaluate, train
 from multitask.inference.run import open_source
 
-LORA = {"lora": {"rank": 2, "targets": ["query", "output"]}, "tasks": {"sst": {}, "sts": {}}}
+LORA = {"lora": {"rank": 2, "targets": ["query", "output"]}, "limit": 24, "tasks": {"sst": {}, "sts": {}}}
 
 
 def encoder_tensors(folder):
@@ -22,7 +22,6 @@ def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(
     tiny_config, tiny_folder, tmp_path, said
 ):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    said.clear()
     run = train(tiny_config(**LORA))
     best = tmp_path / "run" / "best"
     assert encoder_tensors(best).keys() == encoder_tensors(tiny_folder).keys()
@@ -31,10 +30,9 @@ def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(
     merged = transformers.BertModel.from_pretrained(best).eval()(**inputs).last_hidden_state
     base = transformers.BertModel.from_pretrained(tiny_folder)
     adapted = peft.PeftModel.from_pretrained(base, best / "adapter").eval()(**inputs).last_hidden_state
-    ours = BertModel.from_pretrained(best)(**inputs).last_hidden_state
-    mask = inputs["attention_mask"].bool()
-    torch.testing.assert_close(ours[mask], merged[mask], rtol=0, atol=1e-5)
-    torch.testing.assert_close(ours[mask], adapted[mask], rtol=0, atol=1e-5)
+    ours, mask = BertModel.from_pretrained(best)(**inputs).last_hidden_state, inputs["attention_mask"].bool()
+    for theirs in (merged, adapted):
+        torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=1e-5)
     assert any("outputs change by at most" in line for line in said)
     for task, scores in evaluate(tmp_path / "run").scores.items():  # those of the run were not merged yet
         assert scores == pytest.approx(run.scores["scores"][task], abs=1e-4)
@@ -42,50 +40,43 @@ def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(
 
 def test_an_adapter_a_task_leaves_the_base_as_it_is(tiny_config, tiny_folder, tmp_path):
     run = train(tiny_config(adapter_per_task=True, **LORA))
-    best = tmp_path / "run" / "best"
-    base = encoder_tensors(tiny_folder)
+    best, base = tmp_path / "run" / "best", encoder_tensors(tiny_folder)
     assert all(torch.equal(tensor, base[name]) for name, tensor in encoder_tensors(best).items())
     assert {path.name for path in (best / "adapter").iterdir()} == {"sst", "sts"}
     assert evaluate(tmp_path / "run").scores == run.scores["scores"]
     with pytest.raises(InputError, match="adapter"):
         SentenceEncoder.from_pretrained(best)
-    vectors = [
-        SentenceEncoder.from_pretrained(best, adapter=name).encode(["a cat"]) for name in ("sst", "sts")
-    ]
-    assert abs(vectors[0] - vectors[1]).max() > 1e-4
+    one, other = (SentenceEncoder.from_pretrained(best, adapter=n).encode(["a cat"]) for n in ("sst", "sts"))
+    assert abs(one - other).max() > 1e-4
 
 
-VARIANTS = {
-    "projected attention": {"model": {"projected_attention_size": 12}},
-    "attention head layers": {"model": {"attention_head_layers": 1}},
-    "extra layer": {"extra_layers": 1},
-    "other heads": {"model": {"num_attention_heads": 6}},
-}
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_is_trained_saved_scored_and_trained_on(tiny_config, tmp_path, variant):
-    changes = VARIANTS[variant] | {"tasks": {"sst": {}, "sts": {}}}
-    run = train(tiny_config(**changes))
+@pytest.mark.parametrize(
+    ("changes", "layers", "beside"),
+    [
+        (
+            {"model": {"projected_attention_size": 12, "attention_head_layers": 1}},
+            2,
+            ["attention_head_layers", "projected_attention"],
+        ),
+        ({"extra_layers": 1, "model": {"num_attention_heads": 6}}, 3, []),
+    ],
+)
+def test_a_variant_is_trained_saved_scored_and_trained_on(tiny_config, tmp_path, changes, layers, beside):
+    tasks = {"limit": 24, "tasks": {"sst": {}, "sts": {}}}
+    run = train(tiny_config(**changes, **tasks))
     assert evaluate(tmp_path / "run").scores == run.scores["scores"]
-    on = train(
-        tiny_config(weights=str(tmp_path / "run" / "best"), out=str(tmp_path / "on"), tasks=changes["tasks"])
-    )
+    on = train(tiny_config(weights=str(tmp_path / "run" / "best"), out=str(tmp_path / "on"), **tasks))
     assert on.scores["scores"].keys() == run.scores["scores"].keys()
     config = json.loads((tmp_path / "on" / "best" / "config.json").read_text("utf-8"))
-    assert config["num_hidden_layers"] == (3 if variant == "extra layer" else 2)
-    kind = variant.replace(" ", "_")
-    beside = [kind] if kind in ("projected_attention", "attention_head_layers") else None
-    assert config["model_type"] == "bert" and config.get("minbert_adapters") == beside
+    assert (config["num_hidden_layers"], config["model_type"]) == (layers, "bert")
+    assert sorted(config.get("minbert_adapters", [])) == beside
 
 
-def test_parts_can_be_added_after_fine_tuning_and_change_nothing_at_first(tiny_config, tmp_path):
-    train(tiny_config(tasks={"sst": {}, "sts": {}}))
-    later = {"weights": str(tmp_path / "run" / "best"), "tasks": {"sst": {}, "sts": {}}}
-    later |= {"model": {"projected_attention_size": 12, "attention_head_layers": 2}}
-    still = {"optim": {"lr": 0.0, "head_lr": 0.0, "adapter_lr": 0.0}}
-    run = train(tiny_config(**later, **still, out=str(tmp_path / "later")))
-    before = load_run(tmp_path / "run").scores["scores"]
+def test_parts_can_be_added_after_fine_tuning_and_change_nothing_at_first(tiny_config, tiny_run):
+    parts = {"model": {"projected_attention_size": 12, "attention_head_layers": 2}}
+    still = {"optim": {"lr": 0.0, "head_lr": 0.0, "adapter_lr": 0.0}, "train": {"max_steps": 1}}
+    run = train(tiny_config(weights=str(tiny_run / "best"), **parts, **still))
+    before = json.loads((tiny_run / "scores.json").read_text())["scores"]
     for task, scores in run.scores["scores"].items():
         assert scores == pytest.approx(before[task], abs=1e-4)
 
@@ -95,20 +86,17 @@ def test_a_contrastive_run_says_how_its_sentences_are_pooled(tiny_config, tmp_pa
     lines = ["the cat reads", "a good film", "what a river", "dull book", "my house is green", "how are you"]
     text.write_text("\n".join(lines * 2), encoding="utf-8")
     simcse = {"train": str(text), "pooling": "cls", "training_head": "mlp", "batch_size": 4}
-    said.clear()
     tasks = {"simcse": simcse, "sts": {"train": None, "pooling": "cls"}}
     train(tiny_config(tasks=tasks, select="sts.spearman"))
     best = tmp_path / "run" / "best"
     assert SentenceEncoder.from_pretrained(best).pooling == "cls"
     assert any(name.startswith("simcse.") for name in load_file(best / "heads.safetensors"))
-    run = open_source(best, ["sts"])
-    assert run.model.tasks["sts"].config.pooling == "cls"
+    assert open_source(best, ["sts"]).model.tasks["sts"].config.pooling == "cls"
     assert any("known positives" in line for line in said)  # each line stands twice in the file
 
 
 def test_checkpoints_best_by_task(tiny_config, tmp_path):
     run = train(tiny_config(checkpoint={"best_per_task": True}, tasks={"sst": {}, "sts": {}}))
-    for name in ("sst", "sts"):
+    for name, metric in (("sst", "accuracy"), ("sts", "pearson")):
         scores = open_source(tmp_path / "run" / f"best-{name}").evaluate(run.config.data).scores
-        metric = {"sst": "accuracy", "sts": "pearson"}[name]
         assert scores[name][metric] >= run.scores["scores"][name][metric] - 1e-9

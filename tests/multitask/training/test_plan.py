@@ -12,7 +12,6 @@ from multitask.training.plan import BatchPlan, TaskData
 from multitask.training.sampling import Sampling
 
 SIZES = {"big": 83, "small": 9, "middle": 40}
-BATCHES = {"big": 11, "small": 2, "middle": 5}
 INTERLEAVED = ("sequential", "sequential:middle,small,big", "round-robin", "together")  # not drawn
 SAMPLINGS = (*INTERLEAVED, "proportional", "uniform", "square-root", "temperature:3", "annealed")
 EACH = {"small": {"start_epoch": 2}, "middle": {"accumulation": 3, "uniform": True}}
@@ -70,17 +69,6 @@ def test_exhaust_takes_every_example_once_an_epoch(sampling, task):
 
 
 @every_sampling
-def test_smallest_takes_no_example_twice_and_one_task_whole(sampling):
-    plan = make_plan(sampling, "smallest")
-    for examples in examples_by_epoch(taken(plan)).values():
-        assert len(set(examples)) == len(examples)
-        found = Counter(name for name, _ in examples)
-        assert any(found[name] == size for name, size in SIZES.items())
-    if sampling in INTERLEAVED:
-        assert steps_by_task(plan) == dict.fromkeys(SIZES, [2] * 3)
-
-
-@every_sampling
 def test_cycle_passes_follow_one_another_each_freshly_shuffled(sampling):
     """Batches by length are few where a task is small: the shuffle shows in uniform ones. 11, 1 and 5."""
     plan = make_plan(sampling, "cycle", epochs=2, task={"uniform": True})
@@ -114,16 +102,16 @@ def test_the_order_that_is_drawn_for_an_epoch(sampling):
         assert [m.batch for step in steps if step.epoch == epoch for m in step.micro_batches] == wanted
 
 
-@every_sampling
-def test_seed_and_epoch_alone_decide(sampling):
-    steps = taken(make_plan(sampling))
-    assert steps == taken(make_plan(sampling)) != taken(make_plan(sampling, seed=6))
+def test_seed_and_epoch_alone_decide():
+    steps = taken(make_plan("annealed"))
+    assert steps == taken(make_plan("annealed")) != taken(make_plan("annealed", seed=6))
     first, second, third = examples_by_epoch(steps).values()
     assert first != second != third != first
 
 
-@pytest.mark.parametrize("unequal", ["exhaust", "smallest", "cycle"])
-@every_sampling
+@pytest.mark.parametrize(
+    ("sampling", "unequal"), list(zip(SAMPLINGS, ["exhaust", "smallest", "cycle"] * 3, strict=True))
+)
 def test_resuming_after_any_step_gives_the_steps_that_remain(sampling, unequal):
     options = {"epochs": 2, "each": EACH, "share": (1, 2)}
     first, whole, states = make_plan(sampling, unequal, **options), [], []
@@ -152,14 +140,6 @@ def test_weights_of_each_task_are_shares_of_its_examples(sampling):
     assert ragged > 0  # the case that a plain mean over micro-batches gets wrong
 
 
-def test_each_task_accumulates_its_own_number_of_batches():
-    plan = make_plan(each={"big": {"accumulation": 4}, "middle": {"accumulation": 2}}, epochs=1)
-    found = {}
-    for step in taken(plan):
-        found.setdefault(step.tasks[0], []).append(len(step.micro_batches))
-    assert found == {"big": [4, 4, 3], "middle": [2, 2, 1], "small": [1, 1]}
-
-
 def test_loss_weights_count_where_a_mean_is_not_over_examples():
     """Words of tagged sentences, say; a batch without any has nothing to add."""
     weights = [i % 5 for i in range(SIZES["small"])]
@@ -181,15 +161,8 @@ def test_delayed_start(sampling):
         make_plan(sampling, task={"start_epoch": 2})
 
 
-def test_annealed_moves_from_proportional_to_nearly_uniform():
-    data = {name: TaskData([1] * size, list, 1) for name, size in (("big", 4000), ("small", 400))}
-    small = [count / 4400 for count in steps_by_task(BatchPlan(data, "annealed", 3, seed=1))["small"]]
-    wanted = [400**p / (400**p + 4000**p) for p in (1, 0.6, 0.2)]
-    assert small == [pytest.approx(share, abs=0.02) for share in wanted]
-
-
-@pytest.mark.parametrize("options", [{}, {"each": {"middle": {"start_epoch": 2}}}], ids=["equal", "unequal"])
-def test_numbers_and_ends_of_epochs(options):
+def test_numbers_and_ends_of_epochs():
+    options = {"each": {"middle": {"start_epoch": 2}}}
     plan = make_plan("uniform", "smallest", **options)
     steps, lengths = taken(plan), plan.steps_per_epoch()
     assert [step.number for step in steps] == list(range(1, plan.total_steps + 1))
@@ -201,28 +174,23 @@ def test_numbers_and_ends_of_epochs(options):
 
 
 @pytest.mark.parametrize("max_steps", [1, 18, 1000])
-@every_sampling
-def test_max_steps_ends_the_run_and_its_last_epoch(sampling, max_steps):
-    whole, plan = taken(make_plan(sampling)), make_plan(sampling, max_steps=max_steps)
+def test_max_steps_ends_the_run_and_its_last_epoch(max_steps):
+    whole, plan = taken(make_plan("together")), make_plan("together", max_steps=max_steps)
     steps = taken(plan)
     assert plan.total_steps == len(steps) == min(max_steps, len(whole))
     assert [step.micro_batches for step in steps] == [step.micro_batches for step in whole[: len(steps)]]
     assert steps[-1].ends_epoch and plan.position() == (steps[-1].epoch, True)
-
-
-def test_extremes_of_epochs_and_seed():
     assert len(taken(make_plan(epochs=10**6, max_steps=20, seed=2**63 - 1))) == 20
 
 
 def test_stop_makes_the_current_step_the_last_and_a_resumed_plan_knows():
-    plan = make_plan()
+    plan, restored = make_plan(), make_plan()
     for step in plan:
         if step.number == 4:
             plan.stop()
-    assert plan.step == 4
-    restored = make_plan()
     restored.load_state_dict(plan.state_dict())
-    assert restored.stopped and taken(restored) == []
+    assert plan.step == 4 and taken(restored) == []
+    assert len(restored.task_order()) == restored.total_steps > 4  # of the whole run
 
 
 def test_batches_are_collated_only_when_their_step_is_taken():
@@ -235,11 +203,10 @@ def test_batches_are_collated_only_when_their_step_is_taken():
         assert len(made) == step.number
 
 
-@pytest.mark.parametrize("uniform", [False, True])
-def test_token_budgets_are_kept(uniform):
-    plan = make_plan(task={"token_budget": 60, "uniform": uniform})
-    for step in taken(plan):
-        for m in step.micro_batches:
+def test_token_budgets_are_kept():
+    for uniform in (False, True):
+        plan = make_plan(task={"token_budget": 60, "uniform": uniform})
+        for m in (m for step in taken(plan) for m in step.micro_batches):
             lengths = plan.data[m.task].lengths
             assert sum(lengths[i] for i in m.batch[1:]) <= 60 + 21 * uniform  # one example merged
 
@@ -256,7 +223,7 @@ def test_uniform_batches_are_drawn_without_regard_to_length():
 
 @pytest.mark.parametrize(
     ("size", "processes", "wanted"),
-    [(16, 1, [8, 8]), (17, 1, [8, 9]), (18, 1, [8, 8, 2]), (18, 3, [8, 10]), (19, 3, [8, 8, 3]), (2, 1, [2])],
+    [(16, 1, [8, 8]), (17, 1, [8, 9]), (18, 1, [8, 8, 2]), (18, 3, [8, 10]), (19, 3, [8, 8, 3])],
 )
 @pytest.mark.parametrize("kind", ["uniform", "gathered"])
 def test_batches_too_small_to_compare_examples_are_merged(size, processes, wanted, kind):
@@ -266,15 +233,6 @@ def test_batches_too_small_to_compare_examples_are_merged(size, processes, wante
     assert all(min(shares) >= 1 for shares in sizes)
     found = [sum(shares) for shares in zip(*sizes, strict=True)]
     assert found == wanted if kind == "uniform" else sorted(found) == sorted(wanted)
-
-
-def test_small_batches_in_the_middle_are_merged_two_by_two():
-    lengths = [9, 2, 9, 9, 2, 2, 9]  # of 9, two are too much for a batch
-    for seed in range(20):
-        data = {"a": TaskData(lengths, list, token_budget=10, uniform=True)}
-        batches = [step.micro_batches[0].batch for step in taken(BatchPlan(data, "sequential", 1, seed))]
-        assert sorted(i for batch in batches for i in batch) == list(range(7))
-        assert {len(batch) for batch in batches} <= {2, 3, 4}
 
 
 @pytest.mark.parametrize(("size", "processes"), [(1, 1), (3, 4)])
@@ -303,25 +261,11 @@ def test_processes_share_every_batch_with_the_weights_of_the_whole(sampling, pro
             wanted = [i for m in step.micro_batches if m.task == name for i in m.batch]
             assert sorted(i for m in found for i in m.batch) == sorted(wanted)
             assert sum(m.weight for m in found) == pytest.approx(1, abs=1e-12)
-            if name == "gathered":
-                assert [m.weight for m in found] == [1 / processes] * processes
+            sizes = [len(m.batch) for m in found]
+            parts = [1 / processes] * processes if name == "gathered" else [n / sum(sizes) for n in sizes]
+            assert [m.weight for m in found] == parts
             absent += len(found) < processes
     assert absent > 0 or processes < 9  # a process without an example has no micro-batch
-
-
-@pytest.mark.parametrize("processes", [1, 2, 5])
-def test_gradients_summed_over_processes_are_those_of_the_whole_batch(processes):
-    """Means of squares over each share, 11 examples in 3 batches of one step: 4, 4, 3."""
-    x = torch.randn(11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    ((weight * x - 1) ** 2).mean().backward()
-    wanted, weight.grad = weight.grad, None
-    for rank in range(processes):
-        data = {"a": TaskData([1] * 11, lambda indices: x[list(indices)], 4, accumulation=3)}
-        for step in BatchPlan(data, "sequential", 1, 0, share=(rank, processes)):
-            for m in step.micro_batches:
-                (m.weight * ((weight * m.batch - 1) ** 2).mean()).backward()
-    torch.testing.assert_close(weight.grad, wanted, atol=1e-12, rtol=0)
 
 
 # The dry run.
@@ -350,16 +294,3 @@ def test_the_dry_run_of_many_epochs_and_of_a_run_that_max_steps_cuts():
     assert table[1].split() == heading.split()
     assert table[2].split() == "big 83 11 11 11 11 ... 11 11 2 90 100.0%".split()
     assert table[-1] == "first 40 steps: big+small+middle x40"
-
-
-@pytest.mark.parametrize("options", [{}, {"max_steps": 25}], ids=str)
-@every_sampling
-def test_the_dry_run_counts_the_steps_that_are_then_taken(sampling, options):
-    plan = make_plan(sampling, each=EACH, **options)
-    order = [names for _, names in plan.task_order()]
-    rows = {line.split()[0]: line.split() for line in plan_lines(plan)[2:-1]}
-    steps = taken(plan)
-    assert order == [step.tasks for step in steps] and rows["all"][-1] == str(len(steps))
-    for name in SIZES:
-        own = sum(name in step.tasks for step in steps)
-        assert rows[name][-2:] == [str(own), f"{own / len(steps):.1%}"]

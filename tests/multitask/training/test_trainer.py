@@ -1,5 +1,6 @@
 """Training as a whole: the run's folder, what is refused before it is made, and that runs repeat."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,17 +14,12 @@ from multitask import RunConfig, load_run, train
 from multitask.inference.run import make_tasks
 from multitask.runtime.precision import Precision
 from multitask.runtime.tracking import read_metrics
+from multitask.training.inputs import load_inputs
 from multitask.training.selection import selector
 
-MODEL_FILES = {
-    "config.json",
-    "heads.json",
-    "heads.safetensors",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-}
+MODEL_FILES = """config.json heads.json heads.safetensors model.safetensors tokenizer.json
+tokenizer_config.json vocab.txt""".split()
+TENSORS = ("best/model", "best/heads", "last/model", "last/heads", "last/training_state/tensors")
 
 
 def all_files(folder: Path) -> set[str]:
@@ -39,92 +35,57 @@ def strict_json(text: str):
     return json.loads(text, parse_constant=refuse)
 
 
-def test_the_folder_of_a_run_holds_these_files_and_no_others(tiny_config, tmp_path):
-    run = train(tiny_config())
+def same_tensors(folder: Path, other: Path, names=TENSORS) -> bool:
+    ours, theirs = (
+        {(n, k): t for n in names for k, t in load_file(run / f"{n}.safetensors").items()}
+        for run in (folder, other)
+    )
+    assert ours.keys() == theirs.keys()
+    return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_the_folder_of_a_run(tiny_run, tiny_config, tiny_data, tmp_path):
+    """These files and no others, plain JSON, and the content that repeats the run or predicts with it."""
     state = {"last/training_state/state.json", "last/training_state/tensors.safetensors"}
     top = {"README.md", "config.json", "environment.json", "metrics.jsonl", "scores.json"}
     models = {f"{name}/{file}" for name in ("best", "last") for file in MODEL_FILES} | {"best/README.md"}
-    assert all_files(tmp_path / "run") == top | models | state
-    for path in (tmp_path / "run").rglob("*.json"):
-        strict_json(path.read_text(encoding="utf-8"))
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert all_files(tiny_run) == top | models | state
+    read = {path.name: strict_json(path.read_text(encoding="utf-8")) for path in tiny_run.rglob("*.json")}
+    lines = (tiny_run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [strict_json(line) for line in lines]
     assert [record["step"] for record in records if record["kind"] == "evaluation"] == [14, 28]
     assert [record["step"] for record in records if record["kind"] == "train"] == [10, 14, 20, 28]
-    run.write_predictions(run.folder / "predictions")
-    assert len(list((tmp_path / "run" / "predictions").iterdir())) == 3
-
-
-def test_what_environment_and_configuration_record(tiny_config, tmp_path, tiny_data):
-    import hashlib
-
-    config = tiny_config()
-    train(config)
-    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert environment.keys() >= {
-        "minbert",
-        "python",
-        "torch",
-        "platform",
-        "device",
-        "threads",
-        "git",
-        "data",
-    }
+    environment = read["environment.json"]
+    assert {"minbert", "python", "torch", "platform", "git"} <= environment.keys()
     assert environment["device"] == "cpu" and environment["threads"] == 1
-    names = {f"{name}-{split}.csv" for name in ("ids-sst", "quora", "sts") for split in ("train", "dev")}
-    assert environment["data"] == {
-        name: hashlib.sha256((tiny_data / name).read_bytes()).hexdigest() for name in names
-    }
-    saved = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert RunConfig.from_dict(saved) == config
-    heads = json.loads((tmp_path / "run" / "best" / "heads.json").read_text())["tasks"]
+    names = [f"{name}-{split}.csv" for name in ("ids-sst", "quora", "sts") for split in ("train", "dev")]
+    hashes = {name: hashlib.sha256((tiny_data / name).read_bytes()).hexdigest() for name in names}
+    assert environment["data"] == hashes
+    saved = json.loads((tiny_run / "config.json").read_text())
+    assert RunConfig.from_dict(saved) == tiny_config(out=str(tiny_run))
+    heads = read["heads.json"]["tasks"]
     assert list(heads) == ["sst", "paraphrase", "sts"]
     assert heads["sst"]["config"]["pooling"] == "mean" and heads["sst"]["fallback"] in range(5)
+    load_run(tiny_run).write_predictions(tmp_path / "predictions")
+    assert len(list((tmp_path / "predictions").iterdir())) == 3
 
 
-def weights_of(folder: Path) -> dict:
-    files = ("best/model", "best/heads", "last/model", "last/heads", "last/training_state/tensors")
-    return {(f, k): t for f in files for k, t in load_file(folder / f"{f}.safetensors").items()}
-
-
-def assert_bit_equal(folder: Path, other: Path, equal: bool = True):
-    ours, theirs = weights_of(folder), weights_of(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours) is equal
-
-
-def test_config_json_alone_repeats_the_run(tiny_config, tmp_path):
-    train(tiny_config(train={"accumulation": 2}))
-    values = json.loads((tmp_path / "run" / "config.json").read_text())
-    train(RunConfig.from_dict(values | {"out": str(tmp_path / "again")}))
-    assert_bit_equal(tmp_path / "run", tmp_path / "again")
-
-
-def test_the_state_of_the_process_before_changes_nothing(tiny_config, tmp_path):
-    torch.manual_seed(1)
-    train(tiny_config())
+def test_config_json_alone_repeats_the_run_whatever_the_process_did_before(tiny_run, tmp_path):
     torch.manual_seed(2)
     torch.rand(5)
-    train(tiny_config(out=str(tmp_path / "again")))
-    assert_bit_equal(tmp_path / "run", tmp_path / "again")
+    values = json.loads((tiny_run / "config.json").read_text())
+    train(RunConfig.from_dict(values | {"out": str(tmp_path / "again")}))
+    assert same_tensors(tmp_path / "again", tiny_run)
 
 
-def test_another_seed_gives_other_weights(tiny_config, tmp_path):
-    train(tiny_config())
-    train(tiny_config(out=str(tmp_path / "other"), train={"seed": 1}))
-    assert_bit_equal(tmp_path / "run", tmp_path / "other", equal=False)
-
-
-def test_evaluations_and_checkpoints_do_not_touch_the_training(tiny_config, tmp_path):
-    train(tiny_config())
-    watched = tiny_config(
-        out=str(tmp_path / "watched"), eval={"every_steps": 3}, checkpoint={"every_steps": 2}
-    )
-    train(watched)
-    for name in ("model", "heads"):
-        ours, theirs = (load_file(tmp_path / run / f"last/{name}.safetensors") for run in ("run", "watched"))
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({"train": {"seed": 1}}, False), ({"eval": {"every_steps": 3}, "checkpoint": {"every_steps": 2}}, True)],
+    ids=["another seed", "evaluations and checkpoints"],
+)
+def test_what_changes_the_weights(tiny_config, tiny_run, tmp_path, changes, same):
+    train(tiny_config(**changes))
+    assert same_tensors(tmp_path / "run", tiny_run, ("last/model", "last/heads")) is same
 
 
 def test_the_best_checkpoint_is_the_best_and_scores_as_the_log_says(tiny_config, tmp_path):
@@ -153,29 +114,22 @@ def test_it_learns(tiny_config):
     assert losses[-1] < 0.1 < 1 < losses[0]
 
 
-def test_training_goes_on_from_a_checkpoint_with_its_heads(tiny_config, tmp_path):
-    train(tiny_config())
-    frozen = {"optim": {"lr": 0.0, "head_lr": 0.0}, "train": {"max_steps": 1}}
-    train(tiny_config(weights=str(tmp_path / "run" / "best"), out=str(tmp_path / "second"), **frozen))
-    for name in ("model", "heads"):
-        ours, theirs = (load_file(tmp_path / run / f"best/{name}.safetensors") for run in ("run", "second"))
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+def test_training_goes_on_from_a_checkpoint_with_its_heads(tiny_config, tiny_run, tmp_path):
+    still = {"optim": {"lr": 0.0, "head_lr": 0.0}, "train": {"max_steps": 1}}
+    train(tiny_config(weights=str(tiny_run / "best"), **still))
+    assert same_tensors(tmp_path / "run", tiny_run, ("best/model", "best/heads"))
 
 
-def test_dropout_rates_of_the_run_are_in_force(tiny_config, tmp_path):
-    from multitask.training.inputs import load_inputs
-
+def test_dropout_rates_of_the_run_are_in_force(tiny_config):
     config = tiny_config(model={"hidden_dropout_prob": 0.4, "attention_probs_dropout_prob": 0.0})
-    prepared = load_inputs(config, Path(config.data), torch.device("cpu"))
-    encoder = prepared.model.encoder
+    encoder = load_inputs(config, Path(config.data), torch.device("cpu")).model.encoder
     assert encoder.encoder.layers[0].dropout.p == 0.4
     assert encoder.config.attention_probs_dropout_prob == 0.0
 
 
 def test_the_log_agrees_with_the_optimizer(tiny_config, tmp_path, monkeypatch):
-    """The rate of each record is that of the pooler's group in that step; one step of the run is skipped."""
-    rates, skipped = {}, {}
-    step = Precision.step
+    """The rate of each record is that of the encoder's group in that step; one step of the run is skipped."""
+    rates, skipped, step = {}, {}, Precision.step
 
     def spied(self, optimizer):
         number = len(rates) + 1
@@ -194,149 +148,6 @@ def test_the_log_agrees_with_the_optimizer(tiny_config, tmp_path, monkeypatch):
     assert len({r["rate"] for r in records}) > 5
 
 
-# What is refused, before anything is written.
-
-
-def refused(config, message, out):
-    with pytest.raises(InputError, match=message):
-        train(config)
-    assert not Path(out).exists()
-
-
-def test_missing_parts(tiny_config, tmp_path):
-    out = tmp_path / "run"
-    refused(tiny_config(weights=None), "no weights; give --weights", out)
-    refused(tiny_config(data=None), "no data folder; give --data", out)
-    with pytest.raises(InputError, match="no folder for the run; give --out"):
-        train(tiny_config(out=None))
-    refused(tiny_config(weights=str(tmp_path / "w")), "there is no folder", out)
-    refused(tiny_config(data=str(tmp_path / "d")), "data folder .* does not exist", out)
-    refused(tiny_config(precision="fp16"), "precision fp16 needs a CUDA device", out)
-    refused(tiny_config(device="cuda:99"), "device 'cuda:99' cannot be used", out)
-    refused(tiny_config(tasks={"half": {"type": "sst"}}), "task name 'half' is taken by torch", out)
-
-
-def test_a_folder_that_is_there_is_left_alone(tiny_config, tmp_path):
-    out = tmp_path / "run"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine")
-    with pytest.raises(
-        InputError, match="exists already; choose another --out, or continue it: multitask resume"
-    ):
-        train(tiny_config())
-    assert all_files(out) == {"mine.txt"}
-    file = tmp_path / "file"
-    file.write_text("mine")
-    with pytest.raises(InputError, match="is a file"):
-        train(tiny_config(out=str(file)))
-    assert file.read_text() == "mine"
-
-
-def test_an_empty_folder_is_taken(tiny_config, tmp_path):
-    (tmp_path / "run").mkdir()
-    assert train(tiny_config(train={"max_steps": 1})).scores
-
-
-@pytest.fixture
-def data(tiny_data, tmp_path):
-    folder = tmp_path / "data"
-    shutil.copytree(tiny_data, folder)
-    return folder
-
-
-def test_a_task_without_training_rows(tiny_config, data, tmp_path):
-    config, out = tiny_config(data=str(data)), tmp_path / "run"
-    path = data / "sts-train.csv"
-    header = path.read_text().splitlines()[0] + "\n"
-    path.unlink()
-    refused(config, "sts has nothing to train on: .*sts-train.csv is missing or has no usable row", out)
-    path.write_text(header)
-    refused(config, "sts has nothing to train on", out)
-    path.write_text("")
-    refused(config, "sts-train.csv: has no header", out)
-    path.write_text("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n")
-    refused(config, "the training split of sts has no labels; set sts.label to their column", out)
-    path.write_text("\tid\tsentence1\tsimilarity\n0\ta\tgood\t1\n")
-    refused(config, "no column 'sentence2'; did you mean 'sentence1'", out)
-
-
-def test_a_row_that_cannot_be_used_is_noted_and_the_run_goes_on(tiny_config, data, said):
-    path = data / "ids-sst-train.csv"
-    lines = path.read_text().splitlines()
-    lines[3] = lines[3].rpartition("\t")[0] + "\t9"
-    path.write_text("\n".join(lines) + "\n")
-    said.clear()
-    train(tiny_config(data=str(data), train={"max_steps": 1}))
-    (note,) = (line for line in said if "rejected" in line)
-    assert "ids-sst-train.csv:4 rejected" in note and "'9'" in note
-    assert any(line.split()[:2] == ["sst", "44"] for line in said)
-
-
-def test_dev_splits_that_cannot_be_scored_are_left_out_with_a_note(tiny_config, data, said):
-    (data / "sts-dev.csv").unlink()
-    (data / "quora-dev.csv").write_text("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n")
-    said.clear()
-    run = train(tiny_config(data=str(data)))
-    assert list(run.scores["scores"]) == ["sst"] and run.scores["overall"] == {}
-    assert any("sts: no dev split" in line for line in said)
-    assert "paraphrase: quora-dev.csv has no labels to score by" in said
-
-
-def test_without_any_dev_split_the_last_is_the_best(tiny_config, data):
-    for path in data.glob("*-dev.csv"):
-        path.unlink()
-    run = train(tiny_config(data=str(data)))
-    assert run.scores["step"] == 28 and run.scores["scores"] == {}
-    refused(
-        tiny_config(data=str(data), out=str(data / "new"), select="sst.accuracy"),
-        "select is 'sst.accuracy'; there is no dev split to score",
-        data / "new",
-    )
-
-
-@pytest.mark.parametrize(
-    ("select", "message"),
-    [
-        ("sst.acuracy", "choose from overall_2024, mean_raw, sst.accuracy, .*; did you mean 'sst.accuracy'"),
-        ("overal", "did you mean 'overall_2024'"),
-        ("cfimdb.accuracy", "choose from overall_2024, mean_raw, sst.accuracy, sst.off_by_one, paraphrase"),
-    ],
-)
-def test_a_wrong_select_is_refused_before_training(tiny_config, tmp_path, select, message):
-    refused(tiny_config(select=select), f"select is '{select}'.*{message}", tmp_path / "run")
-
-
-def test_an_overall_score_without_its_tasks_is_refused(tiny_config, tmp_path):
-    config = tiny_config(select="mean_raw", tasks={"sst": {}})
-    refused(config, "select is 'mean_raw'; choose from sst.accuracy, sst.off_by_one", tmp_path / "run")
-
-
-SCORES = {
-    "sst": {"accuracy": 0.5, "off_by_one": 0.8},
-    "paraphrase": {"accuracy": 0.7, "f1": 0.1},
-    "sts": {"pearson": 0.2, "spearman": 0.3},
-}
-
-
-@pytest.mark.parametrize(
-    ("select", "names", "value"),
-    [
-        (None, ("sst", "paraphrase", "sts"), (0.5 + 0.7 + 0.6) / 3),
-        ("overall_2024", ("sst", "paraphrase", "sts"), (0.5 + 0.7 + 0.6) / 3),
-        ("mean_raw", ("sst", "paraphrase", "sts"), (0.5 + 0.7 + 0.2) / 3),
-        ("paraphrase.f1", ("sst", "paraphrase", "sts"), 0.1),
-        (None, ("sst", "sts"), (0.5 + 0.2) / 2),
-        (None, ("paraphrase",), 0.7),
-        (None, (), None),
-    ],
-)
-def test_what_selects_the_best(tiny_config, tiny_folder, select, names, value):
-    config = tiny_config(select=select)
-    tasks = make_tasks(config.tasks, BertModel.from_pretrained(tiny_folder).config)
-    found = selector(config, tasks)({name: SCORES[name] for name in names})
-    assert found == (value if value is None else pytest.approx(value))
-
-
 def test_weights_that_are_lost_do_not_overwrite_a_checkpoint(tiny_config, tmp_path, monkeypatch):
     """The loss of a step can be finite while the update after it is not."""
     step = Precision.step
@@ -350,5 +161,125 @@ def test_weights_that_are_lost_do_not_overwrite_a_checkpoint(tiny_config, tmp_pa
     monkeypatch.setattr(Precision, "step", overflow)
     with pytest.raises(InputError, match="is not finite after step 28; .*the last checkpoint stays"):
         train(tiny_config(select="sst.accuracy"))
-    for tensor in weights_of(tmp_path / "run").values():
-        assert torch.isfinite(tensor).all()
+    for name in TENSORS:
+        assert all(t.isfinite().all() for t in load_file(tmp_path / "run" / f"{name}.safetensors").values())
+
+
+# What is refused, before anything is written.
+
+
+def refused(config, message, out):
+    with pytest.raises(InputError, match=message):
+        train(config)
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": None}, "no weights; give --weights"),
+        ({"data": None}, "no data folder; give --data"),
+        ({"out": None}, "no folder for the run; give --out"),
+        ({"weights": "missing/w"}, "there is no folder"),
+        ({"data": "missing/d"}, "data folder .* does not exist"),
+        ({"precision": "fp16"}, "precision fp16 needs a CUDA device"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
+        ({"tasks": {"half": {"type": "sst"}}}, "task name 'half' is taken by torch"),
+        (
+            {"select": "sst.acuracy"},
+            "'sst.acuracy'; choose from overall_2024, mean_raw, sst.*did you mean 'sst.accuracy'",
+        ),
+        ({"select": "overal"}, "select is 'overal'.*did you mean 'overall_2024'"),
+        ({"select": "mean_raw", "tasks": {"sst": {}}}, "choose from sst.accuracy, sst.off_by_one"),
+        ({"freeze": "backbone", "tasks": {"sts": {}}}, "nothing to train"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(tiny_config, tmp_path, changes, message):
+    refused(tiny_config(**changes), message, tmp_path / "run")
+
+
+def test_a_folder_that_is_there_is_left_alone_and_an_empty_one_taken(tiny_config, tmp_path):
+    out, file = tmp_path / "run", tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        train(tiny_config(out=str(file)))
+    out.mkdir()
+    assert train(tiny_config(train={"max_steps": 1})).scores
+    before = all_files(out)
+    with pytest.raises(InputError, match="exists already; choose another --out, or continue it: multitask"):
+        train(tiny_config())
+    assert all_files(out) == before and file.read_text() == "mine"
+
+
+# Data that cannot be used.
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path):
+    return shutil.copytree(tiny_data, tmp_path / "data")
+
+
+def test_a_task_without_training_rows(tiny_config, data, tmp_path):
+    config, path = tiny_config(data=str(data)), data / "sts-train.csv"
+    header = path.read_text().splitlines()[0] + "\n"
+    path.unlink()
+    nothing = "sts has nothing to train on: .*sts-train.csv is missing or has no usable row"
+    refused(config, nothing, tmp_path / "run")
+    for content, message in (
+        (header, nothing),
+        ("", "sts-train.csv: has no header"),
+        ("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n", "sts has no labels; set sts.label to their column"),
+        ("\tid\tsentence1\tsimilarity\n0\ta\tgood\t1\n", "no column 'sentence2'; did you mean 'sentence1'"),
+    ):
+        path.write_text(content)
+        refused(config, message, tmp_path / "run")
+
+
+def test_rows_and_splits_that_cannot_be_used_are_noted_and_the_run_goes_on(tiny_config, data, said):
+    path = data / "ids-sst-train.csv"
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].rpartition("\t")[0] + "\t9"
+    path.write_text("\n".join(lines) + "\n")
+    (data / "sts-dev.csv").unlink()
+    (data / "quora-dev.csv").write_text("\tid\tsentence1\tsentence2\n0\ta\tgood\tbad\n")
+    run = train(tiny_config(data=str(data), train={"max_steps": 1}))
+    (note,) = (line for line in said if "rejected" in line)
+    assert "ids-sst-train.csv:4 rejected" in note and "'9'" in note
+    assert any(line.split()[:2] == ["sst", "44"] for line in said)
+    assert list(run.scores["scores"]) == ["sst"] and run.scores["overall"] == {}
+    assert any("sts: no dev split" in line for line in said)
+    assert "paraphrase: quora-dev.csv has no labels to score by" in said
+
+
+def test_without_any_dev_split_the_last_is_the_best(tiny_config, data):
+    for path in data.glob("*-dev.csv"):
+        path.unlink()
+    run = train(tiny_config(data=str(data)))
+    assert run.scores["step"] == 28 and run.scores["scores"] == {}
+    config = tiny_config(data=str(data), out=str(data / "new"), select="sst.accuracy")
+    refused(config, "select is 'sst.accuracy'; there is no dev split to score", data / "new")
+
+
+SCORES = {
+    "sst": {"accuracy": 0.5, "off_by_one": 0.8},
+    "paraphrase": {"accuracy": 0.7, "f1": 0.1},
+    "sts": {"pearson": 0.2, "spearman": 0.3},
+}
+
+
+@pytest.mark.parametrize(
+    ("select", "names", "value"),
+    [
+        (None, ("sst", "paraphrase", "sts"), (0.5 + 0.7 + 0.6) / 3),
+        ("mean_raw", ("sst", "paraphrase", "sts"), (0.5 + 0.7 + 0.2) / 3),
+        ("paraphrase.f1", ("sst", "paraphrase", "sts"), 0.1),
+        (None, ("sst", "sts"), (0.5 + 0.2) / 2),
+        (None, (), None),
+    ],
+)
+def test_what_selects_the_best(tiny_config, tiny_folder, select, names, value):
+    config = tiny_config(select=select)
+    tasks = make_tasks(config.tasks, BertModel.from_pretrained(tiny_folder).config)
+    found = selector(config, tasks)({name: SCORES[name] for name in names})
+    assert found == (value if value is None else pytest.approx(value))

@@ -15,10 +15,6 @@ def _after(dense, norm):
     return lambda self, x, output, number: self.half(x, output, number, dense, norm)
 
 
-def _activation_after(self, x, widened, number):
-    return self.apply(x + self.activation(self.apply(widened, number, DENSE)), number, NORM)
-
-
 def _feed_forward_first(self, number, hidden, mask):
     middle = self.after_feed_forward(hidden, self.intermediate(hidden, number), number)
     return self.after_attention(middle, self.self_attention(middle, mask, number), number)
@@ -34,11 +30,9 @@ def _pre_norm_layer(self, number, hidden, mask):
 FEED_FORWARD = (
     wrong("no activation",
           "Nothing stands between the two feed-forward layers, so that they are one linear map.",
-          f"Apply GELU between them: {FORMULA}.",
-          activation=lambda self, x: x),
+          f"Apply GELU between them: {FORMULA}.", activation=lambda self, x: x),
     wrong("ReLU in place of GELU", "The activation is max(x, 0), as in the Transformer's paper.",
-          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).",
-          activation=lambda self, x: np.maximum(x, 0)),
+          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).", activation=lambda self, x: np.maximum(x, 0)),
     wrong("tanh GELU", 'GELU is approximated by tanh (approximate="tanh", gelu_new).',
           "Use the error function: x (1 + erf(x / sqrt(2))) / 2.",
           normal_distribution=lambda self, x:
@@ -53,14 +47,11 @@ FEED_FORWARD = (
           "Divide inside the error function: x (1 + erf(x / sqrt(2))) / 2.",
           normal_distribution=lambda self, x: Bert.normal_distribution(self, x * math.sqrt(2))),
     wrong("GELU without the half", "The activation is x (1 + erf(x / sqrt(2))).",
-          "Halve it: x (1 + erf(x / sqrt(2))) / 2.",
-          activation=lambda self, x: 2 * Bert.activation(self, x)),
+          "Halve it: x (1 + erf(x / sqrt(2))) / 2.", activation=lambda self, x: 2 * Bert.activation(self, x)),
     wrong("GELU without its factor x", "The activation is Phi(x) = (1 + erf(x / sqrt(2))) / 2.",
-          "Multiply by x: x Phi(x).",
-          activation=lambda self, x: self.normal_distribution(x)),
+          "Multiply by x: x Phi(x).", activation=lambda self, x: self.normal_distribution(x)),
     wrong("tanh in place of GELU", "The activation between the feed-forward layers is tanh, the pooler's.",
-          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).",
-          activation=lambda self, x: np.tanh(x)),
+          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).", activation=lambda self, x: np.tanh(x)),
     wrong("activation applied twice", "GELU is applied to its own output.", f"Apply it once: {FORMULA}.",
           activation=lambda self, x: Bert.activation(self, Bert.activation(self, x))),
     wrong("activation before the first feed-forward layer",
@@ -70,7 +61,8 @@ FEED_FORWARD = (
     wrong("activation after the second feed-forward layer",
           "The feed-forward layers compute gelu(dense2(dense1(x))).", f"GELU stands between them: {FORMULA}.",
           intermediate=lambda self, hidden, number: self.apply(hidden, number, "intermediate.dense"),
-          after_feed_forward=_activation_after),
+          after_feed_forward=lambda self, x, widened, number:
+              self.apply(x + self.activation(self.apply(widened, number, DENSE)), number, NORM)),
     wrong("second residual from the layer's input",
           "The layer's input is added to the feed-forward output, not attention's add_norm.",
           f"Add what enters the feed-forward layers: {FORMULA}.",
@@ -103,12 +95,10 @@ FEED_FORWARD = (
               Bert.after_attention(self, 0.0, attended, number)),
     wrong("attention's layer norm used for both sums",
           "attention_layer_norm also normalizes the second residual sum.",
-          "Use out_layer_norm at the end of the layer.",
-          after_feed_forward=_after(DENSE, FIRST_NORM)),
+          "Use out_layer_norm at the end of the layer.", after_feed_forward=_after(DENSE, FIRST_NORM)),
     wrong("the output's layer norm used for both sums",
           "out_layer_norm also normalizes the first residual sum.",
-          "Use attention_layer_norm after attention.",
-          after_attention=_after(FIRST_DENSE, NORM)),
+          "Use attention_layer_norm after attention.", after_attention=_after(FIRST_DENSE, NORM)),
     wrong("the two layer norms swapped",
           "out_layer_norm stands after attention and attention_layer_norm at the end.",
           "Use attention_layer_norm after attention and out_layer_norm at the end.",
@@ -116,12 +106,10 @@ FEED_FORWARD = (
     wrong("no feed-forward layers", "The layer ends after attention's add_norm.", f"Go on with {FORMULA}.",
           second_half=lambda self, hidden, attended, middle, number: middle),
     wrong("feed-forward layers before attention", "The two halves of the layer stand in the wrong order.",
-          f"Attention and its add_norm come first, then {FORMULA}.",
-          layer=_feed_forward_first),
+          f"Attention and its add_norm come first, then {FORMULA}.", layer=_feed_forward_first),
     wrong("pre-norm layer",
           "The norms stand before attention and before the feed-forward layers, as in GPT-2.",
-          f"BERT is post-norm: norm(x + attention(x)), then {FORMULA}.",
-          layer=_pre_norm_layer),
+          f"BERT is post-norm: norm(x + attention(x)), then {FORMULA}.", layer=_pre_norm_layer),
     wrong("feed-forward output not added to anything",
           "The layer returns the second dense layer's output without residual and norm.",
           f"Use add_norm at the end: {FORMULA}.",

@@ -52,19 +52,15 @@ LAYER_NORM = (
     wrong("layer norm without its bias", "The norm's bias is not added.", f"Add it: {STANDARD}.",
           layer_norm=lambda self, x, name: self.standardized(x) * self.weights[f"{name}.weight"]),
     wrong("layer norm without weight and bias", "The norm has no weight and bias, or they are not used.",
-          f"Use both: {STANDARD}.",
-          layer_norm=lambda self, x, name: self.standardized(x)),
+          f"Use both: {STANDARD}.", layer_norm=lambda self, x, name: self.standardized(x)),
     wrong("layer norm over the tokens", "Mean and variance are taken over the tokens of a sentence (dim=1).",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over(-2)),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over(-2)),
     wrong("layer norm over the whole sentence",
           "Mean and variance are taken over tokens and features together.",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over((-2, -1))),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over((-2, -1))),
     wrong("layer norm over the batch",
           "Mean and variance are taken over sentences and tokens (as in batch normalisation).",
-          "Take them over the features of each token (dim=-1).",
-          standardized=_normalized_over((0, 1))),
+          "Take them over the features of each token (dim=-1).", standardized=_normalized_over((0, 1))),
 )
 # fmt: on
 
@@ -72,41 +68,28 @@ LAYER_NORM = (
 FORMULA = "norm(x + dropout(dense(output)))"
 
 
-def _dense_without_bias(self, x, output, dense, norm, training):
-    projected = output @ self.weights[f"{dense}.weight"].T
-    return self.layer_norm(x + self.sublayer_dropout(projected, training), norm)
-
-
-def _dense_not_transposed(self, x, output, dense, norm, training):
-    projected = output @ self.weights[f"{dense}.weight"] + self.weights[f"{dense}.bias"]
-    return self.layer_norm(x + self.sublayer_dropout(projected, training), norm)
-
-
 # fmt: off
 DENSE = (
     wrong("no output projection", "The output is added without going through the dense layer.",
-          f"Apply it: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              self.layer_norm(x + self.sublayer_dropout(output, training), norm)),
+          f"Apply it: {FORMULA}.", projected=lambda self, output, dense, training: output),
     wrong("output projection without its bias", "The dense layer's bias is not added.",
           f"Call the whole layer: {FORMULA}.",
-          sum_and_norm=_dense_without_bias),
+          projected=lambda self, output, dense, training: output @ self.weights[f"{dense}.weight"].T),
     wrong("output projection by the weight as it is stored",
           "The output is multiplied by W; torch stores the weights of a linear layer as (out, in).",
           f"Call the layer, which computes x W^T + b: {FORMULA}.",
-          sum_and_norm=_dense_not_transposed),
+          projected=lambda self, output, dense, training:
+              output @ self.weights[f"{dense}.weight"] + self.weights[f"{dense}.bias"]),
     wrong("output projection applied twice", "The dense layer is applied to its own output.",
           f"Apply it once: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              Bert.sum_and_norm(self, x, self.linear(output, dense), dense, norm, training)),
+          projected=lambda self, output, dense, training:
+              Bert.projected(self, self.linear(output, dense), dense, training)),
 )
 ADD_NORM = (
     wrong("no residual", "The input is not added: norm(dense(output)).", f"Add it: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              Bert.sum_and_norm(self, 0.0, output, dense, norm, training)),
+          summed=lambda self, x, projected: projected),
     wrong("residual added twice", "The input is added two times.", f"Add it once: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              Bert.sum_and_norm(self, 2 * x, output, dense, norm, training)),
+          summed=lambda self, x, projected: 2 * x + projected),
     wrong("the output added to itself",
           "The residual is the sublayer's output, not its input: norm(output + dense(output)).",
           f"Add the input: {FORMULA}.",
@@ -124,7 +107,7 @@ ADD_NORM = (
     wrong("norm of the input alone", "The input is normalized, not the sum: norm(x) + dense(output).",
           f"Add first, then normalize: {FORMULA}.",
           sum_and_norm=lambda self, x, output, dense, norm, training:
-              self.layer_norm(x, norm) + self.sublayer_dropout(self.linear(output, dense), training)),
+              self.layer_norm(x, norm) + self.projected(output, dense, training)),
     wrong("input added before and after the norm",
           "The input is added once more to the normalized sum: x + norm(x + dense(output)).",
           f"Add it once, before the norm: {FORMULA}.",
@@ -133,7 +116,7 @@ ADD_NORM = (
     wrong("no norm after the residual sum", "The sum is returned as it is: x + dense(output).",
           f"Normalize it: {FORMULA}.",
           sum_and_norm=lambda self, x, output, dense, norm, training:
-              x + self.sublayer_dropout(self.linear(output, dense), training)),
+              x + self.projected(output, dense, training)),
     wrong("norm applied twice to the residual sum", "The layer norm is applied to its own output.",
           f"Apply it once: {FORMULA}.",
           sum_and_norm=lambda self, x, output, dense, norm, training:
@@ -149,15 +132,12 @@ ADD_NORM = (
           sum_and_norm=lambda self, x, output, dense, norm, training:
               Bert.sum_and_norm(self, output, x, dense, norm, training)),
     wrong("residual subtracted", "The sublayer's output is subtracted from the input.", f"Add it: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              self.layer_norm(x - self.sublayer_dropout(self.linear(output, dense), training), norm)),
+          summed=lambda self, x, projected: x - projected),
     wrong("mean in place of the residual sum",
           "Input and output are averaged, which the norm hides but for its epsilon.", f"Add them: {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              self.layer_norm((x + self.linear(output, dense)) / 2, norm)),
+          summed=lambda self, x, projected: (x + projected) / 2),
     wrong("activation after the dense layer of add_norm", "GELU is applied to the dense layer's output.",
           f"GELU stands between the feed-forward layers alone; here it is {FORMULA}.",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              self.layer_norm(x + self.activation(self.linear(output, dense)), norm)),
+          projected=lambda self, output, dense, training: self.activation(self.linear(output, dense))),
 )
 # fmt: on

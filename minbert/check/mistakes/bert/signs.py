@@ -27,7 +27,7 @@ DETERMINISTIC = (
 
 
 def changes(given: Outputs, expected: Outputs) -> bool:
-    """Whether two runs gave different numbers."""
+    """Returns True if two runs gave different numbers."""
     return any(
         f"{name}{AGAIN}" in given and distance(given[f"{name}{AGAIN}"], given[name]) > TOLERANCE
         for name in expected
@@ -71,53 +71,35 @@ def overflows(given: Outputs, _: Outputs) -> bool:
 
 
 EVALUATION = "The numbers change from run to run although the model is in eval(): dropout is active."
+# fmt: off
 SIGNS: dict[str, tuple[Mistake, ...]] = {
     stage: (
-        Mistake(
-            f"dropout active in evaluation ({stage})",
-            EVALUATION,
-            "Use nn.Dropout, or functional dropout with training=self.training.",
-            recognise=changes,
-        ),
+        Mistake(f"dropout active in evaluation ({stage})", EVALUATION,
+                "Use nn.Dropout, or functional dropout with training=self.training.", recognise=changes),
     )
     for stage in DETERMINISTIC
 } | {
     "mask": (
-        Mistake(
-            "mask on the query axis",
-            "The mask is added to the rows of padding (transposed), so that real tokens see padding too.",
-            "Add it over the keys, the last dimension: (B, 1, 1, S).",
-            recognise=is_masked_by_query,
-        ),
-        Mistake(
-            "mask read the wrong way round",
-            "Scores are overwritten where the mask is 0, but 0 means a real token and -10000 padding.",
-            "Add the mask as it is, or overwrite where it is below 0.",
-            recognise=is_masked_inversely,
-        ),
+        Mistake("mask on the query axis",
+                "The mask is added to the rows of padding (transposed), so that real tokens see padding too.",
+                "Add it over the keys, the last dimension: (B, 1, 1, S).", recognise=is_masked_by_query),
+        Mistake("mask read the wrong way round",
+                "Scores are overwritten where the mask is 0, but 0 means a real token and -10000 padding.",
+                "Add the mask as it is, or overwrite where it is below 0.", recognise=is_masked_inversely),
     ),
     "large scores": (
-        Mistake(
-            "softmax without subtracting the maximum",
-            "In fp32 exp(score) is infinite for scores above 88, and infinity over infinity is NaN.",
-            "Use torch.softmax, or subtract each row's maximum before exp.",
-            recognise=overflows,
-        ),
+        Mistake("softmax without subtracting the maximum",
+                "In fp32 exp(score) is infinite for scores above 88, and infinity over infinity is NaN.",
+                "Use torch.softmax, or subtract each row's maximum before exp.", recognise=overflows),
     ),
     "embedding dropout": (
-        Mistake(
-            "dropout before the layer norm of the embeddings",
-            "The sum of the embeddings is dropped and normalized after.",
-            "Return dropout(layer_norm(sum)).",
-            recognise=is_dropped_before,
-        ),
+        Mistake("dropout before the layer norm of the embeddings",
+                "The sum of the embeddings is dropped and normalized after.",
+                "Return dropout(layer_norm(sum)).", recognise=is_dropped_before),
     ),
     "attention dropout": (
-        Mistake(
-            "dropout before softmax",
-            "The scores are dropped: a score of 0 still has a probability.",
-            "Drop the probabilities, after softmax.",
-            recognise=is_dropped_before,
-        ),
+        Mistake("dropout before softmax", "The scores are dropped: a score of 0 still has a probability.",
+                "Drop the probabilities, after softmax.", recognise=is_dropped_before),
     ),
 }
+# fmt: on

@@ -27,8 +27,7 @@ EMBEDDING_DROPOUT = (
 ATTENTION_DROPOUT = (
     wrong("no dropout on the attention probabilities",
           "The probabilities weigh the values without dropout in training.",
-          "Apply self.dropout to the probabilities, after softmax.",
-          attention_dropout=lambda self, x: x),
+          "Apply self.dropout to the probabilities, after softmax.", attention_dropout=lambda self, x: x),
     wrong("dropout of the attention probabilities not scaled", "What is kept is not divided by 1 - p.",
           f"Use nn.Dropout: {KEPT}.",
           attention_dropout=lambda self, x: self.dropped(x, self.attention_rate, scaled=False)),
@@ -36,15 +35,13 @@ ATTENTION_DROPOUT = (
           "The probabilities are dropped by hidden_dropout_prob.", "Use attention_probs_dropout_prob.",
           attention_dropout=lambda self, x: self.embedding_dropout(x)),
     wrong("dropout on the context", "The context is dropped, not the probabilities that make it.",
-          "Apply self.dropout to the probabilities, after softmax.",
-          attention=_context_dropout),
+          "Apply self.dropout to the probabilities, after softmax.", attention=_context_dropout),
 )
 SUBLAYER_DROPOUT = (
     wrong("no dropout in add_norm",
           "In training the dense layer's output is added without dropout, or its input is dropped instead.",
           "Return norm(x + dropout(dense(output))).",
-          sum_and_norm=lambda self, x, output, dense, norm, training:
-              Bert.sum_and_norm(self, x, output, dense, norm, False)),
+          projected=lambda self, output, dense, training: self.linear(output, dense)),
     wrong("dropout in add_norm not scaled", "What is kept is not divided by 1 - p.",
           f"Use nn.Dropout: {KEPT}.",
           sublayer_dropout=lambda self, x, training:
@@ -70,64 +67,60 @@ SUBLAYER_DROPOUT = (
 
 
 def _cut(name: str, cause: str, place: str, *points: str) -> Wrong:
-    """The graph is cut at these points, see Backward."""
+    """The graph is cut at these points, see Backward, so that there is no gradient `name`."""
     calls = "detach(), .data, .item(), torch.tensor(...) or torch.no_grad()"
-    return wrong(name, cause, f"Take no {calls} into the computation of {place}.", cut=frozenset(points))
+    return wrong(
+        f"no gradient {name}",
+        cause,
+        f"Take no {calls} into the computation of {place}.",
+        cut=frozenset(points),
+    )
 
 
 # fmt: off
 GRADIENTS = (
-    _cut("no gradient through the queries",
-         "The graph is cut at the queries, so that their linear layer does not learn.", "the queries",
-         "query"),
-    _cut("no gradient through the keys",
-         "The graph is cut at the keys, so that their linear layer does not learn.", "the keys", "key"),
-    _cut("no gradient through the values",
-         "The graph is cut at the values, so that their linear layer does not learn.", "the values", "value"),
-    _cut("no gradient through the attention probabilities",
+    *(_cut(f"through the {place}",
+           f"The graph is cut at the {place}, so that their linear layer does not learn.", f"the {place}",
+           point)
+      for place, point in (("queries", "query"), ("keys", "key"), ("values", "value"))),
+    _cut("through the attention probabilities",
          "The graph is cut at the scores or probabilities: queries and keys do not learn.",
          "scores and probabilities", "probabilities"),
-    _cut("no gradient through attention",
-         "The graph is cut at the context: queries, keys and values do not learn.", "attention", "context"),
-    _cut("no gradient through attention's half of the layer",
+    _cut("through attention", "The graph is cut at the context: queries, keys and values do not learn.",
+         "attention", "context"),
+    _cut("through attention's half of the layer",
          "The graph is cut after attention's dense layer, which does not learn.", "attention's add_norm",
          "attention output"),
-    _cut("no gradient through the residual around attention", "The layer's input is added as a constant.",
+    _cut("through the residual around attention", "The layer's input is added as a constant.",
          "the residual sum", "attention residual"),
-    _cut("no gradient through the activation",
+    _cut("through the activation",
          "The graph is cut between the feed-forward layers, so that the first does not learn.",
          "the activation", "activation"),
-    _cut("no gradient through the feed-forward layers",
+    _cut("through the feed-forward layers",
          "The graph is cut after the feed-forward layers, which do not learn.", "the feed-forward layers",
          "feed-forward output"),
-    _cut("no gradient through the residual around the feed-forward layers",
-         "Attention's output is added as a constant.", "the residual sum", "feed-forward residual"),
-    _cut("no gradient through both residuals", "add_norm adds its input as a constant.", "add_norm",
-         "attention residual", "feed-forward residual"),
-    _cut("no gradient through both halves of the layer",
-         "add_norm adds its dense layer's output as a constant.", "add_norm",
-         "attention output", "feed-forward output"),
-    _cut("no gradient from one layer to the layer before",
+    _cut("through the residual around the feed-forward layers", "Attention's output is added as a constant.",
+         "the residual sum", "feed-forward residual"),
+    _cut("through both residuals", "add_norm adds its input as a constant.", "add_norm", "attention residual",
+         "feed-forward residual"),
+    _cut("through both halves of the layer", "add_norm adds its dense layer's output as a constant.",
+         "add_norm", "attention output", "feed-forward output"),
+    _cut("from one layer to the layer before",
          "The graph is cut between the layers, so that only the last one learns.", "a layer's input",
          "layers"),
-    _cut("no gradient into the embeddings", "The graph is cut between the embeddings and the first layer.",
+    _cut("into the embeddings", "The graph is cut between the embeddings and the first layer.",
          "the embeddings", "embeddings"),
-    _cut("no gradient into the embedding tables",
+    _cut("into the embedding tables",
          "The graph is cut before the embeddings' layer norm, the only one of them that learns.",
          "the embeddings' sum", "word embeddings", "position embeddings", "token_type embeddings"),
-    _cut("no gradient into the word embeddings", "The word embeddings are looked up as constants.",
-         "the word embeddings", "word embeddings"),
-    _cut("no gradient into the position embeddings", "The position embeddings are looked up as constants.",
-         "the position embeddings", "position embeddings"),
-    _cut("no gradient into the token-type embeddings",
-         "The token-type embeddings are looked up as constants.", "the token-type embeddings",
-         "token_type embeddings"),
-    _cut("no gradient from the pooler to the layers",
-         "The pooler reads the first token's hidden state as a constant.", "the pooler's input", "pooler"),
-    _cut("no gradient through the pooler",
-         "The pooler's output is a constant, and its dense layer does not learn.", "the pooler",
-         "pooler output"),
-    _cut("no gradient into the layers",
-         "The graph is cut after the last layer, so that the pooler alone learns.", "the layers", "encoder"),
+    *(_cut(f"into the {place} embeddings", f"The {place} embeddings are looked up as constants.",
+           f"the {place} embeddings", f"{place.replace('-', '_')} embeddings")
+      for place in ("word", "position", "token-type")),
+    _cut("from the pooler to the layers", "The pooler reads the first token's hidden state as a constant.",
+         "the pooler's input", "pooler"),
+    _cut("through the pooler", "The pooler's output is a constant, and its dense layer does not learn.",
+         "the pooler", "pooler output"),
+    _cut("into the layers", "The graph is cut after the last layer, so that the pooler alone learns.",
+         "the layers", "encoder"),
 )
 # fmt: on

@@ -9,10 +9,6 @@ FEW_DIGITS = 2e-2  # 10000 + x has 3 digits after the point in fp32, and two lay
 EXTENDED = "(1 - mask) * -10000, of shape (B, 1, 1, S)"
 
 
-def _mean_of_layers(self, hidden, extended):
-    return np.mean([self.run(range(n + 1), hidden, extended) for n in range(self.count)], axis=0)
-
-
 # fmt: off
 ALL_LAYERS = (
     wrong("the first layer for all layers",
@@ -45,19 +41,19 @@ ALL_LAYERS = (
           step=lambda self, number, hidden, extended: hidden + self.layer(number, hidden, extended)),
     wrong("mean of the layers' outputs", "The layers' outputs are averaged.",
           "Return the last layer's output.",
-          encode=_mean_of_layers),
+          encode=lambda self, hidden, extended:
+              np.mean([self.run(range(n + 1), hidden, extended) for n in range(self.count)], axis=0)),
     wrong("mask of 1 and 0 added to the scores",
           "The attention mask reaches the layers as it is, so that real tokens get 1 more than padding.",
           f"Make it additive first, by get_extended_attention_mask: {EXTENDED}.",
           extended=lambda self, mask: mask[:, None, None, :].astype(np.float64)),
     wrong("mask of 0 and 1 added to the scores",
           "1 - mask is added to the scores, so that padding gets 1 more than real tokens.",
-          f"Multiply it by -10000: {EXTENDED}.",
-          extended=lambda self, mask: 1.0 - mask[:, None, None, :]),
+          f"Multiply it by -10000: {EXTENDED}.", extended=lambda self, mask: 1.0 - mask[:, None, None, :]),
     wrong("additive mask the wrong way round",
           "The mask is mask * -10000 or (1 - mask) * 10000, so that padding alone is seen.",
-          f"Hide padding: {EXTENDED}.",
-          tolerance=FEW_DIGITS, extended=lambda self, mask: mask[:, None, None, :] * -10000.0),
+          f"Hide padding: {EXTENDED}.", tolerance=FEW_DIGITS,
+          extended=lambda self, mask: mask[:, None, None, :] * -10000.0),
     wrong("the model's mask not handed to the layers",
           "The layers run without a mask, so that tokens look at padding.",
           f"Give every layer the extended mask: {EXTENDED}.",
@@ -87,17 +83,13 @@ POOLER = (
     wrong("pooler without tanh", "The dense layer's output is returned as it is.", f"Apply tanh: {FORMULA}.",
           pooler_activation=lambda self, x: x),
     wrong("sigmoid in place of tanh in the pooler", "The pooler's activation is a sigmoid.",
-          f"Apply tanh: {FORMULA}.",
-          pooler_activation=lambda self, x: 1 / (1 + np.exp(-x))),
+          f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: 1 / (1 + np.exp(-x))),
     wrong("ReLU in place of tanh in the pooler", "The pooler's activation is max(x, 0).",
-          f"Apply tanh: {FORMULA}.",
-          pooler_activation=lambda self, x: np.maximum(x, 0)),
+          f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: np.maximum(x, 0)),
     wrong("GELU in place of tanh in the pooler", "The pooler's activation is the feed-forward layers'.",
-          f"Apply tanh: {FORMULA}.",
-          pooler_activation=lambda self, x: x * (1 + erf(x / np.sqrt(2))) / 2),
+          f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: x * (1 + erf(x / np.sqrt(2))) / 2),
     wrong("tanh applied twice in the pooler", "tanh is applied to its own output.",
-          f"Apply it once: {FORMULA}.",
-          pooler_activation=lambda self, x: np.tanh(np.tanh(x))),
+          f"Apply it once: {FORMULA}.", pooler_activation=lambda self, x: np.tanh(np.tanh(x))),
     wrong("tanh before the pooler's dense layer", "The pooler computes W tanh(h) + b.",
           f"tanh comes last: {FORMULA}.",
           first_token=lambda self, hidden, embeddings, mask: np.tanh(hidden[:, 0]),
@@ -111,8 +103,7 @@ POOLER = (
           pool=lambda self, hidden, embeddings, ids, mask:
               self.pooler_activation(hidden[:, 0] @ self.weights["pooler.dense.weight"].T)),
     wrong("pooler of the last column", "The pooler reads hidden[:, -1], which may be padding.",
-          f"Read column 0: {FORMULA}.",
-          first_token=lambda self, hidden, embeddings, mask: hidden[:, -1]),
+          f"Read column 0: {FORMULA}.", first_token=lambda self, hidden, embeddings, mask: hidden[:, -1]),
     wrong("pooler of the last token", "The pooler reads each sentence's last real token, [SEP].",
           f"Read column 0: {FORMULA}.",
           first_token=lambda self, hidden, embeddings, mask:
@@ -123,8 +114,7 @@ POOLER = (
           f"Read hidden[:, 0], the first token of each sentence: {FORMULA}.",
           first_token=lambda self, hidden, embeddings, mask: hidden[0]),
     wrong("pooler of every token", "The pooler is applied to all tokens: (B, S, D).",
-          f"Read column 0 alone: {FORMULA}.",
-          first_token=lambda self, hidden, embeddings, mask: hidden),
+          f"Read column 0 alone: {FORMULA}.", first_token=lambda self, hidden, embeddings, mask: hidden),
     wrong("pooler of the mean over all columns",
           "The pooler reads the mean of the hidden states, padding included.", f"Read column 0: {FORMULA}.",
           first_token=lambda self, hidden, embeddings, mask: hidden.mean(axis=1)),

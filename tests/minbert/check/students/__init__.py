@@ -2,5 +2,5 @@
 
 `RIGHT[place][0]` is the plain way. `WRONG` has for a mistake of the catalogue the places that make it, and
 `OTHERWISE` more ways to make one; `UNKNOWN` has mistakes that no catalogue has, with the first stage that
-shows them; `STYLES` are right files of another build.
+shows them.
 """

@@ -103,7 +103,6 @@ WRONG = {
     "lora_A and lora_B both zero": {"init": "pass"},
     "lora_B not zero at first": {"init": BOTH},
     "lora_A zero at first instead of lora_B": {"init": "nn.init.normal_(self.lora_B)"},
-    "wrapped layer not frozen": {"freeze": "pass"},
     "wrapped layer's bias not frozen": {"freeze": "linear.weight.requires_grad = False"},
     "adapters frozen": {"init": f"{INIT}; self.requires_grad_(False)"},
     "lora_B frozen": {"init": f"{INIT}; self.lora_B.requires_grad = False"},
@@ -124,7 +123,6 @@ WRONG = {
     "gradient through the wrapped layer cut": computed("base.detach() + scale * (x @ A.T @ B.T)"),
     "adapters' input detached": computed("base + scale * (x.detach() @ A.T @ B.T)"),
     "gradient through lora_A cut": computed("base + scale * ((x @ A.T).detach() @ B.T)"),
-    "merged without alpha / rank": merged("W + BA"),
     "merged transposed": merged("W + scale * BA.T"),
     "merged layer without the bias": merged("W + scale * BA", "torch.zeros_like(linear.bias)"),
     "adapters not merged": merged("W"),
@@ -138,8 +136,7 @@ UNKNOWN = {
     "extra parameter": ({"init": f"{INIT}; self.gate = nn.Parameter(torch.ones(3))"}, "trained parameters"),
 }
 # fmt: on
-STYLES = {
-    "modules": """
+MODULES = """
 import copy
 
 import torch
@@ -164,4 +161,3 @@ class LoRALinear(nn.Module):
         self.base.weight += self.scaling * torch.mm(self.lora_B.weight, self.lora_A.weight)
         return self.base
 """
-}

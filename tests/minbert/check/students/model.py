@@ -146,7 +146,6 @@ RIGHT = {
     "projections": ("self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))",),
     "transform": (
         "return linear_layer(x).view(x.size(0), x.size(1), self.heads, -1).transpose(1, 2)",
-        "return linear_layer(x).unflatten(-1, (self.heads, self.size)).permute(0, 2, 1, 3).contiguous()",
         "return torch.stack(linear_layer(x).split(self.size, dim=-1), dim=1)",
         "x = F.linear(x, linear_layer.weight, linear_layer.bias); "
         "return x.reshape(*x.shape[:2], -1, self.size).transpose(2, 1)",
@@ -157,10 +156,8 @@ RIGHT = {
     "scores": (
         "scores = torch.matmul(query, key.transpose(-1, -2)) / math.sqrt(query.size(-1))",
         "scores = (query / math.sqrt(self.size)) @ key.transpose(2, 3)",
-        "scores = torch.einsum('bhqd,bhkd->bhqk', query, key).mul(1 / self.size**0.5)",
         "scores = (query[..., :, None, :] * key[..., None, :, :]).sum(-1) / self.size**0.5",
         "scores = (key @ query.transpose(-1, -2)).transpose(-1, -2).contiguous() / self.size**0.5",
-        "scores = (self.size**-0.25 * query) @ (self.size**-0.25 * key).mT",
         "scores = torch.baddbmm(query.new_zeros(1), query.flatten(0, 1), key.flatten(0, 1).mT, beta=0, "
         "alpha=self.size**-0.5).unflatten(0, query.shape[:2])",
         "scores = (query.double() @ key.double().mT / math.sqrt(self.size))",
@@ -170,15 +167,12 @@ RIGHT = {
         "scores = scores.masked_fill(attention_mask < 0, float('-inf'))",
         "scores = scores.masked_fill(attention_mask != 0, torch.finfo(scores.dtype).min)",
         "scores = torch.where(attention_mask < -1, torch.tensor(-1e9, dtype=scores.dtype), scores)",
-        "scores = attention_mask.squeeze(1).squeeze(1)[:, None, None] + scores",
         "scores = scores + 100 * attention_mask",
     ),
     "softmax": (
         "probs = F.softmax(scores, dim=-1)",
         "probs = (scores - scores.logsumexp(-1, keepdim=True)).exp()",
         "probs = torch.exp(scores - scores.amax(-1, keepdim=True)); probs = probs / probs.sum(-1, True)",
-        "probs = F.log_softmax(scores, dim=-1).exp()",
-        "e = (scores - scores.amax(dim=3, keepdim=True) - 2.0).exp(); probs = e / e.sum(-1, True)",
         "probs = scores.double().softmax(-1).to(query.dtype)",
         "probs = scores.softmax(-1) * (attention_mask == 0); probs = probs / probs.sum(-1, keepdim=True)",
     ),
@@ -229,8 +223,6 @@ RIGHT = {
         " + F.embedding(input_ids, self.word_embedding.weight)",
         "x = self.pos_embedding(torch.arange(input_ids.shape[1]).expand_as(input_ids)); "
         "x = x + self.word_embedding(input_ids); x += self.tk_type_embedding(torch.zeros_like(input_ids))",
-        "w = self.word_embedding.weight; x = F.one_hot(input_ids, self.config.vocab_size).to(w) @ w; "
-        "x = (self.pos_embedding.weight[None, : x.size(1)] + self.tk_type_embedding.weight[:1]) + x",
     ),
     "embedded": ("return self.embed_dropout(self.embed_layer_norm(x))",),
     "encode": (
@@ -320,8 +312,6 @@ WRONG = {
     "positions from 1": position("self.position_ids[:, 1 : input_ids.size(1) + 1]"),
     "no position embeddings": summed(positions="0"),
     "the padding mask as token types": token_type("(input_ids != 0).long()"),
-    "no token-type embeddings": summed(types="0"),
-    "word embeddings times sqrt(D)": summed(words=f"math.sqrt(24) * {W}"),
     "zero in place of the padding token's embedding": summed(words=f"(input_ids != 0)[..., None] * {W}"),
     "mean of the embeddings": {"embed": f"x = ({W} + {P} + {T}) / 3"},
     "embeddings set to zero at padding":
@@ -331,7 +321,6 @@ WRONG = {
     # norms
     "epsilon outside the root (embeddings)":
         {"norm": normed("(x - mean) / (torch.sqrt(variance) + eps) * w + b")},
-    "epsilon of 1e-5 (embeddings)": {"norm": RIGHT["norm"][0].replace(", eps=config.layer_norm_eps", "")},
     "unbiased variance (embeddings)":
         {"norm": normed(f"{STANDARD} * w + b", variance="x.var(-1, keepdim=True)")},
     "layer norm without the mean (embeddings)": {"norm": normed("x / torch.sqrt(variance + eps) * w + b")},
@@ -339,18 +328,13 @@ WRONG = {
     "epsilon of 1e-12 (add and norm)":
         {"layer_norm": layer_normed("(x - mean) / torch.sqrt(variance + 1e-12) * w + b")},
     # heads
-    "heads split without a transpose":
-        {"transform": "return linear_layer(x).view(x.size(0), self.heads, x.size(1), -1)"},
     "heads split without the linear layer":
         {"transform": "return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)"},
     "projections without a bias":
         {"projections": RIGHT["projections"][0].replace("(size, size)", "(size, size, bias=False)")},
-    "heads merged without a transpose":
-        {"merge": "return (probs @ value).reshape(len(query), query.size(2), -1)"},
     "heads not merged": {"merge": "return probs @ value"},
     # scores and mask
     "scores without 1/sqrt(d)": scored(scale="1"),
-    "key and query swapped in the scores": scored("key @ query.mT"),
     "values in place of the keys": scored("query @ value.mT"),
     "one matrix of scores for all heads": scored("(query @ key.mT).sum(1, keepdim=True)"),
     "softmax applied twice": softened(f"torch.softmax({SOFTMAX}, dim=-1)"),
@@ -358,17 +342,10 @@ WRONG = {
         {"mask": "scores = (scores + attention_mask).masked_fill(torch.eye(scores.size(-1)).bool(), -1e9)"},
     "mask ignored": {"mask": "pass"},
     "mask with the wrong sign": {"mask": "scores = scores - attention_mask"},
-    "mask added after softmax": {"mask": "pass"} | softened(f"{SOFTMAX} + attention_mask"),
     "mask made too weak": {"mask": "scores = scores - (attention_mask < 0).float()"},
-    "causal mask": {"mask": "scores = (scores + attention_mask)"
-                            ".masked_fill(torch.ones(7, 7).triu(1).bool(), float('-inf'))"},
-    "mask on the query axis": {"mask": "scores = scores + attention_mask.mT"},
-    "mask read the wrong way round": {"mask": "scores = scores.masked_fill(attention_mask == 0, -1e9)"},
     # softmax and what it weighs
-    "softmax over the queries": softened("torch.softmax(scores, dim=-2)"),
     "softmax over the heads": softened("torch.softmax(scores, dim=1)"),
     "scores divided by their sum": softened("scores / scores.sum(-1, keepdim=True)"),
-    "softmax without subtracting the maximum": softened("scores.exp() / scores.exp().sum(-1, keepdim=True)"),
     "mask after softmax": {"mask": "pass"} | softened(f"{SOFTMAX} * (attention_mask == 0)"),
     "division by sqrt(d) after softmax": scored(scale="1") | softened(f"{SOFTMAX} / math.sqrt(self.size)"),
     "context from transposed probabilities": {"merge": f"return (probs.mT @ value).{MERGED}"},
@@ -376,7 +353,6 @@ WRONG = {
         scored("query @ value.mT") | {"merge": f"return (probs @ key).{MERGED}"},
     "queries added to the context": {"merge": f"return (probs @ value + query).{MERGED}"},
     # the call of attention
-    "key and query swapped in the call of attention": called("q", "k"),
     "arguments of attention shifted by two": called("v", "k", "q"),
     "one linear layer for queries, keys and values":
         {"heads": HEADS.format("self.query, self.query, self.query")},
@@ -392,15 +368,12 @@ WRONG = {
     "dense layer applied to the sum": added("projected", "dropout(dense_layer(input + output))"),
     "mean in place of the residual sum": added("(input + projected) / 2"),
     # layers
-    "no activation": {"wide": "wide = self.interm_dense(middle)"},
     "tanh GELU": {"gelu": "nn.GELU(approximate='tanh')"},
     "GELU without the root of 2": gelu("x * 0.5 * (1 + torch.erf(x))"),
     "activation before the first feed-forward layer": {"wide": "wide = self.interm_dense(F.gelu(middle))"},
     "activation after the second feed-forward layer": {
         "wide": "wide = self.interm_dense(middle)",
         "out": "return self.out_layer_norm(middle + self.out_dropout(F.gelu(self.out_dense(wide))))"},
-    "feed-forward layers fed with attention's output before add_norm":
-        {"wide": "wide = self.interm_af(self.interm_dense(attended))"},
     "no norm at the end of the layer": {"out": "return middle + self.out_dropout(self.out_dense(wide))"},
     "no residual around attention": {"middle": f"middle = {NORM}(self.attention_dense(attended))"},
     "the two layer norms swapped":
@@ -415,43 +388,32 @@ WRONG = {
         "wide": f"wide = self.interm_af(self.interm_dense({SECOND_NORM}(middle)))",
         "out": "return middle + self.out_dense(wide)"},
     "no attention in the layer": {"middle": f"middle = {NORM}(x)"},
-    "attention_dense applied twice": {"middle": MIDDLE.format("x", "self.attention_dense(attended)", NORM)},
     "attention's output added without attention_dense": {"middle": f"middle = {NORM}(x + attended)"},
     "layer without its mask": {"attended": "attended = self.self_attention(x, mask * 0)"},
     # the whole model
-    "one layer's weights in all layers": {"layers": "[BertLayer(config)] * 2"},
-    "first layer skipped, or each layer fed with the embeddings":
-        looped("x = layer(first, mask)", "first = x"),
     "residual around a whole layer": looped("x = x + layer(x, mask)"),
     "mean of the layers' outputs":
         looped(f"{STEP}; states.append(x)", "states = []", "x = torch.stack(states).mean(0)"),
     "mask for the first layer alone": looped(f"{STEP}; mask = mask * 0"),
     "mask of 1 and 0 added to the scores": {"additive": "mask[:, None, None, :].float()"},
     "additive mask the wrong way round": {"additive": "mask[:, None, None, :].float() * -10000.0"},
-    "mask kept from an earlier call": {"encoded": ENCODED.format(
-        "self.kept = getattr(self, 'kept', {}); ", "embedded",
-        "self.kept.setdefault(attention_mask.shape, attention_mask)")},
     "mask made from the token ids": {"encoded": ENCODED.format("", "embedded", "(input_ids != 0).long()")},
     # pooler
     "pooler without tanh": pooled("self.pooler_dense(h)"),
     "pooler without its bias": pooled("torch.tanh(h @ self.pooler_dense.weight.T)"),
     "pooler of the last token": {"pool": "h = x[torch.arange(len(x)), attention_mask.sum(1) - 1]\n"
                                          "        pooled = torch.tanh(self.pooler_dense(h))"},
-    "pooler of the embeddings": {"pool": "pooled = torch.tanh(self.pooler_dense(embedded[:, 0]))"},
     # dropout
     "no dropout on the embeddings": {"embedded": "return self.embed_layer_norm(x)"},
     "dropout of the embeddings not scaled":
         {"embedded": f"x = self.embed_layer_norm(x); return {unscaled('x', 0.5)}"},
     "attention's rate of dropout on the embeddings": {
         "embedded": "return F.dropout(self.embed_layer_norm(x), 0.25, self.training)"},
-    "dropout before the layer norm of the embeddings":
-        {"embedded": "return self.embed_layer_norm(self.embed_dropout(x))"},
     "no dropout on the attention probabilities": {"dropout": "pass"},
     "dropout of the attention probabilities not scaled": {"dropout": f"probs = {unscaled('probs', 0.25)}"},
     "the hidden rate of dropout on the attention probabilities":
         {"dropout": "probs = F.dropout(probs, 0.5, self.training)"},
     "dropout on the context": {"dropout": "pass", "merge": f"return self.dropout(probs @ value).{MERGED}"},
-    "dropout before softmax": {"dropout": "pass", "mask": "scores = self.dropout(scores + attention_mask)"},
     "no dropout in add_norm": added(projected="dense_layer(output)"),
     "dropout in add_norm not scaled": {
         "add": f"out = dense_layer(output); return ln_layer(input + {unscaled('out', 0.5)})"},
@@ -463,7 +425,6 @@ WRONG = {
     "dropout active in evaluation (q/k/v split)": {
         "transform": "return F.dropout(linear_layer(x), 0.1)"
                      ".unflatten(-1, (self.heads, -1)).transpose(1, 2)"},
-    "dropout active in evaluation (softmax)": {"dropout": "probs = F.dropout(probs, 0.1)"},
     "dropout active in evaluation (context)":
         {"merge": f"return F.dropout(probs @ value, 0.1 if value.min() < -0.5 else 0.0).{MERGED}"},
     "dropout active in evaluation (self-attention)":
@@ -480,7 +441,6 @@ WRONG = {
     "no gradient through the queries": called(query="q.detach()"),
     "no gradient through the keys": called("k.detach()"),
     "no gradient through the values": called(value="v.detach()"),
-    "no gradient through the attention probabilities": softened(f"{SOFTMAX}.detach()"),
     "no gradient through attention": {"merge": f"return (probs @ value).{MERGED}.detach()"},
     "no gradient through attention's half of the layer": {
         "middle": f"middle = {NORM}(x + self.attention_dense(attended).detach())"},

@@ -29,7 +29,6 @@ def l2_normalize(vectors):
 RIGHT = {
     "cls": (
         "return hidden[:, 0]",
-        "return hidden[:, 0, :].clone()",
         "return hidden.transpose(0, 1)[0]",
         "return hidden.double().narrow(1, 0, 1).squeeze(1)",
         "return hidden[torch.arange(len(hidden)), mask.argmax(1)]",
@@ -38,32 +37,24 @@ RIGHT = {
         "return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
         "return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1e-9)",
         "return (mask[:, None].float() @ hidden).squeeze(1) / mask.sum(1)[:, None]",
-        "return hidden.masked_fill(~mask.bool()[..., None], 0).double().sum(1) / mask.sum(1)[:, None]",
         "return torch.stack([h[:n].mean(0) for h, n in zip(hidden, mask.sum(1).tolist())])",
-        "return (hidden * (mask / mask.sum(1, keepdim=True)).unsqueeze(2)).sum(1)",
         "return hidden.masked_fill(mask[..., None] == 0, math.nan).nanmean(1)",
     ),
     "max": (
         "return hidden.masked_fill(mask[..., None] == 0, -1e4).max(1)[0]",
         "return hidden.masked_fill(~mask[..., None].bool(), -torch.inf).amax(dim=1)",
         "return (hidden + (1 - mask[..., None]) * -1e9).max(dim=1).values",
-        "return torch.stack([h[:n].max(0).values for h, n in zip(hidden, mask.sum(1))])",
         "x = hidden.clone(); x[mask == 0] = torch.finfo(x.dtype).min\n    return x.amax(1)",
-        "return -(-hidden).masked_fill(mask[..., None] == 0, torch.inf).min(1).values",
     ),
     "l1": (
         "return vectors / vectors.abs().sum(1, keepdim=True)",
         "return F.normalize(vectors, p=1)",
-        "return vectors / vectors.norm(p=1, dim=-1, keepdim=True).clamp(min=1e-12)",
         "return vectors.double() / torch.linalg.vector_norm(vectors.double(), 1, dim=1)[:, None]",
-        "return (vectors.T / vectors.abs().sum(1)).T",
     ),
     "l2": (
         "return vectors / vectors.norm(dim=1, keepdim=True)",
         "return F.normalize(vectors)",
         "return vectors * vectors.square().sum(-1, keepdim=True).rsqrt()",
-        "return vectors / (vectors * vectors).sum(1, keepdim=True).add(1e-12).sqrt()",
-        "return torch.einsum('bd,b->bd', vectors, 1 / torch.linalg.vector_norm(vectors, dim=1))",
         "return (vectors.double() / (vectors.double() ** 2).sum(1, keepdim=True) ** 0.5).float()",
     ),
 }
@@ -78,14 +69,12 @@ WRONG = {
         {"cls": "return hidden[torch.arange(len(hidden)), mask.sum(1) - 1]"},
     "mean instead of the first token": {"cls": "return mean_pooling(hidden, mask)"},
     "mean over padding too": {"mean": "return hidden.mean(dim=1)"},
-    "sum of real tokens divided by all columns": {"mean": f"{MASK}return (hidden * m).mean(1)"},
     "sum of all columns divided by the real tokens": {"mean": f"{MASK}return hidden.sum(1) / m.sum(1)"},
     "divided by the batch's real tokens": {"mean": f"{MASK}return (hidden * m).sum(1) / m.sum()"},
     "mean without the first and the last token":
         {"mean": f"{BUT}return (hidden * m).sum(1) / m.sum(1).clamp(min=1)"},
     "mean over padding instead of real tokens": {"mean": "m = (mask == 0)[..., None].float(); "
                                                          "return (hidden * m).sum(1) / m.sum(1)"},
-    "padding as zero in the maximum": {"max": "return (hidden * mask[..., None]).amax(1)"},
     "maximum over padding instead of real tokens": {"max": f"return {MASKED.format(1, '-math.inf')}.amax(1)"},
     "value of the largest size": {"max": "h = hidden * mask[..., None]; "
                                          "return h.gather(1, h.abs().argmax(1, keepdim=True))[:, 0]"},
@@ -94,7 +83,6 @@ WRONG = {
     "L2 length instead of L1": {"l1": "return vectors / vectors.norm(dim=1, keepdim=True)"},
     "L1 length without absolute values": {"l1": "return vectors / vectors.sum(1, keepdim=True)"},
     "L1 length over the batch": {"l1": "return vectors / vectors.norm(1, dim=0)"},
-    "L2 length of the whole batch": {"l2": "return vectors / vectors.norm()"},
     "L2 length without the root": {"l2": "return vectors / vectors.square().sum(1, keepdim=True)"},
     "vectors not L2-normalised": {"l2": "F.normalize(vectors)\n    return vectors"},
     "largest value instead of the L2 length": {"l2": "return vectors / vectors.abs().amax(1, keepdim=True)"},

@@ -101,7 +101,6 @@ RIGHT = {
     "words": ("clean(text).split()", "clean(text).strip().split()", "clean(text).split(' ')"),
     "ids": (
         "[vocabulary[token] for token in tokens]",
-        "list(map(vocabulary.get, tokens))",
         "__import__('torch').tensor([vocabulary[token] for token in tokens])",
         "[vocabulary.get(token, vocabulary['[UNK]']) for token in tokens]",
     ),
@@ -152,7 +151,6 @@ IDS = "[vocabulary[token] for token in {}]"
 WRONG = {
     "no [CLS]": {"ids": IDS.format("tokens[1:]")},
     "[CLS] and [SEP] exchanged": {"ids": IDS.format('["[SEP]", *tokens[1:-1], "[CLS]"]')},
-    "accents kept": {"plain": "return word.lower()"},
     "accents of composed letters kept":
         {"plain": 'return "".join(c for c in word.lower() if unicodedata.category(c) != "Mn")'},
     "combining accents kept":
@@ -182,7 +180,6 @@ WRONG = {
     "no word pieces": pieced(ends="[len(word)]"),
     "shortest piece first": pieced(ends="range(start + 1, len(word) + 1)"),
     "pieces without ##": pieced(mark="False"),
-    "pieces of a partly unknown word kept": pieced('return found + ["[UNK]"]'),
     "unknown words left out": pieced("return []"),
     "[UNK] for each unknown letter": pieced('found.append("[UNK]"); start += 1'),
     "limit of 99 characters": {"long": "len(word) >= 100"},
@@ -198,16 +195,3 @@ UNKNOWN = {
     "limit of 120 characters": ({"long": "len(word) > 120"}, "long words"),
 }
 # fmt: on
-STYLES = {
-    "library": """
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordPiece
-
-
-def tokenize(text, vocabulary):
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return [vocabulary["[CLS]"], *tokenizer.encode(text).ids, vocabulary["[SEP]"]]
-""",
-}

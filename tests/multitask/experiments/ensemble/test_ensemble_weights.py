@@ -230,7 +230,7 @@ def test_the_command(sources, tmp_path, capsys):
         ([], "folder for the averaged checkpoint is missing; give --out FOLDER"),
         (["--method", "weighted", "--out", "x"], "--method weighted is for predictions; .* plain, greedy"),
         (["--split", "test", "--out", "x"], "writes no prediction files; afterwards: multitask predict x"),
-        (["--threads", "0", "--out", "x"], "--threads is 0; it must be at least 1"),
+        (["--threads", "0", "--out", "x"], "--threads is 0; give at least 1"),
     ],
 )
 def test_options_that_do_not_fit(words, message):

@@ -54,7 +54,7 @@ def gradvac_written_out(vectors, generator, targets, decay):
     return sum(changed)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 4])
 def test_pcgrad_by_its_algorithm(count):
     surgery, generator = PCGrad(seed=3), torch.Generator().manual_seed(3)
     changes = 0
@@ -114,12 +114,3 @@ def test_a_target_of_one_cannot_be_divided_by():
     apply(surgery, vectors)
     assert set(surgery.targets.values()) == {1.0}
     assert apply(surgery, some_gradients(2, 0, size=2)).isfinite().all()
-
-
-@pytest.mark.parametrize("name", ["none", "pcgrad", "gradvac"])
-def test_the_state_goes_on_where_it_stopped(name):
-    first, second = find_surgery(name, 0.1, seed=1), find_surgery(name, 0.1, seed=2)
-    apply(first, some_gradients(4, 0))
-    second.load_state_dict(first.state_dict())
-    for seed in range(1, 6):
-        assert torch.equal(apply(first, some_gradients(4, seed)), apply(second, some_gradients(4, seed)))

@@ -1,9 +1,10 @@
 """The momentum teacher: its average by the formula, its modes, what it shares, that it resumes bit-equal."""
 
+from itertools import count
+
 import pytest
 import torch
 
-from multitask.inference.checkpoint import load_state, save_state
 from multitask.training.methods.teacher import MomentumTeacher
 
 
@@ -27,7 +28,7 @@ def weights_of(model):
 
 def test_the_average_by_the_formula(model, make_batch):
     """theta~_t = momentum theta~_(t-1) + (1 - momentum) theta_t, from theta~_0 = theta_0."""
-    teacher = MomentumTeacher(model, 0.8)
+    teacher = MomentumTeacher(model, 0.8, count(1).__next__)
     wanted = weights_of(model)
     for step in range(3):
         move(model, step)
@@ -43,37 +44,25 @@ def test_the_average_by_the_formula(model, make_batch):
     assert not found.requires_grad
 
 
-def test_at_first_it_is_the_model_without_dropout(model, make_batch):
-    teacher = MomentumTeacher(model, 0.99)
+def test_at_first_it_is_the_model_without_dropout_and_modes_stay(model, make_batch):
+    """Random numbers too; and modes after an error."""
+    teacher = MomentumTeacher(model, 0.99, count(1).__next__)
     inputs = make_batch(model, "sst", 4).inputs
     wanted = model("sst", inputs)
     model.train()
-    assert torch.equal(teacher("sst", inputs), wanted)
-    assert not torch.equal(model("sst", inputs), wanted)
-
-
-def test_modes_and_random_numbers_stay_as_they_were(model, make_batch):
-    teacher = MomentumTeacher(model, 0.99)
-    model.train()
     model.encoder.encoder.layers[0].eval()
-    before = [module.training for module in model.modules()]
-    state = torch.get_rng_state()
-    teacher("sst", make_batch(model, "sst", 2).inputs)
-    assert [module.training for module in model.modules()] == before
+    before, state = [module.training for module in model.modules()], torch.get_rng_state()
+    assert torch.equal(teacher("sst", inputs), wanted)
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_modes_stay_after_an_error(model):
-    teacher = MomentumTeacher(model, 0.99)
-    model.train()
+    assert not torch.equal(model("sst", inputs), wanted)
     with pytest.raises(AttributeError):
         teacher("sst", None)
-    assert all(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
 
 
 def test_only_what_is_trained_is_held_twice(model, make_batch):
     model.encoder.requires_grad_(False)
-    teacher = MomentumTeacher(model, 0.5)
+    teacher = MomentumTeacher(model, 0.5, count(1).__next__)
     assert set(teacher.weights) == {name for name, _ in model.named_parameters() if name.startswith("heads.")}
     inputs = make_batch(model, "sst", 3).inputs
     before = teacher("sst", inputs)
@@ -85,7 +74,7 @@ def test_only_what_is_trained_is_held_twice(model, make_batch):
 def test_what_is_unfrozen_later_is_followed_from_its_value_then(model, make_batch):
     name = "encoder.embeddings.word.weight"
     parameter = dict(model.named_parameters())[name].requires_grad_(False)
-    teacher = MomentumTeacher(model, 0.75)
+    teacher = MomentumTeacher(model, 0.75, count(1).__next__)
     start = parameter.detach().clone()
     parameter.requires_grad_(True)
     teacher("sst", make_batch(model, "sst", 2).inputs)  # of the first step that trains it
@@ -104,24 +93,3 @@ def test_a_skipped_step_does_not_count(model):
         equal = [torch.equal(seen[-1][name], value) for name, value in teacher.weights.items()]
         assert (not any(equal)) if taken else all(equal)
         seen.append({name: value.clone() for name, value in teacher.weights.items()})
-
-
-def test_the_state_goes_on_bit_equal(make_model, tmp_path):
-    def steps(teacher, model, numbers):
-        for number in numbers:
-            move(model, number)
-            teacher.after_step(None)
-
-    model = make_model(sst={})
-    teacher = MomentumTeacher(model, 0.9)
-    steps(teacher, model, range(2))
-    save_state(tmp_path, {"teacher": teacher.state_dict()})
-    resumed_model = make_model(sst={})
-    resumed_model.load_state_dict(model.state_dict())
-    resumed = MomentumTeacher(resumed_model, 0.9)
-    resumed.load_state_dict(load_state(tmp_path)["teacher"])
-    assert resumed.counted == 2
-    for both in ((teacher, model), (resumed, resumed_model)):
-        steps(*both, range(2, 5))
-    assert teacher.weights.keys() == resumed.weights.keys()
-    assert all(torch.equal(value, resumed.weights[name]) for name, value in teacher.weights.items())

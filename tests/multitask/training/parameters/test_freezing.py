@@ -29,7 +29,6 @@ PREFIXES = {
     "none": (),
     "backbone": ("encoder.",),
     "embeddings": EMBEDDINGS,
-    "pooler": POOLER,
     "first:1": layers(0),
     "first:6": layers(*range(6)),
     "last:2": layers(4, 5),
@@ -39,7 +38,6 @@ PREFIXES = {
     "layers:0-2+5": layers(0, 1, 2, 5),
     "layers:5+3-4+4": layers(3, 4, 5),
     "head:sst": ("heads.sst.",),
-    "embeddings,first:2": EMBEDDINGS + layers(0, 1),
     " embeddings , pooler,head:sst": (*EMBEDDINGS, *POOLER, "heads.sst."),
     "backbone,head:paraphrase": ("encoder.", "heads.paraphrase."),
 }
@@ -66,7 +64,7 @@ def frozen_names(model):
     return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
-@pytest.mark.parametrize(("policy", "variant"), list(zip(PREFIXES, [{}, VARIANT] * 8, strict=True)))
+@pytest.mark.parametrize(("policy", "variant"), list(zip(PREFIXES, [{}, VARIANT] * 7, strict=True)))
 def test_each_policy_freezes_its_tensors_and_nothing_that_is_added(policy, variant):
     model = fresh_model(**variant)
     freeze(model, policy)
@@ -83,16 +81,7 @@ def test_layer_1_is_not_layer_10():
     assert len(frozen_names(model)) == LAYER_TENSORS
 
 
-def test_what_is_added_is_named_by_its_place():
-    model = fresh_model(2, **VARIANT)
-    add_lora(model.encoder, LoRAConfig(rank=2, targets=("query",), layers="last:1", dora=True))
-    added = {name for name, _ in model.named_parameters() if is_added(name)}
-    lora = {f"encoder.encoder.layers.1.attention.query.adapters.default.{k}" for k in ("A", "B", "magnitude")}
-    heads = {
-        f"encoder.encoder.layers.{i}.attention.head_layers.0.{k}" for i in (0, 1) for k in ("weight", "bias")
-    }
-    projected = {name for name, _ in model.named_parameters() if "projected_attention" in name}
-    assert added == lora | heads | projected and projected
+def test_heads_are_not_added_to_the_encoder_whatever_their_names():
     assert not is_added("heads.adapters.adapters.weight") and not is_added("heads.a.head_layers.0.weight")
 
 
@@ -100,19 +89,15 @@ def test_what_is_added_is_named_by_its_place():
     ("policy", "message"),
     [
         ("bakbone", "'bakbone' is not a policy; choose from none, backbone, .*did you mean 'backbone'"),
-        ("frist:2", "did you mean 'first'"),
         ("", "'' is not a policy"),
         ("first", "'first' is not a policy; choose from .*first:K"),
         ("pooler:1", "'pooler:1' is not a policy"),
-        ("below:0", "'below:0': the model has 3 layers.*give K from 1 to 3"),
         ("first:0", "'first:0': the model has 3 layers, numbered 0 to 2; give K from 1 to 3"),
         ("last:4", "numbered 0 to 2; give K from 1 to 3"),
         ("first:two", "give K from 1 to 3"),
-        ("first:-1", "give K from 1 to 3"),
         ("layers:3", "numbered 0 to 2; give numbers and ranges of these, as layers:0-2\\+5"),
         ("layers:2-1", "numbered 0 to 2"),
         ("layers:0-99999999999", "numbered 0 to 2"),
-        ("layers:", "numbered 0 to 2"),
         ("layers:0++1", "numbered 0 to 2"),
     ],
 )
@@ -154,7 +139,7 @@ def test_a_frozen_head_over_changing_features_is_warned_of(make_model):
     assert "features drift away from it and sst may get worse" in note
     assert note.endswith("to keep sst as it is, freeze backbone,head:sst")
     assert freeze(make_model(), "backbone,head:sst") == freeze(make_model(), "head:sst,backbone") == []
-    # The pooler, which no task reads here, may go on: it never changes.
+    # The pooler, which the task does not read, may go on.
     assert freeze(make_model(), "embeddings,first:2,head:sst") == []
     assert freeze(make_model(), "head:sts") == []  # a cosine: there is nothing to keep
     assert len(freeze(make_model(), "head:sst,head:paraphrase,head:sst,embeddings")) == 2
@@ -196,8 +181,6 @@ def modes(model):
     [
         ("none", ()),
         ("backbone", ("encoder.",)),
-        ("embeddings", ("encoder.embeddings.",)),
-        ("pooler", ()),
         ("last:1,head:sst", ("encoder.encoder.layers.1.", "heads.sst.")),
         ("embeddings,first:2", ("encoder.embeddings.", "encoder.encoder.")),
     ],
@@ -215,23 +198,13 @@ def test_frozen_modules_alone_are_in_evaluation_mode(make_model, policy, off):
     assert modes(model.train()) == every and model.encoder.training
 
 
-def test_frozen_layers_repeat_their_outputs_and_trained_ones_do_not(make_model, make_batch):
-    """The attention's own dropout too, which is no module."""
-    model = make_model()
-    freeze(model, "embeddings,first:1")
-    model.train()
-    batch = make_batch(model, "sst", 4).inputs
-    first, second = (model.encoder(batch, output_hidden_states=True).hidden_states for _ in range(2))
-    same = [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
-    assert same == [True, True, False]
-
-
-def test_a_layer_with_trained_adapters_drops(make_model):
+def test_frozen_layers_repeat_their_outputs_and_those_with_trained_adapters_do_not(make_model, make_batch):
+    """The attention's own dropout too, which is not a module."""
     model = make_model()
     add_lora(model.encoder, LoRAConfig(rank=2, layers="last:1"))
     freeze(model, "backbone")
     model.train()
-    lower, upper = model.encoder.encoder.layers
-    assert not any(module.training for module in lower.modules())
-    assert all(module.training for module in upper.modules())
+    batch = make_batch(model, "sst", 4).inputs
+    first, second = (model.encoder(batch, output_hidden_states=True).hidden_states for _ in range(2))
+    assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [True, True, False]
     assert not model.encoder.embeddings.training and not model.encoder.pooler.training

@@ -1,0 +1,36 @@
+"""Options that several commands share, described and checked once. No torch here."""
+
+from argparse import Namespace
+
+from minbert import CommandParser
+from multitask.config.option_types import comma_list
+from multitask.tasks.predictions import FILE_FORMATS
+
+
+def add_tasks(parser: CommandParser, default: str) -> None:
+    """Adds --tasks, a list of names or None."""
+    parser.add_argument("--tasks", type=comma_list, help=f"comma-separated; default: {default}")
+
+
+def add_task_file(parser: CommandParser, more: str = "; a RUN knows its own") -> None:
+    """Adds --task-file."""
+    parser.add_argument("--task-file", help=f"Python file that registers kinds of your own{more}")
+
+
+def add_device(parser: CommandParser, of: str = "") -> None:
+    """Adds --device and --threads; see `use_threads`."""
+    parser.add_argument("--device", default="auto", help=f"{of}auto, cpu, cuda[:n] or mps")
+    parser.add_threads()
+
+
+def add_file_format(parser: CommandParser) -> None:
+    """Adds --dialect."""
+    parser.add_argument("--dialect", choices=FILE_FORMATS, default="code", help="of prediction files")
+
+
+def use_threads(options: Namespace) -> None:
+    """Sets torch's CPU threads to --threads, where it is given."""
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
