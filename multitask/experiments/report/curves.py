@@ -1,13 +1,14 @@
 """A run's training over its steps: losses, learning rates, dev scores, conflict between gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from multitask.experiments.report.charts import PALETTE, legend_below
-from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
+from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
 from multitask.inference.plots import draw_losses
 from multitask.inference.run import Run
 
@@ -28,19 +29,16 @@ def training_section(run: Run, records: Records) -> Section:
         shown.append(figure("Training loss of each task", guide, lambda axes: draw_losses(axes, records)))
     if trained:
         guide = "They rise through the warm-up, then follow the schedule; the heads' are usually higher."
-        shown.append(figure("Learning rates", guide, lambda axes: _draw_rates(axes, run, trained)))
+        shown.append(figure("Learning rates", guide, partial(_draw_rates, run, trained)))
     if evaluated:
         guide = "A score that falls while its loss does is overfitting; the vertical line is the best step."
-
-        def draw(axes) -> None:
-            _draw_scores(axes, evaluated, list(pairs), run.scores.get("step"))
-
+        draw = partial(_draw_scores, evaluated, pairs, run.scores.get("step"))
         shown.append(figure("Dev scores at each evaluation", guide, draw, height=3.9))
     parts = [figures(*shown) or paragraph("The run has no records in metrics.jsonl.", "note")]
     if evaluated:
         columns = ("step", "epoch", "seconds", *(f"{task} {metric}" for task, metric in pairs))
         rows = [
-            (r["step"], r["epoch"], float(r["seconds"]), *(_score(r, task, metric) for task, metric in pairs))
+            (r["step"], r["epoch"], float(r["seconds"]), *(_score(r, *pair) for pair in pairs))
             for r in evaluated
         ]
         parts.append(table("Evaluations on dev", columns, rows, "evaluations"))
@@ -51,13 +49,13 @@ def _score(record: Mapping[str, Any], task: str, metric: str) -> float | None:
     return record["scores"].get(task, {}).get(metric)
 
 
-def _draw_rates(axes, run: Run, trained: Records) -> None:
-    optim, tasks = run.config.optim, run.config.tasks
+def _draw_rates(run: Run, trained: Records, axes) -> None:
+    optim = run.config.optim
     steps = [record["step"] for record in trained]
     rates = np.array([record["rate"] for record in trained], dtype=np.float64)
     axes.plot(steps, rates, marker="." if len(steps) < 60 else None, label="encoder")
     peaks: dict[tuple[str, float], list[str]] = {}
-    for name, task in tasks.items():
+    for name, task in run.config.tasks.items():
         peaks.setdefault(("head", optim.head_lr if task.lr is None else task.lr), []).append(name)
         if task.encoder_lr is not None:
             peaks.setdefault(("encoder in steps", task.encoder_lr), []).append(name)
@@ -69,24 +67,25 @@ def _draw_rates(axes, run: Run, trained: Records) -> None:
     legend_below(axes, columns=1)
 
 
-def _draw_scores(axes, evaluated: Records, pairs: Sequence[tuple[str, str]], best: int | None) -> None:
+def _draw_scores(evaluated: Records, pairs: Iterable[tuple[str, str]], best: int | None, axes) -> None:
     metrics: dict[str, list[str]] = {}
     for task, metric in pairs:
         metrics.setdefault(task, []).append(metric)
     for place, (task, own) in enumerate(metrics.items()):
         for metric, line in zip(own, LINES * len(own), strict=False):
             points = [(record["step"], _score(record, task, metric)) for record in evaluated]
-            points = [point for point in points if point[1] is not None]
-            color, label = PALETTE[place % len(PALETTE)], f"{task} {metric}"
-            axes.plot(*_axes(points), marker=".", color=color, linestyle=line, label=label)
+            style = {"color": PALETTE[place % len(PALETTE)], "linestyle": line}
+            _plot(axes, points, label=f"{task} {metric}", **style)
     if best is not None:
         axes.axvline(best, color="black", linewidth=0.8)
     axes.set(xlabel="step", ylabel="score")
     legend_below(axes, columns=3)
 
 
-def _axes(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in points], [y for _, y in points]
+def _plot(axes, points: Iterable[tuple[float, float | None]], **style) -> None:
+    """Plots the points whose value is known."""
+    known = [point for point in points if point[1] is not None]
+    axes.plot([x for x, _ in known], [y for _, y in known], marker=".", **style)
 
 
 def conflict_section(records: Records) -> Section:
@@ -102,16 +101,19 @@ def conflict_section(records: Records) -> Section:
         return section(title, paragraph(text))
     layers = list(dict.fromkeys(layer for _, found in cosines for layer in found))
     points = {
-        (layer, pair): [(step, found[layer][pair]) for step, found in cosines if pair in found.get(layer, {})]
+        (layer, pair): [
+            (step, found[layer][pair])
+            for step, found in cosines
+            if found.get(layer, {}).get(pair) is not None
+        ]
         for pair in pairs
         for layer in layers
     }
-    points = {key: [point for point in own if point[1] is not None] for key, own in points.items()}
     values = {key: [value for _, value in own] for key, own in points.items()}
 
     def draw_cosines(axes) -> None:
         for pair in pairs:
-            axes.plot(*_axes(points["overall", pair]), marker=".", label=pair.replace(" ", " and "))
+            _plot(axes, points["overall", pair], label=pair.replace(" ", " and "))
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(xlabel="step", ylabel="cosine, whole encoder")
         legend_below(axes, columns=1)
@@ -126,22 +128,16 @@ def conflict_section(records: Records) -> Section:
         axes.grid(False)
         axes.figure.colorbar(image, label="mean cosine")
 
-    over_steps, by_layer = (
-        "Cosine of two tasks' gradients over the training",
-        "Where in the encoder tasks agree",
-    )
     guide = "Below zero two tasks pull the shared encoder apart in that step; near zero they do not meet."
-    guide_to_layers = (
-        "Blue layers are pulled the same way by both tasks, red ones apart; means over the steps."
-    )
-    shown = figures(
-        figure(over_steps, guide, draw_cosines),
-        figure(by_layer, guide_to_layers, draw_layers, height=1.2 + 0.32 * len(layers)),
-    )
+    over_steps = figure("Cosine of two tasks' gradients over the training", guide, draw_cosines)
+    guide = "Blue layers are pulled the same way by both tasks, red ones apart; means over the steps."
+    height = 1.2 + 0.32 * len(layers)
+    by_layer = figure("Where in the encoder tasks agree", guide, draw_layers, height)
     rows = []
     for (layer, pair), own in values.items():
-        below = sum(value < 0 for value in own) / len(own) if own else None
-        rows.append((pair.replace(" ", " and "), layer, fmean(own) if own else None, below, len(own)))
+        facts = (fmean(own), sum(value < 0 for value in own) / len(own)) if own else (None, None)
+        rows.append((pair.replace(" ", " and "), layer, *facts, len(own)))
     tasks, part = text_column("tasks", choose=True), text_column("part", choose=True)
     columns = (tasks, part, "mean cosine", "share of steps below 0", "steps")
-    return section(title, shown, table("Cosines of gradients", columns, rows, "conflicts"))
+    cosines = table("Cosines of gradients", columns, rows, "conflicts")
+    return section(title, figures(over_steps, by_layer), cosines)

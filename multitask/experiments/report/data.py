@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +10,34 @@ import numpy as np
 
 from minbert import InputError
 from multitask.experiments.report.charts import short
-from multitask.experiments.report.page import Section, beside, figure, figures, section, table, text_column
+from multitask.experiments.report.html import Section, beside, figure, figures, section, table, text_column
 from multitask.inference.run import Run, load_split
 
 SPLITS = ("train", "dev")  # the course's test files have no labels
 BINS = 10  # of scores
+GUIDE = (
+    "Uneven bars make the most frequent label a strong guess; bars that differ between splits make dev "
+    "another problem than train."
+)
 
 
 def data_section(run: Run, folder: Path) -> Section:
     """A histogram and a table for each task with one label an example."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
-        if task.target_kind is None:
-            continue
-        labels = {split: _labels(run, name, folder, split) for split in SPLITS}
+        labels = {
+            split: _labels(run, name, folder, split) for split in SPLITS if task.target_kind is not None
+        }
         counts = label_counts(task, {split: found for split, found in labels.items() if found})
-        if not counts:
-            continue
-        guide = (
-            "Uneven bars make the most frequent label a strong guess; bars that differ between splits make "
-            "dev another problem than train."
-        )
-
-        def draw(axes, counts=counts, task=task) -> None:
-            _draw(axes, counts, task.target_kind == "number")
-
-        shown.append(figure(f"{name}: labels in {' and '.join(counts)}", guide, draw))
-        rows = [(label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))]
-        columns = (text_column("label"), *counts)
-        tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
-    return section("Data", figures(*shown), beside(*tables) if tables else "")
+        if counts:
+            draw = partial(_draw, counts, task.target_kind == "number")
+            shown.append(figure(f"{name}: labels in {' and '.join(counts)}", GUIDE, draw))
+            rows = [
+                (label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))
+            ]
+            columns = (text_column("label"), *counts)
+            tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
+    return section("Data", figures(*shown), beside(*tables))
 
 
 def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
@@ -64,15 +63,14 @@ def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[st
     }
 
 
-def _draw(axes, counts: Mapping[str, Mapping[str, int]], scores: bool) -> None:
+def _draw(counts: Mapping[str, Mapping[str, int]], scores: bool, axes) -> None:
     """Bars side by side, each a share of its split."""
     names = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for i, (split, own) in enumerate(counts.items()):
         total = sum(own.values())
         places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
-        shares = [100 * own[name] / total for name in names]
-        axes.bar(places, shares, width, label=f"{split}, {total:,} examples")
+        axes.bar(places, [100 * own[n] / total for n in names], width, label=f"{split}, {total:,} examples")
     ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=45 if scores or max(map(len, ticks)) > 5 else 0)
     axes.set(xlabel="score" if scores else "label", ylabel="% of the split")

@@ -8,7 +8,7 @@ import torch
 from minbert import Batch
 from multitask.data.collate import compute_sorted
 from multitask.experiments.report.charts import GREY, PALETTE, legend_below
-from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
+from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
 from multitask.inference.run import Run
 from multitask.metrics.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask.experiments.report.page import Cell, Column, Section, paragraph, section, table, text_column
+from multitask.experiments.report.html import Cell, Column, Section, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
 
 SHOWN = 100  # errors of a task
@@ -18,14 +18,16 @@ def margins(entry: Predicted) -> np.ndarray | None:
     For classes the probability of the predicted one minus that of the true one, for scores the distance to
     the gold score; 0 where the prediction is right.
     """
-    if entry.task.target_kind == "number":
-        return np.abs(entry.soft - np.array(entry.gold, dtype=np.float64))
-    if entry.task.target_kind == "binary":
-        soft, places = np.stack([1 - entry.soft, entry.soft], axis=1), {0: 0, 1: 1}
-    elif entry.task.target_kind == "classes":
-        soft, places = entry.soft, {label: place for place, label in enumerate(entry.classes)}
+    kind, soft, classes = entry.task.target_kind, entry.soft, (0, 1)
+    if kind == "number":
+        return np.abs(soft - np.array(entry.gold, dtype=np.float64))
+    if kind == "binary":
+        soft = np.stack([1 - soft, soft], axis=1)
+    elif kind == "classes":
+        classes = entry.classes
     else:
         return None
+    places = {label: place for place, label in enumerate(classes)}
     rows = np.arange(len(soft))
     return soft[rows, [places[p] for p in entry.hard]] - soft[rows, [places[g] for g in entry.gold]]
 

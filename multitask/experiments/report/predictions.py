@@ -10,7 +10,7 @@ import numpy as np
 from minbert import InputError
 from multitask.data.readers import Example
 from multitask.experiments.report.charts import legend_below
-from multitask.experiments.report.page import Section, figure, figures, paragraph, section, table, text_column
+from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
 from multitask.inference.plots import draw_confusion
 from multitask.inference.run import Run, load_split
 from multitask.metrics.scores import confusion_matrix
@@ -142,11 +142,9 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
 
     title = f"{name} scores against the threshold on {split}"
     guide = "A best threshold far from the one in use means probabilities that are too low or too high."
-    chosen = {"in use": IN_USE, "best accuracy": best["accuracy"], "best F1": best["F1"]}
+    chosen = {"in use": IN_USE} | {f"best {metric}": threshold for metric, threshold in best.items()}
     at = threshold_scores(entry.soft, entry.gold, np.array([*chosen.values()]))
-    rows = [
-        (kind, chosen[kind], *map(float, values)) for kind, *values in zip(chosen, *at.values(), strict=True)
-    ]
+    rows = zip(chosen, chosen.values(), *(map(float, values) for values in at.values()), strict=True)
     columns = (text_column("threshold"), "value", *at)
     caption = f"{name}: thresholds. The best ones are chosen on these very examples, which flatters them"
     return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")

@@ -47,15 +47,13 @@ def write_report(
 
 def _read(path: Path, kind: str, needed: tuple[str, ...]) -> dict[str, Any]:
     """Reads a JSON object. Raises InputError for another kind, or without the keys needed."""
+    again = "write it again with the command that made it"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); {again}") from None
+    if not isinstance(values, dict) or values.get("kind") != kind or not values.keys() >= {*needed}:
         raise InputError(
-            f"{path} is not JSON ({error}); write it again with the command that made it"
-        ) from None
-    if not isinstance(values, dict) or values.get("kind") != kind or not all(key in values for key in needed):
-        raise InputError(
-            f'{path} does not describe {kind}: it needs "kind": "{kind}", {" and ".join(needed)}; write it '
-            f"again with the command that made it"
+            f'{path} does not describe {kind}: it needs "kind": "{kind}", {" and ".join(needed)}; {again}'
         )
     return values

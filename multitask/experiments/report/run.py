@@ -7,28 +7,17 @@ from typing import Any
 
 from minbert import InputError
 from multitask.config.option_types import flat
+from multitask.experiments.report import html
 from multitask.experiments.report.curves import conflict_section, training_section
 from multitask.experiments.report.data import data_section
 from multitask.experiments.report.embeddings import embedding_section
 from multitask.experiments.report.errors import error_section
-from multitask.experiments.report.page import (
-    Section,
-    beside,
-    bullets,
-    facts,
-    page,
-    paragraph,
-    rounded,
-    section,
-    table,
-    text_column,
-)
+from multitask.experiments.report.html import Section, facts, paragraph, rounded, section, text_column
 from multitask.experiments.report.predictions import Predicted, predict_split, prediction_section
 from multitask.inference.run import Run, load_run
 from multitask.metrics.scores import overall_scores
 from multitask.runtime.tracking import read_metrics
 
-MEBIBYTE = 2**20
 FORMULAS = (
     "overall_2024 = (SST + Para + (STS + 1) / 2) / 3 and mean_raw = (SST + Para + STS) / 3 are both called "
     "overall elsewhere; compare like with like."
@@ -39,9 +28,22 @@ def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool
     """Renders the page. Raises InputError if `folder` is not a run's, and for given data that are missing."""
     run = load_run(folder, device)
     records = read_metrics(folder / "metrics.jsonl")
-    predicted, notes, examined = _examine(run, data, split, with_texts)
+    predicted, examined = {}, []
+    try:
+        with run.data_folder(data) as source:
+            predicted, notes = predict_split(run, source, split, with_texts)
+            examined = [
+                prediction_section(predicted, split),
+                error_section(predicted, with_texts),
+                data_section(run, source),
+                embedding_section(run, predicted),
+            ]
+    except InputError as error:
+        if data is not None:
+            raise
+        predicted, notes = {}, [f"nothing is predicted: {error}"]  # the curves are worth a page without it
     sections = [
-        score_section(run, predicted, split, notes),
+        _score_section(run, predicted, split, notes),
         training_section(run, records),
         conflict_section(records),
         *examined,
@@ -50,38 +52,18 @@ def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool
     limit = run.config.limit
     first = "" if limit is None else f", the first {limit:,} examples of each split only"
     about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}{first}."
-    return page(f"Run {folder.resolve().name}", about, sections)
+    return html.page(f"Run {folder.resolve().name}", about, sections)
 
 
-def _examine(
-    run: Run, data: str | Path | None, split: str, with_texts: bool
-) -> tuple[dict[str, Predicted], list[str], list[Section]]:
-    """Returns predictions on the split, notes on what could not be predicted, and sections that need data."""
-    try:
-        with run.data_folder(data) as source:
-            predicted, notes = predict_split(run, source, split, with_texts)
-            sections = [
-                prediction_section(predicted, split),
-                error_section(predicted, with_texts),
-                data_section(run, source),
-                embedding_section(run, predicted),
-            ]
-            return predicted, notes, sections
-    except InputError as error:
-        if data is not None:
-            raise
-        return {}, [f"nothing is predicted: {error}"], []  # the curves are worth a page without the data
-
-
-def score_section(run: Run, predicted: Mapping[str, Predicted], split: str, notes: Sequence[str]) -> Section:
+def _score_section(run: Run, predicted: Mapping[str, Predicted], split: str, notes: Sequence[str]) -> Section:
     """Scores as recorded with the run and as computed for this page, both overall scores, and costs."""
     recorded = dict(run.scores.get("scores", {}))  # of the best checkpoint
     found = {name: entry.scores() for name, entry in predicted.items() if entry.rows}
-    overall = overall_scores(found), run.scores.get("overall", {})
-    names = [(task, recorded.get(task, {}), found.get(task, {})) for task in {**recorded, **found}]
+    overall = run.scores.get("overall", {}), overall_scores(found)
+    each = [(task, recorded.get(task, {}), found.get(task, {})) for task in {**recorded, **found}]
     rows = [
         (task, metric, old.get(metric), now.get(metric))
-        for task, old, now in [*names, ("all", overall[1], overall[0])]
+        for task, old, now in [*each, ("all", *overall)]
         for metric in {**old, **now}
     ]
     step = f", step {run.scores['step']}" if "step" in run.scores else ""
@@ -90,27 +72,26 @@ def score_section(run: Run, predicted: Mapping[str, Predicted], split: str, note
         f"{run.scores.get('split', 'dev')}{step}; now: on {split}, for this page"
     )
     columns = (text_column("task"), text_column("score"), "recorded", "now")
-    tables = [table(caption, columns, rows, "scores")]
+    tables = [html.table(caption, columns, rows, "scores")]
     if run.scores.get("costs"):
         tables.append(facts("What the run cost", _costs(run.scores), "costs"))
-    parts = [beside(*tables)]
+    parts = [html.beside(*tables)]
     if not run.scores:
         parts.append(paragraph("The run is not finished: it has no scores.json yet.", "note"))
     if any(overall):
         parts.append(paragraph(FORMULAS, "soft"))
     else:
         parts.append(paragraph("There is no overall score: it needs sst, paraphrase and sts.", "note"))
-    return section("Scores and costs", *parts, bullets([*run.scores.get("notes", ()), *notes]))
+    return section("Scores and costs", *parts, html.bullets([*run.scores.get("notes", ()), *notes]))
 
 
 def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
-    costs = scores["costs"]
-    seconds, tokens = costs.get("training_seconds"), costs.get("tokens")
-    trained, all = costs.get("trained_parameters"), costs.get("parameters")
-    memory = costs.get("peak_memory")
+    costs = scores["costs"].get
+    seconds, tokens = costs("training_seconds"), costs("tokens")
+    trained, all = costs("trained_parameters"), costs("parameters")
     share = 100 * trained / all if trained is not None and all else None
     return {
-        "epochs": rounded(costs.get("epochs"), 2),
+        "epochs": rounded(costs("epochs"), 2),
         "seconds of training, without evaluations": rounded(seconds, 1),
         "seconds in all": rounded(scores.get("seconds"), 1),
         "tokens read in training": tokens,
@@ -118,14 +99,13 @@ def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
         "parameters trained": trained,
         "parameters": all,
         "% of the parameters trained": rounded(share, 2),
-        "peak memory, MiB": rounded(None if memory is None else memory / MEBIBYTE, 0),
+        "peak memory, MiB": html.mebibytes(costs("peak_memory")),
     }
 
 
 def _configuration_section(run: Run) -> Section:
     values = _texts(run.config.to_dict())
-    caption = "Every value in force, null where nothing is set"
-    parts = [facts(caption, values, "configuration", search=True)]
+    parts = [facts("Every value in force, null where nothing is set", values, "configuration", search=True)]
     path = run.folder / "environment.json"
     if path.is_file():
         environment = _texts(json.loads(path.read_text(encoding="utf-8")))

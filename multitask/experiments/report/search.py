@@ -2,62 +2,40 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from math import log
 from typing import Any
 
+from multitask.experiments.report import html
 from multitask.experiments.report.charts import GREY, PALETTE, legend_below, short
-from multitask.experiments.report.page import (
-    Cell,
-    Column,
-    Section,
-    bullets,
-    facts,
-    figure,
-    figures,
-    number,
-    origin,
-    page,
-    paragraph,
-    rounded,
-    section,
-    table,
-    text_column,
-)
+from multitask.experiments.report.html import Cell, Section, figure, paragraph, section, table, text_column
 from multitask.inference.plots import compact, logarithmic
 
 Values = Mapping[str, Any]
 AXIS = 1.35  # inches between two axes of the parallel coordinates
 NARROW = 4  # parameters that fit into a plot of usual width
-OPTIONAL = {
-    "title": "Search",
-    "about": "",
-    "direction": "maximize",
-    "best": None,
-    "importance": {},
-    "notes": (),
-}
-OPTIONAL_OF_TRIAL = {"value": None, "parameters": {}, "seconds": None, "error": "", "scores": {}, "steps": ()}
+DEFAULTS = dict(title="Search", about="", direction="maximize", best=None, importance={}, notes=())
+TRIAL_DEFAULTS = dict(value=None, parameters={}, seconds=None, error="", scores={}, steps=())
+PARAMETER_DEFAULTS = {"low": None, "high": None, "log": False, "choices": ()}
 
 
 def search_page(values: Values) -> str:
     """Renders the page from the content of search.json, whose keys may be missing or null but for a few."""
-    trials = [OPTIONAL_OF_TRIAL | _given(trial) for trial in values["trials"]]
-    parameters = {name: _given(parameter) for name, parameter in values["parameters"].items()}
-    values = OPTIONAL | _given(values) | {"trials": trials, "parameters": parameters}
+    trials = [html.filled(trial, TRIAL_DEFAULTS) for trial in values["trials"]]
+    parameters = {
+        name: html.filled(given, PARAMETER_DEFAULTS) for name, given in values["parameters"].items()
+    }
+    values = html.filled(values, DEFAULTS) | {"trials": trials, "parameters": parameters}
     complete = [trial for trial in trials if trial["state"] == "complete" and trial["value"] is not None]
     sections = [
         _best_section(values),
         _course_section(values, complete),
         _parameter_section(values, complete),
         _trial_section(values),
-        section("How it was made", _space(values), origin(values)),
+        section("How it was made", _space(parameters), html.origin(values)),
     ]
-    return page(values["title"], values["about"], sections)
-
-
-def _given(values: Values) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, "")}
+    return html.page(values["title"], values["about"], sections)
 
 
 def _is_maximized(values: Values) -> bool:
@@ -79,24 +57,22 @@ def _best_section(values: Values) -> Section:
         "over several seeds."
     )
     rows = {metric: best["value"], "trial": best["number"]} | dict(best["parameters"])
-    shown = facts("The best trial", rows, "best")
-    return section("Best trial", about, paragraph(flattered, "soft"), shown, bullets(values["notes"]))
+    shown = html.facts("The best trial", rows, "best")
+    return section("Best trial", about, paragraph(flattered, "soft"), shown, html.bullets(values["notes"]))
 
 
 def _course_section(values: Values, complete: Sequence[Values]) -> Section:
     shown = []
     if complete:
         guide = "The line is the best value so far; where it is flat for long, more trials bring little."
-        shown.append(
-            figure("Optimisation history", guide, lambda axes: _draw_history(axes, values, complete))
-        )
+        shown.append(figure("Optimisation history", guide, partial(_draw_history, values, complete)))
     if any(len(trial["steps"]) > 1 for trial in values["trials"]):
         guide = "Grey trials were pruned; one that was about to rise was pruned too early."
-        shown.append(figure("Values on the way", guide, lambda axes: _draw_steps(axes, values)))
-    return section("The search in time", figures(*shown))
+        shown.append(figure("Values on the way", guide, partial(_draw_steps, values)))
+    return section("The search in time", html.figures(*shown))
 
 
-def _draw_history(axes, values: Values, complete: Sequence[Values]) -> None:
+def _draw_history(values: Values, complete: Sequence[Values], axes) -> None:
     complete = sorted(complete, key=lambda trial: trial["number"])
     numbers, found = [trial["number"] for trial in complete], [trial["value"] for trial in complete]
     best = list(accumulate(found, max if _is_maximized(values) else min))
@@ -112,7 +88,7 @@ def _draw_history(axes, values: Values, complete: Sequence[Values]) -> None:
     legend_below(axes, columns=3)
 
 
-def _draw_steps(axes, values: Values) -> None:
+def _draw_steps(values: Values, axes) -> None:
     for trial in values["trials"]:
         points = [(step, value) for step, value in trial["steps"] if value is not None]
         if points:
@@ -124,46 +100,39 @@ def _draw_steps(axes, values: Values) -> None:
 
 def _parameter_section(values: Values, complete: Sequence[Values]) -> Section:
     """Parallel coordinates, importance, and a slice for each parameter."""
-    names, shown = list(values["parameters"]), []
-    if complete and names:
-        wide = len(names) > NARROW
-        sizes = {"width": AXIS * (len(names) + 1) + 0.6} if wide else {}
+    names, shown = list(values["parameters"]) if complete else [], []
+    if names:
         guide = (
             "Each line is a complete trial, from its parameters to its score; blue ones are the best third. "
             "Where they run through one place of an axis, that value matters."
         )
-
-        def draw(axes) -> None:
-            _draw_parallel(axes, values, complete)
-
-        shown.append(figure("Parallel coordinates", guide, draw, 4.2, wide=wide, **sizes))
+        width = AXIS * (len(names) + 1) + 0.6 if len(names) > NARROW else None
+        draw = partial(_draw_parallel, values, complete)
+        shown.append(figure("Parallel coordinates", guide, draw, 4.2, width))
     if values["importance"]:
         found = sorted(
-            ((value or 0, name) for name, value in values["importance"].items()), key=lambda e: e[0]
+            ((share or 0, name) for name, share in values["importance"].items()), key=lambda e: e[0]
         )
-
-        def draw_importance(axes) -> None:
-            axes.barh([short(name) for _, name in found], [value for value, _ in found], color=PALETTE[0])
-            axes.set(xlabel="share of the score's variance", ylabel="parameter", xlim=(0, 1))
-            axes.grid(False, axis="y")
-
         guide = "Long bars decided the score in this space; short ones may be left at their defaults."
-        height = 1.1 + 0.34 * len(found)
-        shown.append(figure("Importance of each parameter", guide, draw_importance, height))
-    for name in names if complete else ():
-        guide = "A slope or a hump is an effect; a flat cloud is none. The ringed trial is the best one."
-
-        def draw_slice(axes, name=name) -> None:
-            _draw_slice(axes, values, complete, name)
-
-        shown.append(figure(f"{name}: value against score", guide, draw_slice, 3.1))
+        draw = partial(_draw_importance, found)
+        shown.append(figure("Importance of each parameter", guide, draw, 1.1 + 0.34 * len(found)))
+    guide = "A slope or a hump is an effect; a flat cloud is none. The ringed trial is the best one."
+    for name in names:
+        draw = partial(_draw_slice, values, complete, name)
+        shown.append(figure(f"{name}: value against score", guide, draw, 3.1))
     missing = "Importance is not known: too few complete trials."
     missing = "" if values["importance"] else paragraph(missing, "soft")
-    return section("Parameters", figures(*shown), missing)
+    return section("Parameters", html.figures(*shown), missing)
+
+
+def _draw_importance(found: Sequence[tuple[float, str]], axes) -> None:
+    axes.barh([short(name) for _, name in found], [share for share, _ in found], color=PALETTE[0])
+    axes.set(xlabel="share of the score's variance", ylabel="parameter", xlim=(0, 1))
+    axes.grid(False, axis="y")
 
 
 def _choices(parameter: Values, values: Sequence[Any]) -> list[str]:
-    return list(dict.fromkeys(map(str, [*parameter.get("choices", ()), *values])))
+    return list(dict.fromkeys(map(str, [*parameter["choices"], *values])))
 
 
 def _place(parameter: Values, values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
@@ -173,23 +142,24 @@ def _place(parameter: Values, values: Sequence[Any]) -> tuple[list[float], list[
         heights = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
         ticks = [(at, short(name, 12)) for name, at in heights.items()]
         return [heights[str(value)] for value in values], ticks
-    low, high = min(*values, parameter.get("low", values[0])), max(*values, parameter.get("high", values[0]))
+    known = [*values, *(parameter[end] for end in ("low", "high") if parameter[end] is not None)]
+    low, high = min(known), max(known)
     if low == high:
         return [0.5] * len(values), [(0.5, compact(low))]
-    if parameter.get("log"):
+    if parameter["log"]:
         heights = [log(value / low) / log(high / low) for value in values]
         return heights, [(at, compact(low * (high / low) ** at)) for at in (0, 0.5, 1)]
     heights = [(value - low) / (high - low) for value in values]
     return heights, [(at, compact(low + at * (high - low))) for at in (0, 0.5, 1)]
 
 
-def _draw_parallel(axes, values: Values, complete: Sequence[Values]) -> None:
+def _draw_parallel(values: Values, complete: Sequence[Values], axes) -> None:
     names = [name for name in values["parameters"] if all(name in trial["parameters"] for trial in complete)]
     placed = [
         _place(values["parameters"][name], [trial["parameters"][name] for trial in complete])
         for name in names
     ]
-    placed.append(_place({"kind": "float"}, [trial["value"] for trial in complete]))
+    placed.append(_place({**PARAMETER_DEFAULTS, "kind": "float"}, [trial["value"] for trial in complete]))
     ranked = sorted(range(len(complete)), key=lambda i: complete[i]["value"], reverse=_is_maximized(values))
     good = set(ranked[: max(1, len(ranked) // 3)])
     for i in reversed(ranked):  # the best on top
@@ -207,7 +177,7 @@ def _draw_parallel(axes, values: Values, complete: Sequence[Values]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _draw_slice(axes, values: Values, complete: Sequence[Values], name: str) -> None:
+def _draw_slice(values: Values, complete: Sequence[Values], name: str, axes) -> None:
     parameter, best = values["parameters"][name], (values["best"] or {}).get("number")
     trials = [trial for trial in complete if name in trial["parameters"]]
     found = [trial["parameters"][name] for trial in trials]
@@ -216,14 +186,14 @@ def _draw_slice(axes, values: Values, complete: Sequence[Values], name: str) -> 
         found = [names.index(str(value)) for value in found]
         axes.set_xticks(range(len(names)), [short(entry, 14) for entry in names])
         axes.set_xlim(-0.5, len(names) - 0.5)
-    elif parameter.get("log") and trials:
+    elif parameter["log"] and trials:
         logarithmic(axes, "x", found)
     axes.scatter(found, [trial["value"] for trial in trials], s=18, color=PALETTE[0], alpha=0.7, linewidths=0)
     for value, trial in zip(found, trials, strict=True):
         if trial["number"] == best:
             ring = {"s": 90, "facecolors": "none", "edgecolors": PALETTE[1], "linewidths": 1.6}
             axes.scatter([value], [trial["value"]], **ring)
-    axes.set(xlabel=f"{name} (log)" if parameter.get("log") else name, ylabel=values["metric"])
+    axes.set(xlabel=f"{name} (log)" if parameter["log"] else name, ylabel=values["metric"])
 
 
 def _trial_section(values: Values) -> Section:
@@ -237,22 +207,18 @@ def _trial_section(values: Values) -> Section:
             [
                 Cell(str(trial["number"]), trial["number"], "best" if is_best else ""),
                 trial["state"],
-                Cell("–" if value is None else number(value), value, strong=is_best),
+                Cell("–" if value is None else html.number(value), value, strong=is_best),
                 *(_parameter(trial["parameters"].get(name)) for name in parameters),
                 *(trial["scores"].get(name) for name in scores),
-                rounded(trial["seconds"], 1),
+                html.rounded(trial["seconds"], 1),
                 trial["error"],
             ]
         )
     choices = {name: parameter["kind"] == "choice" for name, parameter in parameters.items()}
     columns = (
-        "trial",
-        text_column("state", choose=True),
-        metric,
-        *(Column(name, number=not choice, choose=choice) for name, choice in choices.items()),
-        *scores,
-        "seconds",
-        text_column("error", wide=any(trial["error"] for trial in trials)),
+        *("trial", text_column("state", choose=True), metric),
+        *(html.Column(name, number=not choice, choose=choice) for name, choice in choices.items()),
+        *(*scores, "seconds", text_column("error", wide=any(trial["error"] for trial in trials))),
     )
     return section("Trials", table("All trials", columns, rows, "trials", search=True))
 
@@ -261,18 +227,12 @@ def _parameter(value: Any) -> Any:
     return Cell(f"{value:.4g}", value) if isinstance(value, float) else value
 
 
-def _space(values: Values) -> str:
-    rows = [
-        (
-            name,
-            parameter["kind"],
-            ", ".join(map(str, parameter.get("choices", ()))),
-            _parameter(parameter.get("low")),
-            _parameter(parameter.get("high")),
-            "log" if parameter.get("log") else "",
-        )
-        for name, parameter in values["parameters"].items()
-    ]
+def _space(parameters: Mapping[str, Values]) -> str:
+    rows = []
+    for name, given in parameters.items():
+        ends = (_parameter(given[end]) for end in ("low", "high"))
+        choices = ", ".join(map(str, given["choices"]))
+        rows.append((name, given["kind"], choices, *ends, "log" if given["log"] else ""))
     names = [text_column(name) for name in ("parameter", "kind", "choices")]
     columns = (*names, "lowest", "highest", text_column("scale"))
     return table("The space that was searched", columns, rows, "space")

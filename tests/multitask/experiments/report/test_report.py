@@ -9,7 +9,7 @@ import pytest
 from minbert import CommandParser, InputError
 from multitask.cli.report import add_report_options, report_command
 from multitask.experiments.report.charts import chart, short
-from multitask.experiments.report.page import (
+from multitask.experiments.report.html import (
     Cell,
     Column,
     bullets,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from multitask.experiments.report.charts import HEIGHT, WIDTH, chart
 
@@ -47,8 +47,7 @@ def text_column(name: str, choose: bool = False, wide: bool = False) -> Column:
     return Column(name, False, choose, wide)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of a page with its own entry in the table of contents."""
 
     title: str
@@ -63,13 +62,19 @@ def section(title: str, *parts: str) -> Section:
 def page(title: str, about: str, sections: Iterable[Section]) -> str:
     """Renders the whole file. Its policy forbids the browser to load anything and to run any other script."""
     style, script = (
-        _safe(_templates().loader.get_source(_templates(), f"report.{kind}")[0]) for kind in ("css", "js")
+        _templates().loader.get_source(_templates(), f"report.{kind}")[0] for kind in ("css", "js")
     )
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    shown = [section for section in sections if section.body]
-    template = _templates().get_template("page.html")
-    return template.render(
-        title=title, about=about, sections=shown, style=style, script=script, digest=_safe(digest)
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            about=about,
+            sections=[section for section in sections if section.body],
+            style=_safe(style),
+            script=_safe(script),
+            digest=_safe(b64encode(sha256(script.encode()).digest()).decode()),
+        )
     )
 
 
@@ -85,17 +90,16 @@ def bullets(lines: Sequence[str], summary: str = "") -> str:
     return _block("folded", summary, lines) if summary else _block("bullets", lines)
 
 
-def figure(
-    title: str, guide: str, draw: Any, height: float = HEIGHT, width: float = WIDTH, wide: bool = False
-) -> str:
-    """Draws a plot by `draw(axes)`, with its title and a guide to reading it as caption and as ARIA label."""
-    svg = chart(draw, height, width)
+def figure(title: str, guide: str, draw: Any, height: float = HEIGHT, width: float | None = None) -> str:
+    """Draws a plot by `draw(axes)`, with its title and a guide to reading it as caption and as ARIA label.
+
+    Sizes are in inches; a plot with a width of its own gets a row of its own, which scrolls.
+    """
+    svg = chart(draw, height, width or WIDTH)
     prefix = "f" + sha256(f"{title}{svg}".encode()).hexdigest()[:8]
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)  # an id is unique in a page
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)  # an id is unique in a page
     label = _safe('<svg role="img" aria-label="{}"').format(f"{title}. {guide}")
-    return _block("figure", title, guide, _safe(svg.replace("<svg", label, 1)), wide)
+    return _block("figure", title, guide, _safe(svg.replace("<svg", label, 1)), width is not None)
 
 
 def figures(*parts: str) -> str:
@@ -104,14 +108,14 @@ def figures(*parts: str) -> str:
 
 
 def beside(*parts: str) -> str:
-    """Tables side by side where there is room."""
-    return _block("box", "beside", parts)
+    """Tables side by side where there is room; empty without any."""
+    return _block("box", "beside", parts) if parts else ""
 
 
 def table(
     caption: str,
     columns: Sequence[Column | str],
-    rows: Sequence[Sequence[Any]],
+    rows: Iterable[Sequence[Any]],
     name: str = "",
     search: bool = False,
     sortable: bool = True,
@@ -121,14 +125,13 @@ def table(
     Entries are Cells or plain values, see `cell`. `name` is the table's id; `search` filters by words.
     """
     columns = [Column(column) if isinstance(column, str) else column for column in columns]
-    shown = [[entry if isinstance(entry, Cell) else cell(entry) for entry in row] for row in rows]
-    return _block("table", caption, columns, shown, name, search, sortable)
+    return _block("table", caption, columns, [list(map(cell, row)) for row in rows], name, search, sortable)
 
 
 def facts(caption: str, values: Mapping[str, Any], name: str = "", search: bool = False) -> str:
     """A table of two columns, names and values."""
     columns = (text_column("name"), text_column("value", wide=True))
-    return table(caption, columns, list(values.items()), name, search, sortable=False)
+    return table(caption, columns, values.items(), name, search, sortable=False)
 
 
 def origin(values: Mapping[str, Any]) -> str:
@@ -139,6 +142,8 @@ def origin(values: Mapping[str, Any]) -> str:
 
 def cell(value: Any) -> Cell:
     """Converts a plain value: floats with four digits after the point, None and NaN as a dash."""
+    if isinstance(value, Cell):
+        return value
     if value is None or value != value:
         return Cell("–")
     if isinstance(value, bool):
@@ -160,6 +165,15 @@ def number(value: float) -> str:
 def rounded(value: float | None, digits: int) -> Cell | None:
     """Formats a number with so many digits after the point; None stays None."""
     return None if value is None else Cell(f"{value:,.{digits}f}", value)
+
+
+def mebibytes(size: float | None) -> Cell | None:
+    return None if size is None else rounded(size / 2**20, 0)
+
+
+def filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values of a file with defaults where they are missing, null or empty."""
+    return {**defaults, **{key: value for key, value in values.items() if value not in (None, "")}}
 
 
 @cache
