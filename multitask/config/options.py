@@ -77,7 +77,7 @@ def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
         hint = typing.get_type_hints(RunConfig)[f.name]
         if is_dataclass(hint):
             hints = typing.get_type_hints(hint)
-            default = hint()
+            default = f.default_factory()
             for part in fields(hint):
                 value = getattr(default, part.name)
                 yield f"{f.name}.{part.name}", hints[part.name], part.metadata["help"], value

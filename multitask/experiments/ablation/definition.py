@@ -83,13 +83,12 @@ def read_ablation(name: str, options: RunOptions, seeds: Sequence[int] | None = 
     baseline = checked("baseline", values.get("baseline", names[0]), str)
     if baseline not in names:
         raise InputError(f"baseline is {baseline!r}, which is no row{did_you_mean(baseline, names)}")
-    given = seeds or [
-        checked("seeds", seed, int) for seed in listed("seeds", values.get("seeds", DEFAULT_SEEDS))
-    ]
-    if not given or len(set(given)) < len(given) or min(given) < 0:
-        raise InputError(f"seeds are {list(given)}; give whole numbers from 0, each once")
+    if seeds is None:
+        seeds = [checked("seeds", s, int) for s in listed("seeds", values.get("seeds", DEFAULT_SEEDS))]
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(f"seeds are {list(seeds)}; give whole numbers from 0, each once")
     title = checked("title", values.get("title", name), str)
-    return Ablation(title, checked("about", values.get("about", ""), str), baseline, tuple(given), rows)
+    return Ablation(title, checked("about", values.get("about", ""), str), baseline, tuple(seeds), rows)
 
 
 def _row(entry: dict[str, Any], base: dict[str, Any], options: RunOptions) -> Row:

@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from minbert import AttentionAdapterConfig, BertConfig, CommandParser, InputError
+from multitask.config.option_types import flat, plain
 from multitask.config.options import RunOptions, add_run_options, read_run_options, run_keys
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
@@ -38,6 +39,11 @@ def test_every_key_has_an_option_with_a_help_text(parser):
     options = parser._option_string_actions
     for key in keys:
         assert options[f"--{key.replace('_', '-')}"].help, key
+    in_force = flat(RunConfig().to_dict())
+    shown = {key: default for key, _, _, default in run_keys() if not key.startswith("model.")}
+    assert {key: plain(default) for key, default in shown.items() if key in in_force} == {
+        key: value for key, value in in_force.items() if key in shown
+    }
     assert all(f.metadata["help"] for f in fields(TaskConfig))
     text = " ".join(parser.format_help().split())
     assert all(option in text for option in options)

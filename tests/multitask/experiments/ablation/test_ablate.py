@@ -106,6 +106,7 @@ def test_failed_cells_are_computed_again_where_asked(finished, tables):
         (["--weights", "/nowhere"], "there is no folder /nowhere"),
         (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),
         (["--seeds", "a"], "--seeds is 'a'"),
+        (["--seeds", ""], r"seeds are \[\]; give whole numbers"),
         (["--optim.lr", "1"], "rows 'slow' and 'fast' are the same configuration"),
     ],
 )
