@@ -17,7 +17,7 @@ train: $(VENV)/.installed
 
 test: lint
 	# Two processes, each with whole files; tests of few threads and small tensors leave the second core idle.
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: lint
 	$(BIN)/python -m pytest
