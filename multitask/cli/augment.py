@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -145,15 +146,11 @@ def _method(options: Namespace, settings: dict[str, Any]):
                 f"--{name} is missing: paraphrases come from a language model; give --endpoint URL and "
                 f"--model NAME, or take --method words or resample"
             )
-    limits, names = (
-        ("max_cost", "max_requests", "price_in", "price_out"),
-        ("model", "temperature", "max_tokens", "concurrency", "timeout", "retries", "backoff"),
-    )
-    body = _body(settings["body"])
-    endpoint = Endpoint(settings["endpoint"], body=body, **{name: settings[name] for name in names})
-    cache = Path(settings["cache"] or f"{options.out}.cache.jsonl")
-    template = Path(settings["template"]) if settings["template"] else None
-    return Paraphrases(endpoint, cache, Limits(*(settings[name] for name in limits)), template, **near)
+    url, body, template, cache = (settings.pop(name) for name in ("endpoint", "body", "template", "cache"))
+    limits = Limits(**{field.name: settings.pop(field.name) for field in fields(Limits)})
+    endpoint = Endpoint(url, body=_body(body), **settings)
+    cache = Path(cache or f"{options.out}.cache.jsonl")
+    return Paraphrases(endpoint, cache, limits, Path(template) if template else None, **near)
 
 
 def _body(text: str | None) -> dict[str, Any]:
@@ -187,10 +184,8 @@ def _show_preview(options: Namespace, config, method) -> None:
 def _lines(summary) -> list[str]:
     """Formats the summary."""
     lines = [f"{'class':14} {'before':>7} {'after':>7} {'missing':>8}"]
-    lines += [
-        f"{label:14} {count.before:7} {count.after:7} {count.missing:8}"
-        for label, count in summary.classes.items()
-    ]
+    for label, count in summary.classes.items():
+        lines.append(f"{label:14} {count.before:7} {count.after:7} {count.missing:8}")
     lines += [f"rejected {count}: {reason}" for reason, count in summary.rejected.items()]
     method = summary.method
     if "requests" in method:
