@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,13 @@ def postgresql_url():
 
 
 @pytest.fixture
-def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
+def planted(planted_values) -> dict:
     """The `base` of a search over the planted task; a trial takes a fraction of a second."""
+    return deepcopy(planted_values)
+
+
+@pytest.fixture(scope="session")
+def planted_values(tiny_folder, tiny_data, tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("task") / "planted.py"
     path.write_text(PLANTED, encoding="utf-8")
     return {
