@@ -120,6 +120,12 @@ def compute_here(module: str, job: dict[str, Any], threads: int, output, errors)
     return SimpleNamespace(poll=lambda: status, returncode=status, stdin=StringIO())
 
 
+@pytest.fixture
+def in_process(monkeypatch) -> None:
+    """Lets `ablate` compute its cells in this process."""
+    monkeypatch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
+
+
 @pytest.fixture(scope="session")
 def finished(tables, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """broken.toml computed without interruption: its folder and table.json's content."""

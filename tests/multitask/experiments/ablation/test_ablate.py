@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minbert import InputError
+from minbert import BertConfig, BertModel, InputError
 from multitask import RunConfig, train
 from multitask.cli.main import run as run_command
 from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate, make_cells
@@ -166,3 +167,14 @@ def test_without_a_folder_with_a_runs_folder_and_with_a_dry_run(tables, tmp_path
     with pytest.raises(InputError, match="is the folder of a run; give --out another one"):
         run_command(tables.command("--out", str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.slow
+def test_every_row_of_the_papers_table_is_computed(tables, tmp_path, tiny_folder, in_process):
+    """All twelve rows on the bundled corpus."""
+    weights = shutil.copytree(tiny_folder, tmp_path / "weights")
+    BertModel(replace(BertConfig.from_folder(weights), num_hidden_layers=5)).save_pretrained(weights)
+    words = f"--data sample --weights {weights} --limit 24 --threads 1 --out {tmp_path / 'out'}"
+    assert run_command(["ablate", "paper", *words.split(), "--seeds", "1"]) == 0
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert {cell["state"] for cell in tables.cells(table, 1)} == {"finished"} and len(table["rows"]) == 12

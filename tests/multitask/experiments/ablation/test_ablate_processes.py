@@ -3,17 +3,11 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from minbert import BertConfig, BertModel
 from multitask.experiments.ablation.ablate import CLAIMS, RUNS
 from multitask.experiments.claims import FolderClaims
 
@@ -73,25 +67,3 @@ def test_processes_share_a_folder_and_take_up_what_a_killed_one_had(tables, fini
     for process in processes:
         assert tables.cells(result_of(process), 1) == tables.cells(finished[1], 1)[:2]
     assert sorted(tables.starts(out).values()) == [1, 2], "no cell is computed twice"
-
-
-@pytest.mark.slow
-def test_the_papers_table_in_full_killed_twice(tables, tmp_path, tiny_folder):
-    """All twelve rows on the bundled corpus, `--limit` 24: the second time it is killed twice on the way."""
-    weights = shutil.copytree(tiny_folder, tmp_path / "weights")
-    BertModel(replace(BertConfig.from_folder(weights), num_hidden_layers=5)).save_pretrained(weights)
-    words = ["--data", "sample", "--weights", str(weights), "--limit", "24", "--seeds", "1,2", "--json"]
-    command = [sys.executable, "-m", "multitask", "ablate", "paper", *words, "--threads", "1", "--jobs", "2"]
-    whole = subprocess.run([*command, "--out", str(tmp_path / "a")], capture_output=True, text=True)
-    assert whole.returncode == 0, whole.stderr
-    for done in (4, 13):
-        process = subprocess.Popen(
-            [*command, "--out", str(tmp_path / "b")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        tables.wait_for(lambda: len(list((tmp_path / "b" / CLAIMS).glob("[!.]*.json"))) >= done)  # noqa: B023
-        process.kill()
-        process.wait()
-    continued = subprocess.run([*command, "--out", str(tmp_path / "b")], capture_output=True, text=True)
-    assert continued.returncode == 0, continued.stderr
-    found, expected = (json.loads(each.stdout) for each in (continued, whole))
-    assert tables.cells(found, 1, 2) == tables.cells(expected, 1, 2)
