@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,28 @@ from multitask.config.task_kinds import load_task_file
 
 METHODS = ("paraphrase", "words", "resample")
 INCOMPLETE = 1  # exit status where the limits stopped it before all texts were there
-# Options that one method alone reads: name -> type, default, help.
-OF_METHOD: dict[str, dict[str, tuple[type, Any, str]]] = {
+# Options that one method alone reads: name -> type, help. Defaults stand in Endpoint, Limits, WordEdits.
+OF_METHOD: dict[str, dict[str, tuple[type, str]]] = {
     "paraphrase": {
-        "endpoint": (str, None, "URL of an OpenAI-compatible API, such as http://localhost:8000/v1"),
-        "model": (str, None, "the model's name there; the key comes from the environment: OPENAI_API_KEY"),
-        "template": (str, None, "file with a prompt of your own; {text} and {label} are filled in"),
-        "cache": (str, None, "file that keeps every reply; default FILE.cache.jsonl"),
-        "temperature": (float, 0.8, "of the model's draws"),
-        "max_tokens": (int, 256, "longest reply"),
-        "body": (str, None, "JSON object with more fields for each request; null takes one out"),
-        "concurrency": (int, 8, "requests at a time"),
-        "timeout": (float, 60.0, "seconds without an answer, after which a request has failed"),
-        "retries": (int, 6, "of a request that failed"),
-        "backoff": (float, 1.0, "seconds before the first retry, doubled for each further one"),
-        "max_cost": (float, None, "most that the cache's requests may cost in all, in the prices' currency"),
-        "max_requests": (int, None, "most requests in all, over all runs on the cache"),
-        "price_in": (float, None, "price of a million tokens of prompts"),
-        "price_out": (float, None, "price of a million tokens of replies"),
+        "endpoint": (str, "URL of an OpenAI-compatible API, such as http://localhost:8000/v1"),
+        "model": (str, "the model's name there; the key comes from the environment: OPENAI_API_KEY"),
+        "template": (str, "file with a prompt of your own; {text} and {label} are filled in"),
+        "cache": (str, "file that keeps every reply; default FILE.cache.jsonl"),
+        "temperature": (float, "of the model's draws; default 0.8"),
+        "max_tokens": (int, "longest reply; default 256"),
+        "body": (str, "JSON object with more fields for each request; null takes one out"),
+        "concurrency": (int, "requests at a time; default 8"),
+        "timeout": (float, "seconds without an answer, after which a request has failed; default 60"),
+        "retries": (int, "of a request that failed; default 6"),
+        "backoff": (float, "seconds before the first retry, doubled for each further one; default 1"),
+        "max_cost": (float, "most that the cache's requests may cost in all, in the prices' currency"),
+        "max_requests": (int, "most requests in all, over all runs on the cache"),
+        "price_in": (float, "price of a million tokens of prompts"),
+        "price_out": (float, "price of a million tokens of replies"),
     },
     "words": {
-        "synonyms": (str, None, "words: file with a word and its synonyms a line, separated by tabs"),
-        "share": (float, 0.1, "words: share of a text's words that are changed"),
+        "synonyms": (str, "words: file with a word and its synonyms a line, separated by tabs"),
+        "share": (float, "words: share of a text's words that are changed; default 0.1"),
     },
     "resample": {},
 }
@@ -60,9 +61,8 @@ def add_augment_options(parser: CommandParser) -> None:
     add("--seed", type=int, default=0, help="decides sources, examples in the prompt, and edits; default 0")
     parser.add_json()
     # Without a default here, so that an option that the method does not read is seen.
-    for name, (kind, value, text) in {**OF_METHOD["paraphrase"], **OF_METHOD["words"]}.items():
-        default = "" if value is None else f"; default {value:g}"
-        add(f"--{name.replace('_', '-')}", type=kind, help=text + default)
+    for name, (kind, text) in {**OF_METHOD["paraphrase"], **OF_METHOD["words"]}.items():
+        add(f"--{name.replace('_', '-')}", type=kind, help=text)
     add("--dry-run", action="store_true", help="say how many requests, show one, and ask nothing")
 
 
@@ -94,7 +94,7 @@ def augment_command(options: Namespace) -> int | None:
 
 
 def method_settings(options: Namespace) -> dict[str, Any]:
-    """Returns the values of the method's own options. Raises InputError for one of another method."""
+    """Returns the method's own options that are given. Raises InputError for one of another method."""
     own = OF_METHOD[options.method]
     for method, names in OF_METHOD.items():
         given = [name for name in names if name not in own and getattr(options, name) is not None]
@@ -108,8 +108,7 @@ def method_settings(options: Namespace) -> dict[str, Any]:
         raise InputError("--near and --check judge new texts, and resample makes none; leave them out")
     if options.check_distance and options.check is None:
         raise InputError("--check-distance says how far --check RUN may be off; give --check too")
-    given = {name: getattr(options, name) for name in own}
-    return {name: own[name][1] if value is None else value for name, value in given.items()}
+    return {name: getattr(options, name) for name in own if getattr(options, name) is not None}
 
 
 def _task_config(options: Namespace):
@@ -137,23 +136,20 @@ def _method(options: Namespace, settings: dict[str, Any]):
     if options.method == "resample":
         return Copies()
     if options.method == "words":
-        synonyms = settings["synonyms"]
-        return WordEdits(Path(synonyms) if synonyms else None, settings["share"], **near)
+        synonyms = settings.pop("synonyms", None)
+        return WordEdits(Path(synonyms) if synonyms else None, **settings, **near)
     for name in ("endpoint", "model"):
-        if not settings[name]:
+        if not settings.get(name):
             raise InputError(
                 f"--{name} is missing: paraphrases come from a language model; give --endpoint URL and "
                 f"--model NAME, or take --method words or resample"
             )
-    limits, names = (
-        ("max_cost", "max_requests", "price_in", "price_out"),
-        ("model", "temperature", "max_tokens", "concurrency", "timeout", "retries", "backoff"),
-    )
-    body = _body(settings["body"])
-    endpoint = Endpoint(settings["endpoint"], body=body, **{name: settings[name] for name in names})
-    cache = Path(settings["cache"] or f"{options.out}.cache.jsonl")
-    template = Path(settings["template"]) if settings["template"] else None
-    return Paraphrases(endpoint, cache, Limits(*(settings[name] for name in limits)), template, **near)
+    places = ("endpoint", "template", "cache", "body")
+    url, template, cache, body = (settings.pop(name, None) for name in places)
+    limits = {f.name: settings.pop(f.name) for f in fields(Limits) if f.name in settings}
+    endpoint = Endpoint(url, body=_body(body), **settings)
+    cache = Path(cache or f"{options.out}.cache.jsonl")
+    return Paraphrases(endpoint, cache, Limits(**limits), Path(template) if template else None, **near)
 
 
 def _body(text: str | None) -> dict[str, Any]:
@@ -187,10 +183,8 @@ def _show_preview(options: Namespace, config, method) -> None:
 def _lines(summary) -> list[str]:
     """Formats the summary."""
     lines = [f"{'class':14} {'before':>7} {'after':>7} {'missing':>8}"]
-    lines += [
-        f"{label:14} {count.before:7} {count.after:7} {count.missing:8}"
-        for label, count in summary.classes.items()
-    ]
+    for label, count in summary.classes.items():
+        lines.append(f"{label:14} {count.before:7} {count.after:7} {count.missing:8}")
     lines += [f"rejected {count}: {reason}" for reason, count in summary.rejected.items()]
     method = summary.method
     if "requests" in method:

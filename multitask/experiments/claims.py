@@ -40,7 +40,7 @@ class FolderClaims:
         make_folder(self.folder)
 
     def claim(self, key: str, wait: float = 0.0) -> Claim | None:
-        """The right to a piece of work; None where it is done, or another has it for `wait` seconds."""
+        """Claims a piece of work; None where it is done, or another has it for `wait` seconds."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.folder / f"{key}.lock")
@@ -62,7 +62,7 @@ class FolderClaims:
             return False
 
     def results(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What finished work gave, by key."""
+        """Returns the results of finished work, by key."""
         paths = {key: self._path(key) for key in keys}
         return {key: json.loads(path.read_text("utf-8")) for key, path in paths.items() if path.is_file()}
 
@@ -102,7 +102,7 @@ class PostgresClaims:
             raise InputError(f"storage {without_password(url)} cannot be opened: {reason}") from None
 
     def claim(self, key: str) -> Claim | None:
-        """The right to a piece of work; None where it is done, or another has it."""
+        """Claims a piece of work; None where it is done, or another has it."""
         number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
         connection = self.engine.connect()
         connection.execute(self.sql(KEEPALIVE))  # a machine that is gone loses its claims after 90 seconds
@@ -113,7 +113,7 @@ class PostgresClaims:
         return Claim(lambda result: self._record(key, result), connection.close)
 
     def results(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What finished work gave, by key."""
+        """Returns the results of finished work, by key."""
         query = self.sql("SELECT key, text FROM minbert_records WHERE key = ANY(:keys)")
         with self.engine.connect() as connection:
             return {row.key: json.loads(row.text) for row in connection.execute(query, {"keys": list(keys)})}

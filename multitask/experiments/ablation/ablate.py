@@ -13,7 +13,7 @@ from multitask.config.run_config import RunConfig
 from multitask.experiments.ablation.cell_process import ATTEMPTS, INTERRUPTED, TAKEN, Job, failure
 from multitask.experiments.ablation.cells import Cell, make_cell
 from multitask.experiments.ablation.definition import Ablation
-from multitask.experiments.ablation.formats import FORMATS
+from multitask.experiments.ablation.formats import write_formats
 from multitask.experiments.ablation.summary import summarize_table
 from multitask.experiments.claims import FolderClaims
 from multitask.experiments.processes import available_cores, start_process
@@ -37,7 +37,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class State:
-    """Where the table stands: records by key, the keys that our processes and others compute."""
+    """State of the table: records by key, the keys that our processes and others compute."""
 
     records: dict[str, dict[str, Any]]
     ours: set[str]
@@ -75,8 +75,7 @@ def ablate(
     finally:
         summary = summarize_table(ablation, cells, claims.results(keys), command)
         write_json(out / "table.json", summary)
-        for name, write in FORMATS.items():
-            write(summary, out / name)
+        write_formats(summary, out)
     return summary
 
 

@@ -82,7 +82,7 @@ def read_ablation(name: str, options: RunOptions, seeds: Sequence[int] | None = 
         raise InputError(f"no row has the task {min(unknown)} that an option names; leave the option out")
     baseline = checked("baseline", values.get("baseline", names[0]), str)
     if baseline not in names:
-        raise InputError(f"baseline is {baseline!r}, which is no row{did_you_mean(baseline, names)}")
+        raise InputError(f"baseline is {baseline!r}, which is not a row{did_you_mean(baseline, names)}")
     if seeds is None:
         seeds = [checked("seeds", s, int) for s in listed("seeds", values.get("seeds", DEFAULT_SEEDS))]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:

@@ -1,7 +1,8 @@
 """A finished table as Markdown, CSV and LaTeX. All three hold the numbers of table.json, rounded alike."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,10 @@ Summary = Mapping[str, Any]
 Table = tuple[list[str], list[list[str]]]  # headings and rows
 HEADINGS = {"sst.accuracy": "SST acc", "paraphrase.accuracy": "Para acc", "sts.pearson": "STS r"}
 COSTS = ["trained", "s/epoch", "peak MB", "tokens/s"]
-TEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def score_text(entry: Mapping[str, Any] | None) -> str:
@@ -106,39 +105,29 @@ def latex(summary: Summary) -> str:
     """Returns each table as a `tabular`; needs the package booktabs."""
     parts = [f"% {line}" for line in notes(summary)]
     for headings, rows in tables(summary):
-        head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in (headings, *rows))
+        cells = ([cell.translate(TEX) for cell in line] for line in (headings, *rows))
+        head, *body = (" & ".join(line) + r" \\" for line in cells)
         begin = rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}"
         lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def write_csv(summary: Summary, path: Path) -> None:
-    """Writes a line for each row, score and seed in full precision, for other programs."""
-    with atomic_write(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "seed", "state", "score", "value"])
-        for row in summary["rows"]:
-            for cell in row["cells"]:
-                for name in summary["columns"]:
-                    value = cell["scores"].get(name, "")
-                    writer.writerow([row["name"], cell["seed"], cell["state"], name, value])
+def csv_text(summary: Summary) -> str:
+    """Returns a line for each row, score and seed in full precision, for other programs."""
+    file = StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["row", "seed", "state", "score", "value"])
+    for row in summary["rows"]:
+        for cell in row["cells"]:
+            for name in summary["columns"]:
+                value = cell["scores"].get(name, "")
+                writer.writerow([row["name"], cell["seed"], cell["state"], name, value])
+    return file.getvalue()
 
 
-def _write(text: Callable[[Summary], str]) -> Callable[[Summary, Path], None]:
-    def write(summary: Summary, path: Path) -> None:
-        with atomic_write(path) as file:
+def write_formats(summary: Summary, folder: Path) -> None:
+    """Writes table.md, table.csv and table.tex."""
+    for ending, text in (("md", markdown), ("csv", csv_text), ("tex", latex)):
+        with atomic_write(folder / f"table.{ending}") as file:
             file.write(text(summary))
-
-    return write
-
-
-def _tex(text: str) -> str:
-    return "".join(TEX.get(character, character) for character in text)
-
-
-FORMATS: dict[str, Callable[[Summary, Path], None]] = {
-    "table.md": _write(markdown),
-    "table.csv": write_csv,
-    "table.tex": _write(latex),
-}

@@ -91,11 +91,11 @@ def bootstrap(
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
-def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+def interval(replicates: np.ndarray) -> tuple[float, float] | None:
     """Computes the percentile interval of resampled scores (R,); None where one of them is not a number."""
     if not np.isfinite(replicates).all():
         return None
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -104,7 +104,6 @@ def difference(
     baseline: Mapping[int, float],
     our_replicates: Mapping[int, np.ndarray],
     baseline_replicates: Mapping[int, np.ndarray],
-    level: float = LEVEL,
 ) -> Difference | None:
     """Computes the mean difference over the seeds that both rows have; all arguments are by seed.
 
@@ -118,7 +117,7 @@ def difference(
     mean = fmean(each)
     if not all(seed in our_replicates and seed in baseline_replicates for seed in seeds):
         return Difference(mean, why="no interval: the score is not resampled")
-    found = interval(np.mean([our_replicates[s] - baseline_replicates[s] for s in seeds], axis=0), level)
+    found = interval(np.mean([our_replicates[s] - baseline_replicates[s] for s in seeds], axis=0))
     if found is None or not math.isfinite(mean):
         return Difference(mean, why="no interval: a correlation is not defined, predictions are constant")
     low, high = found

@@ -22,13 +22,13 @@ Columns = dict[str, dict[int, Any]]  # a row's scores or replicates: column -> s
 
 
 def summarize_table(
-    ablation: Ablation, cells: Sequence[Cell], records: Records, command: str = "", resamples: int = RESAMPLES
+    ablation: Ablation, cells: Sequence[Cell], records: Records, command: str = ""
 ) -> dict[str, Any]:
     """Returns the content of table.json; docs/experiments.md describes its form."""
     finished = {key: record for key, record in records.items() if record["state"] == "finished"}
     scores = {key: cell_scores(record) for key, record in finished.items()}
     columns = _columns(scores[cell.key] for cell in cells if cell.key in scores)
-    replicates = _replicates(finished, columns, resamples)
+    replicates = _replicates(finished, columns)
     by_row = {row.name: [cell for cell in cells if cell.row == row.name] for row in ablation.rows}
 
     def of_row(name: str, found: Mapping[str, Mapping[str, Any]]) -> Columns:
@@ -68,7 +68,7 @@ def summarize_table(
         "rows": rows,
         "notes": _notes(cells, finished),
         "level": LEVEL,
-        "resamples": resamples,
+        "resamples": RESAMPLES,
     }
 
 
@@ -91,9 +91,7 @@ def _columns(all_scores: Iterable[Mapping[str, float]]) -> list[str]:
     return course + others + [name for name in OVERALL if name in names]
 
 
-def _replicates(
-    finished: Records, columns: Sequence[str], resamples: int
-) -> dict[str, dict[str, np.ndarray]]:
+def _replicates(finished: Records, columns: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
     """Scores all cells on the same resampled dev examples: key -> column -> (R,).
 
     Tasks whose rows were scored on different examples are left out, which a note says.
@@ -107,7 +105,7 @@ def _replicates(
             if entry and entry["kind"] and entry["value"] is not None and entry["metric"] == metric:
                 groups.setdefault(entry["examples"], {})[key] = entry
         if len(groups) == 1:
-            for key, values in bootstrap(*groups.values(), resamples, seed=number).items():
+            for key, values in bootstrap(*groups.values(), seed=number).items():
                 found[key][column] = values
     for own in found.values():
         if all(name in own for name in COURSE.values()):

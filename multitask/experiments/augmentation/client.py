@@ -37,7 +37,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how a language model is asked. Times are in seconds.
+    """Address of a language model, and settings of requests to it. Times are in seconds.
 
     `body` is added to each request's JSON; a value of None takes a field out. The key comes from the
     environment variable OPENAI_API_KEY and is never written down.

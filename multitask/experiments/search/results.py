@@ -12,6 +12,7 @@ from multitask.config.run_config import RunConfig
 from multitask.experiments.search.settings import Settings
 from multitask.experiments.search.space import Point
 from multitask.experiments.search.storage import StudyHandle, import_optuna, quiet_optuna, to_point
+from multitask.text_table import aligned_lines
 
 IMPORTANCE_TRIALS = 10  # complete ones, below which importance is noise
 SHARE_OF_GOOD = 0.25  # importance: what tells the best quarter of the trials from all
@@ -158,8 +159,7 @@ def table(result: SearchResult) -> str:
         seconds = "" if trial.seconds is None else f"{trial.seconds:.0f}"
         values = [show(trial.parameters[name]) for name in names]
         rows.append([str(trial.number), f"{trial.value:.4f}", *values, seconds])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = aligned_lines(rows, left=0)
     counts = Counter(trial.state for trial in result.trials)
     lines.append(", ".join(f"{counts[state]} {state}" for state in STATES.values() if counts[state]))
     if result.importance:

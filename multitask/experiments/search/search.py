@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """How a search runs: `jobs` processes side by side, no new trial after `timeout` seconds.
+    """Workers of a search: `jobs` processes side by side, no new trial after `timeout` seconds.
 
     `storage` is None for study.db in the search's folder, else a file for SQLite, journal:FILE, or the URL of
     a database that several machines share.

@@ -39,7 +39,7 @@ class TrialSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """How a search chooses its points. `trials` is None for every point of a grid, or for 20."""
+    """Sampler and pruner of a search. `trials` is None for every point of a grid, or for 20."""
 
     sampler: str = "tpe"
     trials: int | None = None

@@ -6,11 +6,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 PASSWORD = "not-to-be-written-down"
 
 # A task whose accuracy is 1 - dropout of its head, whatever is trained. Where HOLD names a folder with a file
@@ -82,8 +82,13 @@ def postgresql_url():
 
 
 @pytest.fixture
-def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
+def planted(planted_values) -> dict:
     """The `base` of a search over the planted task; a trial takes a fraction of a second."""
+    return deepcopy(planted_values)
+
+
+@pytest.fixture(scope="session")
+def planted_values(tiny_folder, tiny_data, tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("task") / "planted.py"
     path.write_text(PLANTED, encoding="utf-8")
     return {
@@ -98,32 +103,15 @@ def planted(tiny_folder, tiny_data, tmp_path_factory) -> dict:
     }
 
 
-SEARCH = """
-from minbert import CommandParser, run_command
-from multitask.cli.search import add_search_options, search_command
-from multitask.config.options import RunOptions
-
-
-def run(arguments):
-    parser = CommandParser(prog="multitask search")
-    add_search_options(parser)
-    return search_command(RunOptions(parser, arguments))
-
-
-run_command(run)
-"""
-
-
 @pytest.fixture
 def start_search():
     """The function `start_search(*words, hold=None)` -> a process of `multitask search WORDS`."""
     processes = []
 
     def start(*words, hold: Path | None = None) -> subprocess.Popen:
-        variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | ({"HOLD": str(hold)} if hold else {})
         process = subprocess.Popen(
-            [sys.executable, "-c", SEARCH, *map(str, words)],
-            env=os.environ | variables,
+            [sys.executable, "-m", "multitask", "search", *map(str, words)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | ({"HOLD": str(hold)} if hold else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

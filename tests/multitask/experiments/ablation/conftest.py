@@ -5,7 +5,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from minbert import CommandParser
 from multitask.cli.ablate import add_ablate_options, read_options
 from multitask.config.options import RunOptions
+from multitask.experiments.ablation import cell_process
 from multitask.experiments.ablation.ablate import LOGS, ablate
 from multitask.experiments.ablation.definition import Ablation
 
@@ -25,8 +29,8 @@ device = "cpu"
 threads = 1
 
 [base.train]
-epochs = 4
-batch_size = 4
+epochs = 3
+batch_size = 8
 
 [base.optim]
 lr = 1e-3
@@ -45,7 +49,7 @@ name = "broken"
 set.optim.lr = 1e30
 set.optim.clip = 0.0
 """
-WAIT = 150  # seconds after which a test gives up
+WAIT = 600  # seconds after which a test gives up
 
 
 class Tables:
@@ -78,6 +82,11 @@ class Tables:
         )
 
     @staticmethod
+    def logs(out: Path) -> str:
+        """All that the cells' processes have printed."""
+        return "".join(path.read_text(encoding="utf-8") for path in (out / LOGS).glob("*.txt"))
+
+    @staticmethod
     def starts(out: Path) -> Counter[str]:
         """How often each cell was begun or taken up, by its log's name."""
         logs = sorted((out / LOGS).glob("*.txt"))
@@ -91,15 +100,11 @@ class Tables:
             time.sleep(0.02)
 
     @staticmethod
-    def repeatable(summary: dict[str, Any], rows: int = 3) -> dict[str, Any]:
-        """Scores, states, differences of the first rows: what must not depend on interruptions."""
-        of_cells = ("seed", "key", "state", "error", "scores")
-        kept = [
-            {key: row[key] for key in ("name", "scores", "differences")}
-            | {"cells": [{key: cell[key] for key in of_cells} for cell in row["cells"]]}
-            for row in summary["rows"][:rows]
-        ]
-        return {"columns": summary["columns"], "rows": kept}
+    def cells(summary: dict[str, Any], *seeds: int) -> list[dict[str, Any]]:
+        """Results of the cells with these seeds, without what depends on interruptions."""
+        kept = ("seed", "key", "state", "error", "scores")
+        cells = [cell for row in summary["rows"] for cell in row["cells"] if cell["seed"] in seeds]
+        return [{key: cell[key] for key in kept} for cell in cells]
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +112,24 @@ def tables(tmp_path_factory, tiny_folder, tiny_data) -> Tables:
     return Tables(tmp_path_factory.mktemp("tables"), tiny_folder, tiny_data)
 
 
+def compute_here(module: str, job: dict[str, Any], threads: int, output, errors) -> SimpleNamespace:
+    """Stands for `start_process`: computes a cell in this process."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
+        patch.setattr(cell_process, "read_job", lambda ended: job)
+        status = cell_process.main()
+    return SimpleNamespace(poll=lambda: status, returncode=status, stdin=StringIO())
+
+
+@pytest.fixture
+def in_process(monkeypatch) -> None:
+    """Lets `ablate` compute its cells in this process."""
+    monkeypatch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
+
+
 @pytest.fixture(scope="session")
 def finished(tables, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """broken.toml computed without interruption: its folder and table.json's content."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    return out, ablate(tables.read("broken.toml"), out, jobs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
+        return out, ablate(tables.read("broken.toml"), out)

@@ -4,7 +4,13 @@ import csv
 
 import pytest
 
-from multitask.experiments.ablation.formats import FORMATS, difference_text, latex, markdown, score_text
+from multitask.experiments.ablation.formats import (
+    csv_text,
+    difference_text,
+    latex,
+    markdown,
+    score_text,
+)
 
 
 def row(name, scores=None, differences=None, published=None, costs=None, error=None):
@@ -58,10 +64,8 @@ def test_latex_escapes_and_balances(summary):
     assert next(line for line in text.splitlines() if line.startswith("full")).count("&") == 6
 
 
-def test_csv_has_a_line_for_each_score_and_seed_in_full(summary, tmp_path):
-    FORMATS["table.csv"](summary, tmp_path / "table.csv")
-    with open(tmp_path / "table.csv", newline="") as file:
-        rows = list(csv.reader(file))
+def test_csv_has_a_line_for_each_score_and_seed_in_full(summary):
+    rows = list(csv.reader(csv_text(summary).splitlines()))
     assert rows[0] == ["row", "seed", "state", "score", "value"]
     assert rows[1] == ["full", "1", "finished", "sst.accuracy", "0.51"]
     assert len(rows) == 1 + 3 * 2 * 2 and rows[-1][2:] == ["failed", "overall_2024", ""]

@@ -157,12 +157,5 @@ def serve(monkeypatch):
 @pytest.fixture
 def acts():
     """What the server can do, as `acts.NAME`."""
-    return SimpleNamespace(
-        says=says,
-        fails=fails,
-        sends=sends,
-        hangs=hangs,
-        truncates=truncates,
-        drops=drops,
-        paraphrase=paraphrase,
-    )
+    names = (says, fails, sends, hangs, truncates, drops, paraphrase)
+    return SimpleNamespace(**{function.__name__: function for function in names})

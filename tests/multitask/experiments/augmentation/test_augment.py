@@ -240,19 +240,6 @@ def test_quotes_tabs_and_treebank_spacing(serve, data, tmp_path):
     assert all(row[2].startswith(" It is n't w") and row[2].endswith(" -RRB- ?") for row in new)
 
 
-def test_the_courses_file_keeps_its_ways(shared, tmp_path):
-    out = tmp_path / "out.csv"
-    summary = augment("sst", shared / "data", out, WordEdits(), attempts=10)
-    original = (shared / "data" / TRAIN).read_bytes()
-    assert out.read_bytes().startswith(original)
-    assert labels_of(out) == dict.fromkeys(range(5), 2322) and summary.added == 3066
-    rows = rows_of(out)
-    assert all(len(row) == 4 and row[2].startswith(" ") for row in rows[1:])
-    assert [row[0] for row in rows[1:]] == [str(i) for i in range(len(rows) - 1)]
-    assert len({row[1] for row in rows}) == len(rows)
-    assert summary.rejected["near a text of dev or test"] > 0  # of rows that stand in dev too
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,9 +8,8 @@ import weakref
 import numpy as np
 import pytest
 
-from minbert import CommandParser, InputError
+from minbert import InputError
 from multitask import load_run
-from multitask.cli.ensemble import add_ensemble_options, ensemble_command
 from multitask.cli.main import run as multitask
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
@@ -58,18 +57,23 @@ def runs(train_run):
     ]
 
 
-def soft_of(runs, data, name):
-    rows = load_split(load_run(runs[0]).task(name), data, "dev")[0].rows
-    return [load_run(run).example_scores(name, rows) for run in runs], rows
+@pytest.fixture(scope="module")
+def members(runs, data):
+    """The runs, loaded; the labelled dev rows of each task, and what each run says of them."""
+    loaded, found = [load_run(run) for run in runs], {}
+    for name in TASKS:
+        rows = load_split(loaded[0].task(name), data, "dev")[0].rows
+        found[name] = [run.example_scores(name, rows) for run in loaded], rows
+    return loaded, found
 
 
 @pytest.mark.parametrize("method", ["plain", "weighted", "greedy"])
-def test_scores_and_files_are_those_of_the_mean(runs, data, tmp_path, method):
+def test_scores_and_files_are_those_of_the_mean(runs, members, data, tmp_path, method):
     result = ensemble(runs, data, method=method, out=tmp_path)
-    assert result.single == [load_run(run).evaluate(data).scores for run in runs]
+    assert result.single == [run.evaluate(data).scores for run in members[0]]
     for name, file in zip(TASKS, FILES, strict=True):
-        soft, rows = soft_of(runs, data, name)
-        task = load_run(runs[0]).task(name)
+        soft, rows = members[1][name]
+        task = members[0][0].task(name)
         mean = sum(weight * part for weight, part in zip(result.weights[name], soft, strict=True))
         expected = task.hard(mean)
         assert result.scores[name] == pytest.approx(task.score(expected, rows), nan_ok=True)
@@ -88,20 +92,19 @@ def test_scores_and_files_are_those_of_the_mean(runs, data, tmp_path, method):
     assert saved["ensemble"]["overall"] == overall_scores(result.scores)
 
 
-def test_the_order_of_the_runs_does_not_matter(runs, data):
+def test_the_order_of_the_runs_does_not_matter(runs, members, data):
     """Though the first takes the most probable level, and the second, "ordinal", the middle one."""
     there, back = ensemble(runs[:2], data), ensemble(runs[1::-1], data)
     assert there.scores == {name: pytest.approx(scores) for name, scores in back.scores.items()}
     assert there.single == back.single[::-1]
-    soft, rows = soft_of(runs[:2], data, "sst")
-    expected = np.mean(np.mean(soft, axis=0).argmax(axis=1) == [row.label for row in rows])
+    soft, rows = members[1]["sst"]
+    expected = np.mean(np.mean(soft[:2], axis=0).argmax(axis=1) == [row.label for row in rows])
     assert there.scores["sst"]["accuracy"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("dialect", ["code", "handout"])
-def test_files_are_valid_and_weights_for_test_are_fitted_on_dev(runs, data, tmp_path, dialect):
+def test_files_are_valid_and_weights_for_test_are_fitted_on_dev(runs, data, tmp_path):
     dev, test = (
-        ensemble(runs, data, split, ["sst", "sts"], "weighted", tmp_path, dialect)
+        ensemble(runs[:2], data, split, ["sst", "sts"], "weighted", tmp_path, "handout")
         for split in ("dev", "test")
     )
     assert dev.weights == test.weights and dev.scores == test.scores
@@ -109,16 +112,17 @@ def test_files_are_valid_and_weights_for_test_are_fitted_on_dev(runs, data, tmp_
     assert multitask(["validate", str(tmp_path), "--data", str(data), "--tasks", "sst,sts"]) == 0
 
 
-def test_copies_of_one_run_write_what_the_run_writes(runs, data, tmp_path):
+def test_copies_of_one_run_write_what_the_run_writes(runs, members, data, tmp_path):
     """Ordinal runs among themselves take the middle level; a row without text gets the fallback."""
     shutil.copytree(runs[1], tmp_path / "copy")
     result = ensemble([runs[1], str(tmp_path / "copy")], data, out=tmp_path / "ours")
-    assert result.scores == result.single[0] == load_run(runs[1]).evaluate(data).scores
-    load_run(runs[1]).write_predictions(tmp_path / "theirs", data)
+    run = members[0][1]
+    assert result.scores == result.single[0] == run.evaluate(data).scores
+    run.write_predictions(tmp_path / "theirs", data)
     for name in FILES[:2]:
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
     written = dict(read_predictions(tmp_path / "ours" / FILES[0], FORMATS["sst"]))
-    assert int(written["empty"]) == load_run(runs[1]).fallbacks["sst"] and "unmarked" in written
+    assert int(written["empty"]) == run.fallbacks["sst"] and "unmarked" in written
     assert any("ids-sst-dev.csv:18 has no text; predicted the training split's" in n for n in result.notes)
 
 
@@ -141,7 +145,7 @@ def test_no_two_runs_are_loaded_at_once(runs, data, monkeypatch):
         return run
 
     monkeypatch.setattr(ensemble_module, "open_source", open_source)
-    ensemble(runs, data)
+    ensemble(runs, data, tasks=["sst"])
     assert len(alive) == 3
 
 
@@ -188,9 +192,7 @@ def test_the_command(runs, data, capsys, tmp_path):
     """One JSON object, or a table that warns of fitted weights."""
 
     def command(*words: str) -> str:
-        parser = CommandParser(prog="multitask ensemble")
-        add_ensemble_options(parser)
-        ensemble_command(parser.parse_args([*runs, "--data", str(data), *words]))
+        multitask(["ensemble", *runs, "--data", str(data), *words])
         return capsys.readouterr().out
 
     result = ensemble(runs, data, method="greedy")

@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minbert import CommandParser, InputError
+from minbert import InputError
 from multitask import train
-from multitask.cli.ensemble import add_ensemble_options, ensemble_command
 from multitask.cli.main import run as multitask
 from multitask.experiments.ensemble.weight_average import average_weights, mean_tensors, write_average
 from multitask.inference.run import load_weights
@@ -208,9 +207,7 @@ def test_what_is_refused_leaves_nothing_behind(sources, tmp_path):
 
 
 def command(*words: str):
-    parser = CommandParser(prog="multitask ensemble")
-    add_ensemble_options(parser)
-    return ensemble_command(parser.parse_args(["--average", "weights", *words]))
+    return multitask(["ensemble", "--average", "weights", *words])
 
 
 def test_the_command(sources, tmp_path, capsys):

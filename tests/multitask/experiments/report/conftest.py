@@ -1,8 +1,10 @@
 """Fixtures for the tests of reports: a made-up table, a made-up search, a tiny run, and their pages."""
 
+import csv
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,25 +96,41 @@ def search() -> dict:
 
 
 @pytest.fixture(scope="session")
-def train_three(tiny_folder):
-    """The function `train_three(out, data, epochs)`: a run of the three tasks with records of conflict."""
-
-    def train_run(out: Path, data: Path, epochs: int) -> Path:
-        values = {"weights": str(tiny_folder), "data": str(data), "out": str(out), "device": "cpu"}
-        values |= {"threads": 1, "sampling": "together", "gradients": {"conflicts_every": 2}}
-        values |= {"train": {"epochs": epochs, "batch_size": 8}, "optim": {"lr": 1e-3, "head_lr": 1e-2}}
-        train(RunConfig.from_dict(values | {"tasks": {name: {} for name in TASKS}}))
-        return out
-
-    return train_run
+def hostile() -> str:
+    return '</script><script>document.title = "taken"</script><img src=x onerror=alert(1)> & "quotes" \''
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory, ablation, search, train_three, tiny_data) -> dict[str, Path]:
+def data(tmp_path_factory, tiny_data, hostile) -> Path:
+    """The tiny data with a text in each dev file that would be code if it were not escaped."""
+    folder = shutil.copytree(tiny_data, tmp_path_factory.mktemp("hostile") / "data")
+    for path in folder.glob("*-dev.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t"))
+        text = next(i for i, name in enumerate(rows[0]) if name.startswith("sentence"))
+        for row in rows[1:4]:
+            row[text] = hostile
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder(tiny_folder, data, tmp_path_factory) -> Path:
+    """A run of the three tasks with records of gradient conflict. To be read only, but for its page."""
+    out = tmp_path_factory.mktemp("report") / "run"
+    values = {"weights": str(tiny_folder), "data": str(data), "out": str(out), "device": "cpu"}
+    values |= {"threads": 1, "sampling": "together", "gradients": {"conflicts_every": 2}}
+    values |= {"train": {"epochs": 2, "batch_size": 8}, "optim": {"lr": 1e-3, "head_lr": 1e-2}}
+    train(RunConfig.from_dict(values | {"tasks": {name: {} for name in TASKS}}))
+    return out
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory, ablation, search, folder) -> dict[str, Path]:
     """The three pages, each in the folder that it is about."""
-    folder = tmp_path_factory.mktemp("pages")
-    train_three(folder / "run", tiny_data, 1)
+    folders = {"run": folder}
     for name, content in (("table", ablation), ("search", search)):
-        (folder / name).mkdir()
-        (folder / name / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    return {name: write_report(folder / name) for name in ("run", "table", "search")}
+        folders[name] = tmp_path_factory.mktemp(name)
+        (folders[name] / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return {name: write_report(folders[name]) for name in folders}

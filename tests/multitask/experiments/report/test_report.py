@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from minbert import CommandParser, InputError
-from multitask.cli.report import add_report_options, report_command
+from minbert import InputError
+from multitask.cli.main import run as multitask
 from multitask.experiments.report.charts import chart, short
 from multitask.experiments.report.html import (
     Cell,
@@ -55,22 +55,16 @@ def test_tables_without_any_result_are_pages_too(ablation, search, tmp_path):
     assert "No trial is complete yet" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
-def test_a_table_and_a_search_need_nothing_but_their_one_file(pages, tmp_path):
+def test_the_command_needs_nothing_but_one_file_and_writes_where_it_is_told(pages, tmp_path, capsys):
+    out = tmp_path / "out" / "page.html"
     for name in ("table", "search"):
         shutil.copy(pages[name].parent / f"{name}.json", tmp_path)
-        assert write_report(tmp_path, tmp_path / "out" / "page.html").read_text() == pages[name].read_text()
+        multitask(["report", str(tmp_path), "--out", str(out), "--without-texts"])
+        assert out.read_text() == pages[name].read_text()
         (tmp_path / f"{name}.json").unlink()
-
-
-def test_the_command_writes_where_it_is_told(pages, tmp_path, capsys):
-    parser = CommandParser(prog="multitask report")
-    add_report_options(parser)
-    out = tmp_path / "page.html"
-    report_command(parser.parse_args([str(pages["search"].parent), "--out", str(out), "--without-texts"]))
-    assert out.read_text() == pages["search"].read_text()
-    assert capsys.readouterr().out == f"wrote {out}\n"
+    assert capsys.readouterr().out == f"wrote {out}\n" * 2
     with pytest.raises(InputError, match="at least 1"):
-        report_command(parser.parse_args(["x", "--threads", "0"]))
+        multitask(["report", "x", "--threads", "0"])
 
 
 def test_all_that_is_shown_is_escaped():

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections import Counter
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,6 @@ from multitask.runtime.tracking import read_metrics
 
 pytest.importorskip("matplotlib")
 
-HOSTILE = '</script><script>document.title = "taken"</script><img src=x onerror=alert(1)> & "quotes" \''
 TASKS = ("sst", "paraphrase", "sts")
 
 
@@ -63,30 +61,8 @@ class Tables(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_data) -> Path:
-    """The tiny data with a text in each dev file that would be code if it were not escaped."""
-    folder = tmp_path_factory.mktemp("hostile") / "data"
-    shutil.copytree(tiny_data, folder)
-    for path in folder.glob("*-dev.csv"):
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t"))
-        text = next(i for i, name in enumerate(rows[0]) if name.startswith("sentence"))
-        for row in rows[1:4]:
-            row[text] = HOSTILE
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, train_three, data) -> Path:
-    """A run of the three tasks with records of gradient conflict. To be read only."""
-    return train_three(tmp_path_factory.mktemp("report") / "run", data, 2)
-
-
-@pytest.fixture(scope="module")
-def page(folder, tmp_path_factory) -> str:
-    return write_report(folder, tmp_path_factory.mktemp("page") / "page.html").read_text(encoding="utf-8")
+def page(pages) -> str:
+    return pages["run"].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +159,9 @@ def test_the_error_browser_holds_the_errors_worst_first(predicted, page):
         assert all(row[1][0] == texts[row[5][0]] for row in own)
 
 
-def test_no_text_becomes_code(page):
+def test_no_text_becomes_code(page, hostile):
     tables = Tables(page)
-    assert any(HOSTILE in row[1][0] for row in tables.rows("errors"))  # it is there, as text
+    assert any(hostile in row[1][0] for row in tables.rows("errors"))  # it is there, as text
     tags = Counter(tag for tag, _ in tables.tags)
     assert tags["script"] == 1 and tags["img"] == 0
     assert not any(name.startswith("on") for _, attributes in tables.tags for name in attributes)
@@ -255,8 +231,7 @@ def test_the_page_loads_nothing_and_is_the_same_again(folder, page, tmp_path):
 
 
 def test_without_the_data_the_curves_are_still_shown(folder, tmp_path):
-    copy = tmp_path / "run"
-    shutil.copytree(folder, copy)
+    copy = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("report.html"))
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"data": str(tmp_path / "gone")}))
     page = write_report(copy).read_text(encoding="utf-8")

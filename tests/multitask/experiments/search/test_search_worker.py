@@ -1,5 +1,7 @@
 """Workers whose predecessor has ended, at each moment at which it can end."""
 
+import shutil
+
 import optuna
 import pytest
 
@@ -10,17 +12,25 @@ from multitask.experiments.search.storage import ask, open_study
 from multitask.experiments.search.worker import Worker
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
+@pytest.fixture(scope="module", autouse=True)
+def no_pages():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_trial(planted_values, tmp_path_factory):
+    """The folder of a random search of one trial, complete."""
+    given = {"base": planted_values, "space": {"tasks.planted.dropout": {"low": 0.0, "high": 0.9}}}
+    return search(Space.from_dict(given), tmp_path_factory.mktemp("search"), Method("random", 1)).folder
 
 
 @pytest.fixture
-def begun(planted, tmp_path):
-    """A random search of one trial, complete; and its storage."""
-    given = {"base": planted, "space": {"tasks.planted.dropout": {"low": 0.0, "high": 0.9}}}
-    search(Space.from_dict(given), tmp_path, Method("random", 1))
-    return tmp_path, open_study(read_settings(tmp_path), tmp_path)
+def begun(one_trial, tmp_path):
+    """A copy of that search, and its storage."""
+    folder = shutil.copytree(one_trial, tmp_path / "out")
+    return folder, open_study(read_settings(folder), folder)
 
 
 def test_the_point_of_a_trial_whose_process_died_is_tried_again(begun):
