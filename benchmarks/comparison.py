@@ -1,4 +1,4 @@
-"""How the commands of this folder compare: contenders in turn, ratios with intervals, one table or JSON.
+"""Comparison with the peers: contenders in turn, ratios with intervals, one table or JSON.
 
 Each command is `python benchmarks/NAME.py WEIGHTS [DATA] [options]`: WEIGHTS is a folder such as
 all-MiniLM-L6-v2, DATA a folder with the course's files; without DATA the bundled sample gives the texts.
@@ -51,7 +51,7 @@ print(json.dumps([peak, result]))
 
 
 class Ratio(NamedTuple):
-    """How many times as fast as the peer: the median over the rounds and its 95 % interval."""
+    """Speed as a multiple of the peer's: the median over the rounds and its 95 % interval."""
 
     median: float
     low: float

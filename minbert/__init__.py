@@ -102,26 +102,11 @@ __getattr__, __dir__, __all__ = attach_names(
             "save_lora",
         ),
         "adapters.config": ("AttentionAdapterConfig", "LoRAConfig"),
-        "adapters.registry": (
-            "adapted_modules",
-            "use_adapter",
-        ),
-        "batch": (
-            "Batch",
-            "CachedActivations",
-            "cut_by_tokens",
-            "sorted_batches",
-        ),
-        "cli.command_line": (
-            "CommandParser",
-            "run_command",
-            "say",
-        ),
+        "adapters.registry": ("adapted_modules", "use_adapter"),
+        "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
+        "cli.command_line": ("CommandParser", "run_command", "say"),
         "config": ("BertConfig",),
-        "errors": (
-            "InputError",
-            "did_you_mean",
-        ),
+        "errors": ("InputError", "did_you_mean"),
         "files": (
             "atomic_folder",
             "atomic_write",
@@ -134,29 +119,12 @@ __getattr__, __dir__, __all__ = attach_names(
         "weights.hub": ("find_folder",),
         "kernels.device": ("to_device",),
         "model": ("BertModel", "BertOutput", "Pooler"),
-        "optim": (
-            "AdamW",
-            "schedule_factor",
-        ),
-        "pooling": (
-            "FIRST_TOKEN_POOLINGS",
-            "Projection",
-            "normalize",
-            "pool",
-        ),
+        "optim": ("AdamW", "schedule_factor"),
+        "pooling": ("FIRST_TOKEN_POOLINGS", "Projection", "normalize", "pool"),
         "search": ("nearest",),
         "sentence": ("SentenceEncoder",),
-        "tokenizer": (
-            "TokenSequence",
-            "Tokenizer",
-        ),
-        "weights.load": (
-            "read_tensors",
-            "write_tensors",
-        ),
-        "weights.sentence_transformers": (
-            "read_modules",
-            "write_modules",
-        ),
+        "tokenizer": ("TokenSequence", "Tokenizer"),
+        "weights.load": ("read_tensors", "write_tensors"),
+        "weights.sentence_transformers": ("read_modules", "write_modules"),
     },
 )

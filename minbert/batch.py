@@ -41,7 +41,7 @@ class LengthGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How token rows belong to sequences; `positions` (T,) are columns of the padded input of `columns`.
+    """Maps token rows to sequences; `positions` (T,) are columns of the padded input of `columns`.
 
     packed: `lengths` of the sequences, longest first, kept on the host; `mask` is None.
     padded: `mask` (B, S) or (B, S, S), True where a token may be attended to; `lengths` is empty.

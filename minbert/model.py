@@ -376,10 +376,8 @@ class BertModel(nn.Module):
         maps: list[Tensor] | None = [] if output_attentions else None
         with use(self.kernels):
             if cached is None:
-                hidden, done = (
-                    self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions),
-                    0,
-                )
+                hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+                done = 0
             else:
                 hidden, done = cached.rows, cached.layers
             if embedding_noise is not None:

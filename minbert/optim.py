@@ -148,7 +148,7 @@ def _decay(parameters: list[Tensor], group: dict) -> None:
 
 @cache
 def fused_update_works(device_type: str, dtype: torch.dtype) -> bool:
-    """Whether torch's fused kernel, which is private, exists here and equals the written-out update."""
+    """Self-test: True if torch's private fused kernel exists and equals the written-out update."""
     start = torch.linspace(-1, 1, 8, dtype=dtype, device=device_type)
     large = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-4, weight_decay=0.1)
     usual = dict(lr=1e-5, betas=(0.9, 0.999), eps=1e-6, weight_decay=1e-2)  # a decay of 1e-7 a step

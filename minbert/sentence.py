@@ -44,7 +44,7 @@ class HalfPrecisionCopy:
 
 
 def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX); without that bf16 is slower."""
+    """Returns True if this CPU multiplies bf16 numbers (AVX-512 BF16 or AMX); without that bf16 is slower."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: an older torch may lack them
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
@@ -96,7 +96,7 @@ class SentenceEncoder:
 
         `adapter` names the task whose adapter is used, in a folder that holds one for each.
 
-        Raises InputError for a folder that holds no BERT, or modules that are not known.
+        Raises InputError for a folder without a BERT, or with unknown modules.
         """
         folder = find_folder(source)
         found = read_modules(folder)

@@ -109,7 +109,7 @@ class Tokenizer:
         """Each text (with its pair), cut to `max_length` tokens, the longer one of a pair first.
 
         `words=True`: each text is a list of words, and `TokenSequence.words` says which one a token is from.
-        Raises InputError for sides of unequal number, text that is no string, and a max_length too small.
+        Raises InputError for sides of unequal number, text that is not a string, and a max_length too small.
         """
         self._check(texts, pairs, words, max_length)
         self.backend.enable_truncation(max_length)  # "longest first" is the library's default
@@ -173,7 +173,9 @@ class Tokenizer:
             )
         for number, text in [*enumerate(texts), *enumerate(pairs or ())]:
             if words and (isinstance(text, str) or not all(isinstance(word, str) for word in text)):
-                raise InputError(f"text {number} is no list of strings; with words=True give lists of words")
+                raise InputError(
+                    f"text {number} is not a list of strings; with words=True give lists of words"
+                )
             if not words and not isinstance(text, str):
                 raise InputError(f"text {number} is a {type(text).__name__}; give strings")
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # of programs that tests start: two test processes share the cores
 
 import pytest
 import torch

@@ -130,7 +130,7 @@ def _by_pattern(option: str, pattern: Mapping[str, Any], default: Any, names: li
             layers = ", ".join(dict.fromkeys(name.split(".")[2] for name in names))
             kinds = ", ".join(dict.fromkeys(name.split(".", 3)[3] for name in names))
             raise InputError(
-                f"{option} gives {key!r}, which is no part of an adapted module's name; adapted are {kinds} "
+                f"{option} gives {key!r}, which occurs in no adapted module's name; adapted are {kinds} "
                 f"of encoder.layers {layers}"
             )
     return {name: pattern[max(keys, key=len)] if keys else default for name, keys in found.items()}

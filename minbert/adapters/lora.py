@@ -180,16 +180,16 @@ def remove_lora(model: BertModel) -> None:
         model.set_submodule(name, layer.plain())
 
 
-def merge_lora(model: BertModel, name: str | None = None, probe: Batch | None = None) -> float:
+def merge_lora(model: BertModel, name: str | None = None) -> float:
     """Writes an adapter into the weights, for good -> the largest absolute change of an output by that.
 
-    The outputs compared are those of a probe, by default a few random token sequences, in evaluation mode.
+    The outputs compared are those of a few random token sequences, in evaluation mode.
     Computed in fp64, then rounded once to the weights' type. Other adapters are gone afterwards; what was
     frozen stays frozen. Raises InputError for a model without adapters, an unknown name, or several adapters
     and no name.
     """
     name = _one_adapter(model, name, "merge")
-    probe = _made_up_batch(model) if probe is None else probe
+    probe = _random_batch(model)
     for layer in lora_layers(model).values():
         layer.active = name if name in layer.adapters else None
     before = _outputs(model, probe)
@@ -212,7 +212,7 @@ def _outputs(model: BertModel, batch: Batch) -> Tensor:
     return rows
 
 
-def _made_up_batch(model: BertModel) -> Batch:
+def _random_batch(model: BertModel) -> Batch:
     """Four sequences of random tokens, always the same ones for a size of vocabulary."""
     config = model.config
     generator = torch.Generator().manual_seed(0)
@@ -253,7 +253,7 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
     """Loads an adapter in peft's format under a name, in the place of one of that name, and puts it to use.
 
     It may have been made for BertModel or a BertForSequenceClassification. A model that had no LoRA is frozen
-    but for the adapter. The report lists the tensors that are no adapter's, such as a classifier's.
+    but for the adapter. The report lists the tensors of other modules, such as a classifier's.
     Raises InputError for a folder that `save_lora` wrote for other weights, for one that holds parts of the
     encoder other than this model's (peft's `modules_to_save`), and with everything that is wrong for missing,
     unexpected and mis-shaped tensors and settings that are not supported; the model stays as it was then.
@@ -298,8 +298,8 @@ def _refuse_trained_parts(model: BertModel, folder: Path, report: AdapterReport)
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise InputError(
-            f"{folder} holds {named}, which are no adapter (peft's modules_to_save) and not those of this "
-            f"model; merge the adapter with peft and load the whole model"
+            f"{folder} holds {named}, which do not belong to an adapter (peft's modules_to_save) and "
+            f"differ from this model's; merge the adapter with peft and load the whole model"
         )
 
 

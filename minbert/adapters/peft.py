@@ -27,7 +27,7 @@ _DESCRIPTIVE = {
     "runtime_config",
     "task_type",
 }
-# With these an adapter is no W x + scale B A x of linear layers any more; None, false and empty are fine.
+# These change what an adapter computes or where it stands; None, false and empty values are accepted.
 _UNSUPPORTED = {
     "alora_invocation_tokens",
     "arrow_config",
@@ -88,7 +88,7 @@ class PeftSettings:
         self.dora = bool(self.values.get("use_dora"))
 
     def is_target(self, name: str) -> bool:
-        """Whether a linear layer has an adapter: what peft's check_target_module_exists says."""
+        """Returns True if a linear layer has an adapter, by peft's check_target_module_exists."""
         targets = self.values["target_modules"]
         if _meant(self.values.get("exclude_modules"), name):
             return False
@@ -139,7 +139,7 @@ def _refused(values: Mapping[str, Any]) -> list[str]:
 
 
 def _meant(names: str | list[str] | None, name: str) -> bool:
-    """Whether a name ends with one of those in a list, or matches the one expression for whole names."""
+    """Returns True if a name ends with one of a list of names, or matches an expression for whole names."""
     if isinstance(names, str):
         return bool(names) and re.fullmatch(names, name) is not None
     return any(f".{name}".endswith(f".{end}") for end in names or ())
@@ -226,7 +226,7 @@ class SavedAdapter:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """What a load found: the tensors restored, those that are no adapter's (a classifier), and notes."""
+    """Report of a load: tensors restored, `others` that belong to no adapter (a classifier), and notes."""
 
     loaded: tuple[str, ...]
     others: Mapping[str, Tensor]
@@ -326,7 +326,7 @@ def read_adapter(
 def _sorted_out(
     tensors: Mapping[str, Tensor], targets: list[str], dora: bool
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], list[str]]:
-    """The adapters' tensors by layer, those that are no adapter's, and those that belong nowhere."""
+    """Returns the adapters' tensors by layer, the tensors of other modules, and the problems."""
     found: dict[str, dict[str, Tensor]] = {name: {} for name in targets}
     others, problems = {}, []
     for name, tensor in tensors.items():
@@ -351,7 +351,7 @@ def _reason(layer: str) -> str:
 
 
 def _wrong(parts: Mapping[str, Tensor], layer: str, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What is missing among a layer's tensors, mis-shaped, or not made of numbers."""
+    """Lists a layer's tensors that are missing, mis-shaped, or not of a floating-point type."""
     problems = []
     for kind, shape in expected.items():
         name = f"{layer}.{_SUFFIXES[kind]}"

@@ -1,4 +1,4 @@
-"""What both command lines share: options checked with a hint, and errors as one line with an exit status."""
+"""Shared by both command lines: options checked with a hint, and errors as one line with an exit status."""
 
 import argparse
 import os

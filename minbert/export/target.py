@@ -17,7 +17,7 @@ FORMATS = ("hf", "sentence-transformers", "onnx")
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote; `largest_difference` from our own outputs where these were compared."""
+    """Result of an export; `largest_difference` from our own outputs where these were compared."""
 
     format: str
     out: str

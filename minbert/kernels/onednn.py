@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 
 def onednn_takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether `OneDNNLinear` and `linear_gelu` take these: rows (T, I) on the CPU, one type, no autocast."""
+    """Returns True for rows (T, I) that OneDNNLinear and linear_gelu accept: CPU, one type, no autocast."""
     return (
         not torch.compiler.is_compiling()  # the compiler has products of its own
         and x.ndim == 2
@@ -58,7 +58,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: 
 
 @cache
 def binding_works(dtype: torch.dtype) -> bool:
-    """Whether torch's binding is there and computes what it should, gradients' transposed views included."""
+    """Self-test: True if torch's binding exists and is right, for the transposed views of gradients too."""
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(shape, generator=generator).to(dtype) for shape in ((6, 5), (7, 5), (7,)))
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}

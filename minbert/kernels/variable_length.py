@@ -28,7 +28,7 @@ TOLERANCE = 5e-2  # of half precision against fp32, values near 1; a wrong formu
 
 
 class Sequences(NamedTuple):
-    """Where N sequences, none of them empty, begin and end; what the host has to know, it knows.
+    """Offsets of N sequences, none of them empty, on the device; sizes that the host needs, on the host.
 
     `offsets` (N + 1,) are int32 on the device; `lengths` counts how many lengths there are.
     """
@@ -96,7 +96,7 @@ def jagged(
 
 @cache
 def works(attend: Attend, device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
-    """Whether a kernel is there and gives what the written-out attention gives, forward and backward.
+    """Self-test: True if a kernel exists and equals the written-out attention, forward and backward.
 
     Once with all rows asking, once with the first of each sequence.
     """

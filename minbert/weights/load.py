@@ -46,13 +46,13 @@ _TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
 _TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
-# Parts of BERT checkpoints that are no part of the encoder: pre-training and task heads, an old buffer.
+# Parts of BERT checkpoints outside the encoder: pre-training and task heads, an old buffer.
 _IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load found, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
+    """Report of a load, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
 
     `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack. `fresh` are those
     that the caller's configuration has and the folder's has not: layers on top, parts of variants.
@@ -147,7 +147,7 @@ def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> Non
     lora = [name for name in tensors if _LORA.match(name)]
     if lora and not base_only:
         raise InputError(
-            f"the model has LoRA adapters ({lora[0]}, ...), which are no part of its weights; merge_lora it "
+            f"the model has LoRA adapters ({lora[0]}, ...), which its weights do not include; merge_lora it "
             f"first, or save the rest with base_only=True and the adapters by save_lora"
         )
     kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if not _ADAPTER.search(name)}

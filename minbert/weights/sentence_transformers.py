@@ -1,4 +1,4 @@
-"""How sentences are pooled, as a sentence-transformers folder says it: modules.json, read and written.
+"""Pooling settings of sentence-transformers folders: modules.json, read and written.
 
 Written in the dialect that all of its versions from 2 on can read.
 """
@@ -29,7 +29,9 @@ def read_modules(folder: Path) -> dict:
     try:
         modules = [(entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in _read_json(path)]
     except (AttributeError, KeyError, TypeError):
-        raise InputError(f"{path} is no list of modules with type and path; fetch the folder again") from None
+        raise InputError(
+            f"{path} is not a list of modules with type and path; fetch the folder again"
+        ) from None
     kinds = [kind for kind, _ in modules]
     if kinds != [kind for kind in MODULES if kind in kinds]:
         raise InputError(

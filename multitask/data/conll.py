@@ -142,7 +142,7 @@ def _problem(sentence: _Sentence) -> tuple[int, str] | None:
     """Returns the line and the reason if words and tags cannot be used."""
     words, tags = sentence.words, sentence.tags
     if not words:
-        return sentence.line, "there is no word"
+        return sentence.line, "the line has no word"
     if tags is not None and len(words) != len(tags):
         return sentence.line, f"{_plural(len(words), 'word')} and {_plural(len(tags), 'tag')}"
     for what, values in (("word", words), ("tag", tags or ())):

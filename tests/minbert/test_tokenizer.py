@@ -194,8 +194,8 @@ def test_train_is_deterministic(tmp_path):
         (dict(texts=["a"], pairs=[3.0]), "text 0 is a float"),
         (dict(texts=["a"], max_length=2), "max_length is 2; it must be at least 3"),
         (dict(texts=["a"], pairs=["b"], max_length=4), "it must be at least 5"),
-        (dict(texts=["a cat"], words=True), "text 0 is no list of strings"),
-        (dict(texts=[["a"], ["a", 3]], words=True), "text 1 is no list"),
+        (dict(texts=["a cat"], words=True), "text 0 is not a list of strings"),
+        (dict(texts=[["a"], ["a", 3]], words=True), "text 1 is not a list"),
         (dict(texts=["half a pair \ud800"]), "half of a surrogate pair"),
     ],
 )

@@ -14,7 +14,7 @@ class PerTaskLR:
 
     For a task with a rate in `rates` each group gets its base rate times rate / lr, `lr` being the run's
     encoder rate, so that decay by layer and rates of parts keep their proportions. Schedules multiply that.
-    Heads, and other tasks' steps, have the base rates, which are those at construction: there is no state.
+    Heads, and other tasks' steps, have the base rates, which are those at construction, so it has no state.
 
     A step has one task (RunConfig checks that): AdamW divides by the size of the gradient, so that in a step
     of several tasks none of them has a rate of its own. At rate 0 only the moments change.

@@ -365,15 +365,11 @@ def test_a_merge_is_exact_and_leaves_the_plain_model(tiny, tiny_folder, batch, k
         merge_lora(tiny)
 
 
-def test_the_change_is_that_of_the_probes_outputs(tiny, batch):
+def test_the_change_is_compared_in_evaluation_mode(tiny):
     add_lora(tiny, LoRAConfig(rank=3, dropout=0.5))
     fill_adapters(tiny)
-    twin = copy.deepcopy(tiny).eval()
-    before = twin(batch).packed.detach()
-    found = merge_lora(tiny.train(), probe=batch)
+    assert merge_lora(tiny.train()) < 2e-6
     assert tiny.training
-    merge_lora(twin)
-    assert found == float((twin(batch).packed - before).abs().max())
 
 
 def test_a_change_that_is_no_rounding_error_is_reported(tiny):

@@ -76,7 +76,7 @@ def test_trained_parts_of_the_encoder_are_refused(tiny, tiny_folder, tmp_path, m
     assert (changed.pooler_output - expected.pooler_output).abs().max() > 1e-2
     peers.save_pretrained(tmp_path)
     with pytest.raises(
-        InputError, match=rf"holds .*{MODULES[module]} are no adapter \(peft's modules_to_save\)"
+        InputError, match=rf"holds .*{MODULES[module]} do not belong to an adapter \(peft's modules_to_save\)"
     ):
         load_lora(tiny, tmp_path)
     assert not lora_layers(tiny) and all(parameter.requires_grad for parameter in tiny.parameters())

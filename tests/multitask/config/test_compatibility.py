@@ -31,6 +31,7 @@ WRONG = [
     ({"lora": {"rank": 4}, "weights": "scratch"}, r"lora adapts pretrained weights"),
     ({"lora": {"rank": 4}, "unfreeze": "epoch"}, r"lora leaves the encoder frozen, and unfreeze would"),
     ({"lora": {"rank": 4}, "extra_layers": 1}, r"lora freezes the encoder, the fresh parts with it"),
+    ({"cache": {"precision": "off", "folder": "kept"}}, r"folder is 'kept', and precision off keeps nothing"),
     ({"model": {"hidden_size": 24}}, r"model.hidden_size is decided by the weights; only attention_head"),
     ({"freeze": "all"}, r"freeze all leaves nothing to train; freeze backbone trains the heads"),
     ({"freeze": "none,pooler"}, r"none goes with nothing else"),

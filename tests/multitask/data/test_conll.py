@@ -105,7 +105,7 @@ def test_json_lines(write):
         ('{"words": ["a", ""], "tags": ["O", "O"]}', "word 2 is empty", ("a ",)),
         ('{"words": ["a b"], "tags": ["O"]}', "word 1 is empty, or has white space", ("a b",)),
         ('{"words": "a b", "tags": ["O", "O"]}', "'words' is not a list of strings", ()),
-        ('{"words": [], "tags": []}', "there is no word", ()),
+        ('{"words": [], "tags": []}', "the line has no word", ()),
         ('{"words": ["a"]}', "'tags' is not a list of strings", ("a",)),
         ('{"words": ["half \\ud800"], "tags": ["O"]}', "word 1 is empty, or has", ("half \ud800",)),
         ('{"words": ["a"], "tags": ["O x"]}', "tag 1 is empty, or has", ("a",)),

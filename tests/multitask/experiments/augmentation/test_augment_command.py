@@ -39,7 +39,10 @@ def test_an_interrupted_run_goes_on(serve, tiny_data, tmp_path, acts, capsys, nu
     server = serve(act)
     out = tmp_path / "out.csv"
     arguments = tiny(server, tiny_data, out, "--concurrency", "4", "--json")
-    process = subprocess.Popen([sys.executable, "-m", "multitask", "augment", *map(str, arguments)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multitask", "augment", *map(str, arguments)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
+    )
     process.wait(timeout=600)
     killed = number == signal.SIGKILL
     assert process.returncode == (-signal.SIGKILL if killed else 130) and not out.exists()
