@@ -59,8 +59,9 @@ def test_without_dropout_it_is_the_large_batch(
     assert found["heads.ranking.dense.weight"].abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_with_dropout_it_is_the_same_chunks_in_one_graph(
-    model, chunks_of, gradients_of, assert_equal_gradients
+    checkpointing, model, chunks_of, gradients_of, assert_equal_gradients
 ):
     model.train()
     batch = chunks_of(model, 3, 3, 2)
@@ -73,6 +74,7 @@ def test_with_dropout_it_is_the_same_chunks_in_one_graph(
     assert outputs.std() > 0 and not torch.equal(outputs[:3], model("ranking", batch.parts[0].inputs))
     model.zero_grad(set_to_none=True)
     torch.manual_seed(9)
+    model.encoder.encoder.checkpointing = checkpointing
     found = GradCache()(model, MicroBatch("ranking", batch, 1.0), unscaled)
     torch.testing.assert_close(found, loss.detach(), atol=1e-12, rtol=0)
     assert_equal_gradients(gradients_of(model), wanted, 1e-12)
