@@ -6,6 +6,7 @@ from typing import Any
 
 from minbert.errors import InputError, did_you_mean
 from minbert.files import read_json_object, write_json
+from minbert.values import FRACTION, RATE, check, whole
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,7 @@ class BertConfig:
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self):
-        for name in _SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a rate from 0 to below 1")
-        for name in ("layer_norm_eps", "initializer_range"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a number between 0 and 1")
+        check(vars(self), _RULES)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} cannot be split among {self.num_attention_heads} attention "
@@ -104,10 +94,11 @@ _SIZES = (
     "max_position_embeddings",
     "type_vocab_size",
 )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+_RULES = {
+    **dict.fromkeys(_SIZES, whole(1)),
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), RATE),
+    **dict.fromkeys(("layer_norm_eps", "initializer_range"), FRACTION),
+}
 
 
 def _refuse_other_models(values: dict[str, Any]) -> None:
