@@ -23,17 +23,10 @@ from minbert import (
     use_adapter,
 )
 from minbert.weights.load import save_weights
+from tests.encoders import PROJECTED, VARIANTS, fill_adapters
 
-PROJECTED = dict(
-    projected_attention_size=10, projected_attention_heads=2, projected_attention_names=("sst", "sts")
-)
-VARIANTS = {
-    "extra layers": dict(num_hidden_layers=4),
-    "head layers": dict(attention_head_layers=2),
-    "projected attention": PROJECTED,
-    "all": dict(num_hidden_layers=3, num_attention_heads=6, attention_head_layers=1, **PROJECTED),
-}
-each_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+ADDED = {name: changes for name, changes in VARIANTS.items() if name != "other heads"}
+each_variant = pytest.mark.parametrize("changes", ADDED.values(), ids=ADDED)
 
 
 @pytest.fixture
@@ -202,11 +195,7 @@ def test_transformers_loads_extra_layers_and_other_heads(load, randomize, batch,
 
 def adapted(model, names) -> BertModel:
     add_lora(model, LoRAConfig(rank=2), names=names)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(".B"):
-                parameter.normal_()
+    fill_adapters(model)
     return model
 
 
@@ -214,9 +203,6 @@ def adapted(model, names) -> BertModel:
 def per_task(load, tmp_path):
     """A model with LoRA and projected attention for each of two tasks, and its folder."""
     model = adapted(load(**PROJECTED), ("sst", "sts"))
-    with torch.no_grad():
-        for module in model.encoder.projected_attention.adapters.values():
-            module.up.weight.normal_(std=0.1)
     folder = tmp_path / "per-task"
     model.save_pretrained(folder, base_only=True)
     for name in ("sst", "sts"):
@@ -284,12 +270,15 @@ def test_lora_is_not_lost_in_silence_when_the_weights_are_saved(load, tiny, tmp_
     assert all(torch.equal(base[name], tensor) for name, tensor in tiny.state_dict().items())
 
 
-def test_outputs_are_read_by_place_and_unpacked(tiny, batch):
+def test_outputs_are_read_by_place_by_name_and_unpacked(tiny, batch):
     out = tiny(batch)
     hidden, pooled = out
     assert hidden is out.last_hidden_state is out[0] and pooled is out.pooler_output is out[1]
     whole = tiny(batch, output_hidden_states=True, output_attentions=True)
     assert len(whole.to_tuple()) == 4 and whole[2] is whole.hidden_states and whole[3] is whole.attentions
+    assert out["last_hidden_state"] is hidden and out["pooler_output"] is pooled
+    with pytest.raises(KeyError, match="last_hidden_state"):
+        out["logits"]
     tiny.pooler = None
     assert len(tiny(batch).to_tuple()) == 1
 
