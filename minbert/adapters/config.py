@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from minbert.config import POSITIVE, RATE, Rule, by_name, check, whole
 from minbert.errors import InputError, did_you_mean
-from minbert.values import POSITIVE, RATE, Rule, by_name, check, whole
 
 TARGETS = {  # the linear layers of an encoder layer by the names that users write
     "query": "attention.query",
