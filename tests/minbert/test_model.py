@@ -168,7 +168,7 @@ def test_adapters_belong_to_their_base(load, randomize, tiny, tmp_path):
     with pytest.raises(InputError, match="were made for other weights than this model's"):
         BertModel.from_pretrained(tmp_path)
     (tmp_path / "adapter" / "attention_adapters.json").unlink()
-    with pytest.raises(InputError, match=r"there is no file .*attention_adapters\.json"):
+    with pytest.raises(InputError, match=r"attention_adapters\.json cannot be read"):
         BertModel.from_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "minbert"}))
