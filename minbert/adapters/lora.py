@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.adapters.config import TARGETS, LoRAConfig
-from minbert.adapters.peft import AdapterReport, read_adapter, write_adapter
+from minbert.adapters.peft import AdapterReport, PeftSettings, read_adapter, write_adapter
 from minbert.adapters.registry import DEFAULT, check_name
 from minbert.batch import Batch
 from minbert.errors import InputError, did_you_mean
@@ -30,15 +30,15 @@ class Adapter(nn.Module):
     Fresh, it changes nothing: B is zero, A as peft and nn.Linear fill a weight, the lengths are the base's.
     """
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float, rslora: bool, dora: bool):
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float, config: LoRAConfig | PeftSettings):
         super().__init__()
-        self.alpha, self.dropout, self.rslora = float(alpha), dropout, rslora
-        self.scale = alpha / math.sqrt(rank) if rslora else alpha / rank
+        self.alpha, self.dropout, self.rslora = float(alpha), config.dropout, config.rslora
+        self.scale = alpha / math.sqrt(rank) if config.rslora else alpha / rank
         weight = linear.weight
         self.A = nn.Parameter(weight.new_empty(rank, linear.in_features))
         self.B = nn.Parameter(weight.new_zeros(linear.out_features, rank))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-        self.register_parameter("magnitude", nn.Parameter(self.lengths(weight)) if dora else None)
+        self.register_parameter("magnitude", nn.Parameter(self.lengths(weight)) if config.dora else None)
 
     def lengths(self, weight: Tensor) -> Tensor:
         """The length of each row of W + scale B A, (out,), a constant to the gradient (DoRA, section 4.3)."""
@@ -129,9 +129,7 @@ def add_lora(model: BertModel, config: LoRAConfig, names: Sequence[str] = (DEFAU
     for module, (rank, alpha) in config.sizes(chosen).items():
         linear = _adapted(model, module)
         for name in names:
-            linear.adapters[name] = Adapter(
-                linear, rank, alpha, config.dropout, config.rslora, config.dora
-            ).train(linear.training)
+            linear.adapters[name] = Adapter(linear, rank, alpha, config).train(linear.training)
         linear.active = names[0]
     return chosen
 
@@ -272,10 +270,9 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
             del layer.adapters[name]
         if not layer.adapters and key not in saved.values:
             model.set_submodule(key, layer.plain())
-    common = saved.settings.dropout, saved.settings.rslora, saved.settings.dora
     for key, values in saved.values.items():
         linear = _adapted(model, key)
-        adapter = Adapter(linear, len(values.A), values.alpha, *common)
+        adapter = Adapter(linear, len(values.A), values.alpha, saved.settings)
         with torch.no_grad():
             for kind, parameter in adapter.named_parameters():
                 parameter.copy_(getattr(values, kind))

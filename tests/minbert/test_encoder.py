@@ -117,26 +117,6 @@ def test_gradients_flow_to_every_parameter_that_is_in_use(make, batch, changes):
             assert parameter.grad.abs().amax() > 1e-9, name
 
 
-def test_another_number_of_heads_changes_no_tensor_and_the_outputs(make, tiny, batch):
-    other = make(VARIANTS["other heads"], random=False)
-    expected = tiny.double()
-    assert all(
-        torch.equal(tensor, expected.state_dict()[name]) for name, tensor in other.state_dict().items()
-    )
-    assert (other(batch).packed - expected(batch).packed).abs().max() > 1e-3
-    assert other(batch, output_attentions=True).attentions[0].shape[1] == 6
-
-
-def test_layers_of_a_slice_use_their_own_projected_attention(make, batch):
-    """A frozen prefix is run apart from the rest."""
-    model = make(VARIANTS["all"])
-    whole = model(batch, output_hidden_states=True)
-    start = model.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
-    half = model.encoder(start, batch.layout, slice(0, 3))
-    assert torch.equal(model.encoder(half, batch.layout, slice(3, None)), whole.packed)
-    assert torch.equal(model.encoder(start, batch.layout, slice(-1, -1)), start)
-
-
 # --- noise on the embeddings --------------------------------------------------------------------------------
 
 
