@@ -202,9 +202,8 @@ class AdapterValues:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """Report of a load: tensors restored, `others` that belong to no adapter (a classifier), and notes."""
+    """Report of a load: tensors of `others` than the adapter (a classifier), and notes on the settings."""
 
-    loaded: tuple[str, ...]
     others: Mapping[str, Tensor]
     notes: tuple[str, ...]
 
@@ -308,10 +307,8 @@ def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAd
         )
         for layer, name in targets.items()
     }
-    loaded = tuple(name for name in tensors if name not in others)
-    return SavedAdapter(
-        values, settings, _hash_of_base(folder), AdapterReport(loaded, others, settings.notes)
-    )
+    report = AdapterReport(others, settings.notes)
+    return SavedAdapter(values, settings, _hash_of_base(folder), report)
 
 
 def _sorted_out(

