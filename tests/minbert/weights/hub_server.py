@@ -25,8 +25,8 @@ class HubServer:
 
     By a file's name: `cuts` are the bytes after which one answer after the other breaks off, `stalls` the
     place where the server waits for `released`, `lies` the content that is sent in place of the true one,
-    `checksums` those that are listed. By the end of a path: `answers` are the status and headers of an answer
-    without content, `pages` a text. Files of `gated` models are refused without the token.
+    `checksums` those that are listed. By the end of a path: `answers` are the status, headers
+    and content, if any, of another answer. Files of `gated` models are refused without the token.
     """
 
     revisions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -36,8 +36,7 @@ class HubServer:
     stalls: dict[str, int] = field(default_factory=dict)
     lies: dict[str, bytes] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
-    pages: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, tuple] = field(default_factory=dict)
     listed_too: list[str] = field(default_factory=list)
     gated: set[str] = field(default_factory=set)
     token: str = "hf_good"
@@ -100,12 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         hub.requests.append(Request(self.command, path, headers))
-        for ending, (status, headers) in hub.answers.items():
+        for ending, answer in hub.answers.items():
             if path.endswith(ending):
-                return self._send(status, headers)
-        for ending, page in hub.pages.items():
-            if path.endswith(ending):
-                return self._send(200, {"Content-Type": "text/html"}, page.encode())
+                return self._send(*answer)
         listing = re.fullmatch(r"/api/models/(.+)/(revision|tree)/(.+)", path)
         content = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
         if not (listing or content):
