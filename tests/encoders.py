@@ -18,6 +18,12 @@ VARIANTS = {
     "projected attention": PROJECTED,
 }
 VARIANTS["all"] = {key: value for changes in VARIANTS.values() for key, value in changes.items()}
+LORA_KINDS = {
+    "lora": {},
+    "rslora": {"rslora": True},
+    "dora": {"dora": True},
+    "both": {"rslora": True, "dora": True},
+}
 
 
 def fresh_encoder(**values) -> BertModel:

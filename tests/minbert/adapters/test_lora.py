@@ -29,16 +29,10 @@ from minbert import (
 from minbert.adapters.lora import LoRALinear, adapter_names, base_hash, lora_layers, remove_lora
 from minbert.kernels.dropout import apply_dropout
 from minbert.model import Linear
-from tests.encoders import fill_adapters
+from tests.encoders import LORA_KINDS, fill_adapters
 
 ALL = ("all-linear",)
-KINDS = {
-    "lora": {},
-    "rslora": {"rslora": True},
-    "dora": {"dora": True},
-    "both": {"rslora": True, "dora": True},
-}
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = pytest.mark.parametrize("kind", LORA_KINDS.values(), ids=LORA_KINDS)
 
 
 @pytest.fixture
@@ -205,7 +199,7 @@ def test_a_fresh_adapter_changes_nothing(tiny, batch):
 def test_a_layer_and_its_gradients_are_the_formula(kind):
     """The row's length is a constant to the gradient (Liu et al. 2024, section 4.3)."""
     model = deep_model(1).double()
-    add_lora(model, LoRAConfig(rank=3, alpha=6, targets=ALL, **KINDS[kind]))
+    add_lora(model, LoRAConfig(rank=3, alpha=6, targets=ALL, **kind))
     fill_adapters(model)
     for layer in lora_layers(model).values():
         adapter = layer.adapters["default"]
@@ -283,7 +277,7 @@ def test_a_row_of_zeros_stays_finite():
 def test_only_adapters_train_and_the_base_is_bit_equal(tiny, batch, kind):
     before = {name: p.detach().clone() for name, p in tiny.named_parameters()}
     objects = dict(tiny.named_parameters())
-    add_lora(tiny, LoRAConfig(rank=3, targets=ALL, **KINDS[kind]))
+    add_lora(tiny, LoRAConfig(rank=3, targets=ALL, **kind))
     after = dict(tiny.named_parameters())
     assert all(after[name] is parameter for name, parameter in objects.items())  # the very same objects
     added = {name for name in after if name not in objects}
@@ -334,7 +328,7 @@ def test_modes_are_kept():
 def test_a_merge_is_exact_and_leaves_the_plain_model(tiny, tiny_folder, batch, kind, dtype, tolerance):
     plain = BertModel.from_pretrained(tiny_folder).to(dtype)
     tiny.to(dtype)
-    add_lora(tiny, LoRAConfig(rank=3, alpha=4, targets=ALL, rank_pattern={"key": 2}, **KINDS[kind]))
+    add_lora(tiny, LoRAConfig(rank=3, alpha=4, targets=ALL, rank_pattern={"key": 2}, **kind))
     fill_adapters(tiny)
     expected = tiny(batch).packed
     weights = {name: weight_by_formula(layer) for name, layer in lora_layers(tiny).items()}

@@ -14,31 +14,24 @@ from minbert import BertModel, InputError, LoRAConfig, add_lora, load_lora, save
 from minbert.adapters.lora import adapter_names, lora_layers
 from minbert.kernels.dropout import Dropout
 from minbert.weights.load import hugging_face_name
-from tests.encoders import fill_adapters
+from tests.encoders import LORA_KINDS, fill_adapters
 
+peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
 # What peft asks transformers on the way is about to be renamed there.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 ALL = ("query", "key", "value", "attention_output", "intermediate", "output")
-KINDS = {
-    "lora": ({}, {}),
-    "rslora": ({"rslora": True}, {"use_rslora": True}),
-    "dora": ({"dora": True}, {"use_dora": True}),
-    "rsdora": ({"rslora": True, "dora": True}, {"use_rslora": True, "use_dora": True}),
-}
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = pytest.mark.parametrize("kind", LORA_KINDS.values(), ids=LORA_KINDS)
 IDS = torch.tensor([[2, 7, 9, 30, 3], [2, 8, 3, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 
 
 def hugging_face(folder):
-    transformers = pytest.importorskip("transformers")
     return transformers.BertModel.from_pretrained(folder).eval()
 
 
 def theirs(folder, **settings):
     """peft's model with random adapters, on transformers' BertModel."""
-    peft = pytest.importorskip("peft")
     model = peft.get_peft_model(hugging_face(folder), peft.LoraConfig(**settings))
     fill_adapters(model)
     return model.eval()
@@ -58,7 +51,6 @@ def assert_same(actual, expected):
 @each_kind
 @pytest.mark.parametrize("sizes", ["one", "several"])
 def test_peft_loads_ours(tiny, tiny_folder, tmp_path, kind, sizes):
-    peft = pytest.importorskip("peft")
     patterns = {}
     if sizes == "several":
         patterns = {
@@ -66,7 +58,7 @@ def test_peft_loads_ours(tiny, tiny_folder, tmp_path, kind, sizes):
             "alpha_pattern": {"layers.0": 7.5, "layers.1.attention": 9},
         }
     base = output(tiny)
-    add_lora(tiny, LoRAConfig(rank=3, alpha=4, targets=ALL, **KINDS[kind][0], **patterns))
+    add_lora(tiny, LoRAConfig(rank=3, alpha=4, targets=ALL, **kind, **patterns))
     fill_adapters(tiny)
     save_lora(tiny, tmp_path, base=str(tiny_folder))
     found = peft.PeftModel.from_pretrained(hugging_face(tiny_folder), tmp_path).eval()
@@ -105,10 +97,12 @@ THEIRS = {
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [(kind, "patterns") for kind in KINDS] + [("lora", name) for name in THEIRS if name != "patterns"],
+    [(kind, "patterns") for kind in LORA_KINDS.values()] + [({}, name) for name in THEIRS],
 )
 def test_ours_loads_pefts(tiny, tiny_folder, tmp_path, kind, settings):
-    peers = theirs(tiny_folder, r=4, lora_alpha=6, **THEIRS[settings], **KINDS[kind][1])
+    peers = theirs(
+        tiny_folder, r=4, lora_alpha=6, **THEIRS[settings], **{f"use_{name}": on for name, on in kind.items()}
+    )
     peers.save_pretrained(tmp_path)
     report = load_lora(tiny, tmp_path)
     assert not report.others and not report.notes
@@ -130,7 +124,7 @@ def test_gradients_equal_pefts(tiny, tiny_folder, tmp_path, kind):
         "lora_dropout": 0.3,
         "target_modules": ["value", "intermediate.dense"],
     }
-    peers = theirs(tiny_folder, **settings, **KINDS[kind][1])
+    peers = theirs(tiny_folder, **settings, **{f"use_{name}": on for name, on in kind.items()})
     peers.save_pretrained(tmp_path)
     load_lora(tiny, tmp_path)
     for module in peers.modules():
@@ -160,7 +154,6 @@ def test_gradients_equal_pefts(tiny, tiny_folder, tmp_path, kind):
 
 
 def test_a_task_models_adapter_and_its_head(tiny, tiny_folder, tmp_path):
-    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
     config = transformers.BertConfig.from_pretrained(tiny_folder, num_labels=3)
     whole = transformers.BertForSequenceClassification(config).eval()
     whole.bert.load_state_dict(hugging_face(tiny_folder).state_dict())
