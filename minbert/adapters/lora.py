@@ -135,7 +135,7 @@ def add_lora(model: BertModel, config: LoRAConfig, names: Sequence[str] = (DEFAU
 
 
 def _adapted(model: BertModel, name: str) -> LoRALinear:
-    """The linear layer of that name, which becomes a LoRALinear if it is none."""
+    """Returns the linear layer of that name, as a LoRALinear from now on."""
     linear = model.get_submodule(name)
     if not isinstance(linear, LoRALinear):
         linear = LoRALinear(linear)

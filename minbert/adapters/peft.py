@@ -98,8 +98,8 @@ _REQUIRED = ("r", "lora_alpha", "target_modules")
 class PeftSettings:
     """The settings of an adapter; modules go by their whole names in transformers' model.
 
-    `notes` lists settings that are set but not known. Raises InputError, by name, for what is not supported,
-    missing, or no value that the setting can have; `source` is the file, for the message.
+    `notes` lists settings that are set but not known. Raises InputError, by name, for settings that are not
+    supported, missing, or have a value that is not accepted; `source` is the file, for the message.
     """
 
     def __init__(self, values: Mapping[str, Any], source: str):
@@ -151,11 +151,11 @@ class PeftSettings:
         return False
 
     def rank(self, name: str) -> int:
-        """The rank of a layer's adapter."""
+        """Returns the rank of a layer's adapter."""
         return self._by_pattern("rank_pattern", "r", name)
 
     def alpha(self, name: str) -> float:
-        """The alpha of a layer's adapter."""
+        """Returns the alpha of a layer's adapter."""
         return self._by_pattern("alpha_pattern", "lora_alpha", name)
 
     def _by_pattern(self, pattern: str, default: str, name: str) -> Any:
@@ -166,7 +166,7 @@ class PeftSettings:
 
 
 def _refused(values: Mapping[str, Any]) -> list[str]:
-    """The settings that are not supported, with their values."""
+    """Returns the settings that are not supported, with their values."""
     refused = [f"{key} {values[key]!r}" for key in sorted(_UNSUPPORTED & values.keys()) if values[key]]
     if values.get("peft_type") != "LORA":
         refused.insert(0, f"peft_type {values.get('peft_type')!r}")

@@ -17,7 +17,7 @@ _FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
 
 
 def read_modules(folder: Path) -> dict:
-    """pooling, normalize, projection and max_length as a sentence-transformers folder gives them.
+    """Returns pooling, normalize, projection and max_length as a sentence-transformers folder gives them.
 
     Reads the dialects of versions 2 to 6. Raises InputError for a module or a pooling that is not known.
     """
@@ -47,7 +47,7 @@ def read_modules(folder: Path) -> dict:
 
 
 def _max_length(folder: Path) -> int | None:
-    """The length that sentences are cut to: from `max_seq_length`, or from where version 6 writes it."""
+    """Returns the length that sentences are cut to, from `max_seq_length` or where version 6 writes it."""
     for name, key in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),

@@ -130,21 +130,6 @@ def test_empty_row_under_a_three_dimensional_mask(model):
     assert not out.last_hidden_state[1].any() and not out.pooler_output[1].any()
 
 
-def test_row_with_padding_in_column_0_keeps_its_place(model, tiny_tokenizer):
-    """Left padding: positions are columns, the vector of the mean is that of the real tokens only."""
-    inputs = padded(tiny_tokenizer, ["the cat reads", "a very good book is great"])
-    left = {name: tensor.clone() for name, tensor in inputs.items()}
-    for tensor in left.values():
-        tensor[0] = tensor[0].roll(int((inputs["attention_mask"][0] == 0).sum()))
-    out = model(**left)
-    assert not out.batch.layout.packed
-    real = left["attention_mask"].bool()
-    mean = out.last_hidden_state.sum(dim=1) / real.sum(dim=1, keepdim=True)
-    assert_same(pool(out, "mean"), mean)
-    assert_same(pool(out, "max")[0], out.last_hidden_state[0][real[0]].amax(dim=0))
-    assert_same(pool(out, "mean")[1:], pool(model(**inputs), "mean")[1:])
-
-
 def test_restore_gives_the_callers_order(tiny_tokenizer, texts):
     sequences = tiny_tokenizer.encode(texts)
     batch = pack(sequences)
