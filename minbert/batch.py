@@ -149,11 +149,6 @@ class Batch:
     def __len__(self) -> int:
         return self.layout.count
 
-    @property
-    def token_count(self) -> int:
-        """The number of real tokens (on a device other than the CPU, a padded batch waits for it)."""
-        return sum(self.layout.lengths) if self.layout.packed else int(self.layout.token_mask.sum())
-
     @classmethod
     def from_sequences(
         cls,

@@ -1,8 +1,13 @@
-"""BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here."""
+"""BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here.
 
+Below it: rules for the values of a configuration, which those of adapters use too.
+"""
+
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from minbert.errors import InputError, did_you_mean
 from minbert.files import read_json_object, write_json
@@ -32,18 +37,7 @@ class BertConfig:
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self):
-        for name in _SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a rate from 0 to below 1")
-        for name in ("layer_norm_eps", "initializer_range"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a number between 0 and 1")
+        check(vars(self), _RULES)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} cannot be split among {self.num_attention_heads} attention "
@@ -95,21 +89,6 @@ class BertConfig:
         write_json(Path(folder) / "config.json", self.to_dict(), sort_keys=True)
 
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _refuse_other_models(values: dict[str, Any]) -> None:
     model_type = values.get("model_type", "bert")
     if model_type == "minbert":
@@ -125,3 +104,57 @@ def _refuse_other_models(values: dict[str, Any]) -> None:
     for name in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         if values.get(name):
             raise InputError(f"{name} is set; only encoders are supported")
+
+
+class Rule(NamedTuple):
+    """A test for a value, and the description of the values that pass it."""
+
+    accepts: Callable[[Any], bool]
+    accepted: str
+
+
+def check(values: Mapping[str, Any], rules: Mapping[str, Rule], source: str = "") -> None:
+    """Raises InputError for the first value that its rule does not accept; `source` begins the message."""
+    for name, rule in rules.items():
+        if not rule.accepts(values[name]):
+            raise InputError(f"{source}{name} is {values[name]!r}; it must be {rule.accepted}")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(least: int) -> Rule:
+    """Accepts whole numbers of at least `least`."""
+    return Rule(lambda value: type(value) is int and value >= least, f"a whole number of at least {least}")
+
+
+def by_name(rule: Rule) -> Rule:
+    """Accepts dictionaries of values that `rule` accepts."""
+    return Rule(
+        lambda value: isinstance(value, dict) and all(map(rule.accepts, value.values())),
+        f"a dictionary of values, each {rule.accepted}",
+    )
+
+
+NUMBER = Rule(is_number, "a number")
+POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number above 0")
+FRACTION = Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1")
+RATE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a rate from 0 to below 1")
+TRUTH = Rule(lambda value: isinstance(value, bool), "true or false")
+
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+_RULES = {
+    **dict.fromkeys(_SIZES, whole(1)),
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), RATE),
+    **dict.fromkeys(("layer_norm_eps", "initializer_range"), FRACTION),
+}

@@ -109,12 +109,19 @@ def git_blob_id(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError for no JSON, and for other JSON than an object."""
+def read_json(path: Path) -> Any:
+    """Returns the value in a JSON file. Raises InputError for a file that is missing or is not JSON."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); fetch the file again") from None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); fetch it again") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); fetch it again") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file. Raises InputError as `read_json` does, and for other values."""
+    values = read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
     return values

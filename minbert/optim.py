@@ -181,19 +181,11 @@ def _check(group: dict) -> None:
             raise InputError(f"AdamW: {name} is {value}; it must be {accepted}")
 
 
-def constant(progress: float) -> float:
-    return 1.0
-
-
-def linear(progress: float) -> float:
-    return 1.0 - progress
-
-
-def cosine(progress: float) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine}
+SCHEDULES: dict[str, Callable[[float], float]] = {  # of the progress after the warmup, from 0 to 1
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+}
 
 
 def schedule_factor(name: str, step: int, total: int, warmup: int = 0) -> float:

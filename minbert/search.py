@@ -4,8 +4,12 @@ from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
+from tqdm import tqdm
 
 from minbert.errors import InputError
+
+BLOCK_ROWS = 4096
+BLOCK_QUERIES = 256
 
 
 def write_vectors(encoder, lines: Iterable[str], count: int, file: IO[bytes], precision: str) -> None:
@@ -13,9 +17,6 @@ def write_vectors(encoder, lines: Iterable[str], count: int, file: IO[bytes], pr
 
     Raises InputError if there are more or fewer lines than that.
     """
-    import numpy as np
-    from tqdm import tqdm
-
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, encoder.size)}
     # disable=None shows the bar only on a terminal
     with tqdm(total=count, unit=" texts", disable=None) as bar:
@@ -27,10 +28,6 @@ def write_vectors(encoder, lines: Iterable[str], count: int, file: IO[bytes], pr
             bar.update(len(vectors))
         if written != count:
             raise InputError(f"the text had {count} lines, then {written}; give a file that stays")
-
-
-BLOCK_ROWS = 4096
-BLOCK_QUERIES = 256
 
 
 def nearest(

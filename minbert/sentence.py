@@ -132,7 +132,8 @@ class SentenceEncoder:
         While the model computes a piece, a thread tokenizes the next one.
         """
         model = self.half.current() if self.resolve(precision) == "bf16" else self.model
-        pieces = _pieces(texts)
+        texts = iter(texts)
+        pieces = iter(lambda: list(islice(texts, CHUNK)), [])
         with ThreadPoolExecutor(1) as tokenizing:
             waiting = tokenizing.submit(self._tokenize, next(pieces, []))
             while sequences := waiting.result():
@@ -182,9 +183,3 @@ def _filled_up(sequences: list[TokenSequence], longest: int) -> list[TokenSequen
     if not 0 < missing <= min(FILLER, longest):
         return sequences
     return [*sequences, TokenSequence([0] * missing, [0] * missing)]
-
-
-def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-    texts = iter(texts)
-    while piece := list(islice(texts, CHUNK)):
-        yield piece

@@ -4,7 +4,6 @@ What a file bakes in of truncation and padding is switched off: a tokenizer.json
 tokens (as that of all-MiniLM-L6-v2 does) must not decide what the model computes.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from tokenizers.models import WordPiece
 
 from minbert.batch import Batch
 from minbert.errors import InputError
-from minbert.files import atomic_write
+from minbert.files import atomic_write, read_json_object, write_json
 from minbert.weights.hub import find_folder
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -48,7 +47,8 @@ class Tokenizer:
         Raises InputError where the folder holds neither, or a damaged one.
         """
         folder = find_folder(source)
-        settings = _settings(folder / "tokenizer_config.json")
+        described = folder / "tokenizer_config.json"
+        settings = read_json_object(described) if described.is_file() else {}
         lowercase = bool(settings.get("do_lower_case", True))
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -158,8 +158,7 @@ class Tokenizer:
             file.write(self.backend.to_str(pretty=True))
         with atomic_write(folder / "vocab.txt") as file:
             file.writelines(token + "\n" for token, _ in vocabulary)
-        with atomic_write(folder / "tokenizer_config.json") as file:
-            file.write(json.dumps(settings, indent=2) + "\n")
+        write_json(folder / "tokenizer_config.json", settings)
 
     def _check(self, texts, pairs, words: bool, max_length: int) -> None:
         if isinstance(texts, str):
@@ -188,12 +187,3 @@ def pack(sequences: Sequence[TokenSequence]) -> Batch:
         [sequence.types for sequence in sequences],
         None if any(entry is None for entry in words) else words,
     )
-
-
-def _settings(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); fetch it again") from None

@@ -5,6 +5,7 @@ sizes and the hash of the base; the tensors are in `adapter/TASK/projected_atten
 `adapter/attention_head_layers.safetensors`.
 """
 
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -55,8 +56,6 @@ def read_attention_adapters(folder: str | Path) -> AttentionAdapterConfig:
     if not BertConfig.from_folder(folder).extra.get("minbert_adapters"):
         return AttentionAdapterConfig()
     path = Path(folder) / ADAPTER_FOLDER / DESCRIPTION
-    if not path.is_file():
-        raise InputError(f"there is no file {path}, which config.json needs; fetch the folder again")
     known = {f.name for f in fields(AttentionAdapterConfig)}
     return AttentionAdapterConfig(**{k: v for k, v in read_json_object(path).items() if k in known})
 
@@ -83,9 +82,9 @@ def load_attention_adapters(
     """
     folder = Path(folder)
     saved = read_attention_adapters(folder)
+    layers = BertConfig.from_folder(folder).num_hidden_layers
     if saved.kinds:
         sha256 = read_json_object(folder / ADAPTER_FOLDER / DESCRIPTION).get("sha256")
-        layers = BertConfig.from_folder(folder).num_hidden_layers
         if len(model.encoder.layers) == layers and sha256 != _base_hash(model):
             raise InputError(
                 f"the adapters in {folder / ADAPTER_FOLDER} were made for other weights than this model's; "
@@ -93,12 +92,12 @@ def load_attention_adapters(
             )
     add_attention_adapters(model, config or saved)
     own = model.state_dict()
+    files = _files(saved, own)
     found: dict[str, Tensor] = {}
-    for path in _files(saved, own):
+    for path in files:
         found |= read_tensors(folder / ADAPTER_FOLDER / path)
     unfit = [name for name, tensor in found.items() if name not in own or own[name].shape != tensor.shape]
-    wanted = {name for names in _files(saved, own).values() for name in names}
-    layers = BertConfig.from_folder(folder).num_hidden_layers
+    wanted = {name for names in files.values() for name in names}
     missing = [name for name in wanted - found.keys() if _layer_of(name) < layers]
     if unfit or missing:
         raise InputError(
@@ -121,10 +120,9 @@ def _files(config: AttentionAdapterConfig, tensors: dict[str, Tensor]) -> dict[s
 
 
 def _layer_of(name: str) -> int:
-    """The number of the layer that a tensor belongs to; -1 for those of all layers."""
-    _, found, rest = name.partition("layers.")
-    number = rest.partition(".")[0]
-    return int(number) if found and number.isdigit() else -1
+    """Returns the number of the layer that a tensor belongs to; -1 for those of all layers."""
+    match = re.search(r"layers\.(\d+)\.", name)
+    return int(match[1]) if match else -1
 
 
 def _base_hash(model: BertModel) -> str:

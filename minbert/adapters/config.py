@@ -1,11 +1,11 @@
 """LoRAConfig and AttentionAdapterConfig: which adapters an encoder gets, and how large. No torch here."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from minbert.config import POSITIVE, RATE, Rule, by_name, check, whole
 from minbert.errors import InputError, did_you_mean
 
 TARGETS = {  # the linear layers of an encoder layer by the names that users write
@@ -17,6 +17,13 @@ TARGETS = {  # the linear layers of an encoder layer by the names that users wri
     "output": "feed_forward.output",
 }
 ALL_LINEAR = "all-linear"
+_LORA_RULES = {
+    "rank": Rule(whole(0).accepts, "a whole number of at least 1 (0: no adapters)"),
+    "alpha": POSITIVE,
+    "dropout": RATE,
+    "rank_pattern": by_name(whole(1)),
+    "alpha_pattern": by_name(POSITIVE),
+}
 _LAYERS = re.compile(r"all|(first|mid|last):[1-9]\d*|\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -52,12 +59,7 @@ class LoRAConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "targets", tuple(self.targets))
-        if not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 0:
-            raise InputError(f"rank is {self.rank!r}; it must be a whole number, at least 1 (0: no adapters)")
-        if not (_is_number(self.alpha) and self.alpha > 0):
-            raise InputError(f"alpha is {self.alpha!r}; it must be a number above 0")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise InputError(f"dropout is {self.dropout!r}; it must be a rate from 0 to below 1")
+        check(vars(self), _LORA_RULES)
         if not self.targets:
             raise InputError(f"targets is empty; choose from {', '.join(TARGETS)}, {ALL_LINEAR}")
         for name in self.targets:
@@ -71,14 +73,6 @@ class LoRAConfig:
                 f"layers is {self.layers!r}; give all, first:K, mid:K, last:K with K of at least 1, or "
                 f"numbers and ranges from 0, as 0-3,5"
             )
-        for key, value in self.rank_pattern.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(
-                    f"rank_pattern gives {key!r} {value!r}; a rank is a whole number, at least 1"
-                )
-        for key, value in self.alpha_pattern.items():
-            if not (_is_number(value) and value > 0):
-                raise InputError(f"alpha_pattern gives {key!r} {value!r}; an alpha is a number above 0")
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -136,12 +130,21 @@ def _by_pattern(option: str, pattern: Mapping[str, Any], default: Any, names: li
     return {name: pattern[max(keys, key=len)] if keys else default for name, keys in found.items()}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _are_adapter_names(names: Any) -> bool:
+    return isinstance(names, list | tuple) and all(
+        isinstance(name, str) and name and not {".", "/"} & set(name) and names.count(name) == 1
+        for name in names
+    )
 
 
 PROJECTED, HEAD_LAYERS = "projected_attention", "attention_head_layers"
 ADAPTER_FOLDER = "adapter"  # of a folder of weights
+_ATTENTION_RULES = {
+    "attention_head_layers": whole(0),
+    "projected_attention_size": whole(0),
+    "projected_attention_heads": whole(1),
+    "projected_attention_names": Rule(_are_adapter_names, "a list of different names without dots"),
+}
 
 
 @dataclass(frozen=True)
@@ -159,25 +162,13 @@ class AttentionAdapterConfig:
     projected_attention_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("attention_head_layers", "projected_attention_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 0")
-        heads = self.projected_attention_heads
-        whole = isinstance(heads, int) and not isinstance(heads, bool)
-        if not whole or heads < 1 or self.projected_attention_size % heads:
+        check(vars(self), _ATTENTION_RULES)
+        if self.projected_attention_size % self.projected_attention_heads:
             raise InputError(
                 f"projected_attention_size {self.projected_attention_size} cannot be split among "
-                f"{heads!r} heads; choose projected_attention_heads that divides it"
+                f"{self.projected_attention_heads} heads; choose projected_attention_heads that divides it"
             )
         names = self.projected_attention_names
-        good = isinstance(names, list | tuple) and all(
-            isinstance(name, str) and name and "." not in name and "/" not in name for name in names
-        )
-        if not good or len(set(names)) < len(names):
-            raise InputError(
-                f"projected_attention_names is {names!r}; it must be a list of different names without dots"
-            )
         if names and not self.projected_attention_size:
             raise InputError(
                 f"projected_attention_names is {names!r}, and projected_attention_size is 0; give both"

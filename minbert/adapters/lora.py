@@ -1,12 +1,12 @@
 """LoRA: low-rank adapters beside the linear layers of a frozen BERT, merged into them in the end.
 
 `LoRALinear` is a Linear whose weight and bias keep their names and their Parameter objects; adapters
-stand beside them. Folders in PEFT's format: peft_folder.py.
+stand beside them. Folders in PEFT's format: peft.py.
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.adapters.config import TARGETS, LoRAConfig
-from minbert.adapters.peft import AdapterReport, AdapterValues, SavedAdapter, read_adapter, write_adapter
-from minbert.adapters.registry import DEFAULT
+from minbert.adapters.peft import AdapterReport, PeftSettings, read_adapter, write_adapter
+from minbert.adapters.registry import DEFAULT, check_name
 from minbert.batch import Batch
 from minbert.errors import InputError, did_you_mean
 from minbert.kernels.dropout import apply_dropout
@@ -30,15 +30,15 @@ class Adapter(nn.Module):
     Fresh, it changes nothing: B is zero, A as peft and nn.Linear fill a weight, the lengths are the base's.
     """
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float, rslora: bool, dora: bool):
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float, config: LoRAConfig | PeftSettings):
         super().__init__()
-        self.rank, self.alpha, self.dropout, self.rslora = rank, float(alpha), dropout, rslora
-        self.scale = alpha / math.sqrt(rank) if rslora else alpha / rank
+        self.alpha, self.dropout, self.rslora = float(alpha), config.dropout, config.rslora
+        self.scale = alpha / math.sqrt(rank) if config.rslora else alpha / rank
         weight = linear.weight
         self.A = nn.Parameter(weight.new_empty(rank, linear.in_features))
         self.B = nn.Parameter(weight.new_zeros(linear.out_features, rank))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-        self.register_parameter("magnitude", nn.Parameter(self.lengths(weight)) if dora else None)
+        self.register_parameter("magnitude", nn.Parameter(self.lengths(weight)) if config.dora else None)
 
     def lengths(self, weight: Tensor) -> Tensor:
         """The length of each row of W + scale B A, (out,), a constant to the gradient (DoRA, section 4.3)."""
@@ -121,7 +121,7 @@ def add_lora(model: BertModel, config: LoRAConfig, names: Sequence[str] = (DEFAU
     if not names or len(set(names)) < len(names):
         raise InputError(f"names is {tuple(names)!r}; give each adapter one of its own")
     for name in names:
-        _check_name(name)
+        check_name(name)
     numbers = config.layer_numbers(len(model.encoder.layers))
     targets = [TARGETS[target] for target in config.chosen]
     chosen = [f"encoder.layers.{number}.{target}" for number in numbers for target in targets]
@@ -129,20 +129,13 @@ def add_lora(model: BertModel, config: LoRAConfig, names: Sequence[str] = (DEFAU
     for module, (rank, alpha) in config.sizes(chosen).items():
         linear = _adapted(model, module)
         for name in names:
-            linear.adapters[name] = Adapter(
-                linear, rank, alpha, config.dropout, config.rslora, config.dora
-            ).train(linear.training)
+            linear.adapters[name] = Adapter(linear, rank, alpha, config).train(linear.training)
         linear.active = names[0]
     return chosen
 
 
-def _check_name(name: str) -> None:
-    if not name or "." in name or hasattr(nn.ModuleDict(), name):
-        raise InputError(f"an adapter cannot be called {name!r}, torch needs the name; choose another")
-
-
 def _adapted(model: BertModel, name: str) -> LoRALinear:
-    """The linear layer of that name, which becomes a LoRALinear if it is none."""
+    """Returns the linear layer of that name, as a LoRALinear from now on."""
     linear = model.get_submodule(name)
     if not isinstance(linear, LoRALinear):
         linear = LoRALinear(linear)
@@ -243,10 +236,7 @@ def save_lora(model: BertModel, folder: str | Path, name: str | None = None, bas
     adapters = {
         key: layer.adapters[name] for key, layer in lora_layers(model).items() if name in layer.adapters
     }
-    first = next(iter(adapters.values()))
-    values = {key: AdapterValues(a.A, a.B, a.magnitude, a.alpha) for key, a in adapters.items()}
-    saved = SavedAdapter(values, first.dropout, first.rslora, first.magnitude is not None)
-    write_adapter(Path(folder), saved, base_hash(model), base)
+    write_adapter(Path(folder), adapters, base_hash(model), base)
 
 
 def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> AdapterReport:
@@ -258,16 +248,16 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
     encoder other than this model's (peft's `modules_to_save`), and with everything that is wrong for missing,
     unexpected and mis-shaped tensors and settings that are not supported; the model stays as it was then.
     """
-    _check_name(name)
+    check_name(name)
     folder = Path(folder)
     shapes = {
         f"encoder.layers.{number}.{target}": tuple(layer.get_submodule(target).weight.shape)
         for number, layer in enumerate(model.encoder.layers)
         for target in TARGETS.values()
     }
-    saved, sha256, report = read_adapter(folder, shapes)
-    _refuse_trained_parts(model, folder, report)
-    if sha256 is not None and sha256 != base_hash(model):
+    saved = read_adapter(folder, shapes)
+    _refuse_trained_parts(model, folder, saved.report.others)
+    if saved.sha256 not in (None, base_hash(model)):
         raise InputError(
             f"the adapter in {folder} was made for other weights than this model's; load the weights that it "
             f"was trained on, unmerged and in their precision"
@@ -282,19 +272,19 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
             model.set_submodule(key, layer.plain())
     for key, values in saved.values.items():
         linear = _adapted(model, key)
-        adapter = Adapter(linear, len(values.A), values.alpha, saved.dropout, saved.rslora, saved.dora)
+        adapter = Adapter(linear, len(values.A), values.alpha, saved.settings)
         with torch.no_grad():
-            for kind, tensor in (("A", values.A), ("B", values.B), ("magnitude", values.magnitude)):
-                if tensor is not None:
-                    getattr(adapter, kind).copy_(tensor)
+            for kind, parameter in adapter.named_parameters():
+                parameter.copy_(getattr(values, kind))
         linear.adapters[name] = adapter.train(linear.training)
         linear.active = name
-    return report
+    return saved.report
 
 
-def _refuse_trained_parts(model: BertModel, folder: Path, report: AdapterReport) -> None:
-    own, others = model.state_dict(), {our_name(name): tensor for name, tensor in report.others.items()}
-    changed = [name for name in others if name in own and not _equal(others[name], own[name])]
+def _refuse_trained_parts(model: BertModel, folder: Path, others: Mapping[str, Tensor]) -> None:
+    own = model.state_dict()
+    ours = {our_name(name): tensor for name, tensor in others.items()}
+    changed = [name for name in ours if name in own and not _equal(ours[name], own[name])]
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise InputError(

@@ -1,20 +1,23 @@
 """Adapter folders in PEFT's format: which of their settings are understood, tensors by its names."""
 
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from minbert.adapters.config import ALL_LINEAR
+from minbert.config import NUMBER, RATE, TRUTH, Rule, by_name, check, whole
 from minbert.errors import InputError
 from minbert.files import read_json_object, write_json
-from minbert.weights.load import hugging_face_name, read_tensors, write_tensors
+from minbert.weights.load import hugging_face_name, misfits, read_tensors, write_tensors
 
-ALL_LINEAR = "all-linear"
+if TYPE_CHECKING:
+    from minbert.adapters.lora import Adapter
+
 # Where an adapter comes from, what is decided elsewhere, or sizes of parts that are refused anyway.
 _DESCRIPTIVE = {
     "auto_mapping",
@@ -49,14 +52,54 @@ _UNSUPPORTED = {
     "velora_config",
 }
 # The others (pissa, olora, loftq, corda, eva, ...) change the base, or how A and B are made and trained.
-_INITIALIZATIONS = (True, False, "gaussian", "orthogonal")
+_INITIALIZATIONS = (None, True, False, "gaussian", "orthogonal")
+
+
+def _is_expression(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and re.compile(value) is not None
+    except re.error:
+        return False
+
+
+def _are_expressions(values: Any) -> bool:
+    return isinstance(values, list) and all(map(_is_expression, values))
+
+
+def _are_layers(value: Any) -> bool:
+    return type(value) is int or isinstance(value, list) and all(type(number) is int for number in value)
+
+
+def _by_expression(rule: Rule) -> Rule:
+    values = by_name(rule)
+    return Rule(lambda value: values.accepts(value) and all(map(_is_expression, value)), values.accepted)
+
+
+_NAMES = Rule(
+    lambda value: _is_expression(value) or _are_expressions(value), "a regular expression or a list of names"
+)
+_RULES = {
+    "r": whole(1),
+    "lora_alpha": NUMBER,
+    "lora_dropout": RATE,
+    "target_modules": _NAMES,
+    "exclude_modules": _NAMES,
+    "modules_to_save": Rule(_are_expressions, "a list of names"),
+    "layers_to_transform": Rule(_are_layers, "whole numbers"),
+    "layers_pattern": _NAMES,
+    "rank_pattern": _by_expression(whole(1)),
+    "alpha_pattern": _by_expression(NUMBER),
+    "use_rslora": TRUTH,
+    "use_dora": TRUTH,
+}
+_REQUIRED = ("r", "lora_alpha", "target_modules")
 
 
 class PeftSettings:
     """The settings of an adapter; modules go by their whole names in transformers' model.
 
-    `notes` lists settings that are set but not known. Raises InputError, by name, for what is not supported,
-    missing, or no value that the setting can have; `source` is the file, for the message.
+    `notes` lists settings that are set but not known. Raises InputError, by name, for settings that are not
+    supported, missing, or have a value that is not accepted; `source` is the file, for the message.
     """
 
     def __init__(self, values: Mapping[str, Any], source: str):
@@ -65,24 +108,20 @@ class PeftSettings:
                 f"{source} says {', '.join(refused)}, which is not supported; merge the adapter with peft "
                 f"and load the whole model, or train one without"
             )
-        for key, (is_good, accepted) in _ACCEPTED.items():
-            value = values.get(key)
-            if not (is_good(value) if value is not None else key not in _REQUIRED):
-                raise InputError(
-                    f"{source} says {key} {value!r}; it must be {accepted}: save the adapter again"
-                )
+        self.values = {key: value for key, value in values.items() if value is not None}
+        required = dict.fromkeys(_REQUIRED) | self.values
+        check(required, {key: rule for key, rule in _RULES.items() if key in required}, f"{source}: ")
         if isinstance(values["target_modules"], str) and values.get("layers_to_transform") is not None:
             raise InputError(
                 f"{source} gives layers_to_transform beside one target_modules for whole names; "
                 f"put the layers into that expression"
             )
-        known = _DESCRIPTIVE | _UNSUPPORTED | _ACCEPTED.keys() | _CHECKED
+        known = _DESCRIPTIVE | _UNSUPPORTED | _RULES.keys() | {"bias", "init_lora_weights", "peft_type"}
         self.notes = tuple(
             f"{key} {value!r} is not known here"
             for key, value in values.items()
             if key not in known and value
         )
-        self.values = {key: value for key, value in values.items() if value is not None}
         self.dropout = float(self.values.get("lora_dropout", 0.0))
         self.rslora = bool(self.values.get("use_rslora"))
         self.dora = bool(self.values.get("use_dora"))
@@ -112,11 +151,11 @@ class PeftSettings:
         return False
 
     def rank(self, name: str) -> int:
-        """The rank of a layer's adapter."""
+        """Returns the rank of a layer's adapter."""
         return self._by_pattern("rank_pattern", "r", name)
 
     def alpha(self, name: str) -> float:
-        """The alpha of a layer's adapter."""
+        """Returns the alpha of a layer's adapter."""
         return self._by_pattern("alpha_pattern", "lora_alpha", name)
 
     def _by_pattern(self, pattern: str, default: str, name: str) -> Any:
@@ -127,13 +166,13 @@ class PeftSettings:
 
 
 def _refused(values: Mapping[str, Any]) -> list[str]:
-    """The settings that are not supported, with their values."""
+    """Returns the settings that are not supported, with their values."""
     refused = [f"{key} {values[key]!r}" for key in sorted(_UNSUPPORTED & values.keys()) if values[key]]
     if values.get("peft_type") != "LORA":
         refused.insert(0, f"peft_type {values.get('peft_type')!r}")
     if values.get("bias") not in (None, "none"):
         refused.append(f"bias {values['bias']!r}")
-    if values.get("init_lora_weights") not in (None, *_INITIALIZATIONS):
+    if values.get("init_lora_weights") not in _INITIALIZATIONS:
         refused.append(f"init_lora_weights {values['init_lora_weights']!r}")
     return refused
 
@@ -145,63 +184,10 @@ def _meant(names: str | list[str] | None, name: str) -> bool:
     return any(f".{name}".endswith(f".{end}") for end in names or ())
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_rank(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_rate(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < 1
-
-
-def _is_expression(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and re.compile(value) is not None
-    except re.error:
-        return False
-
-
-def _list_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(is_good, value))
-
-
-def _one_or_list_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: is_good(value) or _list_of(is_good)(value)
-
-
-def _pattern_of(is_good: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, dict) and all(map(_is_expression, value)) and all(map(is_good, value.values()))
-    )
-
-
-_TEXTS = (_one_or_list_of(_is_expression), "a regular expression or a list of names")
-_ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "r": (_is_rank, "a whole number of at least 1"),
-    "lora_alpha": (_is_number, "a number"),
-    "lora_dropout": (_is_rate, "a rate from 0 to below 1"),
-    "target_modules": _TEXTS,
-    "exclude_modules": _TEXTS,
-    "modules_to_save": (_list_of(_is_expression), "a list of names"),
-    "layers_to_transform": (_one_or_list_of(lambda value: type(value) is int), "whole numbers"),
-    "layers_pattern": _TEXTS,
-    "rank_pattern": (_pattern_of(_is_rank), "whole numbers of at least 1 by regular expressions"),
-    "alpha_pattern": (_pattern_of(_is_number), "numbers by regular expressions"),
-    "use_rslora": (lambda value: isinstance(value, bool), "true or false"),
-    "use_dora": (lambda value: isinstance(value, bool), "true or false"),
-}
-_REQUIRED = {"r", "lora_alpha", "target_modules"}
-_CHECKED = {"bias", "init_lora_weights", "peft_type"}
-
-
 CONFIG_FILE, WEIGHTS_FILE, BASE_FILE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 _PREFIX = "base_model.model."
 _SUFFIXES = {"A": "lora_A.weight", "B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
-_KINDS = {suffix: kind for kind, suffix in _SUFFIXES.items()} | {"lora_magnitude_vector.weight": "magnitude"}
-_ADAPTER_TENSOR = re.compile(r"(.*)\.(lora_\w+(?:\.\w+)?)")
+_ADAPTER_TENSOR = re.compile(r".*\.lora_\w+(\.\w+)?")
 
 
 @dataclass(frozen=True)
@@ -215,35 +201,38 @@ class AdapterValues:
 
 
 @dataclass(frozen=True)
-class SavedAdapter:
-    """An adapter by our names of the linear layers (`encoder.layers.0.attention.query`)."""
-
-    values: Mapping[str, AdapterValues]
-    dropout: float
-    rslora: bool
-    dora: bool
-
-
-@dataclass(frozen=True)
 class AdapterReport:
-    """Report of a load: tensors restored, `others` that belong to no adapter (a classifier), and notes."""
+    """Report of a load: tensors of `others` than the adapter (a classifier), and notes on the settings."""
 
-    loaded: tuple[str, ...]
     others: Mapping[str, Tensor]
     notes: tuple[str, ...]
 
 
-def write_adapter(folder: Path, saved: SavedAdapter, sha256: str, base: str | None) -> None:
+@dataclass(frozen=True)
+class SavedAdapter:
+    """An adapter by our names of the linear layers (`encoder.layers.0.attention.query`).
+
+    `sha256` is the hash of its base, None in folders that peft wrote.
+    """
+
+    values: Mapping[str, AdapterValues]
+    settings: PeftSettings
+    sha256: str | None
+    report: AdapterReport
+
+
+def write_adapter(folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, base: str | None) -> None:
     """Writes the three files. Each is whole or not there; others in the folder stay."""
-    values = {_module_name(name): adapter for name, adapter in saved.values.items()}
+    adapters = {_module_name(name): adapter for name, adapter in adapters.items()}
     tensors = {
         f"{_PREFIX}{name}.{suffix}": getattr(adapter, kind)
-        for name, adapter in values.items()
+        for name, adapter in adapters.items()
         for kind, suffix in _SUFFIXES.items()
         if getattr(adapter, kind) is not None
     }
-    rank, rank_pattern = _usual({name: len(adapter.A) for name, adapter in values.items()})
-    alpha, alpha_pattern = _usual({name: adapter.alpha for name, adapter in values.items()})
+    rank, rank_pattern = _usual({name: len(adapter.A) for name, adapter in adapters.items()})
+    alpha, alpha_pattern = _usual({name: adapter.alpha for name, adapter in adapters.items()})
+    first = next(iter(adapters.values()))
     config = {
         "alpha_pattern": alpha_pattern,
         "auto_mapping": None,
@@ -255,16 +244,16 @@ def write_adapter(folder: Path, saved: SavedAdapter, sha256: str, base: str | No
         "layers_pattern": None,
         "layers_to_transform": None,
         "lora_alpha": alpha,
-        "lora_dropout": saved.dropout,
+        "lora_dropout": first.dropout,
         "modules_to_save": None,
         "peft_type": "LORA",
         "r": rank,
         "rank_pattern": rank_pattern,
         "revision": None,
-        "target_modules": list(values),  # whole names: a mere `output.dense` would be two linear layers
+        "target_modules": list(adapters),  # whole names: a mere `output.dense` would be two linear layers
         "task_type": "FEATURE_EXTRACTION",
-        "use_dora": saved.dora,
-        "use_rslora": saved.rslora,
+        "use_dora": first.magnitude is not None,
+        "use_rslora": first.rslora,
     }
     write_tensors(tensors, folder / WEIGHTS_FILE)
     for file, content in ((BASE_FILE, {"sha256": sha256}), (CONFIG_FILE, config)):
@@ -276,107 +265,88 @@ def _module_name(name: str) -> str:
 
 
 def _usual(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
-    """The most frequent value, and the others by name."""
+    """Returns the most frequent value, and the others by name."""
     plain = {name: int(value) if value == int(value) else value for name, value in values.items()}
     [(usual, _)] = Counter(plain.values()).most_common(1)
     return usual, {name: value for name, value in plain.items() if value != usual}
 
 
-def read_adapter(
-    folder: Path, shapes: Mapping[str, tuple[int, int]]
-) -> tuple[SavedAdapter, str | None, AdapterReport]:
-    """An adapter for linear layers of these shapes (out, in), the hash of its base if it says one, a report.
+def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAdapter:
+    """Reads an adapter for linear layers of these shapes (out, in).
 
     Raises InputError for a folder without these files, for settings that are not supported, and for tensors
     that are missing, unexpected or mis-shaped by what the settings say, all in one message.
     """
-    settings = PeftSettings(_read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {CONFIG_FILE}; give the folder of an adapter in peft's format")
+    settings = PeftSettings(read_json_object(path), str(path))
     if not (folder / WEIGHTS_FILE).is_file() and (folder / "adapter_model.bin").is_file():
         raise InputError(
-            f"{folder} holds adapter_model.bin, a pickle, which is not read; save the adapter as safetensors"
+            f"{folder} has adapter_model.bin, a pickle, which is not read; save the adapter as safetensors"
         )
     tensors = {name.removeprefix(_PREFIX): t for name, t in read_tensors(folder / WEIGHTS_FILE).items()}
     task_model = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-    ours = {f"{task_model}{_module_name(name)}": name for name in shapes}
-    targets = [name for name in ours if settings.is_target(name)]
+    layers = {f"{task_model}{_module_name(name)}": name for name in shapes}
+    targets = {layer: name for layer, name in layers.items() if settings.is_target(layer)}
     if not targets:
         raise InputError(
-            f"{folder / CONFIG_FILE} says target_modules {settings.values['target_modules']!r}, which are "
-            f"none of the model's {len(ours)} linear layers: {next(iter(ours))}, ..., {list(ours)[-1]}"
+            f"{path} says target_modules {settings.values['target_modules']!r}, which are none of the "
+            f"model's {len(layers)} linear layers: {next(iter(layers))}, ..., {list(layers)[-1]}"
         )
-    found, others, problems = _sorted_out(tensors, targets, settings.dora)
-    for name in targets:
-        out, into = shapes[ours[name]]
-        rank = settings.rank(name)
-        expected = {"A": (rank, into), "B": (out, rank)} | ({"magnitude": (out,)} if settings.dora else {})
-        problems += _wrong(found[name], name, expected)
-    if problems:
-        raise InputError(
-            f"{folder} holds no adapter for this model such as its {CONFIG_FILE} says: {'; '.join(problems)}"
-        )
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer, name in targets.items():
+        (out, into), rank = shapes[name], settings.rank(layer)
+        expected |= {f"{layer}.lora_A.weight": (rank, into), f"{layer}.lora_B.weight": (out, rank)}
+        if settings.dora:
+            expected[f"{layer}.lora_magnitude_vector"] = (out,)
+    found, others = _sorted_out(folder, tensors, expected)
     values = {
-        ours[name]: AdapterValues(parts["A"], parts["B"], parts.get("magnitude"), settings.alpha(name))
-        for name, parts in found.items()
+        name: AdapterValues(
+            *(found.get(f"{layer}.{end}") for end in _SUFFIXES.values()), settings.alpha(layer)
+        )
+        for layer, name in targets.items()
     }
-    saved = SavedAdapter(values, settings.dropout, settings.rslora, settings.dora)
-    loaded = tuple(name for name in tensors if name not in others)
-    return saved, _hash_of_base(folder), AdapterReport(loaded, others, settings.notes)
+    report = AdapterReport(others, settings.notes)
+    return SavedAdapter(values, settings, _hash_of_base(folder), report)
 
 
 def _sorted_out(
-    tensors: Mapping[str, Tensor], targets: list[str], dora: bool
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], list[str]]:
-    """Returns the adapters' tensors by layer, the tensors of other modules, and the problems."""
-    found: dict[str, dict[str, Tensor]] = {name: {} for name in targets}
+    folder: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Returns the expected tensors by name, and those of other modules than adapters."""
+    found: dict[str, Tensor] = {}
     others, problems = {}, []
     for name, tensor in tensors.items():
-        match = _ADAPTER_TENSOR.fullmatch(name)
-        if not match:
+        usual = re.sub(r"(lora_magnitude_vector)\.weight", r"\1", name)  # peft has written both
+        if not _ADAPTER_TENSOR.fullmatch(name):
             others[name] = tensor
-            continue
-        layer, kind = match[1], _KINDS.get(match[2])
-        if layer not in found or kind is None or (kind == "magnitude" and not dora):
-            problems.append(f"unexpected {name}{_reason(layer)}")
-        elif kind in found[layer]:
+        elif usual not in expected:
+            problems.append(f"unexpected {name}{_reason(name)}")
+        elif usual in found:
             problems.append(f"{name} is there twice")
         else:
-            found[layer][kind] = tensor
-    return found, others, problems
+            found[usual] = tensor
+            problems += misfits(name, tensor, expected[usual], CONFIG_FILE)
+    problems += [f"missing {name}" for name in expected if name not in found]
+    if problems:
+        raise InputError(
+            f"{folder} has no adapter for this model such as its {CONFIG_FILE} says: {'; '.join(problems)}"
+        )
+    return found, others
 
 
-def _reason(layer: str) -> str:
-    if layer.endswith("pooler.dense"):
+def _reason(name: str) -> str:
+    if "pooler.dense." in name:
         return " (the pooler: peft's all-linear takes it too, ours the six linear layers of an encoder layer)"
-    return " (embeddings have no adapters here)" if "embeddings" in layer else ""
-
-
-def _wrong(parts: Mapping[str, Tensor], layer: str, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Lists a layer's tensors that are missing, mis-shaped, or not of a floating-point type."""
-    problems = []
-    for kind, shape in expected.items():
-        name = f"{layer}.{_SUFFIXES[kind]}"
-        if kind not in parts:
-            problems.append(f"missing {name}")
-        elif tuple(parts[kind].shape) != shape:
-            problems.append(f"{name} has shape {tuple(parts[kind].shape)}, not {shape}")
-        elif not parts[kind].is_floating_point():
-            problems.append(f"{name} holds {parts[kind].dtype}, not floating-point numbers")
-    return problems
+    return " (embeddings have no adapters here)" if "embeddings." in name else ""
 
 
 def _hash_of_base(folder: Path) -> str | None:
     path = folder / BASE_FILE
     if not path.is_file():
         return None
-    sha256 = _read_json(path).get("sha256")
+    sha256 = read_json_object(path).get("sha256")
     if not isinstance(sha256, str):
-        raise InputError(f"{path} holds no sha256; fetch the folder again")
+        raise InputError(f"{path} has no sha256; fetch the folder again")
     return sha256
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(
-            f"{path.parent} holds no {path.name}; give the folder of an adapter in peft's format"
-        )
-    return read_json_object(path)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from minbert.adapters.registry import check_name
 from minbert.batch import Layout
 from minbert.config import BertConfig
-from minbert.errors import InputError
 from minbert.model import MultiHeadAttention
 
 
@@ -51,8 +51,7 @@ class ProjectedAttention(nn.Module):
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
         for name in names:
-            if hasattr(nn.ModuleDict(), name):
-                raise InputError(f"projected attention {name!r} is a name taken by torch; choose another")
+            check_name(name)
             self.adapters[name] = TaskProjectedAttention(config, size, heads)
 
     def forward(self, number: int, hidden: Tensor, layout: Layout) -> Tensor | None:

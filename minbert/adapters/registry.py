@@ -5,7 +5,15 @@ A module with adapters has `adapters`, an nn.ModuleDict, and `active`, the name 
 
 from torch import nn
 
+from minbert.errors import InputError
+
 DEFAULT = "default"  # the one adapter of a model that has no more than one
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for a name that an nn.ModuleDict cannot have."""
+    if not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise InputError(f"an adapter cannot be called {name!r}, torch needs the name; choose another")
 
 
 def adapted_modules(model: nn.Module) -> list[nn.Module]:

@@ -7,7 +7,6 @@ model's name, the revision, its commit, size and checksum of each file.
 
 import glob
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -23,6 +22,7 @@ from minbert.files import (
     atomic_write,
     git_blob_id,
     make_folder,
+    read_json,
     read_json_object,
     restore_folder,
     write_json,
@@ -42,12 +42,11 @@ SETTINGS_FILES = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
-SHA256, GIT_BLOB = 64, 40  # hexadecimal digits
 
 _NAME = re.compile(r"(\w([\w.-]*\w)?/)?\w([\w.-]*\w)?", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_CHECKSUM = re.compile(rf"[0-9a-f]{{{GIT_BLOB}}}|[0-9a-f]{{{SHA256}}}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")  # of a commit, of a git blob
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def find_folder(source: str | Path) -> Path:
@@ -77,7 +76,8 @@ def find_folder(source: str | Path) -> Path:
             f"no model of the hub was looked for; `minbert download {source}` fetches one)"
         )
     try:
-        return cached_folder(model) or download(model).folder
+        with _plain_errors(model):
+            return (_cached(model) or download(model)).folder
     except InputError as error:
         raise InputError(f"{missing}, nor did the hub give a model of that name: {error}") from None
 
@@ -118,69 +118,34 @@ def download(model: HubModel, to: str | Path | None = None) -> Download:
     content that does not fit its checksum, and a folder `to` that holds something else.
     """
     with _plain_errors(model):
-        from filelock import FileLock
-        from huggingface_hub import constants
-
-        cache = Path(constants.HF_HUB_CACHE).resolve()
-        done = _whole_in_cache(model) if to is None else _whole_folder(model, Path(to))
-        if done is not None:
-            return done
-        cached = None if to is None else _whole_in_cache(model)
-        listed = None if cached else _list_files(model)
         if to is None:
-            lock = cache / ".locks" / _cache_name(model) / "minbert.lock"
-            make_folder(lock.parent)
-            with FileLock(lock):  # another process may have fetched it while this one waited
-                return _whole_in_cache(model) or _fetch(model, *listed, cache)
-        to = Path(to)
-        lock = to.with_name(f".{to.name}.download.lock")
-        make_folder(lock.parent)
-        try:
-            with FileLock(lock):
-                return _whole_folder(model, to) or _fill_folder(model, to, cached, listed)
-        finally:
-            lock.unlink(missing_ok=True)
+            return _cached(model, thorough=True) or _fill_cache(model)
+        return _whole_folder(model, Path(to)) or _fill_folder(model, Path(to))
 
 
-def cached_folder(model: HubModel) -> Path | None:
-    """Returns the model's folder in huggingface_hub's cache if it is whole there; uses no network.
+def _cached(model: HubModel, thorough: bool = False) -> Download | None:
+    """Returns a model that is whole in huggingface_hub's cache; uses no network.
 
     Other programs fetch single files: without a record of ours, or a list of all files of the hub's, it
-    cannot be known whether the model has a modules.json too.
+    cannot be known whether the model has a modules.json too. That list has no checksums to be `thorough` by.
     """
-    with _plain_errors(model):
-        from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
-        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+    from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-        config = try_to_load_from_cache(model.name, CONFIG_FILE, revision=model.revision)
-        if not isinstance(config, str):
-            return None
-        folder = Path(config).parent
-        record = read_record(folder)
-        if record is not None and (record["name"], record["commit"]) == (model.name, folder.name):
-            return folder if is_whole(folder, record) else None
+    config = try_to_load_from_cache(model.name, CONFIG_FILE, revision=model.revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    record = _read_record(folder)
+    if record is None or (record["name"], record["commit"]) != (model.name, folder.name):
         try:
             tree = get_cached_repo_tree(model.name, revision=folder.name)
-            listed = {entry.path: entry.size for entry in tree}
-            needed = needed_files(model.name, listed, lambda name: folder / name)
-            good = all((folder / name).stat().st_size == listed[name] for name in needed)
+            listed = {file.path: {"size": file.size} for file in tree}
+            needed = needed_files(model.name, listed, lambda name: (folder / name).resolve(strict=True))
         except (CachedRepoTreeNotFoundError, FileNotFoundError):
             return None
-        return folder if good else None
-
-
-def _cache_name(model: HubModel) -> str:
-    from huggingface_hub.file_download import repo_folder_name
-
-    return repo_folder_name(repo_id=model.name, repo_type="model")
-
-
-def _whole_in_cache(model: HubModel) -> Download | None:
-    folder = cached_folder(model)
-    record = read_record(folder) if folder else None
-    if record is None or not is_whole(folder, record, thorough=True):
-        return None
-    return Download(folder, record)
+        record = _record(model, folder.name, {name: listed[name] for name in needed})
+    return Download(folder, record) if _is_whole(folder, record, thorough) else None
 
 
 def _whole_folder(model: HubModel, to: Path) -> Download | None:
@@ -190,7 +155,7 @@ def _whole_folder(model: HubModel, to: Path) -> Download | None:
     restore_folder(to)
     if to.exists() and not to.is_dir():
         raise InputError(f"{to} is a file; give the name of a new folder")
-    record = read_record(to)
+    record = _read_record(to)
     if record is None:
         if to.exists() and any(to.iterdir()):
             raise InputError(f"{to} holds other files than a download's; give the name of a new folder")
@@ -200,30 +165,48 @@ def _whole_folder(model: HubModel, to: Path) -> Download | None:
             f"{to} holds {record['name']} at {record['revision']} ({record['commit']}); give another folder, "
             f"or remove it"
         )
-    return Download(to, record) if is_whole(to, record, thorough=True) else None
+    return Download(to, record) if _is_whole(to, record, thorough=True) else None
 
 
-def _fill_folder(
-    model: HubModel, to: Path, cached: Download | None, listed: tuple[str, dict[str, str]] | None
-) -> Download:
+def _fill_cache(model: HubModel) -> Download:
+    from filelock import FileLock
+    from huggingface_hub import constants
+
+    listed = _list_files(model)
+    cache = Path(constants.HF_HUB_CACHE).resolve()
+    lock = cache / ".locks" / _cache_name(model) / "minbert.lock"
+    make_folder(lock.parent)
+    with FileLock(lock):  # another process may have fetched it while this one waited
+        return _cached(model, thorough=True) or _fetch(model, listed, cache)
+
+
+def _fill_folder(model: HubModel, to: Path) -> Download:
     """Copies the model out of the cache, or out of one of its own that is removed before `to` is whole."""
-    with atomic_folder(to) as new:
-        store = new / ".cache"
-        source = cached or _fetch(model, *listed, store, spare=to)
-        record = source.record | {"revision": model.revision}
-        for name in record["files"]:
-            make_folder((new / name).parent)
-            shutil.copyfile(source.folder / name, new / name)
-        shutil.rmtree(store, ignore_errors=True)
-        write_json(new / RECORD_FILE, record)
-    return Download(to, record, source.fetched)
+    from filelock import FileLock
+
+    source = _cached(model, thorough=True)
+    listed = None if source else _list_files(model)
+    lock = to.with_name(f".{to.name}.download.lock")
+    make_folder(lock.parent)
+    try:
+        with FileLock(lock):
+            if done := _whole_folder(model, to):
+                return done
+            with atomic_folder(to) as new:
+                source = source or _fetch(model, listed, new / ".cache", spare=to)
+                for name in source.record["files"]:
+                    make_folder((new / name).parent)
+                    shutil.copyfile(source.folder / name, new / name)
+                shutil.rmtree(new / ".cache", ignore_errors=True)
+                record = source.record | {"revision": model.revision}
+                write_json(new / RECORD_FILE, record)
+            return Download(to, record, source.fetched)
+    finally:
+        lock.unlink(missing_ok=True)
 
 
-def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
-    """Returns the commit of the model's revision and the checksum of each of its files.
-
-    The checksum is the sha256 of a large file, the id of the git blob of a small one.
-    """
+def _list_files(model: HubModel) -> dict[str, Any]:
+    """Returns the record of all files of the model's revision."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
@@ -234,10 +217,8 @@ def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
         found = HfApi().model_info(
             model.name, revision=model.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
-        files = {
-            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in found.siblings or ()
-        }
-        if not _COMMIT.fullmatch(found.sha):
+        listed = {file.rfilename: file for file in found.siblings or ()}
+        if not _SHA1.fullmatch(found.sha):
             raise ValueError(found.sha)
     except (TypeError, KeyError, ValueError) as error:  # not JSON, or other JSON: a page to log in, say
         if isinstance(error, OSError):  # an answer of the hub
@@ -245,62 +226,64 @@ def _list_files(model: HubModel) -> tuple[str, dict[str, str]]:
         raise InputError(
             f"{constants.ENDPOINT} does not answer as a hub does; check HF_ENDPOINT and the network's proxy"
         ) from None
-    check_names(model.name, files)
-    for name, checksum in files.items():
-        if not _CHECKSUM.fullmatch(checksum or ""):
+    check_names(model.name, listed)
+    files = {}
+    for name, file in listed.items():
+        kind, pattern = ("sha256", _SHA256) if file.lfs else ("blob_id", _SHA1)
+        checksum = file.lfs.sha256 if file.lfs else file.blob_id
+        if not pattern.fullmatch(checksum or ""):
             raise InputError(
                 f"{constants.ENDPOINT} gives no checksum for {name} of {model.name} ({checksum!r}); "
                 f"set HF_ENDPOINT to the hub or to a true mirror"
             )
-    return found.sha, files
+        files[name] = {"size": file.size, kind: checksum}
+    return _record(model, found.sha, files)
 
 
-def _fetch(
-    model: HubModel, commit: str, checksums: dict[str, str], cache: Path, spare: Path | None = None
-) -> Download:
+def _fetch(model: HubModel, listed: dict[str, Any], cache: Path, spare: Path | None = None) -> Download:
     """Fetches the needed files into a cache, those excepted that it or the folder `spare` has."""
-    home = cache / _cache_name(model)
+    home, commit = cache / _cache_name(model), listed["commit"]
     folder = home / "snapshots" / commit
     fetched: list[str] = []
 
     def bring(*names: str) -> Path:
         for name in names:
-            blob = home / "blobs" / checksums[name]
-            if fits(blob, checksums[name]):
+            entry = listed["files"][name]
+            blob = home / "blobs" / _checksum(entry)
+            if _fits(blob, entry):
                 continue
             blob.unlink(missing_ok=True)
             (folder / name).unlink(missing_ok=True)
-            if spare is not None and fits(spare / name, checksums[name]):
+            if spare is not None and _fits(spare / name, entry):
                 make_folder(blob.parent)
                 shutil.copyfile(spare / name, blob)
             else:
                 fetched.append(name)
         _download_snapshot(model, commit, cache, names)
         for name in names:
-            if not fits(folder / name, checksums[name]):
+            if not _fits(folder / name, listed["files"][name]):
                 (folder / name).resolve().unlink(missing_ok=True)
                 (folder / name).unlink(missing_ok=True)
                 raise InputError(
                     f"what arrived of {name} of {model.name} does not fit the hub's checksum "
-                    f"{checksums[name]}; it was thrown away, try again"
+                    f"{_checksum(listed['files'][name])}; it was thrown away, try again"
                 )
         return folder / names[0]
 
-    needed = needed_files(model.name, checksums, bring)
+    needed = needed_files(model.name, listed["files"], bring)
     bring(*needed)
-    files = {
-        name: {
-            "size": (folder / name).stat().st_size,
-            "sha256" if len(checksums[name]) == SHA256 else "blob_id": checksums[name],
-        }
-        for name in sorted(needed)
-    }
-    record = {"name": model.name, "revision": model.revision, "commit": commit, "files": files}
+    record = _record(model, commit, {name: listed["files"][name] for name in sorted(needed)})
     write_json(folder / RECORD_FILE, record)
     if model.revision != commit:
         with atomic_write(home / "refs" / model.revision) as file:
             file.write(commit)
-    return Download(folder, record, tuple(dict.fromkeys(fetched)))
+    return Download(folder, record, tuple(fetched))
+
+
+def _cache_name(model: HubModel) -> str:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return repo_folder_name(repo_id=model.name, repo_type="model")
 
 
 def _download_snapshot(model: HubModel, commit: str, cache: Path, names: Collection[str]) -> None:
@@ -364,8 +347,8 @@ def needed_files(name: str, listed: Collection[str], fetch: Callable[[str], Path
 def _module_folders(name: str, path: Path) -> list[str]:
     """Returns the folders that modules.json names, such as `1_Pooling/`."""
     try:
-        return [f"{entry['path']}/" for entry in json.loads(path.read_text("utf-8")) if entry["path"]]
-    except (ValueError, KeyError, TypeError):
+        return [f"{entry['path']}/" for entry in read_json(path) if entry["path"]]
+    except (InputError, KeyError, TypeError):
         raise InputError(f"{MODULES_FILE} of {name} is not a list of modules; choose another model") from None
 
 
@@ -375,12 +358,19 @@ def _weight_files(name: str, listed: Collection[str], fetch: Callable[[str], Pat
     if INDEX_FILE not in listed:
         _refuse_pickle(name, listed, PICKLE_FILE)
         raise InputError(f"{name} has no {WEIGHTS_FILE}; choose a model with weights in safetensors")
-    table = read_json_object(fetch(INDEX_FILE)).get("weight_map")
-    shards = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
-    missing = [shard for shard in shards or ["weight_map"] if shard not in listed]
-    if missing:
-        raise InputError(f"{name} has no {missing[0]}, which {INDEX_FILE} must name; choose another model")
+    shards = read_shards(fetch(INDEX_FILE))
+    for shard in shards:
+        if shard not in listed:
+            raise InputError(f"{name} has no {shard}, which {INDEX_FILE} must name; choose another model")
     return [INDEX_FILE, *shards]
+
+
+def read_shards(index: Path) -> list[str]:
+    """Returns the names of the weight files that an index lists. Raises InputError for a damaged index."""
+    try:
+        return sorted(set(map(str, read_json_object(index)["weight_map"].values())))
+    except (KeyError, AttributeError):
+        raise InputError(f"{index} has no weight_map; fetch it again") from None
 
 
 def _refuse_pickle(name: str, listed: Collection[str], pickle: str) -> None:
@@ -403,39 +393,38 @@ def check_names(name: str, listed: Collection[str]) -> None:
             )
 
 
-def fits(path: Path, checksum: str) -> bool:
-    """Returns True for a file with this sha256 (64 digits), or this id of a git blob (40 digits)."""
-    if not path.is_file():
-        return False
-    if len(checksum) == GIT_BLOB:
-        return git_blob_id(path) == checksum
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == checksum
+def _record(model: HubModel, commit: str, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Returns what hub.json holds; a file has its size, and its sha256 or the id of its git blob."""
+    return {"name": model.name, "revision": model.revision, "commit": commit, "files": files}
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def _read_record(folder: Path) -> dict[str, Any] | None:
     """Reads a folder's hub.json; returns None if it is missing, or is not one of ours."""
     try:
         record = read_json_object(folder / RECORD_FILE)
-        check_names(str(folder), _checksums(record))
-        complete = all(isinstance(entry["size"], int) for entry in record["files"].values())
+        check_names(str(folder), record["files"])
+        complete = all(entry["size"] >= 0 and _checksum(entry) for entry in record["files"].values())
         return record if complete and {"name", "revision", "commit"} <= record.keys() else None
-    except (InputError, OSError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
 
 
-def is_whole(folder: Path, record: dict[str, Any], thorough: bool = False) -> bool:
-    """Returns True if a folder has all files of its record, by size or, if `thorough`, by checksum."""
-    if thorough:
-        return all(fits(folder / file, checksum) for file, checksum in _checksums(record).items())
-    return all(
-        (folder / file).is_file() and (folder / file).stat().st_size == entry["size"]
-        for file, entry in record["files"].items()
-    )
+def _is_whole(folder: Path, record: dict[str, Any], thorough: bool) -> bool:
+    return all(_fits(folder / name, entry, thorough) for name, entry in record["files"].items())
 
 
-def _checksums(record: dict[str, Any]) -> dict[str, str]:
-    return {file: str(entry.get("sha256") or entry["blob_id"]) for file, entry in record["files"].items()}
+def _fits(path: Path, entry: dict[str, Any], thorough: bool = True) -> bool:
+    """Returns True for a file of that size and, if `thorough`, that checksum."""
+    if not path.is_file() or path.stat().st_size != entry["size"]:
+        return False
+    if "sha256" in entry and thorough:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+    return not thorough or ("blob_id" in entry and git_blob_id(path) == entry["blob_id"])
+
+
+def _checksum(entry: dict[str, Any]) -> str:
+    return entry.get("sha256") or entry["blob_id"]
 
 
 @contextmanager
@@ -449,16 +438,15 @@ def _plain_errors(model: HubModel) -> Iterator[None]:
             "downloading needs huggingface_hub 2.4 or later; pip install 'minbert[hub]'"
         ) from None
     try:
-        try:
-            yield
-        except errors.LocalEntryNotFoundError as error:  # "not in the cache either": the cause tells
-            raise error.__cause__ or error from None
+        yield
     except (
         httpx2.HTTPError,
-        errors.HfHubHTTPError,
+        errors.LocalEntryNotFoundError,
         errors.XetDownloadError,
         errors.FileMetadataError,
     ) as error:
+        if isinstance(error, errors.LocalEntryNotFoundError):  # "not in the cache either": the cause tells
+            error = error.__cause__ or error
         raise InputError(_plain_message(error, model)) from None
 
 

@@ -3,7 +3,6 @@
 Only safetensors files are read; nothing in them can run code.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 
 from minbert.errors import InputError
 from minbert.files import atomic_write
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
+from minbert.weights.hub import INDEX_FILE, PICKLE_FILE, WEIGHTS_FILE, read_shards
 
 # A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
 _LAYER_NAMES = (
@@ -58,7 +55,6 @@ class LoadReport:
     that the caller's configuration has and the folder's has not: layers on top, parts of variants.
     """
 
-    loaded: tuple[str, ...]
     renamed: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
@@ -94,29 +90,23 @@ def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None =
     have; these, like a pooler's, may stay on the meta device.
     Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
-    files = _weight_files(folder)
     described = "config.json" if added is None else "the given configuration"
     added = added or ()
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found: dict[str, Tensor] = {}
     renamed, ignored, problems = [], [], []
-    for path in files:
+    for path in _weight_files(folder):
         for name, tensor in read_tensors(path).items():
             ours = our_name(name)
             if _IGNORED.fullmatch(name.removeprefix("bert.")):
                 ignored.append(name)
             elif ours not in expected:
                 problems.append(f"unexpected {name} {tuple(tensor.shape)}")
-            elif not tensor.is_floating_point():
-                problems.append(f"{name} holds {tensor.dtype}, not floating-point numbers")
-                found[ours] = tensor
             elif ours in found:
                 problems.append(f"{name} stands for {ours}, which another tensor gave already")
-            elif tuple(tensor.shape) != expected[ours]:
-                problems.append(f"{name} has shape {tuple(tensor.shape)}; {described} says {expected[ours]}")
-                found[ours] = tensor
             else:
                 found[ours] = tensor
+                problems += misfits(name, tensor, expected[ours], described)
                 if hugging_face_name(ours) != name.removeprefix("bert."):
                     renamed.append(name)
     missing = [name for name in expected if name not in found and name not in added]
@@ -129,7 +119,14 @@ def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None =
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=False, assign=True)
     fresh = tuple(name for name in expected if name in added and name not in found)
-    return LoadReport(tuple(found), tuple(renamed), tuple(ignored), tuple(missing), fresh)
+    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh)
+
+
+def misfits(name: str, tensor: Tensor, shape: tuple[int, ...], described: str) -> list[str]:
+    """Lists what is wrong with a tensor that should have floating-point numbers of the described shape."""
+    if tuple(tensor.shape) != shape:
+        return [f"{name} has shape {tuple(tensor.shape)}; {described} says {shape}"]
+    return [] if tensor.is_floating_point() else [f"{name} holds {tensor.dtype}, not floating-point numbers"]
 
 
 def _may_lack(name: str, missing: list[str]) -> bool:
@@ -176,18 +173,7 @@ def _weight_files(folder: Path) -> list[Path]:
     """Returns model.safetensors, or the shards that its index names."""
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
-    index = folder / INDEX_FILE
-    if index.is_file():
-        try:
-            return [
-                folder / name
-                for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-            ]
-        except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
-            raise InputError(f"{index} holds no weight_map; fetch the folder again") from None
-    pickled = (
-        " (pytorch_model.bin is a pickle, which is not read)"
-        if (folder / "pytorch_model.bin").is_file()
-        else ""
-    )
+    if (folder / INDEX_FILE).is_file():
+        return [folder / name for name in read_shards(folder / INDEX_FILE)]
+    pickled = f" ({PICKLE_FILE} is a pickle, which is not read)" if (folder / PICKLE_FILE).is_file() else ""
     raise InputError(f"{folder} holds no {WEIGHTS_FILE}{pickled}; fetch the folder with its safetensors file")

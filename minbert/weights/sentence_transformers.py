@@ -3,11 +3,10 @@
 Written in the dialect that all of its versions from 2 on can read.
 """
 
-import json
 from pathlib import Path
 
 from minbert.errors import InputError
-from minbert.files import write_json
+from minbert.files import read_json, read_json_object, write_json
 from minbert.pooling import Projection
 from minbert.weights.load import read_tensors, write_tensors
 
@@ -18,7 +17,7 @@ _FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
 
 
 def read_modules(folder: Path) -> dict:
-    """pooling, normalize, projection and max_length as a sentence-transformers folder gives them.
+    """Returns pooling, normalize, projection and max_length as a sentence-transformers folder gives them.
 
     Reads the dialects of versions 2 to 6. Raises InputError for a module or a pooling that is not known.
     """
@@ -27,7 +26,7 @@ def read_modules(folder: Path) -> dict:
     if not path.is_file():
         return found
     try:
-        modules = [(entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in _read_json(path)]
+        modules = [(entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in read_json(path)]
     except (AttributeError, KeyError, TypeError):
         raise InputError(
             f"{path} is not a list of modules with type and path; fetch the folder again"
@@ -48,32 +47,31 @@ def read_modules(folder: Path) -> dict:
 
 
 def _max_length(folder: Path) -> int | None:
-    """The length that sentences are cut to: from `max_seq_length`, or from where version 6 writes it."""
+    """Returns the length that sentences are cut to, from `max_seq_length` or where version 6 writes it."""
     for name, key in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
     ):
-        length = _read_settings(folder / name).get(key) if (folder / name).is_file() else None
+        length = read_json_object(folder / name).get(key) if (folder / name).is_file() else None
         if length is not None:
             return int(length)
     return None
 
 
 def _pooling_name(path: Path) -> str:
-    settings = _read_settings(path)
+    settings = read_json_object(path)
     prefix = "pooling_mode_"
     chosen = [key.removeprefix(prefix) for key, on in settings.items() if key.startswith(prefix) and on]
     if "pooling_mode" in settings:  # the dialect of version 6
         chosen = [settings["pooling_mode"]]
-    names = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
-    names |= {"max": "max", "max_tokens": "max"}
+    names = {name: name for name in _FLAGS} | {flag: name for name, flag in _FLAGS.items()}
     if len(chosen) != 1 or str(chosen[0]) not in names:
         raise InputError(f"{path} asks for the pooling {chosen}; one of cls, mean, max is supported")
     return names[chosen[0]]
 
 
 def _read_projection(folder: Path) -> Projection:
-    settings = _read_settings(folder / "config.json")
+    settings = read_json_object(folder / "config.json")
     activation = settings.get("activation_function", "Tanh").rpartition(".")[2].lower()
     tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
     try:
@@ -83,20 +81,6 @@ def _read_projection(folder: Path) -> Projection:
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder} holds no Dense module ({error}); fetch the folder again") from None
     return projection.eval()
-
-
-def _read_settings(path: Path) -> dict:
-    settings = _read_json(path)
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} holds a {type(settings).__name__}; it must hold one JSON object")
-    return settings
-
-
-def _read_json(path: Path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); fetch the folder again") from None
 
 
 def write_modules(
@@ -124,24 +108,19 @@ def write_modules(
     ]
     flags = {f"pooling_mode_{flag}": name == pooling for name, flag in _FLAGS.items()}
     settings = {"word_embedding_dimension": size, **flags, "pooling_mode_mean_sqrt_len_tokens": False}
-    for path in paths:
-        (folder / path).mkdir(parents=True, exist_ok=True)
+    (folder / paths[-1]).mkdir(parents=True, exist_ok=True)  # that of Normalize has no file
     write_json(folder / "1_Pooling" / "config.json", settings)
     if projection is not None:
-        _write_projection(folder / "2_Dense", projection)
+        linear = projection.linear
+        dense = {
+            "in_features": linear.in_features,
+            "out_features": linear.out_features,
+            "bias": linear.bias is not None,
+            "activation_function": _ACTIVATIONS[projection.activation],
+        }
+        write_json(folder / "2_Dense" / "config.json", dense)
+        write_tensors(projection.state_dict(), folder / "2_Dense" / "model.safetensors")
     if max_length is not None:
         length = {"max_seq_length": max_length, "do_lower_case": False}
         write_json(folder / "sentence_bert_config.json", length)
     write_json(folder / "modules.json", modules)
-
-
-def _write_projection(folder: Path, projection: Projection) -> None:
-    linear = projection.linear
-    settings = {
-        "in_features": linear.in_features,
-        "out_features": linear.out_features,
-        "bias": linear.bias is not None,
-        "activation_function": _ACTIVATIONS[projection.activation],
-    }
-    write_json(folder / "config.json", settings)
-    write_tensors(projection.state_dict(), folder / "model.safetensors")

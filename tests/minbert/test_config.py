@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from minbert import AttentionAdapterConfig, BertConfig, InputError
+from minbert import AttentionAdapterConfig, BertConfig, InputError, LoRAConfig
 
 
 def test_unknown_keys_survive_a_round_trip(tmp_path):
@@ -72,8 +72,8 @@ def test_what_is_no_bert_is_refused_by_name(values, message):
         ({"attention_head_layers": True}, "attention_head_layers is True"),
         ({"projected_attention_size": 1.5}, "projected_attention_size is 1.5"),
         ({"projected_attention_size": 100}, "projected_attention_size 100 cannot be split among 12"),
-        ({"projected_attention_heads": 0}, "cannot be split among 0 heads"),
-        ({"projected_attention_heads": True}, "cannot be split among True heads"),
+        ({"projected_attention_heads": 0}, "projected_attention_heads is 0; it must be"),
+        ({"projected_attention_heads": True}, "projected_attention_heads is True; it"),
         ({"projected_attention_names": ["sst"]}, "projected_attention_size is 0; give both"),
         ({"projected_attention_size": 12, "projected_attention_names": "sst"}, "names is 'sst'; it must be"),
         ({"projected_attention_size": 12, "projected_attention_names": ["a", "a"]}, "different names"),
@@ -85,6 +85,24 @@ def test_what_is_no_bert_is_refused_by_name(values, message):
 def test_adapters_that_cannot_be_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         AttentionAdapterConfig(**values)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"rank": -1}, "rank is -1; it must be a whole number of at least 1"),
+        ({"rank": True}, "rank is True"),
+        ({"alpha": 0}, "alpha is 0; it must be a number above 0"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be a rate"),
+        ({"targets": ()}, "targets is empty; choose from query"),
+        ({"targets": ("quary",)}, "target 'quary' does not exist.*did you mean 'query'"),
+        ({"rank_pattern": {"query": 0}}, "rank_pattern is {'query': 0}; it must be .* a whole number"),
+        ({"alpha_pattern": {"query": "2"}}, "alpha_pattern is {'query': '2'}"),
+    ],
+)
+def test_lora_that_cannot_be_is_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        LoRAConfig(**values)
 
 
 def test_no_padding_token():

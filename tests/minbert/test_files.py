@@ -86,65 +86,45 @@ def test_atomic_folder_keeps_the_old_folder_on_an_error(tmp_path, error):
     assert (folder / "deep" / "file").read_text() == "new"
 
 
-def stop_at_rename(monkeypatch, number, error):
-    """Lets the `number`-th rename from now on raise instead."""
-    replace, calls = os.replace, []
+def test_an_error_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
+    fill(tmp_path / "run", "old")
+    replace = os.replace
 
-    def stopping(*arguments):
-        calls.append(arguments)
-        if len(calls) == number:
-            raise error
-        replace(*arguments)
+    def stopping(source, target):
+        if source.name == ".run.partial":
+            raise KeyboardInterrupt
+        replace(source, target)
 
     monkeypatch.setattr(files.os, "replace", stopping)
-
-
-def test_error_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
-    fill(tmp_path / "run", "old")
-    with monkeypatch.context() as patch:
-        stop_at_rename(patch, 2, KeyboardInterrupt)
-        with pytest.raises(KeyboardInterrupt):
-            fill(tmp_path / "run", "new")
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "run", "new")
     assert names(tmp_path) == ["run"] and names(tmp_path / "run") == ["deep", "old"]
 
 
-def killed_between_the_renames(folder):
-    """What a kill leaves behind there: nothing in the folder's place, both contents beside it."""
-    os.replace(folder, folder.with_name(f".{folder.name}.previous"))
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir()
-    (partial / "half").write_text("")
-
-
-def test_restore_folder_after_a_kill(tmp_path):
-    folder = tmp_path / "run"
-    restore_folder(folder)  # nothing there, nothing to do
-    assert names(tmp_path) == []
-    fill(folder, "old")
-    restore_folder(folder)
-    killed_between_the_renames(folder)
-    assert not folder.exists()
-    restore_folder(folder)
-    assert names(folder) == ["deep", "old"] and ".run.previous" not in names(tmp_path)
-
-
-def test_writing_after_a_kill(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("then", "content"), [("restore", "old"), ("fail", "old"), ("write", "new")])
+def test_after_a_kill_between_the_renames(tmp_path, then, content):
+    """It leaves nothing in the folder's place, and both contents beside it."""
     folder = tmp_path / "run"
     fill(folder, "old")
-    killed_between_the_renames(folder)
-    with pytest.raises(ValueError):
-        with atomic_folder(folder) as partial:
+    fill(tmp_path / ".run.partial", "half")
+    os.replace(folder, tmp_path / ".run.previous")
+    if then == "restore":
+        restore_folder(folder)
+    elif then == "write":
+        fill(folder, "new")
+    else:
+        with pytest.raises(ValueError), atomic_folder(folder) as partial:
             assert list(partial.iterdir()) == []
             raise ValueError
-    assert names(folder) == ["deep", "old"] and names(tmp_path) == ["run"]
-    killed_between_the_renames(folder)
-    fill(folder, "new")
-    assert names(folder) == ["deep", "new"] and names(tmp_path) == ["run"]
+    assert names(folder) == ["deep", content]
+    assert names(tmp_path) == ([".run.partial", "run"] if then == "restore" else ["run"])
 
 
-def test_kill_after_the_renames(tmp_path):
+def test_after_a_kill_behind_the_renames(tmp_path):
     """The new folder is in place, only the old one was not yet removed."""
-    fill(tmp_path / ".run.previous", "old")
+    restore_folder(tmp_path / "run")  # nothing there, nothing to do
+    assert names(tmp_path) == []
     fill(tmp_path / "run", "new")
+    fill(tmp_path / ".run.previous", "old")
     restore_folder(tmp_path / "run")
     assert names(tmp_path) == ["run"] and names(tmp_path / "run") == ["deep", "new"]

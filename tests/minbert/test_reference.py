@@ -1,86 +1,24 @@
 """The model equals transformers' BertModel: outputs, gradients, hidden states, attention maps, saved files.
 
-`test_frozen_*` compare with a stored file (made by tests/make_reference_fixture.py) and need no transformers.
 Run: pytest tests/minbert/test_reference.py
 """
 
 import random
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from minbert import Batch, BertConfig, BertModel
 from minbert.weights.load import our_name
 
-FIXTURES = Path(__file__).parent / "fixtures"
+transformers = pytest.importorskip("transformers", reason="compares with transformers' BertModel")
+
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 def assert_near(actual, expected, tolerance):
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
-
-
-# --- against the stored file --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def expected() -> dict[str, torch.Tensor]:
-    return load_file(FIXTURES / "expected.safetensors")
-
-
-def frozen_inputs(expected):
-    return expected["input_ids"], expected["attention_mask"], expected["token_type_ids"]
-
-
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("kernels", ["reference", "fused"])
-def test_frozen_outputs_and_gradients(expected, kernels, packed):
-    model = BertModel.from_pretrained(FIXTURES, kernels)
-    ids, mask, types = frozen_inputs(expected)
-    if packed:  # the row whose column 0 is padding would keep the batch rectangular
-        rows = torch.tensor([0, 1, 3])
-        out = model(Batch.from_padded(ids[rows], mask[rows], types[rows]))
-        assert out.batch.layout.packed
-    else:
-        rows = torch.arange(4)
-        out = model(Batch.from_padded(ids, mask, types, packed=False))
-        assert not out.batch.layout.packed
-    real = mask[rows].bool()
-    assert_near(out.last_hidden_state[real], expected["last_hidden_state"][rows][real], 1e-5)
-    assert_near(out.pooler_output, expected["pooler_output"][rows], 1e-5)
-    assert not out.last_hidden_state[~real].any()
-    if packed:
-        return  # the stored gradient is of all four rows
-    hidden_part = (out.last_hidden_state * expected["loss_weight"]).sum()
-    (hidden_part + (out.pooler_output * expected["loss_pooler_weight"]).sum()).backward()
-    ours = {name: parameter.grad for name, parameter in model.named_parameters()}
-    theirs = {our_name(k.removeprefix("grad.")): v for k, v in expected.items() if k.startswith("grad.")}
-    assert ours.keys() == theirs.keys()
-    for name, gradient in theirs.items():
-        assert (ours[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-4, name
-
-
-@pytest.mark.parametrize("kernels", ["reference", "fused"])
-def test_frozen_hidden_states_and_attention_maps(expected, kernels):
-    model = BertModel.from_pretrained(FIXTURES, kernels)
-    ids, mask, types = frozen_inputs(expected)
-    out = model(ids, mask, types, output_hidden_states=True, output_attentions=True)
-    assert len(out.hidden_states) == 3 and len(out.attentions) == 2
-    real = mask.bool()
-    for index, state in enumerate(out.hidden_states):
-        assert_near(state[real], expected[f"hidden_states.{index}"][real], 1e-5)
-    for index, maps in enumerate(out.attentions):
-        assert_near(maps, expected[f"attentions.{index}"], 1e-5)
-
-
-# --- against transformers itself ----------------------------------------------------------------------------
-
-
-def reference_class():
-    return pytest.importorskip("transformers", reason="compares with transformers' BertModel")
 
 
 def random_case(seed: int):
@@ -115,7 +53,6 @@ def random_case(seed: int):
 
 def pair_of_models(values, kernels, dtype, randomize):
     """transformers' BertModel and ours, by each of these kernels, with the same random parameters."""
-    transformers = reference_class()
     theirs = transformers.BertModel(transformers.BertConfig(**values, attn_implementation="eager"))
     randomize(theirs)
     theirs = theirs.eval().to(dtype)
@@ -198,7 +135,6 @@ def test_three_dimensional_mask_equals_transformers(kernels, randomize):
 
 
 def test_minilm_equals_transformers(minilm):
-    transformers = reference_class()
     theirs = transformers.BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, 30000, (3, 33), generator=generator)
@@ -220,7 +156,6 @@ def test_minilm_equals_transformers(minilm):
 
 
 def test_saved_folder_loads_bit_equal_in_transformers(tiny, tmp_path):
-    transformers = reference_class()
     tiny.save_pretrained(tmp_path / "out")
     theirs, report = transformers.BertModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
@@ -233,7 +168,6 @@ def test_saved_folder_loads_bit_equal_in_transformers(tiny, tmp_path):
 
 def test_half_precision_folder_is_saved_as_what_it_became(tiny, tmp_path):
     """config.json of a half-precision checkpoint says so; after loading and saving the file holds fp32."""
-    transformers = reference_class()
     reference = transformers.BertModel.from_pretrained(save(tiny, tmp_path / "fp32")).half()
     reference.save_pretrained(tmp_path / "fp16")
     ours = BertModel.from_pretrained(tmp_path / "fp16")

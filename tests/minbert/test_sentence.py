@@ -11,16 +11,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from minbert import InputError, LoRAConfig, SentenceEncoder, add_lora, sentence, use_adapter
+from minbert import (
+    InputError,
+    LoRAConfig,
+    Projection,
+    SentenceEncoder,
+    add_lora,
+    sentence,
+    use_adapter,
+    write_modules,
+)
 from minbert.batch import sorted_batches
 from minbert.sentence import BATCH_TOKENS, CHUNK
-
-
-def copy(folder, target):
-    shutil.copytree(folder, target)
-    return target
 
 
 def sentence_transformers():
@@ -78,14 +81,6 @@ def test_stream_reads_one_piece_ahead(tiny_folder):
     np.testing.assert_allclose(second, np.tile(expected, (CHUNK // 2, 1)), rtol=0, atol=1e-5)
 
 
-def test_texts_over_several_pieces_keep_their_order(tiny_folder, texts):
-    encoder = SentenceEncoder.from_pretrained(tiny_folder)
-    many = [texts[i % len(texts)] for i in range(CHUNK + 100)]
-    once = encoder.encode(texts)
-    expected = once[np.arange(len(many)) % len(texts)]
-    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
-
-
 def test_a_batch_that_is_nearly_full_is_filled_up(tiny_folder, texts, monkeypatch):
     """So that batches have one size; no vector changes, and no batch has more than its budget."""
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
@@ -100,6 +95,8 @@ def test_a_batch_that_is_nearly_full_is_filled_up(tiny_folder, texts, monkeypatc
     monkeypatch.setattr(sentence, "FILLER", 2)
     np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
     assert len(set(sizes)) > 2 and max(sizes) <= 100
+    monkeypatch.setattr(sentence, "CHUNK", 70)  # several pieces, the last one smaller
+    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
 
 
 def test_batches_by_tokens():
@@ -201,78 +198,45 @@ def test_wrong_choices_are_refused(tiny_folder):
 
 # --- folders of sentence-transformers -----------------------------------------------------------------------
 
-OLD = "sentence_transformers.models."
+
+@pytest.fixture
+def write(tiny_folder, tmp_path):
+    """Adds modules, in the dialect of old versions, to a copy of the tiny weights."""
+
+    def write_folder(pooling="mean", normalize=None, **parts):
+        folder = shutil.copytree(tiny_folder, tmp_path / "weights")
+        write_modules(folder, 24, pooling, normalize, **parts)
+        return folder
+
+    return write_folder
 
 
-def write_old_dialect(folder, kinds, pooling=None, max_length=None, dense=None):
-    paths = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
-    modules = [
-        {"idx": i, "name": str(i), "path": paths.get(kind, kind), "type": OLD + kind}
-        for i, kind in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    for kind in kinds:
-        (folder / paths.get(kind, kind)).mkdir(exist_ok=True)
-    names = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
-    modes = {f"pooling_mode_{name}": name in (pooling or ["mean_tokens"]) for name in names}
-    if "Pooling" in kinds:
-        text = json.dumps({"word_embedding_dimension": 24} | modes)
-        (folder / "1_Pooling" / "config.json").write_text(text)
-    if max_length is not None:
-        text = json.dumps({"max_seq_length": max_length, "do_lower_case": False})
-        (folder / "sentence_bert_config.json").write_text(text)
-    if dense is not None:
-        settings, tensors = dense
-        (folder / "2_Dense" / "config.json").write_text(json.dumps(settings))
-        save_file(tensors, folder / "2_Dense" / "model.safetensors")
-    return folder
-
-
-def dense_module(activation="torch.nn.modules.activation.Tanh", bias=True):
-    generator = torch.Generator().manual_seed(0)
-    settings = {"in_features": 24, "out_features": 7, "bias": bias, "activation_function": activation}
-    tensors = {"linear.weight": torch.randn(7, 24, generator=generator)}
-    if bias:
-        tensors["linear.bias"] = torch.randn(7, generator=generator)
-    return settings, tensors
-
-
-@pytest.mark.parametrize(
-    ("mode", "name"), [("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "max")]
-)
-@pytest.mark.parametrize("normalized", [True, False])
-def test_old_dialect(tiny_folder, tmp_path, texts, mode, name, normalized):
-    kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalized
-    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, [mode], max_length=9)
+@pytest.mark.parametrize(("pooling", "normalize"), [("cls", None), ("mean", "l2"), ("max", None)])
+def test_old_dialect(write, texts, pooling, normalize):
+    folder = write(pooling, normalize, max_length=9)
     encoder = SentenceEncoder.from_pretrained(folder)
-    assert (encoder.pooling, encoder.normalize) == (name, "l2" if normalized else None)
-    assert encoder.max_length == 9
-    # what the caller says wins
+    assert (encoder.pooling, encoder.normalize, encoder.max_length) == (pooling, normalize, 9)
     chosen = SentenceEncoder.from_pretrained(folder, pooling="max", normalize=None)
-    assert (chosen.pooling, chosen.normalize) == ("max", None)
-    library = sentence_transformers()
-    theirs = library.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    assert (chosen.pooling, chosen.normalize) == ("max", None)  # the caller's
+    theirs = sentence_transformers().SentenceTransformer(str(folder), device="cpu").encode(texts)
     np.testing.assert_allclose(encoder.encode(texts), theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["activation.Tanh", "linear.Identity"])
+@pytest.mark.parametrize("activation", ["tanh", "identity"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_projection(tiny_folder, tmp_path, texts, activation, bias):
-    dense = dense_module(f"torch.nn.modules.{activation}", bias)
-    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
-    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, dense=dense)
-    encoder = SentenceEncoder.from_pretrained(folder)
+def test_projection(tiny_folder, write, texts, activation, bias):
+    projection = Projection(24, 7, activation, bias)
+    encoder = SentenceEncoder.from_pretrained(write("mean", "l2", projection=projection))
     vectors = encoder.encode(texts)
-    assert encoder.size == 7 and vectors.shape == (len(texts), 7)
+    assert encoder.size == 7 and encoder.encode([]).shape == (0, 7)
     mean = SentenceEncoder.from_pretrained(tiny_folder).encode(texts).astype(np.float64)
-    expected = mean @ dense[1]["linear.weight"].double().numpy().T
+    expected = mean @ projection.linear.weight.detach().double().numpy().T
     if bias:
-        expected += dense[1]["linear.bias"].numpy()
-    if "Tanh" in activation:
+        expected += projection.linear.bias.detach().numpy()
+    if activation == "tanh":
         expected = np.tanh(expected)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
-    assert encoder.encode([]).shape == (0, 7)
 
 
 @pytest.mark.parametrize("mode", ["cls", "mean", "max"])
@@ -306,59 +270,65 @@ def test_minilm_equals_the_library(minilm):
 
 
 @pytest.mark.parametrize(
-    "kinds",
+    ("pooling", "normalize", "message"),
     [
-        ["Transformer", "Pooling", "LSTM"],
-        ["Transformer", "Pooling", "Normalize", "Dense"],
-        ["Transformer", "Pooling", "Dense", "Dense"],
-        ["Pooling", "Transformer"],
+        ("pooler", None, "pooling 'pooler' has no module; choose from cls, mean, max"),
+        ("mean", "l1", "normalization 'l1' has no module; choose l2 or none"),
     ],
 )
-def test_modules_in_another_order_or_unknown_are_refused(tiny_folder, tmp_path, kinds):
-    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), kinds, dense=None)
+def test_what_has_no_module_is_refused_and_nothing_written(tmp_path, pooling, normalize, message):
+    with pytest.raises(InputError, match=message):
+        write_modules(tmp_path, 24, pooling, normalize)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        "Transformer Pooling LSTM",
+        "Transformer Pooling Normalize Dense",
+        "Transformer Pooling Dense Dense",
+        "Pooling Transformer",
+    ],
+)
+def test_modules_in_another_order_or_unknown_are_refused(write, kinds):
+    folder = write()
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in kinds.split()]
+    (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(InputError, match="Transformer, Pooling, Dense, Normalize are supported"):
         SentenceEncoder.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("pooling", [["mean_sqrt_len_tokens"], ["cls_token", "mean_tokens"], ["nothing"]])
-def test_poolings_that_are_not_known_are_refused(tiny_folder, tmp_path, pooling):
-    folder = write_old_dialect(copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling"], pooling)
-    with pytest.raises(InputError, match="one of cls, mean, max is supported"):
-        SentenceEncoder.from_pretrained(folder)
-    for mode in ("weightedmean", ["mean", "max"], None):
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
-        with pytest.raises(InputError, match="one of cls, mean, max is supported"):
-            SentenceEncoder.from_pretrained(folder)
-
-
 @pytest.mark.parametrize(
-    ("file", "content"),
+    ("file", "content", "message"),
     [
-        ("modules.json", "{"),
-        ("modules.json", "[1]"),
-        ("modules.json", '{"type": "Transformer"}'),
-        ("modules.json", '[{"type": "Transformer"}]'),
-        ("sentence_bert_config.json", "[]"),
-        ("1_Pooling/config.json", "[]"),
-        ("2_Dense/config.json", "{}"),
-        ("2_Dense/config.json", '{"in_features": 24, "out_features": 9}'),
-        ("2_Dense/model.safetensors", ""),
+        ("modules.json", "{", "modules.json is not JSON"),
+        ("modules.json", "[1]", "modules.json is not a list of modules"),
+        ("modules.json", '{"type": "Transformer"}', "modules.json is not a list of modules"),
+        ("modules.json", '[{"type": "Transformer"}]', "modules.json is not a list of modules"),
+        ("sentence_bert_config.json", "[]", "sentence_bert_config.json holds a list"),
+        ("1_Pooling/config.json", "[]", "config.json holds a list"),
+        ("1_Pooling/config.json", '{"pooling_mode_mean_sqrt_len_tokens": true}', "one of cls, mean, max is"),
+        (
+            "1_Pooling/config.json",
+            '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
+            "one of cls, mean, max is",
+        ),
+        ("1_Pooling/config.json", '{"pooling_mode_mean_tokens": false}', "one of cls, mean, max is"),
+        ("1_Pooling/config.json", '{"pooling_mode": "weightedmean"}', "one of cls, mean, max is"),
+        ("1_Pooling/config.json", '{"pooling_mode": ["mean", "max"]}', "one of cls, mean, max is"),
+        ("2_Dense/config.json", "{}", "2_Dense holds no Dense module"),
+        ("2_Dense/config.json", '{"in_features": 24, "out_features": 9}', "2_Dense holds no Dense module"),
+        (
+            "2_Dense/config.json",
+            '{"in_features": 24, "out_features": 7, "activation_function": "x.GELU"}',
+            "activation 'gelu' does not",
+        ),
+        ("2_Dense/model.safetensors", "", "model.safetensors is damaged"),
     ],
 )
-def test_damaged_modules_are_refused(tiny_folder, tmp_path, file, content):
-    folder = write_old_dialect(
-        copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling", "Dense"], dense=dense_module()
-    )
-    SentenceEncoder.from_pretrained(folder)
+def test_damaged_and_unknown_modules_are_refused(write, file, content, message):
+    folder = write(projection=Projection(24, 7), max_length=9)
     (folder / file).write_text(content)
-    with pytest.raises(InputError, match=file.split("/")[0]):
-        SentenceEncoder.from_pretrained(folder)
-
-
-def test_unknown_activation_is_refused(tiny_folder, tmp_path):
-    dense = dense_module("torch.nn.modules.activation.GELU")
-    folder = write_old_dialect(
-        copy(tiny_folder, tmp_path / "m"), ["Transformer", "Pooling", "Dense"], dense=dense
-    )
-    with pytest.raises(InputError, match="activation 'gelu' does not exist"):
+    with pytest.raises(InputError, match=message):
         SentenceEncoder.from_pretrained(folder)

@@ -88,7 +88,7 @@ def test_parts_that_are_the_bases_are_no_hindrance(tiny, tiny_folder, tmp_path, 
     peers = theirs(tiny_folder, modules_to_save=[module])
     peers.save_pretrained(tmp_path)
     report = load_lora(tiny, tmp_path)
-    assert report.others and len(report.loaded) == 2 * 2
+    assert report.others
     found, expected = tiny(IDS, MASK), peers(IDS, MASK)
     torch.testing.assert_close(found.pooler_output, expected.pooler_output, rtol=0, atol=1e-5)
     rows = MASK.bool()

@@ -35,10 +35,11 @@ def data(dtype, rows=9, bias=True):
 
 
 @each_type
-@pytest.mark.parametrize("gelu", [False, True])
-@pytest.mark.parametrize("with_gradients", [False, True])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [0, 1, 9, 40])
+@pytest.mark.parametrize(
+    ("gelu", "with_gradients", "bias"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, True)],
+)
+@pytest.mark.parametrize("rows", [0, 1, 40])
 @pytest.mark.parametrize("name", ["fused", "reference"])
 def test_equals_the_formula(name, rows, bias, with_gradients, gelu, dtype):
     tensors = data(dtype, rows, bias)

@@ -1,7 +1,6 @@
 """A hub on the loopback that speaks as much of the Hugging Face hub's protocol as huggingface_hub 2 uses.
 
-Small files come from the hub itself, their ETag is the id of the git blob; large ones (*.safetensors, *.bin)
-by a redirect to a second server, the CDN, with sha256 and size in X-Linked-ETag and X-Linked-Size.
+The ETag of a small file is the id of its git blob, that of a large one (*.safetensors, *.bin) its sha256.
 """
 
 import hashlib
@@ -11,11 +10,10 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 class Request(NamedTuple):
-    server: str  # hub or cdn
     method: str
     path: str
     headers: dict[str, str]
@@ -23,12 +21,12 @@ class Request(NamedTuple):
 
 @dataclass
 class HubServer:
-    """Models by name: revision -> commit, commit -> files. A context manager that runs both servers.
+    """Models by name: revision -> commit, commit -> files. A context manager that runs the server.
 
     By a file's name: `cuts` are the bytes after which one answer after the other breaks off, `stalls` the
     place where the server waits for `released`, `lies` the content that is sent in place of the true one,
-    `checksums` those that are listed. By the end of a path: `answers` are the status and headers of an answer
-    without content, `pages` a text. Files of `gated` models are refused without the token.
+    `checksums` those that are listed. By the end of a path: `answers` are the status, headers
+    and content, if any, of another answer. Files of `gated` models are refused without the token.
     """
 
     revisions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -38,8 +36,7 @@ class HubServer:
     stalls: dict[str, int] = field(default_factory=dict)
     lies: dict[str, bytes] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
-    pages: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, tuple] = field(default_factory=dict)
     listed_too: list[str] = field(default_factory=list)
     gated: set[str] = field(default_factory=set)
     token: str = "hf_good"
@@ -47,22 +44,19 @@ class HubServer:
     stalled: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "HubServer":
-        self._servers = {}
-        for name in ("hub", "cdn"):
-            self._servers[name] = server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-            server.daemon_threads = True
-            server.state, server.role = self, name
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.state = self
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *error) -> None:
         self.released.set()
-        for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
+        self._server.shutdown()
+        self._server.server_close()
 
-    def url(self, name: str = "hub") -> str:
-        return f"http://127.0.0.1:{self._servers[name].server_port}"
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
 
     def add(self, name: str, files: dict[str, bytes], revision: str = "main") -> str:
         """Commits the files to a revision of a model, and returns the commit."""
@@ -72,14 +66,13 @@ class HubServer:
         self.commits[commit] = dict(files)
         return commit
 
-    def asked(self, ending: str = "", method: str | None = None, server: str | None = None) -> list[Request]:
+    def asked(self, ending: str = "", method: str | None = None) -> list[Request]:
         """Returns the requests, in their order, whose path ends so."""
         return [
             request
             for request in self.requests
             if request.path.endswith(ending)
             and method in (None, request.method)
-            and server in (None, request.server)
             and "agent-harnesses" not in request.path
         ]
 
@@ -105,16 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub: HubServer = self.server.state
         path = unquote(urlsplit(self.path).path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        hub.requests.append(Request(self.server.role, self.command, path, headers))
-        for ending, (status, headers) in hub.answers.items():
+        hub.requests.append(Request(self.command, path, headers))
+        for ending, answer in hub.answers.items():
             if path.endswith(ending):
-                return self._send(status, headers)
-        for ending, page in hub.pages.items():
-            if path.endswith(ending):
-                return self._send(200, {"Content-Type": "text/html"}, page.encode())
-        if self.server.role == "cdn":
-            _, commit, file = path.split("/", 2)
-            return self._send_file(hub, file, hub.commits[commit][file], {})
+                return self._send(*answer)
         listing = re.fullmatch(r"/api/models/(.+)/(revision|tree)/(.+)", path)
         content = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
         if not (listing or content):
@@ -146,19 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
         if name in hub.gated and given != f"Bearer {hub.token}":
             return self._send(403 if given else 401, {"X-Error-Code": "GatedRepo"})
         data = hub.commits[commit][file]
-        etag, headers = f'"{checksum(file, data)}"', {"X-Repo-Commit": commit}
-        if len(etag) < 64:
-            return self._send_file(hub, file, data, headers | {"ETag": etag})
-        headers |= {"X-Linked-Size": str(len(data)), "X-Linked-ETag": etag}
-        self._send(302, headers | {"Location": f"{hub.url('cdn')}/{commit}/{quote(file)}?signature=secret"})
-
-    def _send_file(self, hub: HubServer, file: str, data: bytes, headers: dict[str, str]) -> None:
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{checksum(file, data)}"'}
         if self.command == "HEAD":
             return self._send(200, headers, data)
         data, status, start = hub.lies.get(file, data), 200, 0
         if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
             status, start = 206, int(wanted[1])
-            headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         cut = hub.cuts[file].pop(0) if hub.cuts.get(file) else None
         self._send(status, headers, data[start:], cut, hub.stalls.get(file))
 
