@@ -1,15 +1,10 @@
-"""BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here.
+"""BertConfig: the sizes of a BERT, to and from Hugging Face's `config.json`. No torch here."""
 
-Below it: rules for the values of a configuration, which those of adapters use too.
-"""
-
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from minbert.errors import InputError, did_you_mean
+from minbert.errors import FRACTION, RATE, InputError, check, did_you_mean, whole
 from minbert.files import read_json_object, write_json
 
 
@@ -104,44 +99,6 @@ def _refuse_other_models(values: dict[str, Any]) -> None:
     for name in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         if values.get(name):
             raise InputError(f"{name} is set; only encoders are supported")
-
-
-class Rule(NamedTuple):
-    """A test for a value, and the description of the values that pass it."""
-
-    accepts: Callable[[Any], bool]
-    accepted: str
-
-
-def check(values: Mapping[str, Any], rules: Mapping[str, Rule], source: str = "") -> None:
-    """Raises InputError for the first value that its rule does not accept; `source` begins the message."""
-    for name, rule in rules.items():
-        if not rule.accepts(values[name]):
-            raise InputError(f"{source}{name} is {values[name]!r}; it must be {rule.accepted}")
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def whole(least: int) -> Rule:
-    """Accepts whole numbers of at least `least`."""
-    return Rule(lambda value: type(value) is int and value >= least, f"a whole number of at least {least}")
-
-
-def by_name(rule: Rule) -> Rule:
-    """Accepts dictionaries of values that `rule` accepts."""
-    return Rule(
-        lambda value: isinstance(value, dict) and all(map(rule.accepts, value.values())),
-        f"a dictionary of values, each {rule.accepted}",
-    )
-
-
-NUMBER = Rule(is_number, "a number")
-POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number above 0")
-FRACTION = Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1")
-RATE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a rate from 0 to below 1")
-TRUTH = Rule(lambda value: isinstance(value, bool), "true or false")
 
 
 _SIZES = (

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minbert.config import POSITIVE, RATE, Rule, by_name, check, whole
-from minbert.errors import InputError, did_you_mean
+from minbert.errors import POSITIVE, RATE, InputError, Rule, by_name, check, did_you_mean, whole
 
 TARGETS = {  # the linear layers of an encoder layer by the names that users write
     "query": "attention.query",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from minbert.adapters.config import ALL_LINEAR
-from minbert.config import NUMBER, RATE, TRUTH, Rule, by_name, check, whole
-from minbert.errors import InputError
+from minbert.errors import NUMBER, RATE, TRUTH, InputError, Rule, by_name, check, whole
 from minbert.files import read_json_object, write_json
 from minbert.weights.load import hugging_face_name, misfits, read_tensors, write_tensors
 
