@@ -233,7 +233,7 @@ class Pooler(nn.Module):
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """(T, D) -> (B, D) in layout order, fp32 at least, without autocast; zeros for an empty sequence."""
-        rows = rows.to(torch.promote_types(rows.dtype, self.dense.weight.dtype))
+        rows = rows.to(self.dense.weight.dtype)
         with _without_autocast(rows.device.type):
             pooled = torch.tanh(self.dense(first_rows(rows, layout)))
         if layout.has_empty:
