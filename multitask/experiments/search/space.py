@@ -9,16 +9,15 @@ import json
 import math
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from minbert import InputError, did_you_mean
-from multitask.config.option_types import checked, listed, merge, plain, table
+from multitask.config.option_types import build, checked, listed, merge, plain, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 
 FOLDER = "presets/searches"
-KEYS = ("title", "about", "metric", "seeds", "preset", "base", "space")
 RANGE_KEYS = ("low", "high", "log", "step", "grid")
 PARAMETER_KEYS = (*RANGE_KEYS, "choices", "keys")
 NOT_SEARCHED = ("data", "out", "select", "task_file")
@@ -65,6 +64,19 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class SpaceFile:
+    """Keys of a search's file."""
+
+    title: str = "Search"
+    about: str = ""
+    metric: str | None = None
+    seeds: tuple[int, ...] = ()
+    preset: str | None = None
+    base: dict = field(default_factory=dict)
+    space: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Space:
     """A search as its file has it; `values` are the nested values below all trials (preset and base)."""
 
@@ -78,30 +90,20 @@ class Space:
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "Space":
         """Builds a search from a file's nested values. Raises InputError, by name, for wrong ones."""
-        given = table("the search", given)
-        _check_keys("", given, KEYS)
-        preset = checked("preset", given.get("preset"), str | None)
-        values = merge(read_config(preset) if preset else {}, table("base", given.get("base", {})))
+        file = SpaceFile(**build(SpaceFile, given, ""))
+        values = merge(read_config(file.preset) if file.preset else {}, file.base)
         tasks = table("base.tasks", values.get("tasks", {})) or {name: {} for name in DEFAULT_TASKS}
-        seeds = checked("seeds", given.get("seeds", []), tuple[int, ...])
-        if len(set(seeds)) < len(seeds):
-            raise InputError(f"seeds is {list(seeds)}; name each seed once")
-        hints = _hints(tasks)
-        found = dict(_parameter_tables(table("space", given.get("space", {}))))
+        if len(set(file.seeds)) < len(file.seeds):
+            raise InputError(f"seeds is {list(file.seeds)}; name each seed once")
+        found = dict(_parameter_tables(file.space))
         if not found:
             raise InputError("the search has no parameter; add a table such as [space.optim.lr]")
+        hints = _hints(tasks)
         parameters = tuple(_parameter(name, entry, hints) for name, entry in found.items())
         _refuse_twice(parameters)
-        if seeds and any("train.seed" in parameter.keys for parameter in parameters):
+        if file.seeds and any("train.seed" in parameter.keys for parameter in parameters):
             raise InputError("space.train.seed is searched, and seeds are given; leave one of them out")
-        return cls(
-            title=checked("title", given.get("title", "Search"), str),
-            about=checked("about", given.get("about", ""), str),
-            metric=checked("metric", given.get("metric"), str | None),
-            seeds=seeds,
-            values=values | {"tasks": tasks},
-            parameters=parameters,
-        )
+        return cls(file.title, file.about, file.metric, file.seeds, values | {"tasks": tasks}, parameters)
 
     def with_point(self, point: Point) -> dict[str, Any]:
         """Returns nested values of the trial at a point."""
@@ -215,10 +217,12 @@ def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tupl
 def _parameter(name: str, entry: dict[str, Any], hints: dict[str, Any]) -> Parameter:
     """Makes a parameter from its table. Raises InputError, with its name, for one that makes no sense."""
     where = f"space.{name}"
-    _check_keys(f"{where}.", entry, PARAMETER_KEYS)
-    keys = tuple(
-        key.replace("-", "_") for key in checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
-    )
+    for key in entry:
+        if key not in PARAMETER_KEYS:
+            known = f"{did_you_mean(key, PARAMETER_KEYS)}; known: {', '.join(PARAMETER_KEYS)}"
+            raise InputError(f"there is no key {where}.{key}{known}")
+    given = checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
+    keys = tuple(key.replace("-", "_") for key in given)
     for key in keys:
         if key not in hints:
             meant = did_you_mean(f"tasks.{key}" if f"tasks.{key}" in hints else key, hints)
@@ -276,18 +280,10 @@ def _is_multiple(value: float, step: float) -> bool:
     return math.isclose(value / step, round(value / step), abs_tol=1e-9) and round(value / step) > 0
 
 
-def _check_keys(prefix: str, given: typing.Iterable[str], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise InputError(
-                f"there is no key {prefix}{key}{did_you_mean(key, known)}; known: {', '.join(known)}"
-            )
-
-
 def _refuse_twice(parameters: tuple[Parameter, ...]) -> None:
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for parameter in parameters:
         for key in parameter.keys:
-            if key in seen:
-                raise InputError(f"{key} is set by space.{seen[key]} and by space.{parameter.name}")
-            seen[key] = parameter.name
+            if key in names:
+                raise InputError(f"{key} is set by space.{names[key]} and by space.{parameter.name}")
+            names[key] = parameter.name
