@@ -29,11 +29,6 @@ OVERHEAD = 200  # tokens that a server's chat template may add to a prompt
 RETRIED = (408, 409, 425, 429)  # statuses that may go away; those from 500 on too
 REFUSED = (401, 403, 404, 405)  # statuses that every request would get
 NOT_SENT = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout")  # names of httpx
-    "ConnectError",
-    "ConnectTimeout",
-    "UnsupportedProtocol",
-    "PoolTimeout",
-)  # the HTTP library's errors
 ADVICE = {
     401: "set the environment variable OPENAI_API_KEY to a key that it takes",
     403: "ask with a key that may use this model",
