@@ -9,12 +9,13 @@ import json
 import math
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minbert import InputError, did_you_mean
 from multitask.config.option_types import build, checked, listed, merge, plain, table
-from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.options import run_keys
+from multitask.config.run_config import RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 
 FOLDER = "presets/searches"
@@ -98,7 +99,9 @@ class Space:
         found = dict(_parameter_tables(file.space))
         if not found:
             raise InputError("the search has no parameter; add a table such as [space.optim.lr]")
-        hints = _hints(tasks)
+        hints = {key: hint for key, hint, _, _ in run_keys() if key not in NOT_SEARCHED}
+        of_task = typing.get_type_hints(TaskConfig)
+        hints |= {f"tasks.{task}.{key}": hint for task in tasks for key, hint in of_task.items()}
         parameters = tuple(_parameter(name, entry, hints) for name, entry in found.items())
         _refuse_twice(parameters)
         if file.seeds and any("train.seed" in parameter.keys for parameter in parameters):
@@ -186,21 +189,6 @@ def lookup(values: dict[str, Any], key: str) -> Any:
 def label(choice: Any) -> Any:
     """Converts a choice to what a study can keep: lists to their JSON text."""
     return choice if isinstance(choice, str | int | float) else json.dumps(plain(choice))
-
-
-def _hints(tasks: typing.Iterable[str]) -> dict[str, Any]:
-    """Collects every key that can be searched, with its type."""
-    hints: dict[str, Any] = {}
-    whole = typing.get_type_hints(RunConfig)
-    for f in fields(RunConfig):
-        if is_dataclass(whole[f.name]):
-            inner = typing.get_type_hints(whole[f.name])
-            hints |= {f"{f.name}.{key}": hint for key, hint in inner.items()}
-        elif f.metadata and f.name not in NOT_SEARCHED:
-            hints[f.name] = whole[f.name]
-    of_task = typing.get_type_hints(TaskConfig)
-    hints |= {f"model.{key}": hint for key, hint in MODEL_KEYS.items()}
-    return hints | {f"tasks.{name}.{key}": hint for name in tasks for key, hint in of_task.items()}
 
 
 def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
