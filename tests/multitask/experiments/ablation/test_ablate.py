@@ -75,7 +75,7 @@ def test_a_failed_cell_is_recorded_and_the_folder_is_complete(finished):
     assert "Traceback" in next((out / LOGS).glob("broken-*")).read_text()
     assert summary["rows"][0]["differences"] == {}, "the baseline differs from nothing"
     assert {path.name for path in out.iterdir()} >= {
-        *("ablation.json", "table.json", "table.md", "table.csv", "table.tex"),
+        *("table.json", "table.md", "table.csv", "table.tex"),
         *(CLAIMS, LOGS, RUNS),
     }
     assert json.loads((out / "table.json").read_text()) == summary
