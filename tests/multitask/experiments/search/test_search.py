@@ -235,14 +235,6 @@ def test_importance_tells_what_decides_from_what_does_not(space, tmp_path):
     assert result.importance["tasks.planted.dropout"] > 2 * result.importance["optim.weight_decay"]
 
 
-@pytest.mark.slow
-def test_tpe_looks_where_it_was_good(space, tmp_path):
-    result = search(space(DROPOUT), tmp_path, Method("tpe", 30, "none"))
-    tried = [trial.parameters["tasks.planted.dropout"] for trial in result.trials]
-    assert len(set(tried)) == 30
-    assert sum(tried[15:]) / 15 < 0.15 < sum(tried[:10]) / 10
-
-
 def test_no_search_begins_without_what_it_needs(space, planted, tmp_path):
     for changes, message in (
         ({"weights": None}, "give --weights"),
