@@ -128,8 +128,8 @@ def in_process(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tables, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
-    """broken.toml computed without interruption: its folder and table.json's content."""
+    """broken.toml computed without interruption, its weights kept: its folder and table.json's content."""
     out = tmp_path_factory.mktemp("finished") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
-        return out, ablate(tables.read("broken.toml"), out)
+        return out, ablate(tables.read("broken.toml"), out, keep_weights=True)

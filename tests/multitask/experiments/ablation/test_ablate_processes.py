@@ -5,7 +5,7 @@ import re
 import signal
 from pathlib import Path
 
-from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS
+from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate
 from multitask.experiments.claims import FolderClaims
 
 WAIT = 600  # seconds
@@ -21,7 +21,7 @@ def state_of(process: int) -> tuple[str, int]:
     return state, int(parent)
 
 
-def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, finished, tmp_path):
+def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, finished, tmp_path, in_process):
     """Of two commands on one folder one is killed, and the other, which takes up its cell, interrupted."""
     out = tmp_path / "out"
     commands = {command.pid: command for command in (tables.start(out, *ONE) for _ in range(2))}
@@ -41,8 +41,10 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     claims, keys = FolderClaims(out / CLAIMS), [cell["key"] for row in rows for cell in row["cells"]]
     assert len(keys) == 2 and not any(claims.is_claimed(key) for key in keys)
 
-    process = tables.start(out, *ONE, "--json")
-    output, errors = process.communicate(timeout=WAIT)
-    assert process.returncode == 0, errors
-    assert tables.cells(json.loads(output), 1) == tables.cells(finished[1], 1)[:2]
+    summary = ablate(tables.read("two.toml", *ONE), out)
+    assert tables.cells(summary, 1) == tables.cells(finished[1], 1)[:2]
     assert sorted(tables.starts(out).values()) in ([1, 2], [1, 3]), "no finished cell is computed again"
+    kept = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
+    assert all(
+        {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).iterdir()
+    )

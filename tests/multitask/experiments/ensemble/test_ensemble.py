@@ -202,7 +202,7 @@ def test_the_command(runs, data, capsys, tmp_path):
     assert found["fitted_on_dev"] and found["cross_validated"]["scores"]["sst"]
     assert found["single"][1]["overall"] == overall_scores(result.single[1])
     shown = command("--method", "greedy", "--out", str(tmp_path))
-    (line,) = [line for line in shown.splitlines() if line.startswith("sts            pearson")]
+    (line,) = [line for line in shown.splitlines() if line.split()[:2] == ["sts", "pearson"]]
     values = [*result.single, result.scores, result.cross_validated]
     assert line.split()[2:] == [f"{scores['sts']['pearson']:.4f}" for scores in values]
     assert "weights were fitted on these dev examples" in shown and "overall_2024" in shown

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,36 +49,27 @@ def waiting(hold: Path) -> list[int]:
     return sorted(int(path.name) for path in hold.iterdir() if path.name != "wait")
 
 
-def points(found: dict, state: str) -> list[float]:
-    trials = [trial for trial in found["trials"] if trial["state"] == state]
-    return sorted(trial["parameters"]["tasks.planted.dropout"] for trial in trials)
+def points(trials: list[dict], state: str) -> list[float]:
+    found = [trial for trial in trials if trial["state"] == state]
+    return sorted(trial["parameters"]["tasks.planted.dropout"] for trial in found)
 
 
-def test_workers_end_with_their_search_and_take_over_what_a_killed_one_had(
-    start_search, space_file, hold, tmp_path
-):
-    """Two workers on SQLite: the search is killed, then one of the workers of its continuation."""
-    words = [space_file, *GRID, "--jobs", 2, "--out", tmp_path / "out", "--json"]
-    process = start_search(*words, hold=hold)
+def test_workers_end_with_their_search_which_continues(start_search, space_file, hold, tmp_path, monkeypatch):
+    """Two workers on SQLite: one of them is killed, then the search."""
+    out = tmp_path / "out"
+    process = start_search(space_file, *GRID, "--jobs", 2, "--out", out, hold=hold)
     until(lambda: len(waiting(hold)) == 2, process)
-    workers = waiting(hold)
-    process.kill()
-    until(lambda: not any(is_running(worker) for worker in workers))
-    for worker in workers:
-        (hold / str(worker)).unlink()
-    process = start_search(*words, hold=hold)
-    until(lambda: len(waiting(hold)) == 2, process)
-    os.kill(waiting(hold)[0], signal.SIGKILL)
-    (hold / "wait").unlink()
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    found = json.loads(out)
-    assert points(found, "complete") == list(DROPOUTS)
-    errors = Counter(trial["error"] for trial in found["trials"] if trial["state"] == "failed")
-    assert errors == {"interrupted": 2, "its process ended before the trial did": 1}
-    for folder in (tmp_path / "out/trials").iterdir():
+    killed, other = waiting(hold)
+    for folder in (out / "trials").iterdir():
         environment = json.loads((folder / "environment.json").read_text())
         assert environment["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    os.kill(killed, signal.SIGKILL)
+    process.kill()
+    until(lambda: not is_running(killed) and not is_running(other))
+    trials = continue_search(out).as_dict()["trials"]
+    assert points(trials, "complete") == list(DROPOUTS) and len(trials) == 5
+    errors = {trial["error"] for trial in trials if trial["state"] == "failed"}
+    assert errors == {"interrupted", "its process ended before the trial did"}
 
 
 def test_machines_share_a_search_on_postgresql(start_search, space_file, hold, tmp_path, postgresql_url):
@@ -93,8 +83,8 @@ def test_machines_share_a_search_on_postgresql(start_search, space_file, hold, t
     out, err = other.communicate(timeout=PATIENCE)
     assert other.returncode == 0, err
     found = json.loads(out)
-    assert points(found, "complete") == list(DROPOUTS)
-    assert len(points(found, "failed")) == 1 and len(found["trials"]) == 4
+    assert points(found["trials"], "complete") == list(DROPOUTS)
+    assert len(points(found["trials"], "failed")) == 1 and len(found["trials"]) == 4
     assert len(list((tmp_path / "b").glob("trials/*/scores.json"))) == 3
 
     with pytest.raises(InputError, match="give --storage with its password"):  # the folder has none
