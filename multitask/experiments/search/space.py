@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minbert import InputError, did_you_mean
-from multitask.config.option_types import build, checked, listed, merge, plain, table
+from multitask.config.option_types import build, checked, flat, listed, merge, plain, table
 from multitask.config.options import run_keys
 from multitask.config.run_config import RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
@@ -140,26 +140,15 @@ class Space:
         since an option stands above them.
         """
         for point in points:
-            values = configure(self.with_point(point)).to_dict()
+            config = configure(self.with_point(point))
+            values = flat(config.to_dict())
             for parameter in self.parameters:
                 for key in parameter.keys:
-                    self._check_in_force(key, point[parameter.name], values)
+                    _check_in_force(key, point[parameter.name], values, list(config.tasks))
         return configure(self.with_point(points[0])).to_dict()
 
     def _point(self, values: typing.Iterable[Any]) -> Point:
         return {parameter.name: value for parameter, value in zip(self.parameters, values, strict=True)}
-
-    def _check_in_force(self, key: str, value: Any, values: dict[str, Any]) -> None:
-        if key.startswith("tasks.") and key.split(".")[1] not in values["tasks"]:
-            raise InputError(
-                f"{key} is searched, and the run has no such task; its tasks are {', '.join(values['tasks'])}"
-            )
-        found = lookup(values, key)
-        if found != value and not (found is None and value == "none"):
-            option = key.removeprefix("tasks.").replace("_", "-")
-            raise InputError(
-                f"{key} is searched; leave out the option that sets it (--{option}, or an alias)"
-            )
 
 
 def read_space(name: str) -> Space:
@@ -172,18 +161,25 @@ def nested(parameters: tuple[Parameter, ...], point: Point) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for parameter in parameters:
         for key in parameter.keys:
-            entry = point[parameter.name]
-            for part in reversed(key.split(".")):
-                entry = {part: entry}
-            values = merge(values, entry)
+            values = merge(values, nest(key, point[parameter.name]))
     return values
 
 
-def lookup(values: dict[str, Any], key: str) -> Any:
-    """Returns the value under a dotted key; None where it is missing."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """Returns the value under a dotted key as nested values."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _check_in_force(key: str, value: Any, values: dict[str, Any], tasks: list[str]) -> None:
+    """Raises InputError where a configuration, with flat values and these tasks, lacks a point's value."""
+    if key.startswith("tasks.") and key.split(".")[1] not in tasks:
+        raise InputError(f"{key} is searched, and the run has no such task; its tasks are {', '.join(tasks)}")
+    found = values.get(key)
+    if found != value and not (found is None and value == "none"):
+        option = key.removeprefix("tasks.").replace("_", "-")
+        raise InputError(f"{key} is searched; leave out the option that sets it (--{option}, or an alias)")
 
 
 def label(choice: Any) -> Any:

@@ -54,7 +54,12 @@ def points(trials: list[dict], state: str) -> list[float]:
     return sorted(trial["parameters"]["tasks.planted.dropout"] for trial in found)
 
 
-def test_workers_end_with_their_search_which_continues(start_search, space_file, hold, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch):
+    monkeypatch.setattr("multitask.experiments.report.report.write_report", lambda folder: None)
+
+
+def test_workers_end_with_their_search_which_continues(start_search, space_file, hold, tmp_path):
     """Two workers on SQLite: one of them is killed, then the search."""
     out = tmp_path / "out"
     process = start_search(space_file, *GRID, "--jobs", 2, "--out", out, hold=hold)
