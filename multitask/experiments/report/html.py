@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from multitask.experiments.report.charts import HEIGHT, WIDTH, chart
 
@@ -57,12 +56,12 @@ class Section(NamedTuple):
     """A part of a page with its own entry in the table of contents."""
 
     title: str
-    body: str
+    parts: tuple[str, ...]
 
 
 def section(title: str, *parts: str) -> Section:
-    """Joins parts of a page; without any the section is left out of the page."""
-    return Section(title, Markup("").join(parts))
+    """Makes a section of parts that are not empty; without any it is left out of the page."""
+    return Section(title, tuple(filter(None, parts)))
 
 
 def page(title: str, about: str, sections: Iterable[Section]) -> str:
@@ -71,8 +70,8 @@ def page(title: str, about: str, sections: Iterable[Section]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         title=title,
         about=about,
-        sections=[section for section in sections if section.body],
-        script=Markup(script),
+        sections=[section for section in sections if section.parts],
+        script=script,
         digest=b64encode(sha256(script.encode()).digest()).decode(),
     )
 
@@ -97,8 +96,7 @@ def figure(title: str, guide: str, draw: Any, height: float = HEIGHT, width: flo
     svg = chart(draw, height, width or WIDTH)
     prefix = "f" + sha256(f"{title}{svg}".encode()).hexdigest()[:8]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)  # an id is unique in a page
-    label = Markup('<svg role="img" aria-label="{}"').format(f"{title}. {guide}")
-    return _BLOCKS.figure(title, guide, Markup(svg.replace("<svg", label, 1)), width is not None)
+    return _BLOCKS.figure(title, guide, svg.removeprefix("<svg"), width is not None)
 
 
 def figures(*parts: str) -> str:
