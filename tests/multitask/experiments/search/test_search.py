@@ -109,6 +109,7 @@ def test_best_toml_is_the_best_trials_configuration(space, tmp_path, planted):
     text = (tmp_path / "out" / "best.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)
     assert not {"weights", "data", "out", "limit"} & values.keys() and "--limit 20" in text
+    assert values["optim"] == {"warmup": 0.0}, "no default values"
     parser = CommandParser(prog="multitask train")
     add_run_options(parser)
     words = [tmp_path / "out/best.toml", "--data", planted["data"], "--weights", planted["weights"]]
