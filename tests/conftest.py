@@ -36,7 +36,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 torch.set_num_threads(1)
 
 
-LONGEST = ("test_tutorial", "test_ablate_processes", "test_search_processes", "test_ablate", "test_wheel")
+LONGEST = ("test_tutorial", "test_search_processes", "test_ablate", "test_wheel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

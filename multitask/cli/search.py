@@ -49,7 +49,7 @@ def search_command(options: RunOptions) -> int:
     workers = Workers(given.jobs, given.timeout, given.storage)
     if Path(given.space).is_dir():
         _refuse_when_continued(options)
-        result = continue_search(given.space, given.trials, workers, _say, quiet=False)
+        result = continue_search(given.space, given.trials, workers, _say)
     else:
         out = vars(given)["key:out"]
         if out is None:
@@ -62,7 +62,7 @@ def search_command(options: RunOptions) -> int:
         if space.metric is not None and vars(given)["key:select"] is not None:
             raise InputError("the search names its metric; leave out --select")
         line = command_line(options.words, given.storage)
-        result = search(space, out, method, workers, options.configure, _say, quiet=False, command=line)
+        result = search(space, out, method, workers, options.configure, _say, command=line)
     if given.json:
         print((result.folder / "search.json").read_text(encoding="utf-8"), end="")
     else:

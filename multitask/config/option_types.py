@@ -10,6 +10,7 @@ from typing import Any
 from minbert import InputError, did_you_mean
 
 _NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_NOUNS |= {dict: "a table of keys", list: "a list"}
 
 
 def option(default: Any, help: str) -> Any:

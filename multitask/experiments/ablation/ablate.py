@@ -65,7 +65,6 @@ def ablate(
     cells = make_cells(ablation, jobs)
     keys = [cell.key for cell in cells]
     claims = FolderClaims(out / CLAIMS)
-    write_json(out / "ablation.json", _definition(ablation, cells, command))
     if retry_failed:
         for key, record in claims.results(keys).items():
             if record["state"] == "failed":
@@ -186,14 +185,3 @@ class Scheduler:
             reason = f"its process ended {ATTEMPTS} times, the last time with {how}; see {worker.log.name}"
             with claim:
                 claim.finish(failure(cell.row, cell.seed, reason))
-
-
-def _definition(ablation: Ablation, cells: Sequence[Cell], command: str) -> dict[str, Any]:
-    """Returns the table's rows and seeds as JSON has them, with the keys of their results."""
-    keys: dict[str, dict[str, str]] = {}
-    for cell in cells:
-        keys.setdefault(cell.row, {})[str(cell.seed)] = cell.key
-    rows = [
-        {"name": row.name, "config": row.config.to_dict(), "keys": keys[row.name]} for row in ablation.rows
-    ]
-    return {"title": ablation.title, "command": command, "seeds": list(ablation.seeds), "rows": rows}

@@ -18,21 +18,52 @@ set.optim.lr = 1e-4               # what the row changes
 published = { overall = 0.683, sst = 0.529, paraphrase = 0.738, sts = 0.782, note = "..." }
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from minbert import InputError, did_you_mean
-from multitask.config.option_types import checked, listed, merge, table
+from minbert import InputError
+from multitask.config.option_types import build, merge, one_of, table
 from multitask.config.options import RunOptions
 from multitask.config.run_config import RunConfig, read_config
 from multitask.metrics.scores import overall_scores
 
-KEYS = ("title", "about", "baseline", "seeds", "preset", "base", "rows")
-ROW_KEYS = ("name", "about", "set", "published")
-PUBLISHED_KEYS = ("overall", "sst", "paraphrase", "sts", "note")
-DEFAULT_SEEDS = (1, 2, 3)
+COURSE = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "sts.pearson"}
 ROUNDING = 1e-3  # published numbers have three or four digits, some of them cut off
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """Keys of a table's file."""
+
+    title: str | None = None
+    about: str = ""
+    baseline: str | None = None
+    seeds: tuple[int, ...] = (1, 2, 3)
+    preset: str | None = None
+    base: dict = field(default_factory=dict)
+    rows: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RowEntry:
+    """Keys of one of its rows."""
+
+    name: str = ""
+    about: str = ""
+    set: dict = field(default_factory=dict)
+    published: dict | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Keys of the numbers that were published for a row."""
+
+    overall: float | None = None
+    sst: float | None = None
+    paraphrase: float | None = None
+    sts: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,78 +94,53 @@ def read_ablation(name: str, options: RunOptions, seeds: Sequence[int] | None = 
     Raises InputError for unknown keys, rows without a name or with the same one, and whatever no run could
     be made from, with the row's name.
     """
-    values = read_config(name, "presets/tables")
+    file = TableFile(**build(TableFile, read_config(name, "presets/tables"), ""))
     if options.value("train.seed") is not None:
         raise InputError("a table has several seeds; give --seeds 1,2,3 in place of --train.seed")
-    _known("key", values, KEYS)
-    preset = values.get("preset")
-    base = read_config(checked("preset", preset, str)) if preset else {}
-    base = merge(base, table("base", values.get("base", {})))
-    entries = [table("rows", row) for row in listed("rows", values.get("rows", []))]
-    if not entries:
+    if not file.rows:
         raise InputError(f"{name} has no rows; give [[rows]], each with a name")
-    rows = tuple(_row(entry, base, options) for entry in entries)
+    base = merge(read_config(file.preset) if file.preset else {}, file.base)
+    rows = tuple(_row(table("rows", row), base, options) for row in file.rows)
     names = [row.name for row in rows]
     for twice in {name for name in names if names.count(name) > 1}:
         raise InputError(f"two rows are called {twice!r}; give each row a name of its own")
     unknown = options.tasks - {task for row in rows for task in row.config.tasks}
     if unknown:
         raise InputError(f"no row has the task {min(unknown)} that an option names; leave the option out")
-    baseline = checked("baseline", values.get("baseline", names[0]), str)
-    if baseline not in names:
-        raise InputError(f"baseline is {baseline!r}, which is not a row{did_you_mean(baseline, names)}")
-    if seeds is None:
-        seeds = [checked("seeds", s, int) for s in listed("seeds", values.get("seeds", DEFAULT_SEEDS))]
+    baseline = names[0] if file.baseline is None else file.baseline
+    one_of("baseline", baseline, names)
+    seeds = file.seeds if seeds is None else tuple(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InputError(f"seeds are {list(seeds)}; give whole numbers from 0, each once")
-    title = checked("title", values.get("title", name), str)
-    return Ablation(title, checked("about", values.get("about", ""), str), baseline, tuple(seeds), rows)
+    return Ablation(name if file.title is None else file.title, file.about, baseline, seeds, rows)
 
 
-def _row(entry: dict[str, Any], base: dict[str, Any], options: RunOptions) -> Row:
-    _known("key of a row", entry, ROW_KEYS)
-    name = checked("name", entry.get("name", ""), str)
-    if not name.strip():
+def _row(values: dict[str, Any], base: dict[str, Any], options: RunOptions) -> Row:
+    entry = RowEntry(**build(RowEntry, values, "rows."))
+    if not entry.name.strip():
         raise InputError("a row has no name; give each of [[rows]] a name")
-    changes = table(f"rows.{name}.set", entry.get("set", {}))
-    if "seed" in changes.get("train", {}):
-        raise InputError(f"row {name!r} sets train.seed; give seeds = [1, 2, ...] for the whole table")
+    if "seed" in entry.set.get("train", {}):
+        raise InputError(f"row {entry.name!r} sets train.seed; give seeds = [1, 2, ...] for the whole table")
     try:
-        config = options.configure(merge(base, changes), strict=False)
+        config = options.configure(merge(base, entry.set), strict=False)
     except InputError as error:
-        raise InputError(f"row {name!r}: {error}") from None
-    published = entry.get("published")
-    return Row(
-        name,
-        checked("about", entry.get("about", ""), str),
-        changes,
-        None if published is None else published_scores(table("published", published)),
-        config,
-    )
+        raise InputError(f"row {entry.name!r}: {error}") from None
+    published = None if entry.published is None else published_scores(entry.published)
+    return Row(entry.name, entry.about, entry.set, published, config)
 
 
 def published_scores(values: dict[str, Any]) -> dict[str, Any]:
     """Published numbers, both overall scores computed from their parts, and which one was printed."""
-    _known("key of published", values, PUBLISHED_KEYS)
-    numbers = {key: checked(f"published.{key}", values[key], float) for key in values if key != "note"}
-    names = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "sts.pearson"}
-    scores = {names[key]: number for key, number in numbers.items() if key in names}
-    nested = {name.split(".")[0]: {name.split(".")[1]: number} for name, number in scores.items()}
-    both = overall_scores(nested)
-    printed = numbers.get("overall")
+    given = Published(**build(Published, values, "published."))
+    parts = {name: getattr(given, task) for task, name in COURSE.items()}
+    scores = {name: number for name, number in parts.items() if number is not None}
+    both, printed = overall_of(scores), given.overall
     fits = [name for name, value in both.items() if printed is not None and abs(value - printed) < ROUNDING]
-    return {
-        "overall": printed,
-        "formula": fits[0] if fits else "neither",
-        "scores": scores,
-        **both,
-        "note": checked("published.note", values.get("note", ""), str),
-    }
+    formula = fits[0] if fits else "neither"
+    return {"overall": printed, "formula": formula, "scores": scores, **both, "note": given.note}
 
 
-def _known(what: str, values: dict[str, Any], accepted: Sequence[str]) -> None:
-    for key in values:
-        if key not in accepted:
-            raise InputError(
-                f"there is no {what} {key!r}{did_you_mean(key, accepted)}; known: {', '.join(accepted)}"
-            )
+def overall_of(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Computes both overall scores from scores, or arrays of them, by column; empty where one is missing."""
+    parts = {task: {name.partition(".")[2]: scores[name]} for task, name in COURSE.items() if name in scores}
+    return overall_scores(parts)

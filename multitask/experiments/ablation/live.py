@@ -1,17 +1,18 @@
 """Progress of a table: the table as it fills, drawn with rich on a terminal; else a line for each cell."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
+
+from tqdm import tqdm
 
 from multitask.experiments.ablation.ablate import RUNS, State
 from multitask.experiments.ablation.cells import Cell
 from multitask.experiments.ablation.summary import OVERALL, cell_scores
-
-TAIL = 4096  # bytes at the end of metrics.jsonl that hold its last lines
+from multitask.runtime.tracking import read_metrics
 
 
 @contextmanager
@@ -29,8 +30,8 @@ def live_table(cells: Sequence[Cell], out: Path) -> Iterator[Callable[[State], N
 
 def cell_text(cell: Cell, state: State, out: Path) -> str:
     """Returns a cell of the live table: its score, its step while it is computed, or its state."""
-    record = state.records.get(cell.key)
-    if record is not None:
+    if cell.key in state.records:
+        record = state.records[cell.key]
         return score_line(record) if record["state"] == "finished" else "failed"
     if cell.key in state.ours:
         return _progress(out / RUNS / cell.folder_name / "metrics.jsonl")
@@ -40,17 +41,13 @@ def cell_text(cell: Cell, state: State, out: Path) -> str:
 def score_line(record: dict) -> str:
     """Returns the overall score, or the mean of the tasks' scores where there is none."""
     scores = cell_scores(record)
-    if OVERALL[0] in scores:
-        return f"{scores[OVERALL[0]]:.4f}"
-    return f"{sum(scores.values()) / len(scores):.4f}" if scores else "no score"
+    return f"{scores.get(OVERALL[0], fmean(scores.values())):.4f}" if scores else "no score"
 
 
 class _Lines:
     """Prints a line for each finished cell, and a bar."""
 
     def __init__(self, cells: Sequence[Cell]):
-        from tqdm import tqdm
-
         self.cells = {cell.key: cell for cell in cells}
         self.seen: set[str] | None = None
         self.bar = tqdm(total=len(cells), unit=" cells", disable=None)
@@ -88,16 +85,5 @@ def _screen(cells: Sequence[Cell], state: State, out: Path):
 
 def _progress(path: Path) -> str:
     """Returns the last step in a run's metrics.jsonl."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return "begins"
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        return f"step {record['step']}"
-    return "begins"
+    records = read_metrics(path)
+    return f"step {records[-1]['step']}" if records else "begins"

@@ -20,15 +20,6 @@ BLOCK = 2**18  # examples drawn at a time, for their counts to stay in the proce
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Mean and standard deviation (of a sample; None for one value) of n values."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-@dataclass(frozen=True)
 class Difference:
     """A row minus the baseline; `significant` is None where it cannot be told, and `why` says why."""
 
@@ -39,9 +30,9 @@ class Difference:
     why: str | None = None
 
 
-def summarize(values: Sequence[float]) -> Summary:
-    """Raises statistics.StatisticsError for no value."""
-    return Summary(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+def summarize(values: Sequence[float]) -> dict[str, float | None]:
+    """Returns the mean, the standard deviation of a sample (None for one value) and the number of values."""
+    return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values)}
 
 
 def statistic(kind: str, values: Sequence[Sequence[float]], counts: np.ndarray | None = None) -> np.ndarray:

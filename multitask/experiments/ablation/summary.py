@@ -10,11 +10,9 @@ import numpy as np
 
 from multitask.config.option_types import flat
 from multitask.experiments.ablation.cells import Cell
-from multitask.experiments.ablation.definition import Ablation, Row
+from multitask.experiments.ablation.definition import COURSE, Ablation, Row, overall_of
 from multitask.experiments.ablation.statistics import LEVEL, RESAMPLES, bootstrap, difference, summarize
-from multitask.metrics.scores import overall_scores
 
-COURSE = {"sst": "sst.accuracy", "paraphrase": "paraphrase.accuracy", "sts": "sts.pearson"}
 OVERALL = ("overall_2024", "mean_raw")
 ENVIRONMENT = ("minbert", "git", "torch", "python", "platform", "device", "threads")
 Records = Mapping[str, Mapping[str, Any]]  # by the cells' keys
@@ -38,8 +36,12 @@ def summarize_table(
     baseline = of_row(ablation.baseline, scores), of_row(ablation.baseline, replicates)
     rows = []
     for row in ablation.rows:
-        own, resampled = of_row(row.name, scores), of_row(row.name, replicates)
-        differences = {} if row.name == ablation.baseline else _differences((own, resampled), baseline)
+        own = of_row(row.name, scores)
+        differences = {}
+        if row.name != ablation.baseline:
+            resampled = of_row(row.name, replicates)
+            each = {c: difference(own[c], baseline[0][c], resampled[c], baseline[1][c]) for c in columns}
+            differences = {name: asdict(found) for name, found in each.items() if found}
         rows.append(
             {
                 "name": row.name,
@@ -47,7 +49,7 @@ def summarize_table(
                 "set": flat(row.changes),
                 "published": row.published,
                 "cells": [_cell_facts(cell, records, scores) for cell in by_row[row.name]],
-                "scores": {c: asdict(summarize([*values.values()])) for c, values in own.items() if values},
+                "scores": {c: summarize([*values.values()]) for c, values in own.items() if values},
                 "differences": differences,
                 "costs": _costs([finished[c.key]["costs"] for c in by_row[row.name] if c.key in finished]),
             }
@@ -74,13 +76,9 @@ def summarize_table(
 
 def cell_scores(record: Mapping[str, Any]) -> dict[str, float]:
     """Returns a cell's finite scores by column, the overall scores where all their tasks have one."""
-    tasks = {
-        name: {entry["metric"]: entry["value"]}
-        for name, entry in record["tasks"].items()
-        if entry["value"] is not None
-    }
-    scores = {f"{task}.{metric}": v for task, entry in tasks.items() for metric, v in entry.items()}
-    return scores | overall_scores(tasks)
+    entries = record["tasks"].items()
+    scores = {f"{task}.{e['metric']}": e["value"] for task, e in entries if e["value"] is not None}
+    return scores | overall_of(scores)
 
 
 def _columns(all_scores: Iterable[Mapping[str, float]]) -> list[str]:
@@ -107,11 +105,7 @@ def _replicates(finished: Records, columns: Sequence[str]) -> dict[str, dict[str
         if len(groups) == 1:
             for key, values in bootstrap(*groups.values(), seed=number).items():
                 found[key][column] = values
-    for own in found.values():
-        if all(name in own for name in COURSE.values()):
-            parts = {task: {name.partition(".")[2]: own[name]} for task, name in COURSE.items()}
-            own |= overall_scores(parts)
-    return found
+    return {key: own | overall_of(own) for key, own in found.items()}
 
 
 def _cell_facts(cell: Cell, records: Records, scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,12 +118,6 @@ def _cell_facts(cell: Cell, records: Records, scores: Mapping[str, Any]) -> dict
         "scores": scores.get(cell.key, {}),
         "seconds": record.get("seconds"),
     }
-
-
-def _differences(ours: tuple[Columns, Columns], baseline: tuple[Columns, Columns]) -> dict[str, Any]:
-    """Returns each column's difference; both arguments are (scores, replicates)."""
-    each = {c: difference(ours[0][c], baseline[0][c], ours[1][c], baseline[1][c]) for c in ours[0]}
-    return {name: asdict(found) for name, found in each.items() if found}
 
 
 def _costs(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ NO_KEY = "none"  # for servers that want some key in the header, such as vLLM wi
 OVERHEAD = 200  # tokens that a server's chat template may add to a prompt
 RETRIED = (408, 409, 425, 429)  # statuses that may go away; those from 500 on too
 REFUSED = (401, 403, 404, 405)  # statuses that every request would get
+NOT_SENT = ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout")  # names of httpx
 ADVICE = {
     401: "set the environment variable OPENAI_API_KEY to a key that it takes",
     403: "ask with a key that may use this model",
@@ -270,11 +271,10 @@ def send(client, body: dict[str, Any], limits: Limits, bound: float) -> Reply | 
     except openai.APIStatusError as error:
         return _status_failure(error)
     except openai.APIConnectionError as error:
-        reached = _reached(error)
-        reason = "the connection broke off" if reached else f"no connection ({error.__cause__})"
-        if isinstance(error, openai.APITimeoutError):
-            reason = "time-out"
-        return Failure(reason, bound if reached else 0.0)
+        if type(error.__cause__).__name__ in NOT_SENT:
+            return Failure(f"no connection ({error.__cause__})")
+        timeout = isinstance(error, openai.APITimeoutError)
+        return Failure("time-out" if timeout else "the connection broke off", bound)
     try:
         return _read(json.loads(content), limits, bound)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
@@ -315,13 +315,3 @@ def _retry_after(value: str | None) -> float | None:
         except ValueError:
             continue
     return None
-
-
-def _reached(error: BaseException) -> bool:
-    """Tells whether a failed request may have reached the endpoint: not where there was no connection."""
-    cause = error.__cause__
-    while cause is not None:
-        if type(cause).__name__ in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "PoolTimeout"):
-            return False
-        cause = cause.__cause__
-    return True

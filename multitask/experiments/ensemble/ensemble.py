@@ -4,7 +4,7 @@ The averaged numbers are ScoredTask.example_scores: they share a scale, whatever
 losses and sizes are.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from multitask.runtime.tracking import write_json
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.splits import SAMPLE, load_split, open_data
+from multitask.text_table import aligned_lines
 
 Scores = dict[str, dict[str, float]]  # by task and metric
 # Keys of a task that decide its examples and the scale of its soft predictions; equal in all runs.
@@ -49,20 +50,20 @@ class Ensemble:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values; each group of scores with its overall ones."""
-        single = [{"source": source, **_all(s)} for source, s in zip(self.sources, self.single, strict=True)]
+        single = zip(self.sources, self.single, strict=True)
         return {
             "method": self.method,
             "fitted_on_dev": self.fitted,
-            "single": single,
-            "ensemble": _all(self.scores),
-            "cross_validated": _all(self.cross_validated) if self.fitted else None,
+            "single": [{"source": source, **with_overall(scores)} for source, scores in single],
+            "ensemble": with_overall(self.scores),
+            "cross_validated": with_overall(self.cross_validated) if self.fitted else None,
             "weights": self.weights,
             "files": self.files,
             "notes": self.notes,
         }
 
 
-def _all(scores: Scores) -> dict[str, Any]:
+def with_overall(scores: Scores) -> dict[str, Any]:
     return {"scores": scores, "overall": overall_scores(scores)}
 
 
@@ -139,10 +140,11 @@ def check_sources(sources: Sequence[str]) -> None:
     """Raises InputError for fewer than two sources, and for one that is given twice."""
     if len(sources) < 2:
         raise InputError("an ensemble needs two or more folders of runs or checkpoints, and one is given")
-    places = [str(Path(source).resolve()) for source in sources]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise InputError(f"{sources[number]} is given twice; name each run once")
+    places: set[Path] = set()
+    for source in sources:
+        if Path(source).resolve() in places:
+            raise InputError(f"{source} is given twice; name each run once")
+        places.add(Path(source).resolve())
 
 
 def data_of(source: str, data: str | Path | None) -> str | Path | None:
@@ -261,14 +263,12 @@ def _write(vote: _Votes, result: Ensemble, out: Path, split: str, dialect: str, 
     return path
 
 
-def score_lines(columns: Iterable[tuple[str, Scores]]) -> Iterator[str]:
+def score_lines(columns: Iterable[tuple[str, Scores]]) -> list[str]:
     """Formats scores as the lines of a table: a row for each score, a column for each (title, scores)."""
     columns = [(title, scores | {"all": overall_scores(scores)}) for title, scores in columns]
     keys = dict.fromkeys((task, name) for _, scores in columns for task, s in scores.items() for name in s)
-    titles = [f"{title:>8}" for title, _ in columns]
-    yield " ".join([f"{'task':14} {'score':12}", *titles])
+    rows = [["task", "score", *(title for title, _ in columns)]]
     for task, name in sorted(keys, key=lambda key: key[0] == "all"):
         values = [scores.get(task, {}).get(name) for _, scores in columns]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        padded = [f"{cell:>{len(title)}}" for cell, title in zip(cells, titles, strict=True)]
-        yield " ".join([f"{task:14} {name:12}", *padded])
+        rows.append([task, name, *("" if value is None else f"{value:.4f}" for value in values)])
+    return aligned_lines(rows, left=2)

@@ -21,10 +21,9 @@ from minbert import BertConfig, InputError, Tokenizer, atomic_folder, find_folde
 from multitask.config.option_types import plain
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
-from multitask.experiments.ensemble.ensemble import Scores, check_sources
+from multitask.experiments.ensemble.ensemble import Scores, check_sources, with_overall
 from multitask.inference.checkpoint import read_heads, task_adapters
 from multitask.inference.run import open_source
-from multitask.metrics.scores import overall_scores
 from multitask.runtime.tracking import write_json
 from multitask.training.selection import selector
 
@@ -36,7 +35,7 @@ _OF_TRAINING = {
         *("dropout", "label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature"),
         *("symmetric", "hard_negative_weight", "mask_false_negatives", "chunk_size", "mask_rate", "weight"),
         *("batch_size", "accumulation", "start_epoch", "lr", "encoder_lr"),
-        *("train", "dev", "test", "negatives", "loss"),
+        *("train", "dev", "test", "negatives"),
     ),
 }
 # Losses whose outputs mean something else than those of the others.
@@ -56,15 +55,12 @@ class WeightAverage:
     folder: str
 
     def as_dict(self) -> dict[str, Any]:
-        single = [
-            {"source": source, "scores": scores, "overall": overall_scores(scores)}
-            for source, scores in zip(self.sources, self.single, strict=False)
-        ]
+        single = zip(self.sources, self.single, strict=True)
         return {
             "method": self.method,
             "kept": self.kept,
-            "single": single,
-            "average": {"scores": self.scores, "overall": overall_scores(self.scores)},
+            "single": [{"source": source, **with_overall(scores)} for source, scores in single],
+            "average": with_overall(self.scores),
             "folder": self.folder,
         }
 
@@ -97,9 +93,8 @@ def average_weights(
         return ({}, None) if data is None else score_on_dev(folder, data, tasks, device)
 
     scored = [score(folder) for folder in folders]
-    kept = list(range(len(folders)))
-    if method == "greedy":
-        kept = _greedy(folders, [value for _, value in scored], score)
+    values = [value for _, value in scored]
+    kept = _greedy(folders, values, score) if method == "greedy" else range(len(folders))
     with atomic_folder(out) as partial:
         write_average([folders[place] for place in kept], partial)
         single, chosen = [scores for scores, _ in scored], [sources[place] for place in kept]
@@ -164,17 +159,14 @@ def mean_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
     first, *others = [read_tensors(path) for path in paths]
     means = {}
     for name, tensor in first.items():
-        same = [tensors[name] for tensors in others]
-        if not tensor.is_floating_point():
-            for path, other in zip(paths[1:], same, strict=True):
-                if not torch.equal(tensor, other):
-                    raise InputError(f"{name} has whole numbers that differ in {paths[0]} and {path}")
-            means[name] = tensor
+        if tensor.is_floating_point():
+            total = sum((tensors[name].double() for tensors in others), tensor.double())
+            means[name] = (total / len(paths)).to(torch.promote_types(tensor.dtype, torch.float32))
             continue
-        total = tensor.double()
-        for other in same:
-            total = total + other.double()
-        means[name] = (total / len(paths)).to(torch.promote_types(tensor.dtype, torch.float32))
+        for path, tensors in zip(paths[1:], others, strict=True):
+            if not torch.equal(tensor, tensors[name]):
+                raise InputError(f"{name} has whole numbers that differ in {paths[0]} and {path}")
+        means[name] = tensor
     return means
 
 
@@ -213,13 +205,12 @@ def _form(folder: Path) -> dict[str, Any]:
     heads = read_heads(folder)
     form["the list of tasks"] = ", ".join(sorted(heads)) or "none"
     for task, head in heads.items():
-        config = asdict(TaskConfig()) | head["config"]
         form[f"the list of labels of {task}"] = head.get("labels")
-        values = _without(config, "task") | {"loss": config["loss"]}
+        values = _without(asdict(TaskConfig()) | head["config"], "task")
         form |= {f"{task}.{key}": value for key, value in values.items()}
     for name in _tensor_files(folder):
-        tensors = read_tensors(folder / name)
-        form |= {f"the shape of {key} in {name}": list(tensor.shape) for key, tensor in tensors.items()}
+        shapes = {key: list(tensor.shape) for key, tensor in read_tensors(folder / name).items()}
+        form |= {f"the shape of {key} in {name}": shape for key, shape in shapes.items()}
     return plain(form)
 
 

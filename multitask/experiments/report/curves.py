@@ -101,11 +101,7 @@ def conflict_section(records: Records) -> Section:
         return section(title, paragraph(text))
     layers = list(dict.fromkeys(layer for _, found in cosines for layer in found))
     points = {
-        (layer, pair): [
-            (step, found[layer][pair])
-            for step, found in cosines
-            if found.get(layer, {}).get(pair) is not None
-        ]
+        (layer, pair): [(s, f[layer][pair]) for s, f in cosines if f.get(layer, {}).get(pair) is not None]
         for pair in pairs
         for layer in layers
     }

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ def data_section(run: Run, folder: Path) -> Section:
     """A histogram and a table for each task with one label an example."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
-        labels = {
-            split: _labels(run, name, folder, split) for split in SPLITS if task.target_kind is not None
-        }
-        counts = label_counts(task, {split: found for split, found in labels.items() if found})
+        labels = {}
+        for split in SPLITS if task.target_kind is not None else ():
+            with suppress(InputError):  # a file without labels
+                examples, _ = load_split(task, folder, split, run.config.limit)
+                if examples is not None and examples.labelled and examples.rows:
+                    labels[split] = [row.label for row in examples.rows]
+        counts = label_counts(task, labels)
         if counts:
             draw = partial(_draw, counts, task.target_kind == "number")
             shown.append(figure(f"{name}: labels in {' and '.join(counts)}", GUIDE, draw))
@@ -38,15 +42,6 @@ def data_section(run: Run, folder: Path) -> Section:
             columns = (text_column("label"), *counts)
             tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
     return section("Data", figures(*shown), beside(*tables))
-
-
-def _labels(run: Run, name: str, folder: Path, split: str) -> list[Any]:
-    """The labels of a split; empty without such a file or column."""
-    try:
-        examples, _ = load_split(run.model.tasks[name], folder, split, run.config.limit)
-    except InputError:
-        return []
-    return [row.label for row in examples.rows] if examples is not None and examples.labelled else []
 
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:

@@ -7,11 +7,16 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from jinja2 import Environment, PackageLoader
+
 from multitask.experiments.report.charts import HEIGHT, WIDTH, chart
+
+_LOADER = PackageLoader("multitask.experiments.report")
+_TEMPLATES = Environment(loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_BLOCKS = _TEMPLATES.get_template("blocks.html").module
 
 
 @dataclass(frozen=True)
@@ -51,43 +56,36 @@ class Section(NamedTuple):
     """A part of a page with its own entry in the table of contents."""
 
     title: str
-    body: str
+    parts: tuple[str, ...]
 
 
 def section(title: str, *parts: str) -> Section:
-    """Joins parts of a page; without any the section is left out of the page."""
-    return Section(title, _safe("").join(parts))
+    """Makes a section of parts that are not empty; without any it is left out of the page."""
+    return Section(title, tuple(filter(None, parts)))
 
 
 def page(title: str, about: str, sections: Iterable[Section]) -> str:
     """Renders the whole file. Its policy forbids the browser to load anything and to run any other script."""
-    style, script = (
-        _templates().loader.get_source(_templates(), f"report.{kind}")[0] for kind in ("css", "js")
-    )
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            title=title,
-            about=about,
-            sections=[section for section in sections if section.body],
-            style=_safe(style),
-            script=_safe(script),
-            digest=_safe(b64encode(sha256(script.encode()).digest()).decode()),
-        )
+    script = _LOADER.get_source(_TEMPLATES, "report.js")[0]
+    return _TEMPLATES.get_template("page.html").render(
+        title=title,
+        about=about,
+        sections=[section for section in sections if section.parts],
+        script=script,
+        digest=b64encode(sha256(script.encode()).digest()).decode(),
     )
 
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text."""
-    return _block("paragraph", text, kind)
+    return _BLOCKS.paragraph(text, kind)
 
 
 def bullets(lines: Sequence[str], summary: str = "") -> str:
     """A list of plain texts, folded under a summary if one is given; empty for no lines."""
     if not lines:
         return ""
-    return _block("folded", summary, lines) if summary else _block("bullets", lines)
+    return _BLOCKS.folded(summary, lines) if summary else _BLOCKS.bullets(lines)
 
 
 def figure(title: str, guide: str, draw: Any, height: float = HEIGHT, width: float | None = None) -> str:
@@ -98,18 +96,17 @@ def figure(title: str, guide: str, draw: Any, height: float = HEIGHT, width: flo
     svg = chart(draw, height, width or WIDTH)
     prefix = "f" + sha256(f"{title}{svg}".encode()).hexdigest()[:8]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)  # an id is unique in a page
-    label = _safe('<svg role="img" aria-label="{}"').format(f"{title}. {guide}")
-    return _block("figure", title, guide, _safe(svg.replace("<svg", label, 1)), width is not None)
+    return _BLOCKS.figure(title, guide, svg.removeprefix("<svg"), width is not None)
 
 
 def figures(*parts: str) -> str:
     """Figures side by side where there is room; empty without any."""
-    return _block("box", "figures", parts) if parts else ""
+    return _BLOCKS.box("figures", parts) if parts else ""
 
 
 def beside(*parts: str) -> str:
     """Tables side by side where there is room; empty without any."""
-    return _block("box", "beside", parts) if parts else ""
+    return _BLOCKS.box("beside", parts) if parts else ""
 
 
 def table(
@@ -125,7 +122,7 @@ def table(
     Entries are Cells or plain values, see `cell`. `name` is the table's id; `search` filters by words.
     """
     columns = [Column(column) if isinstance(column, str) else column for column in columns]
-    return _block("table", caption, columns, [list(map(cell, row)) for row in rows], name, search, sortable)
+    return _BLOCKS.table(caption, columns, [list(map(cell, row)) for row in rows], name, search, sortable)
 
 
 def facts(caption: str, values: Mapping[str, Any], name: str = "", search: bool = False) -> str:
@@ -136,8 +133,8 @@ def facts(caption: str, values: Mapping[str, Any], name: str = "", search: bool 
 
 def origin(values: Mapping[str, Any]) -> str:
     """A table of the command, the time and the environment of an ablation or a search."""
-    found = {key: values.get(key) for key in ("created", "command")} | dict(values.get("environment") or {})
-    return facts("Command and environment", {key: value for key, value in found.items() if value is not None})
+    found = {"created": values["created"], "command": values["command"]} | values["environment"]
+    return facts("Command and environment", {key: value for key, value in found.items() if value})
 
 
 def cell(value: Any) -> Cell:
@@ -165,30 +162,3 @@ def number(value: float) -> str:
 def rounded(value: float | None, digits: int) -> Cell | None:
     """Formats a number with so many digits after the point; None stays None."""
     return None if value is None else Cell(f"{value:,.{digits}f}", value)
-
-
-def mebibytes(size: float | None) -> Cell | None:
-    return None if size is None else rounded(size / 2**20, 0)
-
-
-def filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns values of a file with defaults where they are missing, null or empty."""
-    return {**defaults, **{key: value for key, value in values.items() if value not in (None, "")}}
-
-
-@cache
-def _templates() -> Any:
-    from jinja2 import Environment, PackageLoader
-
-    loader = PackageLoader("multitask.experiments.report")
-    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-
-
-def _block(macro: str, *values: Any) -> str:
-    return getattr(_templates().get_template("blocks.html").module, macro)(*values)
-
-
-def _safe(html: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(html)

@@ -86,20 +86,17 @@ def _score_section(run: Run, predicted: Mapping[str, Predicted], split: str, not
 
 
 def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
-    costs = scores["costs"].get
-    seconds, tokens = costs("training_seconds"), costs("tokens")
-    trained, all = costs("trained_parameters"), costs("parameters")
-    share = 100 * trained / all if trained is not None and all else None
+    costs = scores["costs"]
     return {
-        "epochs": rounded(costs("epochs"), 2),
-        "seconds of training, without evaluations": rounded(seconds, 1),
-        "seconds in all": rounded(scores.get("seconds"), 1),
-        "tokens read in training": tokens,
-        "tokens a second of training": rounded(tokens / seconds if tokens and seconds else None, 0),
-        "parameters trained": trained,
-        "parameters": all,
-        "% of the parameters trained": rounded(share, 2),
-        "peak memory, MiB": html.mebibytes(costs("peak_memory")),
+        "epochs": rounded(costs["epochs"], 2),
+        "seconds of training, without evaluations": rounded(costs["training_seconds"], 1),
+        "seconds in all": rounded(scores["seconds"], 1),
+        "tokens read in training": costs["tokens"],
+        "tokens a second of training": rounded(costs["tokens"] / costs["training_seconds"], 0),
+        "parameters trained": costs["trained_parameters"],
+        "parameters": costs["parameters"],
+        "% of the parameters trained": rounded(100 * costs["trained_parameters"] / costs["parameters"], 2),
+        "peak memory, MiB": rounded(costs["peak_memory"] / 2**20, 0),
     }
 
 

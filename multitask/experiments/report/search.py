@@ -15,31 +15,19 @@ from multitask.inference.plots import compact, logarithmic
 Values = Mapping[str, Any]
 AXIS = 1.35  # inches between two axes of the parallel coordinates
 NARROW = 4  # parameters that fit into a plot of usual width
-DEFAULTS = dict(title="Search", about="", direction="maximize", best=None, importance={}, notes=())
-TRIAL_DEFAULTS = dict(value=None, parameters={}, seconds=None, error="", scores={}, steps=())
-PARAMETER_DEFAULTS = {"low": None, "high": None, "log": False, "choices": ()}
 
 
 def search_page(values: Values) -> str:
-    """Renders the page from the content of search.json, whose keys may be missing or null but for a few."""
-    trials = [html.filled(trial, TRIAL_DEFAULTS) for trial in values["trials"]]
-    parameters = {
-        name: html.filled(given, PARAMETER_DEFAULTS) for name, given in values["parameters"].items()
-    }
-    values = html.filled(values, DEFAULTS) | {"trials": trials, "parameters": parameters}
-    complete = [trial for trial in trials if trial["state"] == "complete" and trial["value"] is not None]
+    """Renders the page from the content of search.json."""
+    complete = [trial for trial in values["trials"] if trial["state"] == "complete"]
     sections = [
         _best_section(values),
         _course_section(values, complete),
         _parameter_section(values, complete),
         _trial_section(values),
-        section("How it was made", _space(parameters), html.origin(values)),
+        section("How it was made", _space(values["parameters"]), html.origin(values)),
     ]
     return html.page(values["title"], values["about"], sections)
-
-
-def _is_maximized(values: Values) -> bool:
-    return values["direction"] == "maximize"
 
 
 def _best_section(values: Values) -> Section:
@@ -47,8 +35,8 @@ def _best_section(values: Values) -> Section:
     states = Counter(trial["state"] for trial in values["trials"])
     counted = ", ".join(f"{count} {state}" for state, count in states.items()) or "none yet"
     about = paragraph(
-        f"{len(values['trials'])} trials ({counted}) by the sampler {values.get('sampler')}; {metric}, "
-        f"{'higher' if _is_maximized(values) else 'lower'} is better."
+        f"{len(values['trials'])} trials ({counted}) by the sampler {values['sampler']}; {metric}, "
+        "higher is better."
     )
     if best is None:
         return section("Best trial", about, paragraph("No trial is complete yet.", "note"))
@@ -56,7 +44,7 @@ def _best_section(values: Values) -> Section:
         "The best of many trials on one dev split is flattered by the choice; score it on other examples, or "
         "over several seeds."
     )
-    rows = {metric: best["value"], "trial": best["number"]} | dict(best["parameters"])
+    rows = {metric: best["value"], "trial": best["number"]} | best["parameters"]
     shown = html.facts("The best trial", rows, "best")
     return section("Best trial", about, paragraph(flattered, "soft"), shown, html.bullets(values["notes"]))
 
@@ -73,9 +61,8 @@ def _course_section(values: Values, complete: Sequence[Values]) -> Section:
 
 
 def _draw_history(values: Values, complete: Sequence[Values], axes) -> None:
-    complete = sorted(complete, key=lambda trial: trial["number"])
     numbers, found = [trial["number"] for trial in complete], [trial["value"] for trial in complete]
-    best = list(accumulate(found, max if _is_maximized(values) else min))
+    best = list(accumulate(found, max))
     axes.plot(numbers, found, "o", markersize=4, color=PALETTE[0], label="complete")
     axes.step(numbers, best, where="post", color=PALETTE[1], label="best so far")
     pruned = [
@@ -110,9 +97,7 @@ def _parameter_section(values: Values, complete: Sequence[Values]) -> Section:
         draw = partial(_draw_parallel, values, complete)
         shown.append(figure("Parallel coordinates", guide, draw, 4.2, width))
     if values["importance"]:
-        found = sorted(
-            ((share or 0, name) for name, share in values["importance"].items()), key=lambda e: e[0]
-        )
+        found = sorted((share, name) for name, share in values["importance"].items())
         guide = "Long bars decided the score in this space; short ones may be left at their defaults."
         draw = partial(_draw_importance, found)
         shown.append(figure("Importance of each parameter", guide, draw, 1.1 + 0.34 * len(found)))
@@ -120,9 +105,7 @@ def _parameter_section(values: Values, complete: Sequence[Values]) -> Section:
     for name in names:
         draw = partial(_draw_slice, values, complete, name)
         shown.append(figure(f"{name}: value against score", guide, draw, 3.1))
-    missing = "Importance is not known: too few complete trials."
-    missing = "" if values["importance"] else paragraph(missing, "soft")
-    return section("Parameters", html.figures(*shown), missing)
+    return section("Parameters", html.figures(*shown))
 
 
 def _draw_importance(found: Sequence[tuple[float, str]], axes) -> None:
@@ -131,14 +114,10 @@ def _draw_importance(found: Sequence[tuple[float, str]], axes) -> None:
     axes.grid(False, axis="y")
 
 
-def _choices(parameter: Values, values: Sequence[Any]) -> list[str]:
-    return list(dict.fromkeys(map(str, [*parameter["choices"], *values])))
-
-
 def _place(parameter: Values, values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     """Each value's height from 0 to 1 on an axis of the parallel coordinates, and the axis's ticks."""
     if parameter["kind"] == "choice":
-        names = _choices(parameter, values)
+        names = list(map(str, parameter["choices"]))
         heights = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
         ticks = [(at, short(name, 12)) for name, at in heights.items()]
         return [heights[str(value)] for value in values], ticks
@@ -154,13 +133,14 @@ def _place(parameter: Values, values: Sequence[Any]) -> tuple[list[float], list[
 
 
 def _draw_parallel(values: Values, complete: Sequence[Values], axes) -> None:
-    names = [name for name in values["parameters"] if all(name in trial["parameters"] for trial in complete)]
+    names = list(values["parameters"])
     placed = [
         _place(values["parameters"][name], [trial["parameters"][name] for trial in complete])
         for name in names
     ]
-    placed.append(_place({**PARAMETER_DEFAULTS, "kind": "float"}, [trial["value"] for trial in complete]))
-    ranked = sorted(range(len(complete)), key=lambda i: complete[i]["value"], reverse=_is_maximized(values))
+    score = {"kind": "float", "low": None, "high": None, "log": False}
+    placed.append(_place(score, [trial["value"] for trial in complete]))
+    ranked = sorted(range(len(complete)), key=lambda i: -complete[i]["value"])
     good = set(ranked[: max(1, len(ranked) // 3)])
     for i in reversed(ranked):  # the best on top
         style = {"color": PALETTE[0], "alpha": 0.85} if i in good else {"color": GREY, "alpha": 0.35}
@@ -178,21 +158,19 @@ def _draw_parallel(values: Values, complete: Sequence[Values], axes) -> None:
 
 
 def _draw_slice(values: Values, complete: Sequence[Values], name: str, axes) -> None:
-    parameter, best = values["parameters"][name], (values["best"] or {}).get("number")
-    trials = [trial for trial in complete if name in trial["parameters"]]
-    found = [trial["parameters"][name] for trial in trials]
+    parameter = values["parameters"][name]
+    found = [trial["parameters"][name] for trial in complete]
+    scores = [trial["value"] for trial in complete]
     if parameter["kind"] == "choice":
-        names = _choices(parameter, found)
+        names = list(map(str, parameter["choices"]))
         found = [names.index(str(value)) for value in found]
         axes.set_xticks(range(len(names)), [short(entry, 14) for entry in names])
         axes.set_xlim(-0.5, len(names) - 0.5)
-    elif parameter["log"] and trials:
+    elif parameter["log"]:
         logarithmic(axes, "x", found)
-    axes.scatter(found, [trial["value"] for trial in trials], s=18, color=PALETTE[0], alpha=0.7, linewidths=0)
-    for value, trial in zip(found, trials, strict=True):
-        if trial["number"] == best:
-            ring = {"s": 90, "facecolors": "none", "edgecolors": PALETTE[1], "linewidths": 1.6}
-            axes.scatter([value], [trial["value"]], **ring)
+    axes.scatter(found, scores, s=18, color=PALETTE[0], alpha=0.7, linewidths=0)
+    best = [trial["number"] for trial in complete].index(values["best"]["number"])
+    axes.plot(found[best], scores[best], "o", markersize=9.5, color=PALETTE[1], markerfacecolor="none")
     axes.set(xlabel=f"{name} (log)" if parameter["log"] else name, ylabel=values["metric"])
 
 
@@ -208,7 +186,7 @@ def _trial_section(values: Values) -> Section:
                 Cell(str(trial["number"]), trial["number"], "best" if is_best else ""),
                 trial["state"],
                 Cell("–" if value is None else html.number(value), value, strong=is_best),
-                *(_parameter(trial["parameters"].get(name)) for name in parameters),
+                *(_parameter(trial["parameters"][name]) for name in parameters),
                 *(trial["scores"].get(name) for name in scores),
                 html.rounded(trial["seconds"], 1),
                 trial["error"],
@@ -231,7 +209,7 @@ def _space(parameters: Mapping[str, Values]) -> str:
     rows = []
     for name, given in parameters.items():
         ends = (_parameter(given[end]) for end in ("low", "high"))
-        choices = ", ".join(map(str, given["choices"]))
+        choices = ", ".join(map(str, given["choices"] or ()))
         rows.append((name, given["kind"], choices, *ends, "log" if given["log"] else ""))
     names = [text_column(name) for name in ("parameter", "kind", "choices")]
     columns = (*names, "lowest", "highest", text_column("scale"))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from minbert import InputError, atomic_write
+from multitask.config.option_types import flat, merge
 from multitask.config.run_config import RunConfig
 from multitask.experiments.search.settings import Settings
-from multitask.experiments.search.space import Point
+from multitask.experiments.search.space import Point, nest
 from multitask.experiments.search.storage import StudyHandle, import_optuna, quiet_optuna, to_point
 from multitask.text_table import aligned_lines
 
@@ -136,11 +137,12 @@ def best_toml(result: SearchResult) -> str:
 
     config = result.best_config
     kinds = {name: {"type": task.type} for name, task in config.tasks.items()}
-    values = _without_defaults(config.to_dict(), RunConfig.from_dict({"tasks": kinds}).to_dict())
-    for key in NOT_OF_THE_BEST:
-        values.pop(key, None)
+    usual = flat(RunConfig.from_dict({"tasks": kinds}).to_dict())
     # A task with default values only is a task of the run all the same.
-    values["tasks"] = {name: values.get("tasks", {}).get(name, {}) | kinds[name] for name in kinds}
+    values: dict[str, Any] = {"tasks": kinds}
+    for key, value in flat(config.to_dict()).items():
+        if key not in NOT_OF_THE_BEST and value != usual.get(key):
+            values = merge(values, nest(key, _without_null(value)))
     head = (
         f"# {result.settings.title}: the best of {len(result.trials)} trials, number {result.best.number}\n"
         f"# {result.metric} {result.best.value:.4f}\n"
@@ -209,20 +211,8 @@ def _importance(
         return dict(importance.get_param_importances(handle.study, evaluator=evaluator)), []
 
 
-def _without_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values that differ from the defaults; TOML has no null, `none` stands for it."""
-    kept = {}
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict):
-            if inner := _without_defaults(value, default):
-                kept[key] = inner
-        elif value != default:
-            kept[key] = _without_null(value)
-    return kept
-
-
 def _without_null(value: Any) -> Any:
+    """Returns the value with `none` in place of null, which TOML does not have."""
     if isinstance(value, dict):
         return {key: _without_null(entry) for key, entry in value.items()}
     if isinstance(value, list):

@@ -61,8 +61,7 @@ def search(
     method: Method | None = None,
     workers: Workers | None = None,
     configure: Configure = build_config,
-    say: Say = lambda line: None,
-    quiet: bool = True,
+    say: Say | None = None,
     command: str = "",
 ) -> SearchResult:
     """Trains trials over the space into the folder `out`; continues the search that `out` has.
@@ -87,15 +86,14 @@ def search(
     settings = _with_sources(settings)
     if (folder / FILE).is_file():
         settings = replace(settings, created=read_settings(folder).created)
-    return _run(settings, folder, workers, say, quiet)
+    return _run(settings, folder, workers, say)
 
 
 def continue_search(
     folder: str | Path,
     trials: int | None = None,
     workers: Workers | None = None,
-    say: Say = lambda line: None,
-    quiet: bool = True,
+    say: Say | None = None,
 ) -> SearchResult:
     """Continues the search in a folder, to `trials` in all where that is given.
 
@@ -106,7 +104,7 @@ def continue_search(
     settings = with_length(read_settings(folder), trials)
     if workers.storage is not None and shown_storage(full_storage(workers.storage)) != settings.storage:
         raise InputError(f"the search is kept in {settings.storage or 'its folder'}; give that as --storage")
-    return _run(_with_sources(settings), folder, workers, say, quiet)
+    return _run(_with_sources(settings), folder, workers, say)
 
 
 def _with_sources(settings: Settings) -> Settings:
@@ -137,13 +135,13 @@ def _with_sources(settings: Settings) -> Settings:
     return replace(settings, data=inputs.hashes)
 
 
-def _run(settings: Settings, folder: Path, workers: Workers, say: Say, quiet: bool) -> SearchResult:
+def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) -> SearchResult:
     """Runs trials until no slot is left; then, or when it is interrupted, writes the results."""
     settings.save(folder)
     storage = full_storage(workers.storage)
     handle = open_study(settings, folder, storage)
     try:
-        with Progress(settings, handle, say, quiet) as progress:
+        with Progress(settings, handle, say) as progress:
             if workers.jobs == 1:
                 Worker(settings, folder, handle, timeout=workers.timeout, look=progress.look).run()
             else:
@@ -182,16 +180,16 @@ def _run_processes(folder: Path, workers: Workers, storage: str | None, progress
 
 
 class Progress:
-    """A bar of the trials that are done, and a line for each that ends, whoever has trained it."""
+    """A bar of the trials that are done, and a line for each that ends; nothing without `say`."""
 
-    def __init__(self, settings: Settings, handle: StudyHandle, say: Say, quiet: bool):
+    def __init__(self, settings: Settings, handle: StudyHandle, say: Say | None):
         self.title = settings.title
         self.handle = handle
-        self.say = say
+        self.say = say or (lambda line: None)
         self.metric = metric_name(settings)
         self.keys = [slot.key for slot in settings.slots()]
         self.shown = {trial.number for trial in handle.trials() if trial.state.is_finished()}
-        self.bar = tqdm(total=len(self.keys), unit=" trials", disable=True if quiet else None)
+        self.bar = tqdm(total=len(self.keys), unit=" trials", disable=None if say else True)
 
     def __enter__(self) -> "Progress":
         self.say(f"{self.title}: {len(self.keys)} trials, {len(self.keys) - self.left()} of them done")

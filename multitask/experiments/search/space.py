@@ -9,16 +9,16 @@ import json
 import math
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minbert import InputError, did_you_mean
-from multitask.config.option_types import checked, listed, merge, plain, table
-from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.option_types import build, checked, flat, listed, merge, plain, table
+from multitask.config.options import run_keys
+from multitask.config.run_config import RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 
 FOLDER = "presets/searches"
-KEYS = ("title", "about", "metric", "seeds", "preset", "base", "space")
 RANGE_KEYS = ("low", "high", "log", "step", "grid")
 PARAMETER_KEYS = (*RANGE_KEYS, "choices", "keys")
 NOT_SEARCHED = ("data", "out", "select", "task_file")
@@ -65,6 +65,19 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class SpaceFile:
+    """Keys of a search's file."""
+
+    title: str = "Search"
+    about: str = ""
+    metric: str | None = None
+    seeds: tuple[int, ...] = ()
+    preset: str | None = None
+    base: dict = field(default_factory=dict)
+    space: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Space:
     """A search as its file has it; `values` are the nested values below all trials (preset and base)."""
 
@@ -78,30 +91,22 @@ class Space:
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "Space":
         """Builds a search from a file's nested values. Raises InputError, by name, for wrong ones."""
-        given = table("the search", given)
-        _check_keys("", given, KEYS)
-        preset = checked("preset", given.get("preset"), str | None)
-        values = merge(read_config(preset) if preset else {}, table("base", given.get("base", {})))
+        file = SpaceFile(**build(SpaceFile, given, ""))
+        values = merge(read_config(file.preset) if file.preset else {}, file.base)
         tasks = table("base.tasks", values.get("tasks", {})) or {name: {} for name in DEFAULT_TASKS}
-        seeds = checked("seeds", given.get("seeds", []), tuple[int, ...])
-        if len(set(seeds)) < len(seeds):
-            raise InputError(f"seeds is {list(seeds)}; name each seed once")
-        hints = _hints(tasks)
-        found = dict(_parameter_tables(table("space", given.get("space", {}))))
+        if len(set(file.seeds)) < len(file.seeds):
+            raise InputError(f"seeds is {list(file.seeds)}; name each seed once")
+        found = dict(_parameter_tables(file.space))
         if not found:
             raise InputError("the search has no parameter; add a table such as [space.optim.lr]")
+        hints = {key: hint for key, hint, _, _ in run_keys() if key not in NOT_SEARCHED}
+        of_task = typing.get_type_hints(TaskConfig)
+        hints |= {f"tasks.{task}.{key}": hint for task in tasks for key, hint in of_task.items()}
         parameters = tuple(_parameter(name, entry, hints) for name, entry in found.items())
         _refuse_twice(parameters)
-        if seeds and any("train.seed" in parameter.keys for parameter in parameters):
+        if file.seeds and any("train.seed" in parameter.keys for parameter in parameters):
             raise InputError("space.train.seed is searched, and seeds are given; leave one of them out")
-        return cls(
-            title=checked("title", given.get("title", "Search"), str),
-            about=checked("about", given.get("about", ""), str),
-            metric=checked("metric", given.get("metric"), str | None),
-            seeds=seeds,
-            values=values | {"tasks": tasks},
-            parameters=parameters,
-        )
+        return cls(file.title, file.about, file.metric, file.seeds, values | {"tasks": tasks}, parameters)
 
     def with_point(self, point: Point) -> dict[str, Any]:
         """Returns nested values of the trial at a point."""
@@ -135,26 +140,15 @@ class Space:
         since an option stands above them.
         """
         for point in points:
-            values = configure(self.with_point(point)).to_dict()
+            config = configure(self.with_point(point))
+            values = flat(config.to_dict())
             for parameter in self.parameters:
                 for key in parameter.keys:
-                    self._check_in_force(key, point[parameter.name], values)
+                    _check_in_force(key, point[parameter.name], values, list(config.tasks))
         return configure(self.with_point(points[0])).to_dict()
 
     def _point(self, values: typing.Iterable[Any]) -> Point:
         return {parameter.name: value for parameter, value in zip(self.parameters, values, strict=True)}
-
-    def _check_in_force(self, key: str, value: Any, values: dict[str, Any]) -> None:
-        if key.startswith("tasks.") and key.split(".")[1] not in values["tasks"]:
-            raise InputError(
-                f"{key} is searched, and the run has no such task; its tasks are {', '.join(values['tasks'])}"
-            )
-        found = lookup(values, key)
-        if found != value and not (found is None and value == "none"):
-            option = key.removeprefix("tasks.").replace("_", "-")
-            raise InputError(
-                f"{key} is searched; leave out the option that sets it (--{option}, or an alias)"
-            )
 
 
 def read_space(name: str) -> Space:
@@ -167,38 +161,30 @@ def nested(parameters: tuple[Parameter, ...], point: Point) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for parameter in parameters:
         for key in parameter.keys:
-            entry = point[parameter.name]
-            for part in reversed(key.split(".")):
-                entry = {part: entry}
-            values = merge(values, entry)
+            values = merge(values, nest(key, point[parameter.name]))
     return values
 
 
-def lookup(values: dict[str, Any], key: str) -> Any:
-    """Returns the value under a dotted key; None where it is missing."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """Returns the value under a dotted key as nested values."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _check_in_force(key: str, value: Any, values: dict[str, Any], tasks: list[str]) -> None:
+    """Raises InputError where a configuration, with flat values and these tasks, lacks a point's value."""
+    if key.startswith("tasks.") and key.split(".")[1] not in tasks:
+        raise InputError(f"{key} is searched, and the run has no such task; its tasks are {', '.join(tasks)}")
+    found = values.get(key)
+    if found != value and not (found is None and value == "none"):
+        option = key.removeprefix("tasks.").replace("_", "-")
+        raise InputError(f"{key} is searched; leave out the option that sets it (--{option}, or an alias)")
 
 
 def label(choice: Any) -> Any:
     """Converts a choice to what a study can keep: lists to their JSON text."""
     return choice if isinstance(choice, str | int | float) else json.dumps(plain(choice))
-
-
-def _hints(tasks: typing.Iterable[str]) -> dict[str, Any]:
-    """Collects every key that can be searched, with its type."""
-    hints: dict[str, Any] = {}
-    whole = typing.get_type_hints(RunConfig)
-    for f in fields(RunConfig):
-        if is_dataclass(whole[f.name]):
-            inner = typing.get_type_hints(whole[f.name])
-            hints |= {f"{f.name}.{key}": hint for key, hint in inner.items()}
-        elif f.metadata and f.name not in NOT_SEARCHED:
-            hints[f.name] = whole[f.name]
-    of_task = typing.get_type_hints(TaskConfig)
-    hints |= {f"model.{key}": hint for key, hint in MODEL_KEYS.items()}
-    return hints | {f"tasks.{name}.{key}": hint for name in tasks for key, hint in of_task.items()}
 
 
 def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -215,10 +201,12 @@ def _parameter_tables(values: dict[str, Any], prefix: str = "") -> Iterator[tupl
 def _parameter(name: str, entry: dict[str, Any], hints: dict[str, Any]) -> Parameter:
     """Makes a parameter from its table. Raises InputError, with its name, for one that makes no sense."""
     where = f"space.{name}"
-    _check_keys(f"{where}.", entry, PARAMETER_KEYS)
-    keys = tuple(
-        key.replace("-", "_") for key in checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
-    )
+    for key in entry:
+        if key not in PARAMETER_KEYS:
+            known = f"{did_you_mean(key, PARAMETER_KEYS)}; known: {', '.join(PARAMETER_KEYS)}"
+            raise InputError(f"there is no key {where}.{key}{known}")
+    given = checked(f"{where}.keys", entry.get("keys", [name]), tuple[str, ...])
+    keys = tuple(key.replace("-", "_") for key in given)
     for key in keys:
         if key not in hints:
             meant = did_you_mean(f"tasks.{key}" if f"tasks.{key}" in hints else key, hints)
@@ -276,18 +264,10 @@ def _is_multiple(value: float, step: float) -> bool:
     return math.isclose(value / step, round(value / step), abs_tol=1e-9) and round(value / step) > 0
 
 
-def _check_keys(prefix: str, given: typing.Iterable[str], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise InputError(
-                f"there is no key {prefix}{key}{did_you_mean(key, known)}; known: {', '.join(known)}"
-            )
-
-
 def _refuse_twice(parameters: tuple[Parameter, ...]) -> None:
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for parameter in parameters:
         for key in parameter.keys:
-            if key in seen:
-                raise InputError(f"{key} is set by space.{seen[key]} and by space.{parameter.name}")
-            seen[key] = parameter.name
+            if key in names:
+                raise InputError(f"{key} is set by space.{names[key]} and by space.{parameter.name}")
+            names[key] = parameter.name

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of experiments: a PostgreSQL server, and a task whose score is known beforehand."""
+"""Fixtures for the tests of experiments: a PostgreSQL server, a task of known score, records of cells."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import tempfile
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PASSWORD = "not-to-be-written-down"
@@ -79,6 +80,32 @@ def postgresql_url():
     finally:
         call("pg_ctl", "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cell_record():
+    """`cell_record(draw, shift=0.0, **changes)`: what a table's cell would have recorded.
+
+    Predictions for 120 examples of SST, 90 pairs and 70 pairs with scores, right more often for a `shift`.
+    """
+    gold = np.random.default_rng(1).normal(size=70)
+
+    def make(draw: np.random.Generator, shift: float = 0.0, **changes) -> dict:
+        tasks = {}
+        for name, size in (("sst", 120), ("paraphrase", 90)):
+            right = (draw.random(size) < 0.5 + shift).astype(int)
+            tasks[name] = {"metric": "accuracy", "kind": "mean", "values": [right.tolist()]}
+            tasks[name] |= {"value": float(right.mean()), "examples": f"examples of {name}"}
+        guess = gold + (1 - shift) * draw.normal(size=70)
+        tasks["sts"] = {"metric": "pearson", "kind": "pearson", "values": [guess.tolist(), gold.tolist()]}
+        tasks["sts"] |= {"value": float(np.corrcoef(guess, gold)[0, 1]), "examples": "examples of sts"}
+        costs = {"epochs": 2.0, "training_seconds": 30.0, "tokens": 6000, "peak_memory": 10**8}
+        costs |= {"trained_parameters": 10, "parameters": 40}
+        facts = {"state": "finished", "error": None, "tasks": tasks, "seconds": 40.0, "costs": costs}
+        environment = {"device": "cpu", "torch": "2", "threads": 1, "platform": "p"}
+        return facts | {"environment": environment} | changes
+
+    return make
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""ablate: scores, differences and costs of a table, the content of its folder, refused input."""
+"""ablate: scores, differences and costs of a table, refused input; with real processes that are killed."""
 
 import json
+import re
 import shutil
+import signal
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from minbert import BertConfig, BertModel, InputError
-from multitask import RunConfig, train
+from multitask import RunConfig, load_run, train
 from multitask.cli.main import run as run_command
 from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate, make_cells
 from multitask.experiments.ablation.cell_process import failure
@@ -20,29 +22,15 @@ from multitask.experiments.claims import FolderClaims
 from multitask.tasks.splits import load_split
 
 
-@pytest.fixture(scope="module")
-def plain_runs(tables, tmp_path_factory):
-    """Runs of `train` by (row, seed)."""
-    found = {}
-    for row in tables.read("two.toml").rows:
-        for seed in (1, 2):
-            values = row.config.to_dict() | {"out": str(tmp_path_factory.mktemp("plain") / "run")}
-            values["train"] = values["train"] | {"seed": seed}
-            found[row.name, seed] = train(RunConfig.from_dict(values))
-    return found
-
-
-def test_scores_and_costs_are_those_of_plain_runs(finished, plain_runs):
+def test_scores_and_costs_are_those_of_plain_runs(finished, tables, tmp_path):
     """Each cell is what `train` gives with that seed, its score that of the best checkpoint on dev."""
     row = finished[1]["rows"][1]
-    for cell in row["cells"]:
-        run = plain_runs["fast", cell["seed"]]
-        evaluation = run.evaluate()
-        expected = {f"{t}.{name}": v for t, scores in evaluation.scores.items() for name, v in scores.items()}
-        assert cell["scores"]["sst.accuracy"] == expected["sst.accuracy"]
-        for name, value in (expected | evaluation.overall).items():
-            if name in finished[1]["columns"]:
-                assert cell["scores"][name] == pytest.approx(value, abs=1e-12)
+    values = tables.read("two.toml").rows[1].config.to_dict() | {"out": str(tmp_path / "run")}
+    run = train(RunConfig.from_dict(values | {"train": values["train"] | {"seed": 2}}))
+    evaluation, cell = run.evaluate(), row["cells"][1]
+    expected = {f"{t}.{name}": v for t, scores in evaluation.scores.items() for name, v in scores.items()}
+    expected |= evaluation.overall
+    assert cell["scores"] == pytest.approx({name: expected[name] for name in finished[1]["columns"]})
     values = [cell["scores"]["overall_2024"] for cell in row["cells"]]
     mean, sd = pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1))
     assert row["scores"]["overall_2024"] == {"mean": mean, "sd": sd, "n": 2}
@@ -51,13 +39,16 @@ def test_scores_and_costs_are_those_of_plain_runs(finished, plain_runs):
     assert row["costs"]["tokens_per_second"] > 0 and row["costs"]["seconds_per_epoch"] > 0
 
 
-def test_differences_rest_on_the_dev_examples(finished, plain_runs):
+def test_differences_rest_on_the_dev_examples(finished):
     """The interval of SST's difference, from predictions that were made anew, by plain resampling."""
     correct = {}
-    for key, run in plain_runs.items():
-        examples, _ = load_split(run.task("sst"), Path(run.config.data), "dev")
-        guesses = run.predict_rows("sst", examples.rows)
-        correct[key] = np.array([g == e.label for g, e in zip(guesses, examples.rows, strict=True)], float)
+    for name in ("slow", "fast"):
+        for seed in (1, 2):
+            run = load_run(next((finished[0] / RUNS).glob(f"{name}-seed-{seed}-*")))
+            examples, _ = load_split(run.task("sst"), Path(run.config.data), "dev")
+            guesses = run.predict_rows("sst", examples.rows)
+            right = [guess == row.label for guess, row in zip(guesses, examples.rows, strict=True)]
+            correct[name, seed] = np.array(right, float)
     gains = np.mean([correct["fast", seed] - correct["slow", seed] for seed in (1, 2)], axis=0)
     drawn = np.random.default_rng(3).integers(len(gains), size=(20_000, len(gains)))
     low, high = interval(gains[drawn].mean(axis=1))
@@ -75,14 +66,10 @@ def test_a_failed_cell_is_recorded_and_the_folder_is_complete(finished):
     assert "Traceback" in next((out / LOGS).glob("broken-*")).read_text()
     assert summary["rows"][0]["differences"] == {}, "the baseline differs from nothing"
     assert {path.name for path in out.iterdir()} >= {
-        *("ablation.json", "table.json", "table.md", "table.csv", "table.tex"),
+        *("table.json", "table.md", "table.csv", "table.tex"),
         *(CLAIMS, LOGS, RUNS),
     }
     assert json.loads((out / "table.json").read_text()) == summary
-    runs = [*(out / RUNS).glob("slow-*"), *(out / RUNS).glob("fast-*")]
-    kept = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
-    assert len(runs) == 4
-    assert all({path.name for path in run.iterdir()} - {"README.md"} == kept for run in runs)
 
 
 def test_finished_and_failed_cells_are_not_computed_again(finished, tables):
@@ -148,8 +135,6 @@ def test_a_process_that_dies_again_and_again_makes_its_cell_fail(tables, tmp_pat
         (["--weights", "/nowhere"], "there is no folder /nowhere"),
         (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),
         (["--seeds", "a"], "--seeds is 'a'"),
-        (["--seeds", "1,-1"], r"seeds are \[1, -1\]; give whole numbers from 0"),
-        (["--seeds", ""], r"seeds are \[\]; give whole numbers"),
         (["--optim.lr", "1"], "rows 'slow' and 'fast' are the same configuration"),
     ],
 )
@@ -169,6 +154,44 @@ def test_without_a_folder_with_a_runs_folder_and_with_a_dry_run(tables, tmp_path
     with pytest.raises(InputError, match="is the folder of a run; give --out another one"):
         run_command(tables.command("--out", str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def state_of(process: int) -> tuple[str, int]:
+    """A process's state, Z where it is gone, and its parent's number."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z", 0
+    return state, int(parent)
+
+
+def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, finished, tmp_path, in_process):
+    """Of two commands on one folder one is killed, and the other, which takes up its cell, interrupted."""
+    out = tmp_path / "out"
+    commands = {command.pid: command for command in (tables.start(out, "--seeds", "1") for _ in range(2))}
+    tables.wait_for(lambda: list((out / RUNS).glob("*/last")))
+    run = next((out / RUNS).glob("*/last")).parent.name
+    worker = int(re.search(r"process (\d+) computes", (out / LOGS / f"{run}.txt").read_text())[1])
+    killed = commands.pop(state_of(worker)[1])
+    killed.kill()
+    killed.communicate()
+    tables.wait_for(lambda: state_of(worker)[0] == "Z")
+    (process,) = commands.values()
+    tables.wait_for(lambda: "resumed after step" in tables.logs(out))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 130 and errors.rstrip().endswith("interrupted")
+    rows = json.loads((out / "table.json").read_text())["rows"]
+    claims, keys = FolderClaims(out / CLAIMS), [cell["key"] for row in rows for cell in row["cells"]]
+    assert len(keys) == 2 and not any(claims.is_claimed(key) for key in keys)
+
+    summary = ablate(tables.read("two.toml", "--seeds", "1"), out)
+    assert tables.cells(summary, 1) == tables.cells(finished[1], 1)[:2]
+    assert sorted(tables.starts(out).values()) in ([1, 2], [1, 3]), "no finished cell is computed again"
+    kept = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
+    assert all(
+        {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).iterdir()
+    )
 
 
 @pytest.mark.slow

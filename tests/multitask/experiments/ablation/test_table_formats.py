@@ -4,13 +4,7 @@ import csv
 
 import pytest
 
-from multitask.experiments.ablation.formats import (
-    csv_text,
-    difference_text,
-    latex,
-    markdown,
-    score_text,
-)
+from multitask.experiments.ablation.formats import csv_text, latex, markdown
 
 
 def row(name, scores=None, differences=None, published=None, costs=None, error=None):
@@ -28,12 +22,12 @@ def summary():
     published = {"overall": 0.683, "formula": "mean_raw", "overall_2024": 0.7193}
     published |= {"scores": {"sst.accuracy": 0.529}}
     difference = {"mean": -0.1154, "low": -0.2, "high": -0.01, "significant": True, "why": None}
-    single = {"mean": 0.6, "sd": None, "n": 1}
+    bare, single = difference | {"mean": 0.1, "low": None, "high": None}, {"mean": 0.6, "sd": None, "n": 1}
     full = {"sst.accuracy": {"mean": 0.5154, "sd": 0.00712, "n": 2}, "overall_2024": single}
     other = {"sst.accuracy": {"mean": 0.4, "sd": 0.1, "n": 2}}
     rows = [
         row("full", full, costs=costs),
-        row("50 % | a_b", other, {"sst.accuracy": difference}, published, costs),
+        row("50 % | a_b", other, {"sst.accuracy": difference, "overall_2024": bare}, published, costs),
         row("broken", error="InputError: the loss is nan"),
     ]
     facts = {"title": "A | B & C_1", "about": "About.", "command": "multitask ablate x", "baseline": "full"}
@@ -45,7 +39,7 @@ def test_markdown_has_the_rounded_numbers(summary):
     text = markdown(summary)
     assert "| row | SST acc | overall_2024 | trained | s/epoch | peak MB | tokens/s |" in text
     assert "| full | 0.515 ± 0.007 | 0.600 | 1,234,567 | 12.3 | 500 | 9,000 |" in text
-    assert "| 50 % \\| a_b | -0.115 [-0.200, -0.010]* | - |" in text
+    assert "| 50 % \\| a_b | -0.115 [-0.200, -0.010]* | +0.100 |" in text
     assert "| 50 % \\| a_b | 0.529 | 0.719 | 0.683 | mean_raw |" in text
     assert "| broken | - | - | - | - | - | - |" in text
     assert "the first 1,500 examples of each split" in text and "10,000 resamples" in text
@@ -69,11 +63,3 @@ def test_csv_has_a_line_for_each_score_and_seed_in_full(summary):
     assert rows[0] == ["row", "seed", "state", "score", "value"]
     assert rows[1] == ["full", "1", "finished", "sst.accuracy", "0.51"]
     assert len(rows) == 1 + 3 * 2 * 2 and rows[-1][2:] == ["failed", "overall_2024", ""]
-
-
-def test_texts_of_single_entries():
-    assert score_text(None) == difference_text(None) == "-"
-    assert score_text({"mean": 0.1234, "sd": None, "n": 1}) == "0.123"
-    entry = {"mean": 0.1, "low": None, "high": None, "significant": None, "why": "x"}
-    assert difference_text(entry) == "+0.100"
-    assert difference_text(entry | {"low": 0.05, "high": 0.15}) == "+0.100 [+0.050, +0.150]"

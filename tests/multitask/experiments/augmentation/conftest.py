@@ -33,7 +33,6 @@ class ChatServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.act = act
         self.seen: list[Seen] = []
-        self.now, self.most_at_once = 0, 0
         self.mutex = threading.Lock()
         self.closing = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -60,30 +59,17 @@ class Handler(BaseHTTPRequestHandler):
         with server.mutex:
             number = len(server.seen)
             server.seen.append(Seen(time.monotonic(), body, self.headers.get("Authorization", "")))
-            server.now += 1
-            server.most_at_once = max(server.most_at_once, server.now)
-        try:
-            act = server.act(number, body)
-            says(act)(self) if isinstance(act, str) else act(self)
-        finally:
-            with server.mutex:
-                server.now -= 1
+        act = server.act(number, body)
+        says(act)(self) if isinstance(act, str) else act(self)
 
     def answer(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
-        # The request is over before its answer is sent: who reads it may ask the next one at once.
-        with self.server.mutex:
-            self.server.now -= 1
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content) if length is None else length))
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.end_headers()
-            self.wfile.write(content)
-        finally:
-            with self.server.mutex:
-                self.server.now += 1
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *arguments):
         pass

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -26,31 +25,25 @@ def tiny(server, tiny_data, out, *more):
     return *words.split(), *"--backoff 0.001 --timeout 5 --per-class 20".split(), *more
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_run_goes_on(serve, tiny_data, tmp_path, acts, capsys, number):
+def test_a_killed_run_goes_on(serve, tiny_data, tmp_path, acts, capsys):
     """Nothing is lost, and nothing is paid twice."""
     process = None
 
     def act(place, body):
         if place == 14:
-            process.send_signal(number)
+            process.kill()
         return acts.fails(500) if place % 7 == 6 else acts.paraphrase(place, body)
 
     server = serve(act)
     out = tmp_path / "out.csv"
     arguments = tiny(server, tiny_data, out, "--concurrency", "4", "--json")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "multitask", "augment", *map(str, arguments)],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
-    )
+    process = subprocess.Popen([sys.executable, "-m", "multitask", "augment", *map(str, arguments)])
     process.wait(timeout=600)
-    killed = number == signal.SIGKILL
-    assert process.returncode == (-signal.SIGKILL if killed else 130) and not out.exists()
+    assert not out.exists()
 
     first = list(server.seen)
     with ReplyCache(Path(f"{out}.cache.jsonl")) as cache:
         kept = set(cache.replies)
-        assert killed or not cache.notes  # Ctrl-C waits for what is under way
         with pytest.raises(InputError, match="in use by another augment"):
             run(*arguments)
     # Of the 14 before the signal two failed, and at most three were under way beside the one that sent it.
@@ -62,7 +55,7 @@ def test_an_interrupted_run_goes_on(serve, tiny_data, tmp_path, acts, capsys, nu
     asked = [seen.body["seed"] for seen in first], [seen.body["seed"] for seen in second]
     # Asked again are the requests that failed or were under way: at most four of these.
     failed = {seen.body["seed"] for place, seen in enumerate(first) if place % 7 == 6}
-    assert len(set(asked[0]) & set(asked[1]) - failed) <= (4 if killed else 0)
+    assert len(set(asked[0]) & set(asked[1]) - failed) <= 4
     assert len(set(asked[0]) | set(asked[1])) == summary["added"] == 100 - 45
     with open(out, encoding="utf-8", newline="") as file:
         labels = Counter(row["sentiment"] for row in csv.DictReader(file, delimiter="\t"))

@@ -5,62 +5,83 @@ import json
 import math
 import random
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from multitask import RunConfig, train
+from multitask.experiments.ablation.cell_process import failure
+from multitask.experiments.ablation.cells import Cell
+from multitask.experiments.ablation.definition import Ablation, Row, published_scores
+from multitask.experiments.ablation.summary import summarize_table
 from multitask.experiments.report.report import write_report
 
 pytest.importorskip("matplotlib")
 
 CODE = '</script><script>document.title = "taken"</script><b>bold</b> & "quotes"'
-COLUMNS = ["sst.accuracy", "paraphrase.accuracy", "sts.pearson", "overall_2024", "mean_raw"]
 NAMES = ["heads only", "LoRA first:4", f"cost $5 {CODE}", "full", "a name " * 12]
-MADE = {"created": "2025-01-01T00:00:00+00:00", "environment": {"torch": "2.13.0", "threads": 1}}
 TASKS = ("sst", "paraphrase", "sts")
 
 
-def ablation_row(place: int, draw: random.Random) -> dict:
-    """A row with three seeds; the last but one has a failed cell, the last has nothing else."""
-    cells = []
-    for seed in (1, 2, 3):
-        failed = place == 4 or (place == 3 and seed == 2)
-        sst, paraphrase, sts = (base + 0.01 * place + draw.gauss(0, 0.004) for base in (0.45, 0.72, 0.8))
-        overall = (sst + paraphrase + (sts + 1) / 2) / 3, (sst + paraphrase + sts) / 3
-        scores = {} if failed else dict(zip(COLUMNS, (sst, paraphrase, sts, *overall), strict=True))
-        facts = {"state": "finished", "error": None, "seconds": 40.0 + 10 * place + seed}
-        if failed:
-            facts = {"state": "failed", "error": f"the loss is nan {CODE}", "seconds": None}
-        cells.append({"seed": seed, "key": f"{place}{seed}" * 20, "scores": scores} | facts)
-    done = [cell["scores"] for cell in cells if cell["scores"]]
-    means = {name: sum(own[name] for own in done) / len(done) for name in COLUMNS if done}
-    costs = {"trained_parameters": 7700 * 10**place if done else None, "parameters": 77_000_000, "epochs": 3}
-    costs |= {"seconds_per_epoch": 20.5, "peak_memory": 2**30, "tokens_per_second": 9000.0}
-    scores = {name: {"mean": mean, "sd": 0.0123, "n": len(done)} for name, mean in means.items()}
-    row = {"name": NAMES[place], "about": "its description", "set": {"optim.lr": 2e-5} if place else {}}
-    return row | {"published": None, "cells": cells, "scores": scores, "costs": costs}
+class Tables(HTMLParser):
+    """The tables of a page: {id: rows of (text, data-value)}; and all tags with their attributes."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.tables, self.tags, self._name, self._cell = {}, [], None, None
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag == "div" and attributes.get("class") == "table":
+            self._name = attributes.get("id")
+            self.tables[self._name] = []
+        elif tag == "tr" and self._name is not None:
+            self.tables[self._name].append([])
+        elif tag in ("td", "th") and self._name is not None:
+            self._cell = ["", attributes.get("data-value")]
+            self.tables[self._name][-1].append(self._cell)
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell[0] += data
+
+    def rows(self, name: str) -> list[list[tuple[str, str | None]]]:
+        """The rows of a table without its heading."""
+        return [[tuple(cell) for cell in row] for row in self.tables[name][1:]]
 
 
 @pytest.fixture(scope="session")
-def ablation() -> dict:
-    """A table.json: a baseline, significant and other differences, a failed row, hostile names."""
-    draw = random.Random(1)
-    rows = [ablation_row(place, draw) for place in range(5)]
-    for row in rows[1:4]:
-        row["differences"] = {}
-        for name in COLUMNS:
-            mean = row["scores"][name]["mean"] - rows[0]["scores"][name]["mean"]
-            entry = {"mean": mean, "low": mean - 0.015, "high": mean + 0.015, "significant": mean > 0.015}
-            row["differences"][name] = entry | {"why": None if mean > 0.015 else "the interval holds 0"}
-    unknown = {"mean": 0.01, "low": None, "high": None, "significant": None, "why": "one seed only"}
-    rows[1]["differences"]["sst.accuracy"] = unknown
-    published = {"overall": 0.683, "formula": "mean_raw", "scores": {"sst.accuracy": 0.529}}
-    rows[3]["published"] = published | {"overall_2024": 0.7014, "mean_raw": 0.6762, "note": "another formula"}
-    facts = {"kind": "ablation", "title": f"Methods {CODE}", "about": "Ways of fine-tuning.", "split": "dev"}
-    facts |= {"baseline": "heads only", "seeds": [1, 2, 3], "limit": 400, "level": 0.95, "resamples": 10000}
-    facts |= {"command": "multitask ablate methods", "notes": ["2 rows rejected"]} | MADE
-    return facts | {"columns": COLUMNS, "rows": rows}
+def tables_of():
+    """The function `tables_of(page)` -> Tables."""
+    return Tables
+
+
+@pytest.fixture(scope="session")
+def ablation(cell_record) -> dict:
+    """A table.json of five rows with hostile names; the last but one has a failed cell, the last no other."""
+    draw, config = np.random.default_rng(1), SimpleNamespace(limit=400)
+    given = {"overall": 0.683, "sst": 0.529, "paraphrase": 0.738, "sts": 0.782, "note": "another formula"}
+    published = {"full": published_scores(given)}
+    rows = tuple(Row(name, "", {"optim": {"lr": 1e-5}}, published.get(name), config) for name in NAMES)
+    cells, records = [], {}
+    for place, name in enumerate(NAMES):
+        for seed in (1, 2, 3):
+            cells.append(Cell(name, seed, config, f"{place}{seed}"))
+            record = cell_record(draw, 0.1 * place, seconds=40.0 + 10 * place + seed)
+            record["costs"] |= {"trained_parameters": 4 * 10**place, "parameters": 80_000}
+            failed = place == 4 or (place == 3 and seed == 2)
+            records[cells[-1].key] = failure(name, seed, f"the loss is nan {CODE}") if failed else record
+    table = Ablation(f"Methods {CODE}", "Ways of fine-tuning.", "heads only", (1, 2, 3), rows)
+    return json.loads(json.dumps(summarize_table(table, cells, records, "multitask ablate methods")))
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +106,11 @@ def search() -> dict:
         if state in ("complete", "pruned"):
             trial["steps"] = [[10, value - 0.1], [20, value]]
         if state == "running":
-            trial |= {"parameters": {}, "seconds": None}
+            trial["seconds"] = None
         trials.append(trial)
     best = max((trial for trial in trials if trial["value"]), key=lambda trial: trial["value"])
-    facts = {"kind": "search", "title": "Rates", "about": "Effects.", "sampler": "tpe", "notes": []} | MADE
+    facts = {"kind": "search", "title": "Rates", "about": "Effects.", "sampler": "tpe", "notes": []}
+    facts |= {"created": "2025-01-01T00:00:00+00:00", "environment": {"torch": "2.13.0", "threads": 1}}
     facts |= {"metric": "overall_2024", "direction": "maximize", "command": "multitask search rates"}
     facts |= {"importance": {"optim.lr": 0.8, "lora.rank": 0.15, "sampling": 0.05}}
     best = {key: best[key] for key in ("number", "value", "parameters")}

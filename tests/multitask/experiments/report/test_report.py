@@ -42,17 +42,63 @@ def test_only_folders_of_the_three_kinds_have_a_page(tmp_path):
 
 def test_tables_without_any_result_are_pages_too(ablation, search, tmp_path):
     """As at the start: no cell is finished, no trial complete, nothing is known."""
+    nothing = {"scores": {}, "costs": {}, "differences": {}}
     rows = [
-        row | {"cells": [cell | {"state": "missing"} for cell in row["cells"]], "scores": {}, "costs": {}}
+        row | nothing | {"cells": [cell | {"state": "missing"} for cell in row["cells"]]}
         for row in ablation["rows"]
     ]
-    rows = [{key: value for key, value in row.items() if key != "differences"} for row in rows]
-    (tmp_path / "table.json").write_text(json.dumps(ablation | {"rows": rows, "notes": []}))
-    assert "Cells that are not finished" in write_report(tmp_path).read_text(encoding="utf-8")
+    empty = ablation | {"columns": [], "rows": rows, "notes": ["15 of 15 cells have no scores"]}
+    (tmp_path / "table.json").write_text(json.dumps(empty))
+    assert "15 of 15 cells have no scores" in write_report(tmp_path).read_text(encoding="utf-8")
     (tmp_path / "table.json").unlink()
     empty = search | {"trials": search["trials"][-1:], "best": None, "importance": None}
     (tmp_path / "search.json").write_text(json.dumps(empty))
     assert "No trial is complete yet" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_the_ablation_shows_the_numbers_of_its_file(pages, tables_of, ablation):
+    tables = tables_of(pages["table"])
+    shown = {row[0][1]: row[1:] for row in tables.rows("scores")}
+    for row in ablation["rows"]:
+        for (text, value), name in zip(shown[row["name"]], ablation["columns"], strict=False):
+            score, difference = row["scores"].get(name), row["differences"].get(name)
+            if score is None:
+                assert text == "–" and value is None
+                continue
+            assert float(value) == score["mean"] and text.startswith(
+                f"{score['mean']:.4f} ± {score['sd']:.4f}"
+            )
+            assert (difference is None) == (row["name"] == ablation["baseline"])
+            if difference is not None:
+                interval = f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
+                assert f"{difference['mean']:+.4f} {interval}" in text
+                assert text.endswith("\nsignificant") == difference["significant"]
+        finished = sum(cell["state"] == "finished" for cell in row["cells"])
+        assert shown[row["name"]][-1] == (f"{finished} of 3", str(finished))
+    full = ablation["rows"][3]
+    costs = {row[0][1]: [float(cell[1]) for cell in row[1:]] for row in tables.rows("costs") if row[1][1]}
+    assert costs["full"] == [4000, 0.05, 15.0, 2.0, 72.0, 1e8 / 2**20, 200.0]
+    assert costs.keys() == {row["name"] for row in ablation["rows"][:4]}
+    published = {row[1][0]: [float(cell[1]) for cell in row[2:5]] for row in tables.rows("published")}
+    mean = full["scores"]["mean_raw"]["mean"]
+    assert published["overall, as printed"] == pytest.approx([0.683, mean, mean - 0.683])
+    assert published["overall_2024"][0] == pytest.approx((0.529 + 0.738 + 1.782 / 2) / 3)
+    page = pages["table"].read_text(encoding="utf-8")
+    assert "failed: full, seed 2; a name" in page and "the loss is nan &lt;/script&gt;" in page
+    assert "the first 400 examples of each split" in page and "another formula" in page
+
+
+def test_the_search_shows_the_numbers_of_its_file(pages, tables_of, search):
+    tables = tables_of(pages["search"])
+    for row, trial in zip(tables.rows("trials"), search["trials"], strict=True):
+        number, state, value, rate, rank, sampling = row[:6]
+        assert int(number[1]) == trial["number"] and state[0] == trial["state"]
+        assert (None if value[1] is None else float(value[1])) == trial["value"]
+        found = {"optim.lr": float(rate[1]), "lora.rank": int(rank[1]), "sampling": sampling[0]}
+        assert found == trial["parameters"]
+    best = {name[0]: value[0] for name, value in tables.rows("best")}
+    assert best["trial"] == str(search["best"]["number"])
+    assert float(best["overall_2024"]) == pytest.approx(search["best"]["value"], abs=5e-5)
 
 
 def test_the_command_needs_nothing_but_one_file_and_writes_where_it_is_told(pages, tmp_path, capsys):

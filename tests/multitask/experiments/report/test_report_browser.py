@@ -94,69 +94,6 @@ def test_a_page_fits_its_window_asks_for_nothing_and_has_plots_to_read(show, pag
     assert base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]).startswith(b"%PDF")
 
 
-def test_the_ablation_shows_the_numbers_of_its_file(show, ablation):
-    browser = show("table")
-    shown = {row[0][1]: row for row in rows_of(browser, "scores")}
-    for row in ablation["rows"]:
-        cells = shown[row["name"]][1:]
-        for (text, value), name in zip(cells, ablation["columns"], strict=False):
-            score, difference = row["scores"].get(name), row.get("differences", {}).get(name)
-            if score is None:
-                assert text == "–" and value is None
-                continue
-            assert float(value) == score["mean"]
-            assert text.startswith(f"{score['mean']:.4f} ± 0.0123")
-            assert (difference is not None) == (f"\n{(difference or score)['mean']:+.4f}" in text)
-            if difference and difference["low"] is not None:
-                assert f"[{difference['low']:+.4f}, {difference['high']:+.4f}]" in text
-                assert text.endswith("\nsignificant") == difference["significant"]
-            else:
-                assert "significant" not in text
-        tinted = browser.execute_script(
-            """return [...document.querySelectorAll("#scores tbody tr")]
-            .find((row) => row.cells[0].dataset.value === arguments[0]).querySelectorAll(".strong").length""",
-            row["name"],
-        )
-        differences = row.get("differences", {}).values()
-        assert tinted == sum(difference["significant"] is True for difference in differences)
-        assert cells[-1][0].startswith(str(sum(cell["state"] == "finished" for cell in row["cells"])))
-
-
-def test_the_ablation_shows_costs_failures_and_published_numbers(show, ablation):
-    browser = show("table")
-    costs = {row[0][1]: [cell[1] for cell in row[1:]] for row in rows_of(browser, "costs")}
-    assert [float(value) for value in costs["full"]] == [7.7e6, 0.1, 20.5, 3, 72, 1024, 9000]
-    failures = rows_of(browser, "failures")
-    assert [(row[0][1], int(row[1][1])) for row in failures] == [("full", 2)] + [
-        ("a name " * 12, seed) for seed in (1, 2, 3)
-    ]
-    assert all("</script><script>" in row[3][0] for row in failures)
-    ours = ablation["rows"][3]["scores"]
-    published = {row[1][0]: [float(cell[1]) for cell in row[2:5]] for row in rows_of(browser, "published")}
-    for name, key, value in (
-        ("sst.accuracy", "sst.accuracy", 0.529),
-        ("overall_2024", "overall_2024", 0.7014),
-        ("overall, as printed", "mean_raw", 0.683),
-    ):
-        mean = ours[key]["mean"]
-        assert published[name] == pytest.approx([value, mean, mean - value])
-
-
-def test_the_search_shows_the_numbers_of_its_file(show, search):
-    browser = show("search")
-    for row, trial in zip(rows_of(browser, "trials"), search["trials"], strict=True):
-        number, state, value, rate, rank, sampling = row[:6]
-        assert int(number[1]) == trial["number"] and state[0] == trial["state"]
-        assert (None if value[1] is None else float(value[1])) == trial["value"]
-        given = trial["parameters"]
-        if given:
-            assert float(rate[1]) == given["optim.lr"] and int(rank[1]) == given["lora.rank"]
-            assert sampling[0] == given["sampling"]
-    best = {row[0][0]: row[1][0] for row in rows_of(browser, "best")}
-    assert best["trial"] == str(search["best"]["number"])
-    assert float(best["overall_2024"]) == pytest.approx(search["best"]["value"], abs=5e-5)
-
-
 def test_a_heading_sorts_its_column_up_and_down_with_unknown_values_last(show, search):
     browser = show("search")
     known = sorted(trial["value"] for trial in search["trials"] if trial["value"] is not None)

@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -27,42 +26,15 @@ pytest.importorskip("matplotlib")
 TASKS = ("sst", "paraphrase", "sts")
 
 
-class Tables(HTMLParser):
-    """The tables of a page: {id: rows of (text, data-value)}; and all tags with their attributes."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tables, self.tags, self._name, self._cell = {}, [], None, None
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.tags.append((tag, attributes))
-        if tag == "div" and attributes.get("class") == "table":
-            self._name = attributes.get("id")
-            self.tables[self._name] = []
-        elif tag == "tr" and self._name is not None:
-            self.tables[self._name].append([])
-        elif tag in ("td", "th") and self._name is not None:
-            self._cell = ["", attributes.get("data-value")]
-            self.tables[self._name][-1].append(self._cell)
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self._cell = None
-
-    def handle_data(self, data):
-        if self._cell is not None:
-            self._cell[0] += data
-
-    def rows(self, name: str) -> list[list[tuple[str, str | None]]]:
-        """The rows of a table without its heading."""
-        return [[tuple(cell) for cell in row] for row in self.tables[name][1:]]
-
-
 @pytest.fixture(scope="module")
-def page(pages) -> str:
-    return pages["run"].read_text(encoding="utf-8")
+def tables(pages, tables_of):
+    return tables_of(pages["run"])
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """For tests that look at texts alone: drawing takes longest."""
+    monkeypatch.setattr("multitask.experiments.report.html.chart", lambda *arguments: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +44,8 @@ def predicted(folder, data) -> dict[str, Predicted]:
     return found
 
 
-def test_scores_and_costs_are_those_of_the_run(folder, page):
-    recorded, tables = json.loads((folder / "scores.json").read_text()), Tables(page)
+def test_scores_and_costs_are_those_of_the_run(folder, tables):
+    recorded = json.loads((folder / "scores.json").read_text())
     scores = recorded["scores"] | {"all": recorded["overall"]}
     expected = {(task, metric): value for task, own in scores.items() for metric, value in own.items()}
     rows = tables.rows("scores")
@@ -89,8 +61,8 @@ def test_scores_and_costs_are_those_of_the_run(folder, page):
     assert float(rows["tokens a second of training"]) == pytest.approx(tokens_per_second)
 
 
-def test_configuration_and_evaluations_are_complete(folder, page):
-    config, tables = json.loads((folder / "config.json").read_text()), Tables(page)
+def test_configuration_and_evaluations_are_complete(folder, tables):
+    config = json.loads((folder / "config.json").read_text())
     rows = {name[0]: value[0] for name, value in tables.rows("configuration")}
     assert rows["optim.lr"] == "0.001" and rows["sampling"] == "together" and rows["limit"] == "null"
     assert rows["tasks.sst.pooling"] == config["tasks"]["sst"]["pooling"]
@@ -100,10 +72,10 @@ def test_configuration_and_evaluations_are_complete(folder, page):
     assert [float(row[3][1]) for row in rows] == [record["scores"]["sst"]["accuracy"] for record in records]
 
 
-def test_gradient_conflict_is_the_mean_over_the_steps(folder, page):
+def test_gradient_conflict_is_the_mean_over_the_steps(folder, tables):
     records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "conflict"]
     assert records
-    for pair, layer, mean, negative, steps in Tables(page).rows("conflicts"):
+    for pair, layer, mean, negative, steps in tables.rows("conflicts"):
         values = [record["cosines"][layer[0]][pair[0].replace(" and ", " ")] for record in records]
         assert float(mean[1]) == pytest.approx(np.mean(values)) and int(steps[1]) == len(values)
         assert float(negative[1]) == pytest.approx(np.mean([value < 0 for value in values]))
@@ -126,11 +98,11 @@ def test_thresholds_against_the_metrics_one_by_one():
             assert np.isnan(scores["precision"][i])
 
 
-def test_the_best_threshold_beats_all_others(predicted, page):
+def test_the_best_threshold_beats_all_others(predicted, tables):
     entry = predicted["paraphrase"]
     rows = {
         row[0][0]: [float(cell[1]) for cell in row[1:] if cell[1]]
-        for row in Tables(page).rows("thresholds-paraphrase")
+        for row in tables.rows("thresholds-paraphrase")
     }
     highest = max(accuracy([int(p > t) for p in entry.soft], entry.gold) for t in [0.0, *entry.soft])
     assert rows["best accuracy"][1] == highest >= rows["in use"][1]
@@ -147,8 +119,8 @@ def test_margins_are_what_the_page_says(predicted):
     assert margins(sts) == pytest.approx([abs(p - g) for p, g in zip(sts.soft, sts.gold, strict=True)])
 
 
-def test_the_error_browser_holds_the_errors_worst_first(predicted, page):
-    rows = Tables(page).rows("errors")
+def test_the_error_browser_holds_the_errors_worst_first(predicted, tables):
+    rows = tables.rows("errors")
     for name, entry in predicted.items():
         own = [row for row in rows if row[0][0] == name]
         wrong = {row.id for row, hard in zip(entry.rows, entry.hard, strict=True) if hard != row.label}
@@ -159,34 +131,29 @@ def test_the_error_browser_holds_the_errors_worst_first(predicted, page):
         assert all(row[1][0] == texts[row[5][0]] for row in own)
 
 
-def test_no_text_becomes_code(page, hostile):
-    tables = Tables(page)
+def test_no_text_becomes_code(tables, hostile):
     assert any(hostile in row[1][0] for row in tables.rows("errors"))  # it is there, as text
     tags = Counter(tag for tag, _ in tables.tags)
     assert tags["script"] == 1 and tags["img"] == 0
     assert not any(name.startswith("on") for _, attributes in tables.tags for name in attributes)
 
 
-def test_without_texts_no_sentence_is_in_the_page(folder, data, tmp_path):
-    page = write_report(folder, tmp_path / "page.html", with_texts=False).read_text(encoding="utf-8")
-    texts = set()
-    for path in data.glob("*.csv"):
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                texts |= {value for name, value in row.items() if name.startswith("sentence")}
-    plain = {text for text in texts if len(text.split()) > 2}
-    assert len(plain) > 100 and not [text for text in plain if text in page]
-    assert "onerror" not in page and [row[1][0] for row in Tables(page).rows("errors")]
-
-
-def test_reasons_that_quote_a_row_are_left_out_with_its_texts(folder, data, tmp_path):
-    copy = tmp_path / "data"
-    shutil.copytree(data, copy)
+def test_without_texts_no_sentence_is_in_the_page(folder, data, tables_of, tmp_path, no_plots):
+    """Nor the reason why a row was rejected, which may quote it."""
+    copy = shutil.copytree(data, tmp_path / "data")
     with open(copy / "ids-sst-dev.csv", "a", encoding="utf-8") as file:
         file.write("99\tx99\tthe cat\ta secret in the wrong column\n")
     _, notes = predict_split(load_run(folder, "cpu"), copy, "dev")
     assert "a secret" in " ".join(notes)
-    page = write_report(folder, tmp_path / "page.html", copy, with_texts=False).read_text(encoding="utf-8")
+    path = write_report(folder, tmp_path / "page.html", copy, with_texts=False)
+    texts, page = set(), path.read_text(encoding="utf-8")
+    for file in data.glob("*.csv"):
+        with open(file, encoding="utf-8", newline="") as rows:
+            for row in csv.DictReader(rows, delimiter="\t"):
+                texts |= {value for name, value in row.items() if name.startswith("sentence")}
+    plain = {text for text in texts if len(text.split()) > 2}
+    assert len(plain) > 100 and not [text for text in plain if text in page]
+    assert "onerror" not in page and [row[1][0] for row in tables_of(path).rows("errors")]
     assert "ids-sst-dev.csv: 1" in page and "a secret" not in page
 
 
@@ -198,13 +165,11 @@ def test_label_counts_of_classes_and_of_scores(predicted):
     assert len(counts) == 10 and sum(counts.values()) == 5
 
 
-def test_histograms_count_both_splits(folder, predicted, page):
+def test_histograms_count_both_splits(predicted, tables):
     own = Counter(str(label) for label in predicted["sst"].gold)
-    rows = {row[0][0]: (int(row[1][1]), int(row[2][1])) for row in Tables(page).rows("labels-sst")}
-    assert {label: dev for label, (_, dev) in rows.items()} == dict(own) | {
-        label: 0 for label in rows if label not in own
-    }
-    assert sum(train for train, _ in rows.values()) == 45
+    rows = {label[0]: (int(train[1]), int(dev[1])) for label, train, dev in tables.rows("labels-sst")}
+    assert {label: dev for label, (_, dev) in rows.items()} == {label: own[label] for label in rows}
+    assert sum(train for train, _ in rows.values()) == 45 and own.keys() <= rows.keys()
 
 
 def test_sentence_vectors_are_pooled_as_the_task_pools(folder, predicted):
@@ -219,9 +184,9 @@ def test_sentence_vectors_are_pooled_as_the_task_pools(folder, predicted):
         assert vector == pytest.approx(alone, abs=1e-5)
 
 
-def test_the_page_loads_nothing_and_is_the_same_again(folder, page, tmp_path):
+def test_the_page_loads_nothing_and_is_the_same_again(folder, pages, tables, tmp_path):
+    page = pages["run"].read_text(encoding="utf-8")
     assert not re.search(r"(?:https?:)?//[\w.]+\.\w", page)
-    tables = Tables(page)
     assert not [a for _, a in tables.tags if "src" in a]
     links = [a["href"] for _, a in tables.tags if "href" in a]
     assert links and all(link.startswith(("#", "data:")) for link in links)
@@ -230,31 +195,32 @@ def test_the_page_loads_nothing_and_is_the_same_again(folder, page, tmp_path):
     assert write_report(folder, tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
-def test_without_the_data_the_curves_are_still_shown(folder, tmp_path):
+def test_without_the_data_the_curves_are_still_shown(folder, tables_of, tmp_path, no_plots):
     copy = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("report.html"))
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"data": str(tmp_path / "gone")}))
-    page = write_report(copy).read_text(encoding="utf-8")
-    assert (copy / "report.html").is_file() and "nothing is predicted: data folder" in page
-    assert "evaluations" in Tables(page).tables and "errors" not in Tables(page).tables
+    path = write_report(copy)
+    assert path == copy / "report.html" and "nothing is predicted: data folder" in path.read_text("utf-8")
+    assert "evaluations" in tables_of(path).tables and "errors" not in tables_of(path).tables
     with pytest.raises(InputError, match="does not exist"):
         write_report(copy, data=tmp_path / "gone too")
 
 
-def test_a_split_without_labels_is_said_to_have_none(folder, data, tmp_path):
-    copy = tmp_path / "data"
-    shutil.copytree(data, copy)
+def test_a_split_without_labels_is_said_to_have_none(folder, data, tables_of, tmp_path, no_plots):
+    copy = shutil.copytree(data, tmp_path / "data")
     (copy / "sts-test-student.csv").write_text("\tid\tsentence1\tsentence2\n0\ta\tthe cat\tthe dog\n")
-    page = write_report(folder, tmp_path / "page.html", copy, "test").read_text(encoding="utf-8")
+    path = write_report(folder, tmp_path / "page.html", copy, "test")
+    page = path.read_text(encoding="utf-8")
     assert "sts-test-student.csv has no labelled row" in page and "sst: no test split" in page
-    assert "errors" not in Tables(page).tables
+    assert "errors" not in tables_of(path).tables
 
 
-def test_a_run_of_one_task_has_no_overall_score(tiny_config, tmp_path):
+def test_a_run_of_one_task_has_no_overall_score(tiny_config, tables_of, tmp_path, no_plots):
     train(tiny_config(tasks={"sst": {}}, train={"epochs": 1}))
-    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    path = write_report(tmp_path / "run")
+    page = path.read_text(encoding="utf-8")
     assert "There is no overall score" in page and "No cosines of gradients were recorded" in page
-    assert {row[0][0] for row in Tables(page).rows("scores")} == {"sst"}
+    assert {row[0][0] for row in tables_of(path).rows("scores")} == {"sst"}
 
 
 def test_without_matplotlib_it_says_what_to_install(folder, monkeypatch):
