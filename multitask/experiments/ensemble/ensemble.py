@@ -24,7 +24,7 @@ from multitask.tasks.splits import SAMPLE, load_split, open_data
 from multitask.text_table import aligned_lines
 
 Scores = dict[str, dict[str, float]]  # by task and metric
-# Keys of a task that decide its examples and the scale of its soft predictions; equal in all runs.
+# Keys of a task that decide its examples and the scale of its example scores; equal in all runs.
 _EQUAL = ("type", "labels", "low", "high", "dev", "test", "text", "text2", "label")
 
 
@@ -74,13 +74,13 @@ class _Split:
     examples: Examples
     rows: list[Example | Reject]
     with_text: list[Example]
-    soft: list[np.ndarray] = field(default_factory=list)
+    example_scores: list[np.ndarray] = field(default_factory=list)
 
     def labelled(self) -> tuple[list[Example], list[np.ndarray]]:
-        """Returns the rows with labels, and the members' soft predictions for them."""
+        """Returns the rows with labels, and the members' example scores for them."""
         places = {example.line: place for place, example in enumerate(self.with_text)}
         rows = [row for row in self.examples.rows if row.label is not None]
-        return rows, [member[[places[row.line] for row in rows]] for member in self.soft]
+        return rows, [member[[places[row.line] for row in rows]] for member in self.example_scores]
 
 
 @dataclass
@@ -183,7 +183,7 @@ def _collect(
             _check_equal(found[name].tasks[0], task, source)
             found[name].tasks.append(task)
         for part in found[name].splits.values():
-            part.soft.append(run.example_scores(name, part.with_text))
+            part.example_scores.append(run.example_scores(name, part.with_text))
     return found
 
 
@@ -228,22 +228,22 @@ def _scored(sources: list[str], method: str, votes: dict[str, _Votes], notes: li
     """Fits weights for each task, and scores on dev."""
     result = Ensemble(sources, method, [{} for _ in sources], {}, {}, {}, notes)
     for name, vote in votes.items():
-        task, rows, soft = vote.task, [], []
+        task, rows, example_scores = vote.task, [], []
         if "dev" in vote.splits:
-            rows, soft = vote.splits["dev"].labelled()
+            rows, example_scores = vote.splits["dev"].labelled()
         if not rows and method != "plain":
             raise InputError(
                 f"{name}: there are no labelled dev examples to fit weights on; take --method plain, or "
                 f"leave the task out with --tasks"
             )
         if rows and method != "plain":
-            result.cross_validated[name] = cross_validated(method, task, soft, rows)
-        weights = fit_weights(method, task, soft or [np.zeros(0)] * len(sources), rows)
+            result.cross_validated[name] = cross_validated(method, task, example_scores, rows)
+        weights = fit_weights(method, task, example_scores or [np.zeros(0)] * len(sources), rows)
         result.weights[name] = weights.tolist()
         if rows:
-            for scores, own, member in zip(result.single, vote.tasks, soft, strict=True):
+            for scores, own, member in zip(result.single, vote.tasks, example_scores, strict=True):
                 scores[name] = own.score(own.hard(member), rows)
-            result.scores[name] = task.score(task.hard(mix(soft, weights)), rows)
+            result.scores[name] = task.score(task.hard(mix(example_scores, weights)), rows)
     return result
 
 
@@ -252,7 +252,7 @@ def _write(vote: _Votes, result: Ensemble, out: Path, split: str, dialect: str, 
     part, task = vote.splits.get(split), vote.task
     if part is None:
         return None
-    mixed = mix(part.soft, np.array(result.weights[task.name]))
+    mixed = mix(part.example_scores, np.array(result.weights[task.name]))
     predicted = task.hard(mixed) if part.with_text else []
     values, found = fill_in(
         task, part.rows, predicted, part.examples.path, lambda: find_fallback(task, vote.fallback, folder)

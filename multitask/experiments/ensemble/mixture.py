@@ -20,31 +20,31 @@ _ROUNDS = 10_000  # of a fit
 _ADDITIONS = 100  # to a greedy ensemble
 
 
-def mix(soft: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Returns the weighted mean of M soft predictions, (N, ...)."""
-    return np.einsum("m,m...->...", weights, np.stack(soft))
+def mix(example_scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Returns the weighted mean of the example scores of M models, (N, ...)."""
+    return np.einsum("m,m...->...", weights, np.stack(example_scores))
 
 
 def fit_weights(
-    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]
+    method: str, task: ScoredTask, example_scores: Sequence[np.ndarray], examples: Sequence[Example]
 ) -> np.ndarray:
-    """Returns (M,) weights by a method of METHODS, from M soft predictions for labelled examples.
+    """Returns (M,) weights by a method of METHODS, from the example scores of M models for labelled examples.
 
     `weighted`: a classification's have the least negative log-likelihood of the mixture, a similarity's the
     highest Pearson correlation. `greedy`: Caruana et al. 2004, by the task's primary metric.
     Raises InputError where `weighted` knows no aim for the kind of task.
     """
     if method == "plain":
-        return np.full(len(soft), 1 / len(soft))
+        return np.full(len(example_scores), 1 / len(example_scores))
     if method == "greedy":
-        return greedy_weights(task, soft, examples)
+        return greedy_weights(task, example_scores, examples)
     targets = np.array([task.target(example) for example in examples]) if len(examples) else np.zeros(0)
     if task.target_kind == "number":
-        return correlation_weights(np.stack(soft, axis=1), targets)
+        return correlation_weights(np.stack(example_scores, axis=1), targets)
     if task.target_kind == "classes":
-        chosen = [member[np.arange(len(targets)), targets.astype(int)] for member in soft]
+        chosen = [member[np.arange(len(targets)), targets.astype(int)] for member in example_scores]
     elif task.target_kind == "binary":
-        chosen = [np.where(targets == 1, member, 1 - member) for member in soft]
+        chosen = [np.where(targets == 1, member, 1 - member) for member in example_scores]
     else:
         raise InputError(
             f"{task.name}: weighted knows no aim for tasks of type {task.config.type!r}; take --method greedy"
@@ -88,7 +88,9 @@ def correlation_weights(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights))
 
 
-def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]) -> np.ndarray:
+def greedy_weights(
+    task: ScoredTask, example_scores: Sequence[np.ndarray], examples: Sequence[Example]
+) -> np.ndarray:
     """Returns the (M,) shares of a bag into which members are drawn with replacement (Caruana et al. 2004).
 
     It begins with the best member and takes in the one that raises the primary metric most, of equal ones the
@@ -96,12 +98,12 @@ def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Seque
     """
 
     def value(weights: np.ndarray) -> float:
-        found = task.score(task.hard(mix(soft, weights)), examples)[task.primary_metric]
+        found = task.score(task.hard(mix(example_scores, weights)), examples)[task.primary_metric]
         return -math.inf if math.isnan(found) else found
 
-    bag, best = np.zeros(len(soft)), -math.inf
+    bag, best = np.zeros(len(example_scores)), -math.inf
     for _ in range(_ADDITIONS):
-        values = [value((bag + one) / (bag.sum() + 1)) for one in np.eye(len(soft))]
+        values = [value((bag + one) / (bag.sum() + 1)) for one in np.eye(len(example_scores))]
         chosen = int(np.argmax(values))
         if bag.any() and values[chosen] <= best:
             break
@@ -111,7 +113,7 @@ def greedy_weights(task: ScoredTask, soft: Sequence[np.ndarray], examples: Seque
 
 
 def cross_validated(
-    method: str, task: ScoredTask, soft: Sequence[np.ndarray], examples: Sequence[Example]
+    method: str, task: ScoredTask, example_scores: Sequence[np.ndarray], examples: Sequence[Example]
 ) -> dict[str, float]:
     """Returns scores of predictions whose weights were fitted without the examples that they are made for.
 
@@ -128,8 +130,10 @@ def cross_validated(
     order = np.random.default_rng(0).permutation(count)
     for fold in range(FOLDS):
         held_out, others = order[fold::FOLDS], np.delete(order, np.s_[fold::FOLDS])
-        weights = fit_weights(method, task, [m[others] for m in soft], [examples[i] for i in others])
-        hard = task.hard(mix([member[held_out] for member in soft], weights))
+        weights = fit_weights(
+            method, task, [m[others] for m in example_scores], [examples[i] for i in others]
+        )
+        hard = task.hard(mix([member[held_out] for member in example_scores], weights))
         for place, prediction in zip(held_out, hard, strict=True):
             predictions[place] = prediction
     return task.score(predictions, examples)

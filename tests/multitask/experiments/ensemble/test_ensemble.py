@@ -1,4 +1,4 @@
-"""`multitask ensemble` on real runs: averages of their soft predictions, in valid prediction files."""
+"""`multitask ensemble` on real runs: averages of their example scores, in valid prediction files."""
 
 import gc
 import json
@@ -66,9 +66,9 @@ def test_scores_and_files_are_those_of_the_mean(runs, members, data, tmp_path, m
     result = ensemble(runs, data, method=method, out=tmp_path)
     assert result.single == [run.evaluate(data).scores for run in members[0]]
     for name, file in zip(TASKS, FILES, strict=True):
-        soft, rows = members[1][name]
+        scores, rows = members[1][name]
         task = members[0][0].task(name)
-        mean = sum(weight * part for weight, part in zip(result.weights[name], soft, strict=True))
+        mean = sum(weight * part for weight, part in zip(result.weights[name], scores, strict=True))
         expected = task.hard(mean)
         assert result.scores[name] == pytest.approx(task.score(expected, rows), nan_ok=True)
         written = dict(read_predictions(tmp_path / file, task.format))
