@@ -151,8 +151,14 @@ def test_self_test_refuses_a_kernel_that_computes_something_else(monkeypatch):
     def takes_another_eps(parameters, *arguments, **options):
         return real(parameters, *arguments, **options | {"eps": 2 * options["eps"]})
 
-    monkeypatch.setattr(torch, "_fused_adamw_", takes_another_eps)
-    assert not optim.fused_update_works.__wrapped__("cpu", torch.float32)
+    def shrinks_by_one_rounding(parameters, *arguments, **options):  # shows after many steps only
+        real(parameters, *arguments, **options)
+        for parameter in parameters:
+            parameter.mul_(1 - 2**-24)
+
+    for kernel in (takes_another_eps, shrinks_by_one_rounding):
+        monkeypatch.setattr(torch, "_fused_adamw_", kernel)
+        assert not optim.fused_update_works.__wrapped__("cpu", torch.float32)
     monkeypatch.delattr(torch, "_fused_adamw_")
     assert not optim.fused_update_works.__wrapped__("cpu", torch.float32)
 
