@@ -15,6 +15,7 @@ train: $(VENV)/.installed
 	$(BIN)/multitask validate $(RUN)/predictions --data $(RUN)/sample --tasks sst,paraphrase,sts
 	$(BIN)/python benchmarks/bag_of_words.py $(RUN)/sample --run $(RUN)
 
+test: export PYTHONDONTWRITEBYTECODE =# the many programs that tests start are compiled once
 test: lint
 	# Two processes, each with whole files; tests of few threads and small tensors leave the second core idle.
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
