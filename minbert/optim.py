@@ -12,6 +12,14 @@ from torch.optim import Optimizer
 from minbert.errors import InputError, did_you_mean
 
 
+def _without_compiler(method: Callable) -> Callable:
+    """Returns a method of torch's Optimizer without its wrapper, whose first call imports torch's compiler.
+
+    That takes longer than all other imports of a training; the wrapper only keeps the compiler out.
+    """
+    return getattr(method, "__wrapped__", method)
+
+
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as the CS224N handout writes it.
 
@@ -42,9 +50,13 @@ class AdamW(Optimizer):
         defaults = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
         super().__init__(params, defaults)
 
+    zero_grad = _without_compiler(Optimizer.zero_grad)
+    state_dict = _without_compiler(Optimizer.state_dict)
+    load_state_dict = _without_compiler(Optimizer.load_state_dict)
+
     def add_param_group(self, param_group: dict) -> None:
         """Adds a group; torch calls this for the first ones too. Raises InputError as the class does."""
-        super().add_param_group(param_group)
+        _without_compiler(Optimizer.add_param_group)(self, param_group)
         _check(self.param_groups[-1])
 
     @torch.no_grad()
