@@ -123,6 +123,15 @@ def test_half_precision_is_near_and_named(tiny_folder, texts):
             encoder.encode(some, precision="fp8")
 
 
+@pytest.mark.parametrize("checks", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_instructions_that_torch_does_not_know_of_are_not_there(checks, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not sentence.has_bf16_instructions()
+    monkeypatch.setattr(torch.cpu, checks, lambda: True, raising=False)
+    assert sentence.has_bf16_instructions()
+
+
 def test_auto_is_bf16_where_the_cpu_has_it(tiny_folder, monkeypatch):
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
     for has_it, chosen in ((True, "bf16"), (False, "fp32")):
