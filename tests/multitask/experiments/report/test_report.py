@@ -101,6 +101,12 @@ def test_the_search_shows_the_numbers_of_its_file(pages, tables_of, search):
     assert float(best["overall_2024"]) == pytest.approx(search["best"]["value"], abs=5e-5)
 
 
+def test_each_plot_has_a_guide_to_reading_it(pages):
+    for path in pages.values():
+        captions = re.findall(r"<figcaption><strong>.+?</strong> (.+?)</figcaption>", path.read_text("utf-8"))
+        assert captions and all(caption.endswith(".") for caption in captions)
+
+
 def test_the_command_needs_nothing_but_one_file_and_writes_where_it_is_told(pages, tmp_path, capsys):
     out = tmp_path / "out" / "page.html"
     for name in ("table", "search"):
