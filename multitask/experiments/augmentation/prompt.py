@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from string import Formatter
 
 from minbert import InputError, did_you_mean
 
@@ -100,17 +101,23 @@ def make_prompt(
 
 def check_template(template: str) -> str:
     """Returns the template. Raises InputError where it cannot be filled; `{{` and `}}` stand for braces."""
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
     try:
-        template.format(**dict.fromkeys(PLACEHOLDERS, ""))
-    except (ValueError, KeyError, IndexError, AttributeError) as error:
-        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-        meant = did_you_mean(str(error.args[0]), PLACEHOLDERS) if isinstance(error, KeyError) else ""
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
         raise InputError(
-            f"the template cannot be filled ({error}){meant}; the accepted placeholders are {known}; "
-            f"write {{{{ and }}}} for braces"
+            f"the template has a brace that belongs to no placeholder ({error}); write {{{{ and }}}} for "
+            f"braces, and one of {known} for a value"
         ) from None
+    found = {name for _, name, _, _ in parts if name is not None}
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in PLACEHOLDERS or form or conversion):
+            raise InputError(
+                f"the template has the placeholder {{{name}}}{did_you_mean(name, PLACEHOLDERS)}; "
+                f"the accepted ones are {known}, without a format"
+            )
     for name in NEEDED:
-        if f"{{{name}}}" not in template:
+        if name not in found:
             raise InputError(f"the template has no {{{name}}}, {PLACEHOLDERS[name]}; put it where it belongs")
     return template
 

@@ -50,8 +50,10 @@ def test_braces_in_texts_are_not_placeholders():
         ("{text} {lable}", "did you mean 'label'"),
         ("{text}", "no {label}"),
         ("{text} {label} {", "write {{ and }}"),
-        ("{text} {label!r}", "no {label}"),
-        ("{text} {label} {}", "accepted placeholders are {text}"),
+        ("{text} {label!r}", "without a format"),
+        ("{text} {label} {}", "accepted ones are {text}"),
+        ("{{text}} {label}", "no {text}"),
+        ("{text} {label} {text.__class__}", "accepted ones are {text}"),
     ],
 )
 def test_a_template_is_checked(template, message):
