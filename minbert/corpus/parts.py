@@ -135,8 +135,8 @@ class PartFolder:
         try:
             self._remove_partial()
             yield
-            self._remove_partial()  # of workers that died
         finally:
+            self._remove_partial()  # of workers that died
             lock.release()
 
     def _remove_partial(self) -> None:

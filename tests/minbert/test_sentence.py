@@ -101,15 +101,15 @@ def test_batches_of_a_large_piece_have_few_sizes(tiny_folder, texts, monkeypatch
         assert sum(sizes) - repeated * tokens < step * len(sizes)
 
 
-def test_freed_memory_is_returned_after_a_full_piece(tiny_folder, texts, monkeypatch):
+def test_freed_memory_is_returned_after_some_batches(tiny_folder, texts, monkeypatch):
     """Not in calls of few texts, which would then have to ask for it again."""
     returned = []
     monkeypatch.setattr(sentence, "return_freed_memory", lambda: returned.append(1))
-    monkeypatch.setattr(sentence, "CHUNK", 100)
+    monkeypatch.setattr(sentence, "BATCH_TOKENS", 128)
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
     encoder.encode(texts)
     assert not returned
-    encoder.encode([texts[0]] * 250)
+    encoder.encode(["good"] * 42 * 9)  # of 3 tokens
     assert len(returned) == 2
 
 
