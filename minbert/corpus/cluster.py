@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 
 from minbert.corpus.parts import PartFolder
@@ -47,9 +48,12 @@ def encode_on_ray(
     except ModuleNotFoundError:
         raise InputError('ray is needed for --engine ray; pip install "minbert[ray]" installs it') from None
     started = {} if address else {"include_dashboard": False}
+    host, _, port = (address or "").rpartition(":")
     try:
+        if host and "://" not in address:  # ray.init waits for minutes where nobody listens
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"the Ray cluster {address!r} cannot be reached: {error}") from None
     try:
         _encode(ray, folder, load, workers, threads, on_cuda, done)

@@ -16,7 +16,7 @@ import pytest
 from tests.minbert.corpus.generated import read_parts, write_corpus
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-TEXTS, PART = 24_000, 600
+TEXTS, PART = 24_000, 2000
 
 
 @pytest.fixture(scope="module")
