@@ -39,6 +39,7 @@ def encode_on_ray(
     Raises InputError without Ray, for a cluster out of reach or without room, and what an actor raised.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # what the next version does; ends a warning
