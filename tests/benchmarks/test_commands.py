@@ -69,7 +69,8 @@ def test_encode_scale(results, tiny_folder):
     assert all(0 < entry["seconds"] and entry["peak MB"] > 100 for entry in found)
 
 
-def test_search(results, tiny_folder):
+def test_search(results, commands, tiny_folder, monkeypatch):
+    monkeypatch.setattr(commands("search"), "SENTENCES", 100)
     exact, hnsw = results("search", tiny_folder, "--rows", 300, "--queries", 5)["measured"]
     assert exact["found"] == "5 queries at once" and hnsw["rows"] == "300"
     assert "goal held" in hnsw["found"] and hnsw["ms a query"] > 0
