@@ -53,8 +53,11 @@ def nearest_command(options: argparse.Namespace) -> None:
     for query, near in zip(queries, found, strict=True):
         print(query)
         for line in near:
-            place = f"{line.get('file', options.corpus)}:{line['line']}"
-            print(f"  {line['cosine']:7.4f}  {place}  {line['text']}")
+            if "text" in line:
+                place = f"{line.get('file', options.corpus)}:{line['line']}"
+                print(f"  {line['cosine']:7.4f}  {place}  {line['text']}")
+            else:
+                print(f"  {line['cosine']:7.4f}  id {line['id']}")
 
 
 def search_text(options: argparse.Namespace, queries: list[str]) -> tuple[int, list[list[dict[str, Any]]]]:
@@ -97,9 +100,8 @@ def search_parts(options: argparse.Namespace, queries: list[str]) -> tuple[int, 
     for name, value in describe_encoder(encoder, options.precision).items():
         if value != folder.settings[name]:
             raise InputError(
-                f"{folder.path} was encoded with {name} {folder.settings[name]!r}, "
-                f"and this encoder has {value!r}; give "
-                f"the weights and options of minbert encode"
+                f"{folder.path} was encoded with {name} {folder.settings[name]!r}, and this encoder has "
+                f"{value!r}; give the weights and options of minbert encode"
             )
     vectors = encoder.encode(queries, options.precision)
     if options.index:
@@ -107,13 +109,13 @@ def search_parts(options: argparse.Namespace, queries: list[str]) -> tuple[int, 
         scores, rows = approximate_nearest(index, vectors, options.top)
     else:
         scores, rows = nearest_in_parts(folder, vectors, options.top)
-    texts = folder.texts(row for row in set(rows.flatten().tolist()) if row >= 0)
+    wanted = {row for row in rows.flatten().tolist() if row >= 0}
+    texts = folder.texts(wanted) if Path(folder.source).exists() else dict.fromkeys(wanted, {})
     return folder.rows, [
         [
-            {"id": row, "file": file, "line": line, "cosine": score, "text": text}
+            {"id": row, "cosine": score} | texts[row]
             for score, row in zip(scores[i].tolist(), rows[i].tolist(), strict=True)
             if row >= 0
-            for file, line, text in [texts[row]]
         ]
         for i in range(len(queries))
     ]

@@ -209,15 +209,15 @@ class PartFolder:
                     yield start, vectors.flatten().to_numpy().reshape(-1, self.features)
                     start += len(vectors)
 
-    def texts(self, wanted: Iterable[int]) -> dict[int, tuple[str, int, str]]:
-        """Returns file, line (from 1) and text of rows. Raises InputError where the corpus has changed."""
+    def texts(self, wanted: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Returns "file", "line" (from 1) and "text" of rows. Raises InputError if the corpus has changed."""
         files, size, found = self.files, self.settings["part_size"], {}
         wanted = set(wanted)
         for number in {row // size for row in wanted}:
             rows = files.rows(self.starts[number])
             for row, (place, text) in enumerate(islice(rows, self.rows_of(number)), start=number * size):
                 if row in wanted:
-                    found[row] = str(files.paths[place.file]), place.line, text
+                    found[row] = {"file": str(files.paths[place.file]), "line": place.line, "text": text}
         return found
 
 

@@ -55,7 +55,9 @@ def test_parts_hold_every_id_once_and_the_api_s_vectors(encode, tiny_folder, cor
     assert [start for start, _ in read] == [0, 30, 60, 90]
     assert np.array_equal(np.concatenate([piece for _, piece in read]), vectors)
     wanted = {0, 29, 30, 99}
-    assert folder.texts(wanted) == {row: (str(corpus), row + 1, texts[row]) for row in wanted}
+    assert folder.texts(wanted) == {
+        row: {"file": str(corpus), "line": row + 1, "text": texts[row]} for row in wanted
+    }
 
 
 def test_a_part_of_several_pieces(run, tiny_folder, tmp_path):
@@ -202,7 +204,9 @@ def test_texts_of_tables(run, tiny_folder, corpus, tmp_path):
     assert run(*common, corpus, tmp_path / "a") == (0, "", "")
     assert run(*common, folder, tmp_path / "b", "--column", "body") == (0, "", "")
     assert all(map(np.array_equal, read_parts(tmp_path / "a"), read_parts(tmp_path / "b")))
-    assert PartFolder.open(tmp_path / "b").texts([85]) == {85: (str(folder / "2.jsonl"), 6, lines[85])}
+    assert PartFolder.open(tmp_path / "b").texts([85]) == {
+        85: {"file": str(folder / "2.jsonl"), "line": 6, "text": lines[85]}
+    }
     array = tmp_path / "c.npy"
     assert run("encode", "--weights", tiny_folder, folder, array, "--column", "body") == (0, "", "")
     np.testing.assert_allclose(np.load(array), read_parts(tmp_path / "a")[1], rtol=0, atol=1e-6)
