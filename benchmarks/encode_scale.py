@@ -44,7 +44,7 @@ print(json.dumps({"seconds": time.perf_counter() - start, "CPU seconds": cpu, "p
 
 def encode(weights: str, file: Path, out: Path, *options: str) -> dict[str, float]:
     """Returns wall and CPU seconds and the peak memory in MB of one command."""
-    words = ["--weights", weights, str(file), str(out), "--format", "npy", "--part-size", "10000", *options]
+    words = ["--weights", weights, str(file), str(out), "--format", "npy", *options]
     done = subprocess.run([sys.executable, "-c", RUN, *words], stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str]) -> None:
         with open(file, "w", encoding="utf-8") as lines:
             for start in range(0, count, len(texts)):
                 lines.writelines(" ".join(text.split()) + "\n" for text in islice(texts, count - start))
-        runs = []
+        size, runs = str(min(10_000, -(-count // 20))), []  # parts enough to share evenly
         for _ in range(options.repetitions):
             with TemporaryDirectory(dir=scratch) as out:
-                runs.append(encode(options.weights, file, Path(out) / "parts", *words))
+                runs.append(encode(options.weights, file, Path(out) / "parts", "--part-size", size, *words))
         best = min(runs, key=lambda run: run["seconds"])
         tokens = sum(lengths) * (count // len(texts)) + sum(lengths[: count % len(texts)])
         rounded = {key: round(value, 1) for key, value in best.items()}
