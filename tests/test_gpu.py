@@ -186,7 +186,7 @@ def take(trainer, plan) -> list[torch.Tensor]:
     """The loss of each micro-batch, on the device."""
     losses, parts = [], trainer.components
     train_loop(
-        trainer.inputs.model,
+        parts.engine,
         plan,
         parts.method,
         parts.gradients,

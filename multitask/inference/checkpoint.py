@@ -5,7 +5,7 @@ safetensors and JSON only; nothing in a checkpoint can run code.
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from minbert import (
     write_tensors,
 )
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
+from multitask.runtime.device import random_state, set_random_state
+from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 
 STATE_FOLDER = "training_state"
@@ -156,26 +158,26 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 class RandomState:
     """Random generators of torch as a part of the training state: dropout goes on where it stopped.
 
-    Each process of a run has its own.
+    Each process of a run has its own, of the CPU and of its device. A run that goes on in more processes, or
+    on another kind of device, draws new numbers there.
     """
 
-    def __init__(self, group: ProcessGroup | None = None):
+    def __init__(self, device: torch.device, group: ProcessGroup | None = None):
+        self.device = device
         self.group = group or ProcessGroup()
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
+        own = {"device": self.device.type, "states": random_state(self.device)}
         return {"ranks": self.group.all_gather_object(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         states = state["ranks"]
         if len(states) != self.group.size:
-            raise InputError(
-                f"the run was trained by {len(states)} processes, this is {self.group.size}; resume it with "
-                f"as many"
+            logger.info(
+                f"the run was trained by {len(states)} processes, this is {self.group.size}: it goes on, but "
+                f"not bit by bit as with so many"
             )
-        torch.set_rng_state(states[self.group.rank]["cpu"])
-        for index, generator in states[self.group.rank]["cuda"].items():
-            torch.cuda.set_rng_state(generator, index)
-
-    def _cuda(self) -> Iterator[Tensor]:
-        yield from torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()
+        if self.group.rank < len(states):
+            own = states[self.group.rank]
+            kept = own["states"] if own["device"] == self.device.type else own["states"][:1]
+            set_random_state(kept, self.device)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,6 +34,7 @@ from multitask.inference.rows_to_predict import examples_with_text, fill_in, fin
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
+from multitask.runtime.device import find_device
 from multitask.runtime.precision import Precision
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
@@ -258,18 +258,6 @@ def read_run_config(folder: Path) -> RunConfig:
         raise InputError(f"{folder} is not the folder of a run; {hint}")
     load_task_file(values.get("task_file"))
     return RunConfig.from_dict(values)
-
-
-def find_device(name: str) -> torch.device:
-    """Returns a device; `auto` is CUDA where there is a card, else the CPU. Raises InputError without it."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def evaluate(

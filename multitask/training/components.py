@@ -1,4 +1,4 @@
-"""TrainingComponents: plan, method, gradients, precision and optimizer, built from a configuration."""
+"""TrainingComponents: plan, engine, method, gradients, precision and optimizer, from a configuration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from multitask.training.methods.separate_gradients import SeparateGradients
 from multitask.training.methods.standard import RDrop, Smart, StandardLoss
 from multitask.training.methods.surgery import find_surgery
 from multitask.training.methods.teacher import MomentumTeacher
+from multitask.training.parallel import Engine, Replicated
 from multitask.training.parameters.groups import Assignment, assign, parameter_groups
 from multitask.training.parameters.per_task_lr import PerTaskLR
 from multitask.training.parameters.unfreezing import Unfreezing
@@ -41,6 +42,7 @@ class TrainingComponents:
     plan: BatchPlan
     assignments: list[Assignment]
     optimizer: AdamW
+    engine: Engine
     method: StandardLoss
     gradients: Gradients
     precision: Precision
@@ -96,19 +98,21 @@ def build_components(
     teacher = None
     if config.smart.bregman:
         teacher = MomentumTeacher(model, config.smart.momentum, lambda: precision.steps)
-    finishing = {"clip": optim.clip, "group": group, "check": GradientCheck(model)}
+    finishing = {"clip": optim.clip, "check": GradientCheck(model)}
     settings = config.gradients
-    if settings.surgery == "none" and settings.conflicts_every is None:
-        gradients = Gradients(optimizer, precision, **finishing)
-    else:
+    separate = settings.surgery != "none" or settings.conflicts_every is not None
+    if separate:
         surgery = find_surgery(settings.surgery, settings.target_decay, config.train.seed)
         every = settings.conflicts_every
-        gradients = SeparateGradients(optimizer, precision, model, surgery, every, **finishing)
+        gradients = SeparateGradients(optimizer, precision, model, surgery, every, group, **finishing)
+    else:
+        gradients = Gradients(optimizer, precision, **finishing)
     own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
     return TrainingComponents(
         plan,
         assigned,
         optimizer,
+        Engine(model) if group.size == 1 or separate else Replicated(model),
         make_method(config, teacher),
         gradients,
         precision,

@@ -16,9 +16,10 @@ from multitask.config.stages import stage_configs
 from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
-from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, find_device, load_run, read_run_config
+from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, load_run, read_run_config
 from multitask.model.cache import check_folder, open_cache
 from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar, Scores
+from multitask.runtime.device import find_device
 from multitask.runtime.memory import keep_freed_memory
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
@@ -99,7 +100,7 @@ def start_runtime(config: RunConfig) -> tuple[torch.device, ProcessGroup]:
     device = find_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    return device, ProcessGroup.start(device.type)
+    return device, ProcessGroup.start(device)
 
 
 def plan_table(config: RunConfig) -> list[str]:
@@ -167,12 +168,13 @@ class Trainer:
         self.device, self.group = start_runtime(replace(config, threads=config.threads or threads))
         self.log = MetricsLog(self.out / "metrics.jsonl")
         own = [self.log, Trackers(config.track, config), *([] if quiet else [ProgressBar()])]
-        self.callbacks = Callbacks(own, callbacks, self.group)
+        self.callbacks = Callbacks([*own, *callbacks] if self.group.is_main else [])
 
     def setup(self, data: Path) -> None:
         """Loads the inputs from a folder with the data files, and builds the components."""
-        self.inputs = load_inputs(self.config, data, self.device)
-        check_select(self.config, self.inputs)
+        with self.group.common_errors():
+            self.inputs = load_inputs(self.config, data, self.device)
+            check_select(self.config, self.inputs)
         self._build()
 
     def load(self) -> None:
@@ -185,14 +187,15 @@ class Trainer:
         self.group.barrier()
         last = self.out / "last" if (self.out / "last").is_dir() else None
         data = self.out / SAMPLE_FOLDER if self.config.data == SAMPLE else self.config.data
-        with open_data(data) as folder:
-            self.inputs = load_inputs(self.config, folder, self.device, last)
-        before, now = read_environment(self.out)["data"], self.inputs.hashes
-        changed = [name for name in before | now if now.get(name) != before.get(name)]
-        if changed:
-            raise InputError(
-                f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
-            )
+        with self.group.common_errors():
+            with open_data(data) as folder:
+                self.inputs = load_inputs(self.config, folder, self.device, last)
+            before, now = read_environment(self.out)["data"], self.inputs.hashes
+            changed = [name for name in before | now if now.get(name) != before.get(name)]
+            if changed:
+                raise InputError(
+                    f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
+                )
         self._build()
         if last:
             state = load_state(last)
@@ -204,7 +207,7 @@ class Trainer:
         plan, precision = self.components.plan, self.components.precision
         select = selectors(self.config, self.inputs.model.tasks)
         self.progress = Progress(
-            self.config, plan, precision, select, self.evaluate, self.save, self.callbacks
+            self.config, plan, precision, select, self.evaluate, self.save, self.callbacks, self.group
         )
         self.components.gradients.log = lambda cosines: self.callbacks.on_record(
             "conflict", plan.step, {"cosines": cosines}
@@ -214,7 +217,10 @@ class Trainer:
 
     def _stateful(self) -> dict[str, Any]:
         """Returns everything whose states are the training state, by name."""
-        return self.components.stateful() | {"progress": self.progress, "random": RandomState(self.group)}
+        return self.components.stateful() | {
+            "progress": self.progress,
+            "random": RandomState(self.device, self.group),
+        }
 
     def make_folder(self, run: RunConfig, data: Path) -> None:
         """Makes the folder, from which `resume` can begin; `run` is the run of which this is a stage."""
@@ -252,7 +258,7 @@ class Trainer:
             with self.progress.interruption():
                 self.progress.catch_up()
                 train_loop(
-                    model,
+                    parts.engine,
                     parts.steps(),
                     parts.method,
                     parts.gradients,
@@ -293,14 +299,12 @@ class Trainer:
         )
 
     def evaluate(self) -> Scores:
-        """Scores the dev splits on rank 0; returns the scores of each task in every process."""
-        return self.group.broadcast_object(self._score() if self.group.is_main else None)
-
-    def _score(self) -> Scores:
+        """Scores the dev splits; returns the scores of each task, the same in every process."""
         dev, budget = self.inputs.dev, self.config.eval.batch_tokens
-        total, hidden = sum(map(len, dev.values())), self.quiet or None
+        total, hidden = sum(map(len, dev.values())), self.quiet or not self.group.is_main or None
         with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=hidden) as bar:
-            evaluation = Evaluation(*score_examples(self.inputs.model, dev, budget, bar.update))
+            found = score_examples(self.inputs.model, dev, budget, bar.update, self.group)
+        evaluation = Evaluation(*self.group.broadcast_object(found))
         texts = [
             f"{name} {metric} {value:.3f}"
             for name, scores in evaluation.scores.items()
@@ -319,13 +323,13 @@ class Trainer:
         """
         inputs, path = self.inputs, self.out / name
         states = {key: part.state_dict() for key, part in self._stateful().items()} if name == "last" else {}
+        for tensor, parameter in inputs.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise InputError(
+                    f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
+                    f"the last checkpoint stays"
+                )
         if self.group.is_main:
-            for tensor, parameter in inputs.model.named_parameters():
-                if not bool(parameter.isfinite().all()):
-                    raise InputError(
-                        f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
-                        f"the last checkpoint stays"
-                    )
             with atomic_folder(path) as folder:
                 change = save_model(folder, inputs.model, inputs.tokenizer, inputs.heads, self.config.weights)
                 if states:
