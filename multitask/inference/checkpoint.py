@@ -6,8 +6,9 @@ safetensors and JSON only; nothing in a checkpoint can run code.
 import copy
 import json
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -110,28 +111,60 @@ def load_head(folder: Path, name: str, head: nn.Module) -> None:
     head.load_state_dict(found)
 
 
-def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Writes a nested state of tensors and plain values: safetensors for the tensors, JSON for the rest."""
-    tensors: dict[str, Tensor] = {}
-    plain = _without_tensors(state, tensors, "")
-    write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
-    with atomic_write(folder / STATE_FOLDER / "state.json") as file:
-        file.write(json.dumps(plain, allow_nan=False) + "\n")
+class SavedShards(NamedTuple):
+    """A tensor that was saved by several processes, each of which wrote some of its rows."""
+
+    parts: list[Tensor]  # memory-mapped
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Returns the rows from `start` to `stop`, as far as there are any."""
+        places = list(accumulate(map(len, self.parts), initial=0))
+        cut = [
+            part[max(start - first, 0) : max(stop - first, 0)]
+            for part, first in zip(self.parts, places, strict=False)
+        ]
+        return torch.cat(cut)
+
+
+def save_state(folder: Path, state: Mapping[str, Any], group: ProcessGroup | None = None) -> None:
+    """Writes a nested state of tensors and plain values: safetensors for the tensors, JSON for the rest.
+
+    Each process writes its shards of the tensors that are sharded, rank 0 all else.
+    """
+    group, tensors, shards = group or ProcessGroup(), {}, {}
+    plain = _without_tensors(state, tensors, shards, "")
+    if shards:
+        write_tensors(shards, folder / STATE_FOLDER / _shard_file(group.rank, group.size))
+    if group.is_main:
+        write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
+        with atomic_write(folder / STATE_FOLDER / "state.json") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Reads the state that `save_state` wrote. Raises InputError where there is none."""
+    """Reads the state that `save_state` wrote, with SavedShards in place of tensors that were sharded.
+
+    Raises InputError where there is none.
+    """
     path = folder / STATE_FOLDER / "state.json"
     if not path.is_file():
         raise InputError(f"{folder} has no training state; only a run's last/ can be resumed")
-    tensors = read_tensors(folder / STATE_FOLDER / "tensors.safetensors")
+    files = [path.with_name("tensors.safetensors"), *sorted(path.parent.glob("shard-*-of-*.safetensors"))]
+    tensors, *shards = map(read_tensors, files)
     try:
-        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors).items())
+        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors, shards).items())
     except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not what save_state wrote
         raise InputError(f"{path} is damaged; train anew, or from best/ with --weights") from None
 
 
-def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
+def _shard_file(number: int, count: int) -> str:
+    return f"shard-{number + 1:05}-of-{count:05}.safetensors"
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor], shards: dict[str, Tensor], path: str) -> Any:
+    if hasattr(value, "to_local"):  # a DTensor, whose import takes a while
+        shards[path] = value.to_local()
+        return {"shards": path}
     if isinstance(value, Tensor):
         tensors[path] = value
         return {"tensor": path}
@@ -139,20 +172,23 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
         # Pairs, since JSON would turn the optimizer's whole-number keys into texts.
         return {
             "items": [
-                [key, _without_tensors(entry, tensors, f"{path}/{key}")] for key, entry in value.items()
+                [key, _without_tensors(entry, tensors, shards, f"{path}/{key}")]
+                for key, entry in value.items()
             ]
         }
     if isinstance(value, list | tuple):
-        return [_without_tensors(entry, tensors, f"{path}/{i}") for i, entry in enumerate(value)]
+        return [_without_tensors(entry, tensors, shards, f"{path}/{i}") for i, entry in enumerate(value)]
     return value
 
 
-def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor], shards: list[Mapping[str, Tensor]]) -> Any:
     if isinstance(value, dict) and "tensor" in value:
         return tensors[value["tensor"]].clone()
+    if isinstance(value, dict) and "shards" in value:
+        return SavedShards([part[value["shards"]] for part in shards])
     if isinstance(value, dict):
-        return {key: _with_tensors(entry, tensors) for key, entry in value["items"]}
-    return [_with_tensors(entry, tensors) for entry in value] if isinstance(value, list) else value
+        return {key: _with_tensors(entry, tensors, shards) for key, entry in value["items"]}
+    return [_with_tensors(entry, tensors, shards) for entry in value] if isinstance(value, list) else value
 
 
 class RandomState:

@@ -40,7 +40,8 @@ def predict_examples(
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        # Tensors of inference mode would be in the way of a sharded model's next training step.
+        with torch.inference_mode() if group.size == 1 else torch.no_grad():
             for start in range(0, len(batches), group.size):
                 turn = batches[start : start + group.size]
                 # All take part in each turn, which a sharded model needs: the last batch is repeated.

@@ -36,6 +36,7 @@ from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.device import find_device
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.splits import SAMPLE, load_split, open_data
@@ -60,7 +61,10 @@ class Evaluation:
 
 @dataclass(eq=False)
 class Run:
-    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
+    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training.
+
+    Under torchrun the processes of `group` share predictions and scores; rank 0 writes.
+    """
 
     model: MultitaskModel
     tokenizer: Tokenizer
@@ -69,6 +73,7 @@ class Run:
     config: RunConfig = field(default_factory=RunConfig)
     folder: Path | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def task(self, name: str) -> ScoredTask:
         """Returns a task that is ready to predict. Raises InputError for another name."""
@@ -116,7 +121,8 @@ class Run:
     ) -> list[Any]:
         """Returns a prediction for each example; see `predict_examples`."""
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
-        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance, results)
+        budget = self.config.eval.batch_tokens
+        return predict_examples(self.model, task, tokenized, budget, advance, results, self.group)
 
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
@@ -141,8 +147,9 @@ class Run:
                 elif examples is not None:
                     tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
         total = sum(map(len, tokenized.values()))
-        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=None) as bar:
-            scores, odd = score_examples(self.model, tokenized, self.config.eval.batch_tokens, bar.update)
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=self._hidden) as bar:
+            budget = self.config.eval.batch_tokens
+            scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
 
     def write_predictions(
@@ -171,7 +178,8 @@ class Run:
                 values, note = self._predict_entries(task, entries, examples.path, folder)
                 notes += note
                 path = prediction_path(out, task.format, split, file_format)
-                task.write(values, entries, path, file_format)
+                if self.group.is_main:
+                    task.write(values, entries, path, file_format)
                 files.append(path)
         return files, notes
 
@@ -180,10 +188,17 @@ class Run:
     ) -> tuple[list[Any], list[str]]:
         """Returns a prediction for each row of a file, rejects included, and notes on those without text."""
         examples = examples_with_text(task, entries)
-        with tqdm(total=len(examples), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
+        with tqdm(
+            total=len(examples), unit=" rows", desc=task.name, leave=False, disable=self._hidden
+        ) as bar:
             predicted = self.predict_rows(task.name, examples, bar.update)
         saved = self.fallbacks.get(task.name)
         return fill_in(task, entries, predicted, path, lambda: find_fallback(task, saved, folder))
+
+    @property
+    def _hidden(self) -> bool | None:
+        """Whether bars are not shown; None: on a terminal they are."""
+        return None if self.group.is_main else True
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
@@ -241,7 +256,9 @@ def load_weights(
     config = (
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
-    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
+    tokenizer = Tokenizer.from_pretrained(folder)
+    group = ProcessGroup.start(chosen)
+    return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
 def read_run_config(folder: Path) -> RunConfig:

@@ -50,7 +50,11 @@ class ProcessGroup:
         if not dist.is_initialized():
             own = {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
             try:
-                dist.init_process_group(**own, timeout=TIMEOUT)
+                store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+                # torchrun keeps its store over restarts: what a lost process left there is no longer true.
+                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = dist.PrefixStore(f"attempt {attempt}", store)
+                dist.init_process_group(**own, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
             except (RuntimeError, ValueError) as error:
                 raise InputError(
                     f"the processes cannot find one another ({error}); start them with torchrun"

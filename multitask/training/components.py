@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from minbert import AdamW, schedule_factor
+from minbert import AdamW, InputError, schedule_factor
 from multitask.config.run_config import RunConfig
 from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
 from multitask.model.multitask_model import MultitaskModel
@@ -24,7 +24,7 @@ from multitask.training.methods.separate_gradients import SeparateGradients
 from multitask.training.methods.standard import RDrop, Smart, StandardLoss
 from multitask.training.methods.surgery import find_surgery
 from multitask.training.methods.teacher import MomentumTeacher
-from multitask.training.parallel import Engine, Replicated
+from multitask.training.parallel import Engine, Replicated, Sharded, ShardedOptimizerState
 from multitask.training.parameters.groups import Assignment, assign, parameter_groups
 from multitask.training.parameters.per_task_lr import PerTaskLR
 from multitask.training.parameters.unfreezing import Unfreezing
@@ -65,6 +65,8 @@ class TrainingComponents:
         """Returns the components with a state that resuming needs, by name."""
         names = ("plan", "gradients", "precision", "optimizer", "unfreezing", "teacher")
         parts = {name: part for name in names if (part := getattr(self, name)) is not None}
+        if isinstance(self.engine, Sharded):
+            parts["optimizer"] = ShardedOptimizerState(self.optimizer)
         return parts if self.touched is None else with_whole_table(parts, self.touched)
 
     def count_parameters(self) -> dict[str, int]:
@@ -81,7 +83,11 @@ def build_components(
     """Builds what the training loop is given. Raises InputError where there is nothing to train."""
     optim, model = config.optim, inputs.model
     group.broadcast([*model.parameters(), *model.buffers()])
-    touched = train_touched_rows(model, inputs.train)
+    sharded = config.parallel == "fsdp"
+    if sharded and group.size == 1:
+        raise InputError("parallel fsdp shares the model among processes; start several with torchrun")
+    touched = None if sharded else train_touched_rows(model, inputs.train)
+    engine = Sharded(model, device, group) if sharded else None  # before the optimizer takes the tensors
     unfreezing = None if config.unfreeze is None else Unfreezing(model, config.unfreeze)
     assigned = assignments(config, model, unfreezing)
     optimizer = AdamW(parameter_groups(assigned), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
@@ -112,7 +118,7 @@ def build_components(
         plan,
         assigned,
         optimizer,
-        Engine(model) if group.size == 1 or separate else Replicated(model),
+        engine or (Engine(model) if group.size == 1 or separate else Replicated(model)),
         make_method(config, teacher),
         gradients,
         precision,

@@ -1,8 +1,11 @@
 """Trainer, and `train` and `resume`: a run, stage by stage, from a configuration to its best checkpoint."""
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,8 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = T
     """Fine-tunes as the configuration says, into the new folder `config.out`; returns the best checkpoint.
 
     `callbacks` get the records of metrics.jsonl and may end the run; `quiet` hides the progress bars.
-    Messages go to the logger "multitask". Raises InputError for a configuration or data that cannot be used,
+    Messages go to the logger "multitask". Where torchrun starts the command again after a process was lost,
+    the run goes on from its `last/`. Raises InputError for a configuration or data that cannot be used,
     before anything is written.
     """
     check_sources(config)
@@ -53,12 +57,14 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = T
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
+    if config.task_file:  # to be found from another working folder too
+        config = replace(config, task_file=str(Path(config.task_file).resolve()))
     if out.exists() and any(out.iterdir()):
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) and read_run_config(out) == config:
+            return resume(out, callbacks, quiet)  # torchrun started the same command again
         raise InputError(
             f"{out} exists already; choose another --out, or continue it: multitask resume {out}"
         )
-    if config.task_file:  # to be found from another working folder too
-        config = replace(config, task_file=str(Path(config.task_file).resolve()))
     return _train_stages(config, callbacks, quiet)
 
 
@@ -238,6 +244,8 @@ class Trainer:
         """Undoes what a kill in the middle of saving left behind."""
         for name in ("best", "last", *(path.name for path in self.out.glob("best-*"))):
             restore_folder(self.out / name)
+        for log in self.out.glob("rank-*.log"):
+            log.unlink()
         for leftover in self.out.glob(".*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
@@ -255,7 +263,7 @@ class Trainer:
         self.callbacks.on_start(parts.plan.step, parts.plan.total_steps)
         best = None
         try:
-            with self.progress.interruption():
+            with self.progress.interruption(), self._log_of_rank():
                 self.progress.catch_up()
                 train_loop(
                     parts.engine,
@@ -276,6 +284,17 @@ class Trainer:
             shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
         return best
 
+    @contextmanager
+    def _log_of_rank(self) -> Iterator[None]:
+        """Writes an error of one of several processes into a file of its own; the terminal mixes them all."""
+        try:
+            yield
+        except Exception:
+            if self.group.size > 1:
+                path = self.out / f"rank-{self.group.rank}.log"
+                path.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+
     def _after_step(self, step: Step) -> None:
         self.components.after_step(step)
         self.progress.after_step(step)
@@ -289,7 +308,8 @@ class Trainer:
         config, inputs, settings = self.config, self.inputs, self.config.cache
         changes = config.unfreeze is not None or config.smart.weight > 0
         once = settings.folder is None and len(self.components.plan.steps_per_epoch()) < 2
-        if settings.precision == "off" or changes or once:
+        sharded = config.parallel == "fsdp"  # no layer computes outside of the whole model
+        if settings.precision == "off" or changes or once or sharded:
             return
         tasks = inputs.model.tasks
         examples = {name: [*inputs.train.get(name, ()), *inputs.dev.get(name, ())] for name in tasks}
@@ -321,7 +341,7 @@ class Trainer:
 
         Raises InputError, and leaves the old one, where a weight is not finite.
         """
-        inputs, path = self.inputs, self.out / name
+        inputs, path, is_main = self.inputs, self.out / name, self.group.is_main
         states = {key: part.state_dict() for key, part in self._stateful().items()} if name == "last" else {}
         for tensor, parameter in inputs.model.named_parameters():
             if not bool(parameter.isfinite().all()):
@@ -329,13 +349,16 @@ class Trainer:
                     f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
                     f"the last checkpoint stays"
                 )
-        if self.group.is_main:
-            with atomic_folder(path) as folder:
-                change = save_model(folder, inputs.model, inputs.tokenizer, inputs.heads, self.config.weights)
-                if states:
-                    save_state(folder, states)
-            if change is not None and not states:
-                logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
+        model, change = self.components.engine.whole_model(), None
+        with atomic_folder(path) if is_main else nullcontext() as folder:
+            folder = self.group.broadcast_object(folder)
+            if is_main:
+                change = save_model(folder, model, inputs.tokenizer, inputs.heads, self.config.weights)
+            if states:
+                save_state(folder, states, self.group)
+            self.group.barrier()
+        if change is not None and not states:
+            logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
         self.group.barrier()
 
     def _finish(self) -> Run:
@@ -347,7 +370,9 @@ class Trainer:
         )
         costs, counts = self.progress.costs(), self.components.count_parameters()
         memory = costs.pop("peak_memory")
-        best = load_run(self.out, self.config.device, self.config.precision)
+        # What was sharded may not fit on one device.
+        device = "cpu" if self.config.parallel == "fsdp" else self.config.device
+        best = load_run(self.out, device, self.config.precision)
         best.scores = Evaluation(read_scores(logged)).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,

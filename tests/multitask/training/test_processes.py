@@ -4,17 +4,18 @@ The processes are real, joined by gloo on this machine; those of one count train
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from multitask import train
+from multitask import resume, train
 from multitask.config.option_types import merge
 from multitask.config.run_config import RunConfig
 from multitask.runtime.tracking import read_metrics
-from tests.multitask.runs import ones_for
+from tests.multitask.runs import killed, ones_for
 
 # With 22 rows a task, batches of 7 end with one example: in three processes two of them have none.
 RAGGED = {"limit": 22, "train": {"batch_size": 7}}
@@ -49,6 +50,15 @@ CASES = {
     "cached": {"freeze": "embeddings,first:1", "tasks": {"sst": {}, "paraphrase": {"pooling": "cls"}}},
     "checkpointing": {"train": {"checkpointing": True}, "sampling": "together", "tasks": THREE},
 }
+SHARDED = {"parallel": "fsdp"}
+FSDP = {
+    "fsdp-plain": SHARDED | {"tasks": THREE},
+    "fsdp-accumulation": SHARDED | {"sampling": "together", "tasks": ACCUMULATING},
+    "fsdp-contrastive": SHARDED | {"tasks": {"ranking": WARM | {"batch_size": 6}, "sst": {}}},
+    "fsdp-lora": SHARDED | LORA | {"sampling": "round-robin", "tasks": ACCUMULATING},
+    "fsdp-frozen": SHARDED
+    | {"freeze": "embeddings,first:1", "tasks": THREE, "train": {"checkpointing": True}},
+}
 QUICK = (
     "default",
     "round-robin-lora",
@@ -58,7 +68,8 @@ QUICK = (
     "grad-cache",
 )
 QUICK += ("unfreezing",)
-DROPPING = {"limit": 24, "unfreeze": "3", "tasks": THREE, "checkpoint": {"every_steps": 4}}
+TWO = (*QUICK, "stopped", "whole", "killed", "whole-fsdp", "killed-fsdp")
+DROPPING = {"limit": 24, "tasks": THREE, "checkpoint": {"every_steps": 4}}
 CODE = """
 import json, sys, torch
 from multitask import Callback, RunConfig, resume, train
@@ -84,9 +95,9 @@ def dies(self, step):
 randn = torch.randn
 torch.randn = ones_for(randn)  # SMART's first noise, by which tokens would be told apart
 for name, config in configs.items():
-    if name in ("whole", "killed"):
+    if "whole" in name or "killed" in name:
         torch.randn = randn
-    if name == "killed":
+    if "killed" in name:
         Progress.after_step = dies
     try:
         train(config, callbacks=[Stops()] if name == "stopped" else [])
@@ -103,10 +114,12 @@ def values(tiny_options):
     # An eps at which AdamW does not blow up the rounding of gradients that are nearly 0.
     optim = {"lr": 1e-3, "head_lr": 1e-3, "eps": 1e-3}
     same = merge(tiny_options, RAGGED | {"model": rates, "optim": optim, "eval": {"batch_tokens": 64}})
-    found = {name: merge(same, changes) for name, changes in CASES.items()}
+    found = {name: merge(same, changes) for name, changes in (CASES | FSDP).items()}
     for run in found.values():
         run["tasks"] = {task: {"dropout": 0.0, **own} for task, own in run["tasks"].items()}
-    found |= {name: merge(tiny_options, DROPPING) for name in ("whole", "killed")}
+    for name in ("whole", "killed"):
+        found[name] = merge(tiny_options, DROPPING | {"unfreeze": "3"})
+        found[f"{name}-fsdp"] = merge(tiny_options, DROPPING | SHARDED)
     found["stopped"] = merge(tiny_options, {"tasks": {"sst": {}}})
     return found
 
@@ -117,11 +130,11 @@ def trained(values, run_processes, tmp_path_factory):
     folders = {}
 
     def run(count: int, names: tuple[str, ...]) -> Path:
-        if count not in folders:
-            out = folders[count] = tmp_path_factory.mktemp(f"{count}-processes")
+        if (count, names) not in folders:
+            out = folders[count, names] = tmp_path_factory.mktemp(f"{count}-processes")
             runs = {name: values[name] | {"out": str(out / name)} for name in names}
             run_processes(count, "-c", CODE, json.dumps(runs))
-        return folders[count]
+        return folders[count, names]
 
     return run
 
@@ -135,17 +148,17 @@ def alone(values, tmp_path_factory):
         if not (out / name).exists():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(torch, "randn", ones_for(torch.randn))
-                train(RunConfig.from_dict(values[name] | {"out": str(out / name)}))
+                train(RunConfig.from_dict(values[name] | {"out": str(out / name), "parallel": "ddp"}))
         return out / name
 
     return run
 
 
 def numbers(value):
-    """The numbers of nested values, but those that measure time and memory."""
+    """The numbers of nested values, but those that measure time and memory, or count rows of embeddings."""
     if isinstance(value, dict):
         for key, entry in value.items():
-            if key not in ("seconds", "training_seconds", "peak_memory"):
+            if key not in ("seconds", "training_seconds", "peak_memory", "trained_parameters"):
                 yield from numbers(entry)
     elif isinstance(value, float | int):
         yield value
@@ -169,24 +182,56 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_two_processes_train_what_one_trains(trained, alone, name):
-    assert_equal_runs(trained(2, (*QUICK, "stopped", "whole", "killed")) / name, alone(name))
+    assert_equal_runs(trained(2, TWO) / name, alone(name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", (*CASES, *FSDP))
 def test_three_processes_train_what_one_trains(trained, alone, name):
-    assert_equal_runs(trained(3, tuple(CASES)) / name, alone(name))
+    assert_equal_runs(trained(3, tuple(FSDP if name in FSDP else CASES)) / name, alone(name))
 
 
 def test_a_callback_of_the_first_process_ends_all(trained):
-    records = read_metrics(trained(2, ()) / "stopped" / "metrics.jsonl")
+    records = read_metrics(trained(2, TWO) / "stopped" / "metrics.jsonl")
     assert [(record["kind"], record["step"]) for record in records] == [("train", 3), ("evaluation", 3)]
 
 
-def test_a_resumed_run_is_exact(trained, run_processes):
-    """With dropout, which each process draws for itself, and unfrozen layers."""
-    two = trained(2, ())
-    run_processes(2, "-c", RESUME, str(two / "killed"))
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_in_another_number_of_processes(
+    trained, values, run_processes, tmp_path, said, before, after
+):
+    out = tmp_path / "run"
+    if before == 2:
+        shutil.copytree(trained(2, TWO) / "killed", out)
+        resume(out)
+        assert "the run was trained by 2 processes, this is 1: it goes on" in "".join(said)
+    else:
+        killed(lambda: train(RunConfig.from_dict(values["killed"] | {"out": str(out)})), after=7)
+        run_processes(2, "-c", RESUME, str(out))
+    found, wanted = (read_metrics(run / "metrics.jsonl") for run in (out, trained(2, TWO) / "whole"))
+    assert [(r["kind"], r["step"], r.get("rate")) for r in found] == [
+        (r["kind"], r["step"], r.get("rate")) for r in wanted
+    ]
+
+
+@pytest.mark.parametrize("kind", ["", "-fsdp"], ids=["ddp", "fsdp"])
+def test_a_resumed_run_is_exact(trained, run_processes, kind):
+    """With dropout, which each process draws for itself; unfrozen layers; sharded moments."""
+    two = trained(2, TWO)
+    run_processes(2, "-c", RESUME, str(two / f"killed{kind}"))
     for name in ("last/model", "last/heads", "best/model"):
-        ours, theirs = (load_file(two / run / f"{name}.safetensors") for run in ("killed", "whole"))
+        ours, theirs = (
+            load_file(two / f"{run}{kind}" / f"{name}.safetensors") for run in ("killed", "whole")
+        )
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    shards = sorted(path.name for path in (two / "killed-fsdp/last/training_state").glob("shard*"))
+    assert shards == ["shard-00001-of-00002.safetensors", "shard-00002-of-00002.safetensors"]
+
+
+@pytest.mark.slow
+def test_sharded_moments_go_on_in_another_number_of_processes(trained, run_processes, tmp_path):
+    shutil.copytree(trained(2, TWO) / "killed-fsdp", tmp_path / "run")
+    run_processes(3, "-c", RESUME, str(tmp_path / "run"))
+    assert (
+        json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))["costs"]["epochs"] == 2.0
+    )
