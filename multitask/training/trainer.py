@@ -373,6 +373,7 @@ class Trainer:
         # What was sharded may not fit on one device.
         device = "cpu" if self.config.parallel == "fsdp" else self.config.device
         best = load_run(self.out, device, self.config.precision)
+        best.group = ProcessGroup()  # a process may use it without the others
         best.scores = Evaluation(read_scores(logged)).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,

@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all(options, tmp_path):
 
 
 def test_processes_end_cleanly(options, tmp_path):
-    for number in range(10):
+    for number in range(10):  # nothing is left to threads of gloo, nothing waits for a process that is gone
         words = [*options, "--train.max-steps", "3", "--out", str(tmp_path / str(number))]
         process = start("-m", "multitask", "train", *words)
         said = finish(process)
