@@ -151,7 +151,8 @@ def test_dropout_is_the_same_on_the_way_back(dtype):
 @pytest.mark.parametrize("lengths", [MANY, [9, 9, 4, 0, 1]])
 def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, lengths, cls_only):
     """In evaluation, in training without dropout, and with layers that run again for their gradients."""
-    batch = Batch.from_sequences([[5] * n for n in lengths], [[0] * n for n in lengths]).to("cuda")
+    tokens = [[5 + (31 * row + 7 * n * n) % 90 for n in range(length)] for row, length in enumerate(lengths)]
+    batch = Batch.from_sequences(tokens, [[0] * n for n in lengths]).to("cuda")
     found = []
     for kernels, checkpointing in (("reference", False), ("fused", False), ("fused", True)):
         model = BertModel.from_pretrained(tiny_folder, kernels).cuda()
@@ -162,11 +163,12 @@ def test_half_precision_on_packed_rows_agrees_with_the_reference(tiny_folder, le
             rows = model(batch, cls_only=cls_only).packed.float()
         torch.manual_seed(0)
         (rows * torch.randn_like(rows)).sum().backward()
-        weight = model.encoder.layers[0].attention.value.weight.grad
-        found.append((scored, rows.detach(), weight / weight.norm()))
+        attention = model.encoder.layers[0].attention
+        gradients = [linear.weight.grad for linear in (attention.query, attention.key, attention.value)]
+        found.append((scored, rows.detach(), *gradients))
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
-            torch.testing.assert_close(other, one, atol=0.1, rtol=0.05)
+            assert one.std() > 0 and (other - one).norm() <= 0.05 * one.norm()
 
 
 # --- nothing waits ------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class Run:
         kind = self.task(task)
 
         def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
-            return kind.example_scores(outputs.double()).cpu().numpy()
+            return kind.example_scores(outputs.cpu().double()).numpy()
 
         rows = self.predict_rows(task, examples, results=scores)
         return np.stack(rows) if rows else np.zeros(0)
