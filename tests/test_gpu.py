@@ -88,6 +88,7 @@ def test_auto_takes_half_precision():
     assert resolve_precision("auto", torch.device("cuda")) in ("bf16", "fp16")
 
 
+ASYNCHRONOUS = ("lora", "smart", "grad cache", "checkpointing")  # of METHODS, those that never wait
 METHODS = {
     "lora": {"lora": {"rank": 2, "dora": True}},
     "surgery": {"sampling": "together", "gradients": {"surgery": "pcgrad"}},
@@ -201,11 +202,15 @@ def take(trainer, plan) -> list[torch.Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
-@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("method", "attention_dropout"),
+    [("plain", 0.0), ("plain", 0.1), ("r-drop", 0.1), *((name, 0.1) for name in ASYNCHRONOUS)],
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_step_waits_for_nothing(values, precision, attention_dropout):
+def test_a_training_step_waits_for_nothing(values, precision, attention_dropout, method):
+    changes = {"plain": {}, "r-drop": {"r_drop": 1.0}} | METHODS
     dropout = {"attention_probs_dropout_prob": attention_dropout}
-    trainer = ready(values, 30, precision=precision, model=dropout)
+    trainer = ready(values, 30, **merge({"precision": precision, "model": dropout}, changes[method]))
     steps = iter(trainer.components.plan)
     take(trainer, islice(steps, 10))  # self-tests and first looks at gradients
     torch.cuda.set_sync_debug_mode("error")
