@@ -68,7 +68,9 @@ QUICK = (
     "grad-cache",
 )
 QUICK += ("unfreezing",)
-TWO = (*QUICK, "stopped", "whole", "killed", "whole-fsdp", "killed-fsdp")
+HALF = {"precision": "bf16", "sampling": "together", "tasks": ACCUMULATING}
+BF16 = {"bf16-step": merge(HALF, {"train": {"max_steps": 1}}), "bf16": HALF}
+TWO = (*QUICK, *BF16, "stopped", "whole", "killed", "whole-fsdp", "killed-fsdp")
 DROPPING = {"limit": 24, "tasks": THREE, "checkpoint": {"every_steps": 4}}
 CODE = """
 import json, sys, torch
@@ -114,7 +116,7 @@ def values(tiny_options):
     # An eps at which AdamW does not blow up the rounding of gradients that are nearly 0.
     optim = {"lr": 1e-3, "head_lr": 1e-3, "eps": 1e-3}
     same = merge(tiny_options, RAGGED | {"model": rates, "optim": optim, "eval": {"batch_tokens": 64}})
-    found = {name: merge(same, changes) for name, changes in (CASES | FSDP).items()}
+    found = {name: merge(same, changes) for name, changes in (CASES | FSDP | BF16).items()}
     for run in found.values():
         run["tasks"] = {task: {"dropout": 0.0, **own} for task, own in run["tasks"].items()}
     for name in ("whole", "killed"):
@@ -183,6 +185,23 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_two_processes_train_what_one_trains(trained, alone, name):
     assert_equal_runs(trained(2, TWO) / name, alone(name))
+
+
+def test_in_bf16_one_steps_gradients_and_the_losses_are_near(trained, alone):
+    """Their sums are rounded otherwise. AdamW's first moment is a tenth of the clipped gradient."""
+    ours, theirs = (
+        load_file(run / "last" / "training_state" / "tensors.safetensors")
+        for run in (trained(2, TWO) / "bf16-step", alone("bf16-step"))
+    )
+    moments = [key for key in theirs if key.endswith("exp_avg")]
+    assert len(moments) > 30
+    for key in moments:
+        assert (ours[key] - theirs[key]).norm() <= 2**-7 * theirs[key].norm(), key
+    for one, other in zip(
+        *(read_metrics(run / "metrics.jsonl") for run in (trained(2, TWO) / "bf16", alone("bf16"))),
+        strict=True,
+    ):
+        assert one.get("loss", {}) == pytest.approx(other.get("loss", {}), abs=1e-2)
 
 
 @pytest.mark.slow
