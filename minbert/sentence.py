@@ -23,10 +23,11 @@ from minbert.weights.sentence_transformers import read_modules
 
 
 class HalfPrecisionCopy:
-    """The copy of a model whose embeddings and layers compute in bf16; the pooler stays fp32.
+    """The copy of a model whose embeddings and layers compute in bf16 or fp16; the pooler stays fp32.
 
     It is made when it is first asked for, and anew when the model's weights or adapters in use have changed
-    since. Changes through `parameter.data`, which torch does not count, are not seen.
+    since, or the other format is asked for. Changes through `parameter.data`, which torch does not count, are
+    not seen.
     """
 
     def __init__(self, model: BertModel):
@@ -34,13 +35,16 @@ class HalfPrecisionCopy:
         self._copy: BertModel | None = None
         self._made_from: list | None = None
 
-    def current(self) -> BertModel:
-        state = [(parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()]
+    def current(self, dtype: torch.dtype) -> BertModel:
+        state = [
+            dtype,
+            *((parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()),
+        ]
         state += [module.active for module in adapted_modules(self.model)]
         if state != self._made_from:
             self._copy = copy.deepcopy(self.model).requires_grad_(False).eval()
-            self._copy.embeddings.to(torch.bfloat16)
-            self._copy.encoder.to(torch.bfloat16)
+            self._copy.embeddings.to(dtype)
+            self._copy.encoder.to(dtype)
             self._made_from = state
         return self._copy
 
@@ -51,9 +55,10 @@ def has_bf16_instructions() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
 
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("fp32", "bf16", "fp16", "auto")
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_TOKENS = 4096  # larger batches gain nothing on two cores
-STEP = 256  # sizes of batches are multiples of it in a piece of many tokens; see _filled_up
+STEP = 256  # sizes of batches are multiples of it in a piece of many tokens; see _step
 TRIM_EVERY = 4  # batches; each time costs 0.4 % of a small model's time
 CHUNK = 4096  # texts sorted by length together; bounds the memory of a stream
 FROM_FOLDER = "from the folder"
@@ -134,7 +139,8 @@ class SentenceEncoder:
 
         While the model computes a piece, a thread tokenizes the next one.
         """
-        model = self.half.current() if self.resolve(precision) == "bf16" else self.model
+        half = HALF.get(self.resolve(precision))
+        model = self.model if half is None else self.half.current(half)
         texts = iter(texts)
         pieces = iter(lambda: list(islice(texts, CHUNK)), [])
         with ThreadPoolExecutor(1) as tokenizing:
@@ -173,14 +179,21 @@ class SentenceEncoder:
         return self.model.embeddings.word.weight.device
 
     def resolve(self, precision: str) -> str:
-        """fp32 or bf16: what `precision` means on this machine; "auto" is bf16 where the hardware has it."""
+        """Returns fp32, bf16 or fp16: what `precision` means on this machine.
+
+        "auto" is bf16 where the hardware has it, else fp16 on CUDA, fp32 elsewhere. Raises InputError for
+        fp16 without CUDA, where it is slower than fp32.
+        """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
+        on_cuda = self.device.type == "cuda"
+        if precision == "fp16" and not on_cuda:
+            raise InputError(f"precision fp16 needs a CUDA device, this is {self.device}; take bf16 or fp32")
         if precision != "auto":
             return precision
-        on_cuda = self.device.type == "cuda"
-        has_bf16 = torch.cuda.is_bf16_supported() if on_cuda else has_bf16_instructions()
-        return "bf16" if has_bf16 else "fp32"
+        if on_cuda:
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if has_bf16_instructions() else "fp32"
 
 
 def _step(tokens: int) -> int:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
-from minbert import AdamW, Batch, BertModel, Tokenizer
+from minbert import AdamW, Batch, BertModel, SentenceEncoder, Tokenizer
 from minbert.kernels.variable_length import MANY_RUNS, Sequences, jagged, packed_attention, varlen, works
 from minbert.optim import fused_update_works
 from multitask import RunConfig, train
@@ -86,6 +87,17 @@ def test_a_run_learns_and_its_weights_stay_fp32(values, tmp_path, precision):
 
 def test_auto_takes_half_precision():
     assert resolve_precision("auto", torch.device("cuda")) in ("bf16", "fp16")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sentence_vectors_in_half_precision_are_near(tiny_folder, texts, precision):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder, normalize="l2")
+    full = encoder.encode(texts)
+    encoder.model.cuda()
+    assert encoder.resolve("auto") in ("bf16", "fp16")
+    half = encoder.encode(texts, precision)
+    assert not np.array_equal(half, full)
+    np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
 
 
 ASYNCHRONOUS = ("lora", "smart", "grad cache", "checkpointing")  # of METHODS, those that never wait

@@ -156,6 +156,8 @@ def test_half_precision_is_near_and_named(tiny_folder, texts):
     for some in (texts, []):
         with pytest.raises(InputError, match="precision is 'fp8'"):
             encoder.encode(some, precision="fp8")
+        with pytest.raises(InputError, match="fp16 needs a CUDA device, this is cpu; take bf16 or fp32"):
+            encoder.encode(some, precision="fp16")
 
 
 @pytest.mark.parametrize("checks", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
@@ -179,7 +181,8 @@ def test_half_precision_follows_the_weights(tiny_folder, texts, pooling):
     """The copy in bf16 is made once, and anew after a step of training, new weights, another adapter."""
     encoder = SentenceEncoder.from_pretrained(tiny_folder, pooling, "l2")
     model = encoder.model
-    assert encoder.half.current() is encoder.half.current()
+    half = encoder.half.current(torch.bfloat16)
+    assert encoder.half.current(torch.bfloat16) is half is not encoder.half.current(torch.float16)
 
     def check():
         full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
