@@ -44,6 +44,11 @@ name = "slow"
 name = "fast"
 set.optim.lr = 3e-3
 """
+THIRD = """
+[[rows]]
+name = "frozen"
+set.freeze = "backbone"
+"""
 BROKEN = """
 [[rows]]
 name = "broken"
@@ -54,12 +59,13 @@ WAIT = 600  # seconds after which a test gives up
 
 
 class Tables:
-    """two.toml: two rows and two seeds; broken.toml: a third row, whose loss is no number."""
+    """two.toml: two rows and two seeds; three.toml: a third row; broken.toml: one whose loss is no number."""
 
     def __init__(self, folder: Path, weights: Path, data: Path):
         self.folder = folder
         self.words = ["--weights", str(weights), "--data", str(data)]
         (folder / "two.toml").write_text(TABLE, encoding="utf-8")
+        (folder / "three.toml").write_text(TABLE + THIRD, encoding="utf-8")
         (folder / "broken.toml").write_text(TABLE + BROKEN, encoding="utf-8")
 
     def command(self, *words: str, name: str = "two.toml") -> list[str]:
@@ -70,10 +76,10 @@ class Tables:
         add_ablate_options(parser)
         return read_options(RunOptions(parser, self.command(*words, name=name)[1:]))
 
-    def start(self, out: Path, *words: str) -> subprocess.Popen:
-        """`multitask ablate two.toml` as a process of its own."""
+    def start(self, out: Path, *words: str, name: str = "two.toml") -> subprocess.Popen:
+        """`multitask ablate` of a table as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "multitask", *self.command("--out", str(out), *words)],
+            [sys.executable, "-m", "multitask", *self.command("--out", str(out), *words, name=name)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

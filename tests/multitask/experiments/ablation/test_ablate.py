@@ -1,6 +1,7 @@
 """ablate: scores, differences and costs of a table, refused input; with real processes that are killed."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -228,6 +229,53 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     assert all(
         {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).iterdir()
     )
+
+
+def kill_a_worker(tables, out: Path, process) -> None:
+    """Kills a worker that has a checkpoint; returns once another one has resumed its cell."""
+
+    def resumed() -> bool:
+        assert process.poll() is None, process.communicate()
+        return "resumed after step" in tables.logs(out)
+
+    tables.wait_for(lambda: list((out / RUNS).glob("*/last")))
+    while not resumed():  # the first one may have ended before it was killed
+        for run in [path.parent.name for path in (out / RUNS).glob("*/last")]:
+            log = (out / LOGS / f"{run}.txt").read_text()
+            number = int(re.findall(r"process (\d+) computes", log)[-1])
+            if not list((out / RESULTS).glob(f"{run[-8:]}*.json")):
+                os.kill(number, signal.SIGKILL)
+                tables.wait_for(lambda: resumed() or list((out / RESULTS).glob("*.json")))
+                break
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_three_rows_on_an_engine_equal_those_of_one_process(tables, tmp_path, in_process, engine):
+    """3 x 2 cells by two workers: a worker is killed, then the command, which is started again."""
+    out, words = tmp_path / "out", ["--jobs", "2", "--engine", engine]
+    process = tables.start(out, *words, name="three.toml")
+    kill_a_worker(tables, out, process)
+    tables.wait_for(lambda: list((out / RESULTS).glob("*.json")))
+    process.kill()
+    process.communicate()
+    done = {path.name: path.stat().st_mtime_ns for path in (out / RESULTS).glob("*.json")}
+    process = tables.start(out, *words, "--json", name="three.toml")
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    summary = json.loads(output)  # and nothing else
+    assert {name: (out / RESULTS / name).stat().st_mtime_ns for name in done} == done
+    assert 1 <= len(done) < 6
+    expected = ablate(tables.read("three.toml"), tmp_path / "whole")
+    assert tables.cells(summary, 1, 2) == tables.cells(expected, 1, 2)
+    assert {cell["state"] for cell in tables.cells(summary, 1, 2)} == {"finished"}
+    records = [
+        [json.loads(path.read_text())["tasks"] for path in sorted((folder / RESULTS).glob("*.json"))]
+        for folder in (out, tmp_path / "whole")
+    ]
+    assert records[0] == records[1], "bit for bit, each example's score"
+    threads = {json.loads(path.read_text())["threads"] for path in out.glob("runs/*/environment.json")}
+    assert threads == {1}
 
 
 @pytest.mark.slow

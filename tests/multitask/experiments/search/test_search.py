@@ -5,7 +5,6 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -209,23 +208,6 @@ def test_several_seeds_count_by_their_mean(space, tmp_path, tiny_values):
         means = {f"sst.{name}": pytest.approx((scores[0][name] + scores[1][name]) / 2) for name in scores[0]}
         assert trial.scores == means
     assert any("seeds 1, 2" in note for note in result.notes)
-
-
-def test_ctrl_c_ends_the_workers_and_leaves_the_results(space, tmp_path, monkeypatch):
-    done = []
-
-    def poll():
-        raise KeyboardInterrupt
-
-    def start(*arguments):
-        stdin = SimpleNamespace(close=lambda: done.append("end of input"))
-        return SimpleNamespace(poll=poll, stdin=stdin, wait=lambda: done.append("waited"))
-
-    monkeypatch.setattr("multitask.experiments.search.search.start_process", start)
-    with pytest.raises(KeyboardInterrupt):
-        search(space(grid_of(0.2)), tmp_path / "out", Method("grid"), Workers(jobs=2))
-    assert done == ["end of input"] * 2 + ["waited"] * 2
-    assert json.loads((tmp_path / "out" / "search.json").read_text())["trials"] == []
 
 
 @pytest.mark.slow
