@@ -78,11 +78,12 @@ class RayExecutor:
             job, _ = self.tasks.pop(keys[task])
             try:
                 error = self.ray.get(task)
-            except self.ray.exceptions.WorkerCrashedError:
-                ended[job.key] = f"its worker died {ATTEMPTS} times; see {job.log}"
+            except self.ray.exceptions.RayTaskError as failed:
+                error = _one_line(failed)
+            except self.ray.exceptions.RayError as lost:  # of its worker, its node, its memory
+                kind = type(lost).__name__
+                ended[job.key] = f"its worker was lost {ATTEMPTS} times, at last by {kind}; see {job.log}"
                 continue
-            except self.ray.exceptions.RayError as lost:
-                error = _one_line(lost)
             if error:
                 raise InputError(error)
             ended[job.key] = None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ def die(argument):
     begin(argument["folder"])
     if len(os.listdir(argument["folder"])) <= argument["times"]:
         os.kill(os.getpid(), signal.SIGKILL)
+
+def again(argument):
+    begin(argument["folder"])
+    while len(os.listdir(argument["folder"])) == 1:
+        time.sleep(0.02)
 
 def fail(argument):
     raise ValueError("no such\\nthing")
@@ -148,6 +154,29 @@ def test_ray_replaces_a_worker_that_died(job):
         executor.submit(dies)
         assert ends(executor, "dies") == {"dies": None}
     assert len(begun(dies)) == 2
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_no_job(job, monkeypatch):
+    """A cluster of two nodes at an address; the job's node is killed, and another one joins."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node, again = cluster.add_node(num_cpus=3), job("again", "again")
+    try:
+        with Engine("ray", jobs=5, address=cluster.address).executor() as executor:
+            assert executor.threads == 1
+            with pytest.raises(InputError, match="4 threads were asked for, .* has 3 CPUs"):
+                executor.submit(replace(again, threads=4))
+            executor.submit(again)
+            until(lambda: begun(again))
+            cluster.remove_node(node, allow_graceful=False)
+            cluster.add_node(num_cpus=3)
+            assert ends(executor, "again") == {"again": None}
+        assert len(begun(again)) == 2
+    finally:
+        cluster.shutdown()
 
 
 def test_as_many_processes_as_jobs_each_with_its_card(job):
