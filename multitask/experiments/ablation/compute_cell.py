@@ -4,12 +4,12 @@ import json
 import shutil
 import time
 import traceback
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minbert import InputError, atomic_write
+from minbert import atomic_write
 from multitask.experiments.executor.shared_folder import check_shared_folder, take_lock, this_place
 
 RESULTS, RUNS, LOGS = "cells", "runs", "logs"  # in the table's folder
@@ -50,14 +50,9 @@ class CellJob:
         with atomic_write(self.file("json")) as file:
             file.write(json.dumps(result, allow_nan=False))
 
-    def lock(self):
+    def lock(self) -> AbstractContextManager | None:
         """Takes the cell's lock, as a context; None where another process has it."""
-        try:
-            return take_lock(self.file("lock"))
-        except InputError:
-            if self.needs_lock:
-                raise
-            return nullcontext()
+        return take_lock(self.file("lock"), self.needs_lock)
 
 
 def compute_cell(argument: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,12 +33,12 @@ def check_shared_folder(folder: Path, expected: str) -> None:
         )
 
 
-def take_lock(path: Path) -> AbstractContextManager | None:
+def take_lock(path: Path, required: bool = True) -> AbstractContextManager | None:
     """Locks a file until the end of the context that it returns; None where another process has the lock.
 
     The process's end, however it ends, gives the lock back too.
 
-    Raises InputError for a file system without locks.
+    Raises InputError on a file system without locks, or does without one that is not required.
     """
     try:
         from filelock import FileLock, Timeout
@@ -49,6 +49,8 @@ def take_lock(path: Path) -> AbstractContextManager | None:
     except Timeout:
         return None
     except (OSError, NotImplementedError) as error:
+        if not required:
+            return nullcontext()
         raise InputError(
             f"{path} cannot be locked ({error}); give --out a folder of this machine, or --engine ray"
         ) from None

@@ -26,6 +26,7 @@ from multitask.experiments.search.settings import (
 )
 from multitask.experiments.search.space import Configure, Space
 from multitask.experiments.search.storage import (
+    JOURNAL,
     Attempts,
     check_storage,
     full_storage,
@@ -117,14 +118,14 @@ def _with_sources(settings: Settings) -> Settings:
     Raises InputError where the first trial could not begin: no weights, no data, nothing to score.
     """
     from multitask.config.stages import stage_configs
-    from multitask.tasks.splits import open_data
-    from multitask.training.inputs import load_inputs
+    from multitask.tasks.splits import SAMPLE, open_data
+    from multitask.training.inputs import SCRATCH, load_inputs
     from multitask.training.selection import check_select
     from multitask.training.trainer import check_sources, start_runtime
 
     base = dict(settings.base)
     for key in ("weights", "data", "task_file"):
-        if base[key] is not None and Path(base[key]).exists():
+        if base[key] not in (None, SAMPLE, SCRATCH) and Path(base[key]).exists():
             base[key] = str(Path(base[key]).absolute())
     settings = replace(settings, base=base)
     config = settings.config()
@@ -141,15 +142,18 @@ def _with_sources(settings: Settings) -> Settings:
 
 def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) -> SearchResult:
     """Runs trials until none are left; then, or when it is interrupted, writes the results."""
+    folder, storage = folder.absolute(), full_storage(workers.storage)
+    if workers.engine.address and not (storage or settings.storage or "").startswith((JOURNAL, "postgres")):
+        raise InputError("a search on a cluster needs --storage postgresql://... or journal:FILE")
     settings.save(folder)
     folder_id = make_shared_folder(folder)
-    if workers.engine.name == "processes":
+    local = workers.engine.name == "processes"
+    if local:
         warn_of_network(folder)
-    lock = take_lock(folder / LOCK)
+    lock = take_lock(folder / LOCK, required=local)
     if lock is None:
         raise InputError(f"another command runs the search in {folder}; for more workers give it --jobs")
     with lock:
-        storage = full_storage(workers.storage)
         study = open_study(settings, folder, storage)
         retry_lost(study, settings.trials, folder_id, unnamed=True)
         try:

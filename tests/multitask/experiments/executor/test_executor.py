@@ -270,6 +270,8 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(InputError, match="a.lock cannot be locked .*not implemented.*--engine ray"):
         take_lock(tmp_path / "a.lock")
+    with take_lock(tmp_path / "a.lock", required=False):
+        pass
 
 
 def test_a_network_file_system_is_named(tmp_path, monkeypatch, caplog):

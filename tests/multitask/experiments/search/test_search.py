@@ -12,6 +12,7 @@ from minbert import CommandParser, InputError
 from multitask import RunConfig
 from multitask.cli.main import run as multitask
 from multitask.config.options import add_run_options, read_run_options
+from multitask.experiments.executor.engine import Engine
 from multitask.experiments.search.search import Workers, continue_search, search
 from multitask.experiments.search.settings import Method, build_config
 from multitask.experiments.search.space import Space
@@ -237,6 +238,10 @@ def test_no_search_begins_without_what_it_needs(space, planted, tmp_path):
         search(space(grid_of(0.2)), tmp_path / "full", Method("grid"))
     with pytest.raises(InputError, match="has no search: settings.json is missing"):
         continue_search(tmp_path / "full")
+    cluster = Workers(Engine("ray", address="127.0.0.1:1"), storage="study.db")
+    with pytest.raises(InputError, match="on a cluster needs --storage postgresql"):
+        search(space(grid_of(0.2)), tmp_path / "out", Method("grid"), cluster)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="PASSWORD@HOST"):
         Workers(storage="postgresql://host/db?user=a&password=secret")
 
