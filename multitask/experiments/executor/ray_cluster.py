@@ -31,13 +31,13 @@ class RayExecutor:
             check_address(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         logging.getLogger("ray").setLevel(logging.ERROR)
-        local = {} if address else {"num_cpus": jobs, "object_store_memory": OBJECT_STORE}
-        quiet = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
-        quiet = quiet if address is None else quiet | {"include_dashboard": None}
+        options = {"log_to_driver": False, "configure_logging": False}
+        if address is None:
+            options |= {"num_cpus": jobs, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
         self._output = redirect_stdout(sys.stderr)  # Ray prints what happens to workers
         self._output.__enter__()
         try:
-            self.ray.init(address or "local", **local, **quiet)
+            self.ray.init(address or "local", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             self._output.__exit__(None, None, None)
             raise InputError(

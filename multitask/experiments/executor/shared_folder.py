@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
+
 from minbert import InputError, atomic_write, make_folder
 from multitask.runtime.messages import logger
 
@@ -40,10 +42,6 @@ def take_lock(path: Path, required: bool = True) -> AbstractContextManager | Non
 
     Raises InputError on a file system without locks, or does without one that is not required.
     """
-    try:
-        from filelock import FileLock, Timeout
-    except ImportError:
-        raise InputError('locks need filelock; pip install "minbert[experiments]"') from None
     try:
         return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
     except Timeout:

@@ -168,6 +168,8 @@ def test_what_cells_ask_of_an_engine(tables, tmp_path, engine, threads, device, 
     ("words", "message"),
     [
         (["--jobs", "0"], "--jobs is 0; it must be at least 1"),
+        (["--engine", "rays"], "--engine is 'rays'; choose from processes, ray; did you mean 'ray'"),
+        (["--engine", "ray", "--ray-address", "127.0.0.1:1"], "--ray-address 127.0.0.1:1 does not answer"),
         (["--data", "/nowhere"], "data folder /nowhere does not exist"),
         (["--weights", "/nowhere"], "there is no folder /nowhere"),
         (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),

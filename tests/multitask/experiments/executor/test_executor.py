@@ -244,6 +244,14 @@ def test_wrong_engines_are_one_line(monkeypatch):
         Engine("ray")
 
 
+def test_no_engine_is_imported_unless_it_is_asked_for():
+    program = (
+        "import sys; from multitask.experiments.executor.engine import Engine; Engine(jobs=2)\n"
+        "assert not {'ray', 'optuna', 'torch'} & sys.modules.keys()"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=PACKAGES).returncode == 0
+
+
 def test_a_lock_is_had_once_and_ends_with_its_process(tmp_path):
     path = tmp_path / "a.lock"
     program = (
