@@ -2,6 +2,8 @@
 
 import shutil
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -119,6 +121,25 @@ def test_two_retries_of_a_trial_give_one_result(begun):
     assert ended == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE"]
 
 
+def test_a_retry_is_taken_once(begun):
+    """By workers at the same time, on SQLite."""
+    folder, study = begun
+    settings, retries = read_settings(folder), 24
+    with quiet_optuna():
+        for _ in range(retries):
+            study.enqueue_trial({DROPOUT: 0.5})
+
+    def take(_) -> list[int]:
+        own = open_study(settings, folder)
+        return [own.ask().number for _ in range(retries // 4)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a heartbeat outside `optimize`
+        with ThreadPoolExecutor(4) as pool:
+            taken = [number for numbers in pool.map(take, range(4)) for number in numbers]
+    assert sorted(taken) == list(range(1, retries + 1))
+
+
 def test_one_trial_too_many_ends_at_once(begun):
     """Of two workers that see one trial left, the slower one takes a trial of no number."""
     folder, study = begun
@@ -171,16 +192,16 @@ def test_a_trial_that_was_killed_resumes_and_has_the_same_result(planted_values,
     space = Space.from_dict({"base": values, "space": {DROPOUT: {"low": 0.0, "high": 0.9}}})
     whole = search(space, tmp_path / "whole", Method("random", 2))
     killed(lambda: search(space, tmp_path / "out", Method("random", 2)), after=5)
-    log = tmp_path / "out" / "trials" / "0" / "metrics.jsonl"
-    assert [entry["step"] for entry in records(log.parent) if entry["kind"] == "evaluation"] == [2, 4]
-    log_before = log.stat().st_ino
+    run = tmp_path / "out" / "trials" / "0"
+    assert [entry["step"] for entry in records(run) if entry["kind"] == "evaluation"] == [2, 4]
+    begun = (run / "environment.json").stat().st_mtime_ns
     result = continue_search(tmp_path / "out")
     study = open_study(result.settings, result.folder)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert [replaced(trial) for trial in result.trials] == [replaced(trial) for trial in whole.trials]
     assert study.get_trials()[1].intermediate_values.keys() == {1, 2, 3}
-    assert records(log.parent) == records(tmp_path / "whole" / "trials" / "0")
-    assert log.stat().st_ino != log_before, "it was rewound, as a resumed run's is"
+    assert records(run) == records(tmp_path / "whole" / "trials" / "0")
+    assert (run / "environment.json").stat().st_mtime_ns == begun, "it was not begun anew"
 
 
 def replaced(trial) -> dict:
