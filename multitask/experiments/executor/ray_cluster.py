@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from minbert import InputError, make_folder
@@ -103,8 +104,6 @@ class RayExecutor:
 
 def run_task(job: Job) -> str | None:
     """Runs a job in a worker of Ray, with its output in the job's log; returns the error."""
-    from pathlib import Path
-
     make_folder(Path(job.log).parent)
     with open(job.log, "a", encoding="utf-8") as log:
         for stream in (sys.stdout, sys.stderr):

@@ -10,6 +10,7 @@ import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ STUDY_FILE = "study.db"
 STARTUP_TRIALS = 5  # complete ones, before the median prunes
 LOCK_SECONDS = 60  # that a process waits for SQLite's lock
 HEARTBEAT_SECONDS, LOST_SECONDS = 15, 60  # Optuna's: a trial without a sign for so long is tried again
-OTHERS = 3  # attempts to create tables that other machines create at the same time
 
 
 def check_storage(storage: str | None) -> None:
@@ -101,27 +101,27 @@ def open_study(settings: Settings, folder: Path, storage: str | None = None) -> 
 def _open_database(location: str) -> Any:
     import sqlalchemy
 
-    optuna = import_optuna()
-    url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
+    url = database_url(location if "://" in location else f"sqlite:///{Path(location).absolute()}")
     if url.startswith("sqlite:") and "?" not in url:
         url += f"?timeout={LOCK_SECONDS}"
+    opener = partial(
+        import_optuna().storages.RDBStorage,
+        url,
+        {"poolclass": sqlalchemy.pool.NullPool},  # a worker that trains has no connection
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=LOST_SECONDS,
+        heartbeat_stale_trial_callback=retry_callback(),
+    )
     try:
-        dialect = sqlalchemy.make_url(database_url(url)).get_dialect().name
+        dialect = sqlalchemy.make_url(url).get_dialect().name
         if dialect not in ("sqlite", "postgresql"):
             raise RuntimeError("it is neither a SQLite file nor PostgreSQL")
-        for _ in range(OTHERS):
-            try:
-                opened = optuna.storages.RDBStorage(
-                    database_url(url),
-                    {"poolclass": sqlalchemy.pool.NullPool},  # a worker that trains has no connection
-                    heartbeat_interval=HEARTBEAT_SECONDS,
-                    grace_period=LOST_SECONDS,
-                    heartbeat_stale_trial_callback=retry_callback(),
-                )
-                break
-            except sqlalchemy.exc.DBAPIError as error:
-                if "already exists" not in str(error):
-                    raise
+        try:
+            opened = opener()
+        except sqlalchemy.exc.DBAPIError as error:
+            if "already exists" not in str(error):
+                raise
+            opened = opener()  # another machine created the tables at the same time
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise RuntimeError(str(error)) from None
     if dialect == "sqlite":
