@@ -38,7 +38,6 @@ class TaskBatch:
     inputs: Batch
     targets: Tensor
     example_ids: tuple[str, ...] = field(repr=False)
-    tokens: int = 0  # of the examples, as text; counted by MultitaskModel.collate
 
     def to(self, device: torch.device) -> "TaskBatch":
         return replace(self, inputs=self.inputs.to(device), targets=to_device(self.targets, device))
@@ -58,10 +57,6 @@ class Chunks:
     @property
     def example_ids(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts for name in part.example_ids)
-
-    @property
-    def tokens(self) -> int:
-        return sum(part.tokens for part in self.parts)
 
     def to(self, device: torch.device) -> "Chunks":
         return Chunks(tuple(part.to(device) for part in self.parts))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,7 +34,9 @@ from multitask.inference.rows_to_predict import examples_with_text, fill_in, fin
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
+from multitask.runtime.device import find_device
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.splits import SAMPLE, load_split, open_data
@@ -60,7 +61,10 @@ class Evaluation:
 
 @dataclass(eq=False)
 class Run:
-    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
+    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training.
+
+    Under torchrun the processes of `group` share predictions and scores; rank 0 writes.
+    """
 
     model: MultitaskModel
     tokenizer: Tokenizer
@@ -69,6 +73,7 @@ class Run:
     config: RunConfig = field(default_factory=RunConfig)
     folder: Path | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def task(self, name: str) -> ScoredTask:
         """Returns a task that is ready to predict. Raises InputError for another name."""
@@ -106,7 +111,7 @@ class Run:
         kind = self.task(task)
 
         def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
-            return kind.example_scores(outputs.double()).cpu().numpy()
+            return kind.example_scores(outputs.cpu().double()).numpy()
 
         rows = self.predict_rows(task, examples, results=scores)
         return np.stack(rows) if rows else np.zeros(0)
@@ -116,7 +121,8 @@ class Run:
     ) -> list[Any]:
         """Returns a prediction for each example; see `predict_examples`."""
         tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
-        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance, results)
+        budget = self.config.eval.batch_tokens
+        return predict_examples(self.model, task, tokenized, budget, advance, results, self.group)
 
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
@@ -141,8 +147,9 @@ class Run:
                 elif examples is not None:
                     tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
         total = sum(map(len, tokenized.values()))
-        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=None) as bar:
-            scores, odd = score_examples(self.model, tokenized, self.config.eval.batch_tokens, bar.update)
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=self._hidden) as bar:
+            budget = self.config.eval.batch_tokens
+            scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
 
     def write_predictions(
@@ -171,7 +178,8 @@ class Run:
                 values, note = self._predict_entries(task, entries, examples.path, folder)
                 notes += note
                 path = prediction_path(out, task.format, split, file_format)
-                task.write(values, entries, path, file_format)
+                if self.group.is_main:
+                    task.write(values, entries, path, file_format)
                 files.append(path)
         return files, notes
 
@@ -180,10 +188,17 @@ class Run:
     ) -> tuple[list[Any], list[str]]:
         """Returns a prediction for each row of a file, rejects included, and notes on those without text."""
         examples = examples_with_text(task, entries)
-        with tqdm(total=len(examples), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
+        with tqdm(
+            total=len(examples), unit=" rows", desc=task.name, leave=False, disable=self._hidden
+        ) as bar:
             predicted = self.predict_rows(task.name, examples, bar.update)
         saved = self.fallbacks.get(task.name)
         return fill_in(task, entries, predicted, path, lambda: find_fallback(task, saved, folder))
+
+    @property
+    def _hidden(self) -> bool | None:
+        """Whether bars are not shown; None: on a terminal they are."""
+        return None if self.group.is_main else True
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
@@ -241,7 +256,9 @@ def load_weights(
     config = (
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
-    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
+    tokenizer = Tokenizer.from_pretrained(folder)
+    group = ProcessGroup.start(chosen)
+    return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -258,18 +275,6 @@ def read_run_config(folder: Path) -> RunConfig:
         raise InputError(f"{folder} is not the folder of a run; {hint}")
     load_task_file(values.get("task_file"))
     return RunConfig.from_dict(values)
-
-
-def find_device(name: str) -> torch.device:
-    """Returns a device; `auto` is CUDA where there is a card, else the CPU. Raises InputError without it."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def evaluate(

@@ -101,7 +101,9 @@ def load_inputs(
         heads[name] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
         if task.scored and name in splits["train"]:
             heads[name]["fallback"] = task.majority_prediction(splits["train"][name].rows)
-    return RunInputs(tokenizer, model.to(device), train, tokenized["dev"], heads, hashes, notes)
+    if config.parallel != "fsdp":  # which moves the model part by part
+        model.to(device)
+    return RunInputs(tokenizer, model, train, tokenized["dev"], heads, hashes, notes)
 
 
 def check_weights(config: RunConfig) -> None:
