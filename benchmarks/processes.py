@@ -1,16 +1,19 @@
 """Times a training step in several processes: DistributedDataParallel beside one reduction at the end.
 
-torchrun --nproc-per-node 2 benchmarks/processes.py WEIGHTS [DATA] [--steps 10] [--repetitions 5] [--json]
+python benchmarks/processes.py WEIGHTS [DATA] [--processes 2] [--steps 10] [--repetitions 5] [--json]
 
-Both take the same steps of SST in turn, in the same processes. The other way flattens all gradients when the
-backward pass has ended, sums them in one call, and copies them back. Also from a trace of one step: when
-the first reduction begins and the last one ends, as a share of the backward pass.
+Starts itself under torchrun. Both take the same steps of SST in turn, in the same processes. The other way
+flattens all gradients when the backward pass has ended, sums them in one call, and copies them back. Also,
+from a trace of one step: when the first reduction begins and the last one ends, as a share of the backward
+pass.
 
 Goal: a step at most 1.0 times as long as with one reduction, and reductions that begin before the backward
 pass ends.
 """
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -56,15 +59,19 @@ def traced(step: Callable[[], Any]) -> tuple[float, float]:
 
 def main(arguments: Sequence[str]) -> None:
     parser = command_parser(__doc__, "WEIGHTS", "DATA")
+    parser.add_argument("--processes", type=int, default=2, help="of this machine")
     parser.add_argument("--steps", type=int, default=10, help="steps in one measurement")
     options = parser.parse_args(arguments)
+    if "WORLD_SIZE" not in os.environ:
+        launch = ("--standalone", "--nproc-per-node", str(options.processes), __file__)
+        os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", *launch, *arguments])
     if options.threads:
         torch.set_num_threads(options.threads)
     steps = options.steps * (options.repetitions + 1) * 2 + 2
     training = OwnTraining(settings(options.weights, options.data, "pooler", steps) | {"out": None})
     parts, group = training.trainer.components, training.trainer.group
     if group.size == 1:
-        raise InputError("this compares several processes; start them with torchrun --nproc-per-node 2")
+        raise InputError("this compares several processes; give --processes 2")
     plan = iter(parts.plan)
     engines = {"one reduction": OneReduction(training.model), "overlapping": parts.engine}
     backward = parts.gradients.backward

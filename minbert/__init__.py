@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import CommandParser as CommandParser
     from minbert.cli.command_line import run_command as run_command
     from minbert.cli.command_line import say as say
+    from minbert.cli.ray_cluster import import_ray as import_ray
+    from minbert.cli.ray_cluster import ray_cluster as ray_cluster
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import InputError as InputError
@@ -105,6 +107,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "adapters.registry": ("adapted_modules", "use_adapter"),
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
+        "cli.ray_cluster": ("import_ray", "ray_cluster"),
         "config": ("BertConfig",),
         "errors": ("InputError", "did_you_mean"),
         "files": (

@@ -127,6 +127,7 @@ def _share(options: argparse.Namespace, folder, precision: str, cards: list[str]
     """Has the missing parts encoded by several processes."""
     from dataclasses import replace
 
+    from minbert.cli.ray_cluster import ray_cluster
     from minbert.corpus.cluster import encode_on_ray
     from minbert.corpus.workers import encode_by_processes
     from minbert.weights.hub import find_folder
@@ -145,7 +146,8 @@ def _share(options: argparse.Namespace, folder, precision: str, cards: list[str]
     load = partial(load_encoder, argparse.Namespace(**settings))
     if on_ray:
         on_cuda = options.device.startswith("cuda")
-        encode_on_ray(folder, load, options.workers, threads, on_cuda, options.ray_address, done)
+        with ray_cluster(options.ray_address) as ray:
+            encode_on_ray(ray, folder, load, options.workers, threads, on_cuda, done)
     else:
         encode_by_processes(folder, load, options.workers, threads, cards, done)
 

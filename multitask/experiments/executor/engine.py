@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from minbert import InputError
+from minbert import InputError, import_ray
 from multitask.config.option_types import one_of, within
 from multitask.experiments.executor.job import Executor
 from multitask.experiments.executor.processes import ProcessExecutor, visible_cards
-from multitask.experiments.executor.ray_cluster import RayExecutor, import_ray
+from multitask.experiments.executor.ray_executor import RayExecutor
 
 ENGINES = ("processes", "ray")
 

@@ -1,11 +1,13 @@
 """Executors, with real processes and Ray: jobs that run, die, fail and are interrupted; shared folders."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +72,16 @@ def functions(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(PACKAGES), str(folder)]))
         yield
+
+
+@pytest.fixture(autouse=True)
+def forget_processes_of_ray():
+    """Ray leaves the objects of processes that it has ended to the garbage collector, which warns of them."""
+    yield
+    if "ray" in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture
@@ -217,8 +229,8 @@ def test_workers_end_with_the_process_that_is_killed(engine, job, tmp_path):
     program = (
         "import time; from multitask.experiments.executor.job import Job\n"
         "from multitask.experiments.executor.processes import ProcessExecutor\n"
-        "from multitask.experiments.executor.ray_cluster import RayExecutor\n"
-        f"{engine}(1).submit({waits!r}); time.sleep(1000)"
+        "from multitask.experiments.executor.ray_executor import RayExecutor\n"
+        f"executor = {engine}(1); executor.submit({waits!r}); time.sleep(1000)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=PACKAGES)
     [path] = until(lambda: begun(waits))

@@ -4,19 +4,16 @@ Ray places tasks by the CPUs and GPUs that they ask for, shows each its own card
 whose worker or node is lost. No torch here.
 """
 
-import logging
 import os
-import socket
 import sys
-from contextlib import redirect_stdout
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from minbert import InputError, make_folder
+from minbert import InputError, make_folder, ray_cluster
 from multitask.experiments.executor.job import ATTEMPTS, Job, run_job
 from multitask.experiments.executor.processes import available_cores
 
-CONNECT_SECONDS = 10
 OBJECT_STORE = 100 * 2**20  # bytes; only jobs' arguments are stored
 
 
@@ -27,23 +24,9 @@ class RayExecutor:
     """
 
     def __init__(self, jobs: int, address: str | None = None):
-        self.ray = import_ray()
-        if address is not None:
-            check_address(address)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        options = {"log_to_driver": False, "configure_logging": False}
-        if address is None:
-            options |= {"num_cpus": jobs, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
-        self._output = redirect_stdout(sys.stderr)  # Ray prints what happens to workers
-        self._output.__enter__()
-        try:
-            self.ray.init(address or "local", **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            self._output.__exit__(None, None, None)
-            raise InputError(
-                f"Ray cannot be used at {address or 'this machine'}: {_one_line(error)}"
-            ) from None
+        self._connection = ExitStack()
+        local = {"num_cpus": jobs, "object_store_memory": OBJECT_STORE}
+        self.ray = self._connection.enter_context(ray_cluster(address, **local))
         self.tasks: dict[str, tuple[Job, Any]] = {}
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cards = sum(node.get("GPU", 0) for node in nodes)
@@ -98,8 +81,7 @@ class RayExecutor:
             if tasks:
                 self.ray.wait(tasks, num_returns=len(tasks))
         finally:
-            self.ray.shutdown()
-            self._output.__exit__(None, None, None)
+            self._connection.close()
 
 
 def run_task(job: Job) -> str | None:
@@ -110,27 +92,6 @@ def run_task(job: Job) -> str | None:
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
     return run_job(job)
-
-
-def import_ray() -> Any:
-    """Returns the package. Raises InputError where it is not installed."""
-    try:
-        import ray
-    except ImportError:
-        raise InputError('--engine ray needs Ray; pip install "minbert[ray]"') from None
-    return ray
-
-
-def check_address(address: str) -> None:
-    """Raises InputError where nothing answers; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"--ray-address {address} does not answer ({error}); give HOST:PORT of the head node, as "
-            f"`ray start --head` prints it"
-        ) from None
 
 
 def _one_line(error: BaseException) -> str:
