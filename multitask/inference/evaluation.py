@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from minbert import Batch
-from multitask.data.collate import TokenizedExample, compute_sorted
+from multitask.data.collate import TokenizedExample, compute_sorted, lengths_of, rows_of
+from multitask.data.readers import labels_of
 from multitask.model.multitask_model import MultitaskModel
 
 Advance = Callable[[int], None]
@@ -37,7 +38,7 @@ def predict_examples(
     model.eval()
     try:
         with torch.inference_mode():
-            return compute_sorted([example.length for example in examples], batch_tokens, compute)
+            return compute_sorted(lengths_of(examples), batch_tokens, compute)
     finally:
         model.train(training)
 
@@ -51,12 +52,12 @@ def score_examples(
     """Computes the scores of each task with labelled examples, and notes on tasks that predict a constant."""
     scores, notes = {}, []
     for task, examples in data.items():
-        if not examples or any(entry.example.label is None for entry in examples):
+        rows = rows_of(examples)
+        if not len(rows) or any(label is None for label in labels_of(rows)):
             continue
         predictions = predict_examples(model, task, examples, batch_tokens, advance)
-        rows = [entry.example for entry in examples]
         scores[task] = model.tasks[task].score(predictions, rows)
-        if _constant(predictions) and not _constant([row.label for row in rows]):
+        if _constant(predictions) and not _constant(labels_of(rows)):
             notes.append(
                 f"{task}: all {len(rows)} predictions are {predictions[0]!r}; the training has diverged or "
                 f"not begun: lower --optim.lr, raise --optim.warmup, or train longer"
