@@ -72,6 +72,23 @@ def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
     return Batch.from_sequences([s.ids for s in sequences], [s.types for s in sequences])
 
 
+class Joined(Sequence[TokenizedExample]):
+    """Sequences of examples, one after the other, made when they are asked for."""
+
+    def __init__(self, *parts: Sequence[TokenizedExample]):
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> TokenizedExample:
+        index = range(len(self))[index]
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+
+
 def lengths_of(examples: Sequence[TokenizedExample]) -> np.ndarray:
     """Returns the tokens of each example, (N,); of a token store without a look at the examples."""
     lengths = getattr(examples, "lengths", None)

@@ -76,7 +76,7 @@ class StoredRows(Sequence[Example]):
         return map(self._row, range(len(self)))
 
     def _row(self, index: int) -> Example:
-        arrays, several = self._arrays, len(self._file_ends) > 1
+        arrays, several = self._arrays, len(self.source.files) > 1
         file = int(np.searchsorted(self._file_ends, index, side="right")) if several else 0
         place, ends = int(arrays["places"][index]), arrays["id_ends"]
         known: dict[str, Any] = {
@@ -434,22 +434,21 @@ class _Arrays:
         sequences = [side for entry in examples for side in self._own(entry)]
         lengths = np.fromiter((len(side.ids) for side in sequences), np.int64, len(sequences))
         total = int(lengths.sum())
-        try:
-            ids = np.fromiter(chain.from_iterable(s.ids for s in sequences), self.kinds["tokens"], total)
-            self._used[ids] = True
-        except (OverflowError, IndexError):
-            highest = max(max(side.ids, default=0) for side in sequences)
+        ids = np.fromiter(chain.from_iterable(side.ids for side in sequences), np.int64, total)
+        if total and not 0 <= int(ids.min()) <= int(ids.max()) < len(self._used):
             raise InputError(
-                f"tokenizing gave the token {highest}; the vocabulary has {len(self._used)} entries"
-            ) from None
-        self._write("tokens", ids)
+                f"tokenizing gave the tokens {ids.min()} to {ids.max()}; the vocabulary has {len(self._used)}"
+            )
+        self._used[ids] = True
+        self._write("tokens", ids.astype(self.kinds["tokens"]))
         self._write("ends", self._end + lengths.cumsum())
         self._write_types(sequences, total)
         self._write_words(sequences, total)
         self._end += total
         of_examples = lengths.reshape(len(examples), self._sides).sum(axis=1) * self._repeated
         self._write("lengths", of_examples.astype(np.int32))
-        self.add("truncated", (any(side.truncated for side in entry.sides) for entry in examples))
+        cut = np.fromiter((side.truncated for side in sequences), np.bool_, len(sequences))
+        self._write("truncated", cut.reshape(len(examples), self._sides).any(axis=1))
 
     def _own(self, entry: TokenizedExample) -> tuple[TokenSequence, ...]:
         if len(entry.sides) != self._sides * self._repeated:
@@ -476,10 +475,12 @@ class _Arrays:
             self._write(name, np.full(count, value, self.kinds[name]))
 
     def _write_words(self, sequences: Sequence[TokenSequence], total: int) -> None:
-        if all(side.words is not None for side in sequences):
-            self._write(
-                "words", np.fromiter(chain.from_iterable(s.words for s in sequences), np.int32, total)
-            )
+        having = {side.words is not None for side in sequences}
+        if len(having) > 1 or (self._sizes["words"] == 0) != (self._end == 0 or having == {False}):
+            raise InputError("tokenizing gave words for a part of the examples; give them for all or none")
+        if having == {True}:
+            words = chain.from_iterable(side.words for side in sequences)
+            self._write("words", np.fromiter(words, np.int32, total))
 
     def close(self) -> None:
         """Writes what is left, and the facts."""
@@ -488,13 +489,12 @@ class _Arrays:
         for file in self._files.values():
             file.flush()
         count = self._sizes["lengths"]
-        if self._sizes["words"] not in (0, self._end):
-            raise InputError("tokenizing gave words for a part of the examples; give them for all or none")
         if self._label_kind not in ("int", "float", "name"):
             self._sizes["labels"] = 0
             self._files["labels"].truncate(0)
         shapes = {name: [size] for name, size in self._sizes.items()}
         shapes["hashes"] = [self.rows, self._sizes["hashes"] // self.rows if self.rows else 0]
+        by_file = [self._file_rows[file] for file in range(max(self._file_rows, default=0) + 1)]
         facts = {
             "arrays": {name: [self.kinds[name].str, shapes[name]] for name in ARRAYS},
             "sides": self._sides or 1,
@@ -508,8 +508,6 @@ class _Arrays:
             "label_kind": self._label_kind or "none",
             "label_names": list(self._names),
             "labels": None if self.labels is None else list(self.labels.items()),
-            "file_ends": np.cumsum(
-                [self._file_rows[i] for i in range(max(self._file_rows, default=0) + 1)]
-            ).tolist(),
+            "file_ends": np.cumsum(by_file).tolist(),
         }
         (self.folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -30,7 +30,7 @@ from minbert import (
     cut_by_tokens,
     pool,
 )
-from multitask.data.collate import TokenizedExample
+from multitask.data.collate import Joined, TokenizedExample
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 
@@ -81,12 +81,16 @@ class FrozenRows:
         self.part = part
         self.precision = precision
         self.dtype = np.dtype({"fp32": np.float32, "fp16": np.float16}[precision])
-        found = {}
-        for side in (side for entry in examples for side in entry.sides if side.ids):
-            found[_fingerprint(np.array(side.ids, np.int64), np.array(side.types, np.int64))] = side
+        self.examples = examples
+        found = {}  # fingerprint -> minus the length, number of the example, of the sequence in it
+        for number, entry in enumerate(examples):
+            for place, side in enumerate(entry.sides):
+                if side.ids:
+                    key = _fingerprint(np.array(side.ids, np.int64), np.array(side.types, np.int64))
+                    found[key] = -len(side.ids), number, place
         # Each once, longest first, in an order that does not depend on that of the data.
-        self.sequences = dict(sorted(found.items(), key=lambda item: (-len(item[1].ids), item[0])))
-        counts = [1 if part.pooling else len(sequence.ids) for sequence in self.sequences.values()]
+        self.sequences = dict(sorted(found.items(), key=lambda item: (item[1][0], item[0])))
+        counts = [1 if part.pooling else -length for length, _, _ in self.sequences.values()]
         self.starts = dict(zip(self.sequences, (np.cumsum(counts) - counts).tolist(), strict=True))
         self.shape = sum(counts), width
         self.values: np.ndarray | None = None
@@ -131,7 +135,7 @@ class FrozenRows:
         """Computes the file, whole or not at all."""
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": self.shape}
         sequences = [*self.sequences.values()]
-        lengths = [len(sequence.ids) for sequence in sequences]
+        lengths = [-length for length, _, _ in sequences]
         training = model.training
         model.eval()
         try:
@@ -141,7 +145,9 @@ class FrozenRows:
             ):
                 np.lib.format.write_array_header_1_0(file, header)
                 for indices in cut_by_tokens(range(len(sequences)), lengths, BATCH_TOKENS):
-                    rows = self._compute(model, [sequences[i] for i in indices])
+                    chosen = (sequences[i] for i in indices)
+                    of_batch = [self.examples[number].sides[place] for _, number, place in chosen]
+                    rows = self._compute(model, of_batch)
                     file.write(rows.numpy().astype(self.dtype).tobytes())
                     bar.update(len(indices))
         finally:
@@ -212,7 +218,7 @@ def open_cache(
             readers.setdefault(part, []).append(name)
     rows: dict[str, FrozenRows] = {}
     for part, names in readers.items():
-        of_part = [entry for name in names for entry in examples[name]]
+        of_part = Joined(*(examples[name] for name in names))
         wanted = FrozenRows(part, of_part, model.encoder.config.hidden_size, precision)
         path = _prepare_file(model, wanted, folder, quiet) if group.is_main else None
         path = group.broadcast_object(path)
