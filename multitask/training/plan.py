@@ -182,7 +182,8 @@ class BatchPlan:
         for epoch, count in enumerate(self.steps_per_epoch(), start=1):
             started = self._started(epoch)
             names = [(started[0],)] * count if len(started) == 1 else self._epoch(epoch).order
-            order += ((epoch, tuple(entry)) for entry in names)
+            entries = {entry: (epoch, entry) for entry in set(names)}  # one object for equal steps
+            order += map(entries.__getitem__, names)
         return order[: self.total_steps]
 
     def batches_per_pass(self) -> dict[str, int]:

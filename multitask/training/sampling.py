@@ -68,7 +68,8 @@ class Sampling:
         names = [turn for name in self._in_order(steps) for turn in [(name,)] * steps[name]]
         if self.kind == "sequential":
             return names
-        return [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
+        drawn = torch.randperm(len(names), generator=generator)
+        return names if len(steps) == 1 else [names[i] for i in drawn.tolist()]
 
     def count_steps(self, counts: Mapping[str, int]) -> int | None:
         """Returns the number of steps that `order` gives for these counts; None where it is drawn."""
