@@ -76,14 +76,13 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError:
         raise InputError(f"--rows is {options.rows!r}; give whole numbers with commas between") from None
     weights = find_folder(options.weights)
-    figures: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="minbert-growth-") as scratch:
         folder = Path(options.keep or scratch)
         base = _measure(weights, folder, min(SMALLEST, *sizes), options.steps)
-        figures.append(_figures(base, base))
-        for rows in sizes:
-            figures.append(_figures(_measure(weights, folder, rows, options.steps), base))
-    _exponents(figures[1:])
+        measured = [_measure(weights, folder, rows, options.steps) for rows in sizes if rows > base["rows"]]
+    figures = [_figures(found, base) for found in (base, *measured)]
+    if len(measured) > 1:
+        figures.append(_exponents(figures[1], figures[-1]))
     show(
         f"Growth with the rows of a table ({TOKENS} tokens each)",
         machine,
@@ -148,18 +147,12 @@ def _figures(found: dict[str, float], base: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _exponents(figures: list[dict[str, Any]]) -> None:
-    """Adds the exponents of growth from the first to the last size, where there are two."""
-    if len(figures) < 2:
-        return
-    first, last = (figures[place] for place in (0, -1))
+def _exponents(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+    """Returns the exponents of growth from the first to the last size."""
     span = math.log(int(last["rows"].replace(",", "")) / int(first["rows"].replace(",", "")))
     names = ("first s", "second s", "MB first", "MB second", "ms a step")
-    figures.append(
-        dict.fromkeys(first, "")
-        | {"rows": "exponent"}
-        | {name: round(math.log(last[name] / first[name]) / span, 2) for name in names}
-    )
+    found = {name: round(math.log(last[name] / first[name]) / span, 2) for name in names}
+    return dict.fromkeys(first, "") | {"rows": "exponent"} | found
 
 
 if __name__ == "__main__":
