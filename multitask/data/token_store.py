@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from minbert import InputError, Tokenizer, TokenSequence, make_folder, sync_folder
 from multitask.data.collate import TokenizedExample
@@ -203,6 +202,8 @@ def open_store(
             return TokenStore(Path(name), rows)  # has the files mapped, which the disk keeps meanwhile
     folder = cache / "tokens" / key
     if not _is_whole(folder):
+        from filelock import FileLock
+
         with FileLock(folder.with_name(f"{key}.lock")):
             if not _is_whole(folder):
                 _write_whole(folder, write)

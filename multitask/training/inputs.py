@@ -233,7 +233,7 @@ class _Splits:
                 if len(store):
                     files = [Path(examples.path)] if examples.source is None else examples.source.files
                     for file in files:
-                        known = task.file(split) if len(files) == 1 else str(file.relative_to(self.data))
+                        known = task.file(split) if len(files) == 1 else f"{task.file(split)}/{file.name}"
                         hashes[known] = file_hash(file, cache)
                     if task.scored and store.unlabelled:
                         self._refuse_unlabelled(name, examples, split)

@@ -1,5 +1,7 @@
 """Runs on token stores: the same tensors, losses, scores and predictions as on rows in memory."""
 
+import json
+
 import pytest
 
 from multitask import load_run, train
@@ -50,3 +52,23 @@ def test_scores_and_predictions_from_stores(stores, tiny_run, tiny_data, tmp_pat
     assert all(b"no-label" in content and b"no-text" in content for _, content in found[0][2])
     assert found[0] == found[1] == found[2]
     assert len([path for path in stores.iterdir() if path.is_dir()]) == 6  # to score, to predict
+
+
+def test_a_split_of_several_files_is_hashed_file_by_file(stores, tiny_config, tiny_data, tmp_path):
+    """And a run on the parts of a file is the run on the file, ids and hashes aside."""
+    data = tmp_path / "data"
+    (data / "parts").mkdir(parents=True)
+    lines = (tiny_data / "ids-sst-train.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "whole.csv").write_text("".join(lines), encoding="utf-8")
+    for number, part in enumerate((lines[1:20], lines[20:])):
+        (data / "parts" / f"{number}.csv").write_text("".join([lines[0], *part]), encoding="utf-8")
+    found = []
+    for name in ("parts", "whole.csv", "parts/*.csv"):
+        out = tmp_path / f"run{len(found)}"
+        sst = {"train": name, "dev": None, "test": None}
+        train(tiny_config(data=str(data), out=str(out), tasks={"sst": sst}))
+        environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
+        found.append((out / "best" / "model.safetensors").read_bytes())
+        parts = {f"{name}/{number}.csv" for number in (0, 1)}
+        assert environment["data"].keys() == ({name} if name == "whole.csv" else parts)
+    assert found[0] == found[1] == found[2]
