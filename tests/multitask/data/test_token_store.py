@@ -251,6 +251,7 @@ print(sum(calls), len(store))
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_writes(table, tiny_folder, tmp_path):
     path = table(rows=3000)
     command = [sys.executable, "-c", WRITER, str(tiny_folder), str(path.parent), str(tmp_path / "cache")]
