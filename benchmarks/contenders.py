@@ -68,14 +68,13 @@ def settings(
 
 
 def take_steps(
-    model: nn.Module,
     parts: TrainingComponents,
     steps: Iterator[Step],
     report: Callable[[Step, MicroBatch, Tensor], None] = lambda step, micro_batch, loss: None,
 ) -> None:
     """Takes steps by the loop of every run, and nothing between them."""
     given = (parts.method, parts.gradients, parts.precision, parts.optimizer)
-    train_loop(model, steps, *given, report, after_step=lambda step: None)
+    train_loop(parts.engine, steps, *given, report, after_step=lambda step: None)
 
 
 class OwnTraining:
@@ -116,7 +115,7 @@ class OwnTraining:
             losses.append(loss)
             ids.extend(micro_batch.batch.example_ids)
 
-        take_steps(self.model, self.trainer.components, islice(self._steps, count), report)
+        take_steps(self.trainer.components, islice(self._steps, count), report)
         assert len(losses) == count, f"the plan ended after {len(losses)} of {count} steps"
         return [float(loss) for loss in losses], [self._lengths[name] for name in ids]
 

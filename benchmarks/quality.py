@@ -87,7 +87,8 @@ def score(options: argparse.Namespace, task: str, seed: int, plain: bool) -> flo
     if plain:
         make_plain(inputs)
     parts = build_components(config, inputs, device, group)
-    take_steps(inputs.model.train(), parts, parts.plan)
+    inputs.model.train()
+    take_steps(parts, parts.plan)
     return score_examples(inputs.model, inputs.dev)[0][task][METRICS[task]]
 
 

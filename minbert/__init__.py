@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import run_command as run_command
     from minbert.cli.command_line import say as say
     from minbert.config import BertConfig as BertConfig
+    from minbert.corpus.search import nearest as nearest
     from minbert.errors import InputError as InputError
     from minbert.errors import did_you_mean as did_you_mean
     from minbert.files import atomic_folder as atomic_folder
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from minbert.pooling import Projection as Projection
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
-    from minbert.search import nearest as nearest
     from minbert.sentence import SentenceEncoder as SentenceEncoder
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
@@ -123,7 +123,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),
         "pooling": ("FIRST_TOKEN_POOLINGS", "Projection", "normalize", "pool"),
-        "search": ("nearest",),
+        "corpus.search": ("nearest",),
         "sentence": ("SentenceEncoder",),
         "tokenizer": ("TokenSequence", "Tokenizer"),
         "weights.load": ("read_tensors", "write_tensors"),

@@ -1,6 +1,8 @@
 """SentenceEncoder: texts -> vectors, in batches cut by tokens, equal to encoding each text alone."""
 
 import copy
+import ctypes
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,10 +23,11 @@ from minbert.weights.sentence_transformers import read_modules
 
 
 class HalfPrecisionCopy:
-    """The copy of a model whose embeddings and layers compute in bf16; the pooler stays fp32.
+    """The copy of a model whose embeddings and layers compute in bf16 or fp16; the pooler stays fp32.
 
     It is made when it is first asked for, and anew when the model's weights or adapters in use have changed
-    since. Changes through `parameter.data`, which torch does not count, are not seen.
+    since, or the other format is asked for. Changes through `parameter.data`, which torch does not count, are
+    not seen.
     """
 
     def __init__(self, model: BertModel):
@@ -32,13 +35,16 @@ class HalfPrecisionCopy:
         self._copy: BertModel | None = None
         self._made_from: list | None = None
 
-    def current(self) -> BertModel:
-        state = [(parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()]
+    def current(self, dtype: torch.dtype) -> BertModel:
+        state = [
+            dtype,
+            *((parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()),
+        ]
         state += [module.active for module in adapted_modules(self.model)]
         if state != self._made_from:
             self._copy = copy.deepcopy(self.model).requires_grad_(False).eval()
-            self._copy.embeddings.to(torch.bfloat16)
-            self._copy.encoder.to(torch.bfloat16)
+            self._copy.embeddings.to(dtype)
+            self._copy.encoder.to(dtype)
             self._made_from = state
         return self._copy
 
@@ -49,9 +55,11 @@ def has_bf16_instructions() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
 
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("fp32", "bf16", "fp16", "auto")
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_TOKENS = 4096  # larger batches gain nothing on two cores
-FILLER = 128  # tokens that a batch is filled up with at most, 3 %
+STEP = 256  # sizes of batches are multiples of it in a piece of many tokens; see _step
+TRIM_EVERY = 4  # batches; each time costs 0.4 % of a small model's time
 CHUNK = 4096  # texts sorted by length together; bounds the memory of a stream
 FROM_FOLDER = "from the folder"
 
@@ -131,7 +139,8 @@ class SentenceEncoder:
 
         While the model computes a piece, a thread tokenizes the next one.
         """
-        model = self.half.current() if self.resolve(precision) == "bf16" else self.model
+        half = HALF.get(self.resolve(precision))
+        model = self.model if half is None else self.half.current(half)
         texts = iter(texts)
         pieces = iter(lambda: list(islice(texts, CHUNK)), [])
         with ThreadPoolExecutor(1) as tokenizing:
@@ -146,8 +155,13 @@ class SentenceEncoder:
     @torch.inference_mode()
     def _encode_piece(self, model: BertModel, sequences: list[TokenSequence]) -> np.ndarray:  # (n, D)
         vectors = np.empty((len(sequences), self.size), dtype=np.float32)
-        for indices in sorted_batches([len(sequence.ids) for sequence in sequences], BATCH_TOKENS):
-            chosen = _filled_up([sequences[i] for i in indices], self.model.config.max_position_embeddings)
+        lengths = [len(sequence.ids) for sequence in sequences]
+        step = _step(sum(lengths))
+        for number, indices in enumerate(sorted_batches(lengths, BATCH_TOKENS), start=1):
+            chosen = [sequences[i] for i in indices]
+            chosen += _filler(
+                -sum(lengths[i] for i in indices) % step, self.model.config.max_position_embeddings
+            )
             batch = pack(chosen).to(self.device)
             output = model(
                 batch, cls_only=self.pooling in FIRST_TOKEN_POOLINGS, pooler=self.pooling == "pooler"
@@ -156,6 +170,8 @@ class SentenceEncoder:
             if self.projection is not None:
                 pooled = self.projection(pooled)
             vectors[indices] = normalize(pooled, self.normalize).cpu().numpy()
+            if number % TRIM_EVERY == 0 and self.device.type == "cpu":
+                return_freed_memory()
         return vectors
 
     @property
@@ -163,23 +179,40 @@ class SentenceEncoder:
         return self.model.embeddings.word.weight.device
 
     def resolve(self, precision: str) -> str:
-        """fp32 or bf16: what `precision` means on this machine; "auto" is bf16 where the hardware has it."""
+        """Returns fp32, bf16 or fp16: what `precision` means on this machine.
+
+        "auto" is bf16 where the hardware has it, else fp16 on CUDA, fp32 elsewhere. Raises InputError for
+        fp16 without CUDA, where it is slower than fp32.
+        """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
+        on_cuda = self.device.type == "cuda"
+        if precision == "fp16" and not on_cuda:
+            raise InputError(f"precision fp16 needs a CUDA device, this is {self.device}; take bf16 or fp32")
         if precision != "auto":
             return precision
-        on_cuda = self.device.type == "cuda"
-        has_bf16 = torch.cuda.is_bf16_supported() if on_cuda else has_bf16_instructions()
-        return "bf16" if has_bf16 else "fp32"
+        if on_cuda:
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if has_bf16_instructions() else "fp32"
 
 
-def _filled_up(sequences: list[TokenSequence], longest: int) -> list[TokenSequence]:
-    """The sequences, and one more of padding tokens where a few are missing to a full batch.
+def _step(tokens: int) -> int:
+    """Returns what the sizes of the batches of a piece are multiples of: a power of 2, 1/64 of it at most.
 
-    Batches of one size find the memory that the last one left; of many sizes they leave gaps in the heap,
-    which then grows with their number.
+    oneDNN keeps compiled kernels for each size of a batch, some 100 kB each, and tensors of many sizes leave
+    gaps in the heap: over 10^6 lines of any number of tokens in the last batch of a piece both take 300 MB.
     """
-    missing = BATCH_TOKENS - sum(len(sequence.ids) for sequence in sequences)
-    if not 0 < missing <= min(FILLER, longest):
-        return sequences
-    return [*sequences, TokenSequence([0] * missing, [0] * missing)]
+    return min(STEP, 1 << max(tokens // 64, 1).bit_length() - 1)
+
+
+def _filler(tokens: int, longest: int) -> list[TokenSequence]:
+    """Returns sequences of padding tokens, `tokens` in all, none of more than `longest`."""
+    lengths = [longest] * (tokens // longest) + [tokens % longest] * (tokens % longest > 0)
+    return [TokenSequence([0] * length, [0] * length) for length in lengths]
+
+
+def return_freed_memory() -> None:
+    """Returns freed memory to the system where the C library is glibc, whose heap else keeps all gaps."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)

@@ -8,6 +8,7 @@ import csv
 import re
 import shlex
 import shutil
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -32,7 +33,10 @@ DOCUMENTS = [
 ]
 UNLISTED = {"__init__.py", "__main__.py"}
 SOURCES = ("minbert", "multitask", "benchmarks")
-FOREIGN_OPTIONS = {"logdir", "nproc-per-node", "junitxml", "tasks.NAME", "index"}  # of others, or removed
+FOREIGN_OPTIONS = {  # of others, or removed
+    *("logdir", "junitxml", "tasks.NAME", "index"),
+    *("nproc-per-node", "max-restarts", "standalone"),
+}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -202,3 +206,11 @@ def test_the_documents_own_kind_keeps_its_contract(reader):
     assert task.load(reader / "data", "train").rejects == ()
     table = re.findall(r"^\| `(\w+)[`(]", document, re.MULTILINE)
     assert len(table) == 19 and set(table) <= {*dir(TextTask), *TaskConfig.__annotations__}
+
+
+def test_the_files_for_clusters_can_be_read():
+    yaml = pytest.importorskip("yaml", reason="reads Kubernetes files")
+    folder = ROOT / "docs" / "scaling"
+    kinds = [entry["kind"] for entry in yaml.safe_load_all((folder / "kubernetes.yaml").read_text("utf-8"))]
+    assert kinds == ["Service", "Job"]
+    subprocess.run(["bash", "-n", str(folder / "slurm.sh")], check=True)

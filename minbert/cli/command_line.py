@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from minbert.errors import InputError, did_you_mean
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+FIRST_SPEAKS = 10.0  # seconds for the first process to say why, after which torchrun ends all
 
 
 class AtLeastOne(argparse.Action):
@@ -81,8 +83,12 @@ def run_command(
     """Runs a command line and leaves the process with its status.
 
     Bad input (InputError, a file that cannot be read or written) is one line and status 2; Ctrl-C is 130.
-    MINBERT_TRACEBACK=1 shows where an error was raised.
+    MINBERT_TRACEBACK=1 shows where an error was raised. Of the processes that torchrun starts only the first
+    one prints results and errors.
     """
+    is_first = "WORLD_SIZE" not in os.environ or int(os.environ.get("RANK", 0)) == 0
+    if not is_first:
+        sys.stdout = open(os.devnull, "w")  # for as long as the process lives
     try:
         status = run(sys.argv[1:] if arguments is None else arguments) or 0
         sys.stdout.flush()
@@ -93,10 +99,14 @@ def run_command(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 128 + signal.SIGPIPE
         else:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            if is_first:
+                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            else:
+                time.sleep(FIRST_SPEAKS)
             status = BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if is_first:
+            print("interrupted", file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
 

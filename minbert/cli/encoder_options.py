@@ -17,9 +17,9 @@ def add_encoder_options(parser: CommandParser) -> None:
     parser.add_argument("--normalize", choices=("l1", "l2", "none"), help="default: as the folder says")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "bf16", "auto"),
+        choices=("fp32", "bf16", "fp16", "auto"),
         default="fp32",
-        help="auto: bf16 where the hardware has it; default fp32",
+        help="fp16: on CUDA; auto: bf16 where the hardware has it, else fp16 on CUDA; default fp32",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps; default cpu")
     parser.add_threads()

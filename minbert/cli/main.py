@@ -3,17 +3,15 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from minbert.cli.check import add_check_options, check_command
 from minbert.cli.command_line import CommandParser, run_command
 from minbert.cli.download import add_download_options, download_command
+from minbert.cli.encode import add_encode_options, encode_command
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.cli.export import add_export_options, export_command
 from minbert.cli.nearest import add_nearest_options, nearest_command
-from minbert.errors import InputError
-from minbert.files import read_lines
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -29,13 +27,9 @@ def build_parser() -> CommandParser:
     parser = CommandParser(prog="minbert", description="A BERT written by hand, with pretrained weights.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    encode = commands.add_parser(
-        "encode", help="write one vector for each line of a text file to a .npy file"
-    )
-    add_encoder_options(encode)
-    encode.add_argument("input", metavar="INPUT.txt", help="UTF-8 text, one sentence a line")
-    encode.add_argument("output", metavar="OUTPUT.npy", help="float32 array (lines, features)")
-    encode.set_defaults(command=encode_file, parser=encode)
+    encode = commands.add_parser("encode", help="write a vector for each text of files")
+    add_encode_options(encode)
+    encode.set_defaults(command=encode_command, parser=encode)
 
     similarity = commands.add_parser("similarity", help="print the cosine similarity of two texts")
     add_encoder_options(similarity)
@@ -44,7 +38,7 @@ def build_parser() -> CommandParser:
     similarity.set_defaults(command=print_similarity, parser=similarity)
 
     nearest = commands.add_parser(
-        "nearest", help="print the lines of a text file that are nearest to a query"
+        "nearest", help="print the texts of a file or an encoded folder that are nearest to a query"
     )
     add_nearest_options(nearest)
     nearest.set_defaults(command=nearest_command, parser=nearest)
@@ -66,22 +60,6 @@ def build_parser() -> CommandParser:
     inspect.add_json()
     inspect.set_defaults(command=print_inspection, parser=inspect)
     return parser
-
-
-def encode_file(options: argparse.Namespace) -> None:
-    """Streams INPUT.txt into OUTPUT.npy: memory does not grow with the number of lines."""
-    from minbert.files import atomic_write
-    from minbert.search import write_vectors
-
-    count = sum(1 for _ in read_lines(options.input))
-    if not count:
-        raise InputError(f"{options.input} is empty; give a file with one sentence a line")
-    output = Path(options.output)
-    if output.exists() and not output.is_file():
-        raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
-    encoder = load_encoder(options)
-    with atomic_write(output, "wb") as file:
-        write_vectors(encoder, read_lines(options.input), count, file, options.precision)
 
 
 def print_similarity(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The command `minbert nearest`: the lines of a text that are nearest to queries."""
+"""The command `minbert nearest`: the texts of a file or a folder of parts that are nearest to queries."""
 
 import argparse
 import hashlib
@@ -16,7 +16,11 @@ from minbert.files import atomic_write, read_json_object, read_lines
 
 def add_nearest_options(parser: CommandParser) -> None:
     add_encoder_options(parser)
-    parser.add_argument("corpus", metavar="CORPUS.txt", help="UTF-8 text, one sentence a line")
+    parser.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        help="UTF-8 text, one sentence a line, or a folder that minbert encode has written",
+    )
     parser.add_argument("--query", action="append", default=[], metavar="TEXT", help="may be given again")
     parser.add_argument("--queries", metavar="FILE", help="UTF-8 text, one query a line")
     top = {"type": int, "action": "at_least_one", "default": 10, "metavar": "K"}
@@ -24,16 +28,46 @@ def add_nearest_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--vectors", metavar="V.npy", help="keeps the corpus' vectors, and takes them the next time"
     )
+    parser.add_argument(
+        "--index", choices=("hnsw",), help="approximate search, of a folder; default: exact search"
+    )
+    parser.add_argument(
+        "--index-file", metavar="FILE", help="where the index is kept; default index.usearch in the folder"
+    )
     parser.add_json()
 
 
 def nearest_command(options: argparse.Namespace) -> None:
-    """Prints the nearest lines for each query with their cosines, best first, equal ones in file order."""
-    from minbert.search import nearest
-
+    """Prints the nearest texts for each query with their cosines, best first, equal ones in file order."""
     queries = [*options.query, *(read_lines(options.queries) if options.queries else ())]
     if not queries:
         raise InputError("there is no query; give --query TEXT, or --queries FILE with one a line")
+    if options.index_file and not options.index:
+        raise InputError("--index-file is given without --index hnsw; give both, or none of them")
+    search = search_parts if Path(options.corpus).is_dir() else search_text
+    count, found = search(options, queries)
+    if options.json:
+        lines = [{"query": query, "nearest": near} for query, near in zip(queries, found, strict=True)]
+        print(json.dumps({"corpus": options.corpus, "lines": count, "queries": lines}))
+        return
+    for query, near in zip(queries, found, strict=True):
+        print(query)
+        for line in near:
+            if "text" in line:
+                place = f"{line.get('file', options.corpus)}:{line['line']}"
+                print(f"  {line['cosine']:7.4f}  {place}  {line['text']}")
+            else:
+                print(f"  {line['cosine']:7.4f}  id {line['id']}")
+
+
+def search_text(options: argparse.Namespace, queries: list[str]) -> tuple[int, list[list[dict[str, Any]]]]:
+    """Returns the number of lines of a text file, and what is nearest to each query."""
+    from minbert.corpus.search import nearest
+
+    if options.index:
+        raise InputError(
+            f"--index is for a folder of parts, and {options.corpus} is a file; write one with minbert encode"
+        )
     count = sum(1 for _ in read_lines(options.corpus))
     if not count:
         raise InputError(f"{options.corpus} is empty; give a file with one sentence a line")
@@ -43,23 +77,48 @@ def nearest_command(options: argparse.Namespace) -> None:
         vectors = corpus_vectors(encoder, options.corpus, count, path, options.precision)
         scores, rows = nearest(vectors, encoder.encode(queries, options.precision), options.top)
     texts = _lines_of(options.corpus, set(rows.flatten().tolist()))
-    found = [
-        {
-            "query": query,
-            "nearest": [
-                {"line": row + 1, "cosine": score, "text": texts[row]}
-                for score, row in zip(scores[i].tolist(), rows[i].tolist(), strict=True)
-            ],
-        }
-        for i, query in enumerate(queries)
+    return count, [
+        [
+            {"line": row + 1, "cosine": score, "text": texts[row]}
+            for score, row in zip(scores[i].tolist(), rows[i].tolist(), strict=True)
+        ]
+        for i in range(len(queries))
     ]
-    if options.json:
-        print(json.dumps({"corpus": options.corpus, "lines": count, "queries": found}))
-        return
-    for entry in found:
-        print(entry["query"])
-        for line in entry["nearest"]:
-            print(f"  {line['cosine']:7.4f}  {options.corpus}:{line['line']}  {line['text']}")
+
+
+def search_parts(options: argparse.Namespace, queries: list[str]) -> tuple[int, list[list[dict[str, Any]]]]:
+    """Returns the number of rows of a folder of parts, and what is nearest to each query."""
+    from minbert.corpus.hnsw import approximate_nearest, open_index
+    from minbert.corpus.parts import PartFolder, describe_encoder
+    from minbert.corpus.search import nearest_in_parts
+
+    if options.vectors:
+        raise InputError(
+            f"--vectors is for a text file, and the folder {options.corpus} has its vectors; leave it out"
+        )
+    folder, encoder = PartFolder.open(options.corpus), load_encoder(options)
+    for name, value in describe_encoder(encoder, options.precision).items():
+        if value != folder.settings[name]:
+            raise InputError(
+                f"{folder.path} was encoded with {name} {folder.settings[name]!r}, and this encoder has "
+                f"{value!r}; give the weights and options of minbert encode"
+            )
+    vectors = encoder.encode(queries, options.precision)
+    if options.index:
+        index = open_index(folder, options.index_file, options.threads)
+        scores, rows = approximate_nearest(index, vectors, options.top)
+    else:
+        scores, rows = nearest_in_parts(folder, vectors, options.top)
+    wanted = {row for row in rows.flatten().tolist() if row >= 0}
+    texts = folder.texts(wanted) if Path(folder.source).exists() else dict.fromkeys(wanted, {})
+    return folder.rows, [
+        [
+            {"id": row, "cosine": score} | texts[row]
+            for score, row in zip(scores[i].tolist(), rows[i].tolist(), strict=True)
+            if row >= 0
+        ]
+        for i in range(len(queries))
+    ]
 
 
 def corpus_vectors(encoder, corpus: str, count: int, path: Path, precision: str):
@@ -69,10 +128,11 @@ def corpus_vectors(encoder, corpus: str, count: int, path: Path, precision: str)
     without one, which this did not write.
     """
     import numpy as np
+    from tqdm import tqdm
 
-    from minbert.search import write_vectors
+    from minbert.corpus.parts import describe_encoder, write_vectors
 
-    made_of = _made_of(encoder, corpus, precision)
+    made_of = {"text": _hash(Path(corpus))} | describe_encoder(encoder, precision)
     described = path.with_name(f"{path.name}.json")
     if path.is_file():
         if not described.is_file():
@@ -85,28 +145,14 @@ def corpus_vectors(encoder, corpus: str, count: int, path: Path, precision: str)
             return np.load(path, mmap_mode="r")
         print(f"{path} belongs to another text or encoder; it is made anew", file=sys.stderr)
     with atomic_write(path, "wb") as file:
-        write_vectors(encoder, read_lines(corpus), count, file, precision)
+        with tqdm(total=count, unit=" texts", disable=None) as bar:
+            pieces = encoder.stream(read_lines(corpus), precision)
+            if write_vectors(file, (count, encoder.size), pieces, bar.update) != count:
+                raise InputError(f"{corpus} no longer has {count} lines; give a file that stays")
         file.flush()
         with atomic_write(described) as description:  # a kill between the two leaves a hash that does not fit
             description.write(json.dumps(made_of | {"vectors": _hash(Path(file.name))}, indent=2) + "\n")
     return np.load(path, mmap_mode="r")
-
-
-def _made_of(encoder, corpus: str, precision: str) -> dict[str, Any]:
-    """All that decides on the vectors of a text, hashes for what is large."""
-    from minbert.adapters.lora import base_hash
-
-    tokenizer = hashlib.sha256(encoder.tokenizer.backend.to_str().encode("utf-8"))
-    return {
-        "text": _hash(Path(corpus)),
-        "weights": base_hash(encoder.model),
-        "projection": base_hash(encoder.projection) if encoder.projection else None,
-        "tokenizer": tokenizer.hexdigest(),
-        "pooling": encoder.pooling,
-        "normalize": encoder.normalize,
-        "max_length": encoder.max_length,
-        "precision": encoder.resolve(precision),
-    }
 
 
 def _hash(path: Path) -> str:

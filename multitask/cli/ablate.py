@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert import CommandParser, InputError
+from multitask.cli.option_groups import add_engine
 from multitask.config.option_types import parse
 from multitask.config.options import RunOptions, add_key_options
 
@@ -19,9 +20,7 @@ def add_ablate_options(parser: CommandParser) -> None:
         "table", metavar="TABLE", help="TOML file, or the name of a preset: paper, methods, ..."
     )
     parser.add_argument("--seeds", help="comma-separated; default: the table's")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="cells side by side, the cores divided; default 1"
-    )
+    add_engine(parser, "cells")
     parser.add_argument("--keep-weights", action="store_true", help="keep best/ and last/ of each cell's run")
     parser.add_argument("--retry-failed", action="store_true", help="compute cells anew that failed before")
     parser.add_argument("--dry-run", action="store_true", help="print the rows and what they change")
@@ -35,6 +34,7 @@ def ablate_command(options: RunOptions) -> int:
     from multitask.experiments.ablation.formats import markdown
     from multitask.experiments.ablation.live import live_table
     from multitask.experiments.ablation.summary import describe_row
+    from multitask.experiments.executor.engine import Engine
     from multitask.experiments.report.report import write_report
 
     given = options.given
@@ -45,9 +45,10 @@ def ablate_command(options: RunOptions) -> int:
     out = options.value("out")
     if out is None:
         raise InputError("no folder for the table; give --out FOLDER")
-    with live_table(make_cells(ablation, given.jobs), Path(out)) as watch:
+    engine = Engine(given.engine, given.jobs, given.ray_address)
+    with live_table(make_cells(ablation), Path(out)) as watch:
         command = shlex.join(["multitask", "ablate", *options.words])
-        summary = ablate(ablation, out, given.jobs, given.keep_weights, given.retry_failed, command, watch)
+        summary = ablate(ablation, out, engine, given.keep_weights, given.retry_failed, command, watch)
     page = write_report(out)
     print(json.dumps(summary, allow_nan=False) if given.json else markdown(summary))
     if not given.json:

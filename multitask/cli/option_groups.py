@@ -28,6 +28,21 @@ def add_file_format(parser: CommandParser) -> None:
     parser.add_argument("--dialect", choices=FILE_FORMATS, default="code", help="of prediction files")
 
 
+def add_engine(parser: CommandParser, what: str) -> None:
+    """Adds --jobs, --engine and --ray-address."""
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help=f"{what} side by side, the cores divided; default 1"
+    )
+    parser.add_argument(
+        "--engine",
+        default="processes",
+        help="processes of this machine (the default), or ray: on this machine or a cluster",
+    )
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="head node of a Ray cluster; default: one on this machine"
+    )
+
+
 def use_threads(options: Namespace) -> None:
     """Sets torch's CPU threads to --threads, where it is given."""
     if options.threads is not None:

@@ -5,10 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from minbert import CommandParser, InputError
+from multitask.cli.option_groups import add_engine
 from multitask.config.options import RunOptions, add_key_options
 
 # Options of a search that a continued one may be given; it has the others from its folder.
-WHEN_CONTINUED = ("space", "trials", "storage", "jobs", "timeout", "json")
+WHEN_CONTINUED = ("space", "trials", "storage", "jobs", "engine", "ray_address", "timeout", "json")
 
 
 def add_search_options(parser: CommandParser) -> None:
@@ -32,7 +33,7 @@ def add_search_options(parser: CommandParser) -> None:
         help="of the trials: a file for SQLite, journal:FILE, or postgresql://... for several machines; "
         "default study.db in --out",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side; default 1")
+    add_engine(parser, "trials")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after so long")
     parser.add_json("print search.json's content")
     add_key_options(parser)
@@ -40,13 +41,16 @@ def add_search_options(parser: CommandParser) -> None:
 
 def search_command(options: RunOptions) -> int:
     """Begins a search, or continues one; status 1 where no trial is complete."""
+    from multitask.experiments.executor.engine import Engine
     from multitask.experiments.search.results import table
     from multitask.experiments.search.search import Workers, continue_search, search
-    from multitask.experiments.search.settings import Method, command_line
+    from multitask.experiments.search.settings import Method
     from multitask.experiments.search.space import read_space
+    from multitask.experiments.search.storage import command_line
 
     given = options.given
-    workers = Workers(given.jobs, given.timeout, given.storage)
+    engine = Engine(given.engine, given.jobs, given.ray_address)
+    workers = Workers(engine, given.timeout, given.storage)
     if Path(given.space).is_dir():
         _refuse_when_continued(options)
         result = continue_search(given.space, given.trials, workers, _say)

@@ -28,7 +28,17 @@ FRESH = {"attention_head_layers", "projected_attention_size"}
 
 def check_combinations(config) -> None:
     """Raises InputError, with the reason, for a RunConfig whose parts do not go together."""
-    for check in (_sampling, _batches, _contrastive, _gradients, _methods, _lora, _model, _freezing):
+    for check in (
+        _sampling,
+        _batches,
+        _contrastive,
+        _gradients,
+        _methods,
+        _lora,
+        _model,
+        _freezing,
+        _parallel,
+    ):
         check(config)
 
 
@@ -190,3 +200,30 @@ def _freezing(config) -> None:
             raise InputError(
                 f"unfreeze begins with the whole encoder frozen; leave out freeze, which is {config.freeze!r}"
             )
+
+
+def _parallel(config) -> None:
+    """Sharded tensors go with one forward and one backward of the whole model."""
+    if config.parallel != "fsdp":
+        return
+    reasons = {
+        "gradients.surgery": config.gradients.surgery != "none",
+        "gradients.conflicts-every": config.gradients.conflicts_every is not None,
+        "smart": config.smart.weight or config.smart.bregman,
+        "r-drop": config.r_drop,
+        "unfreeze": config.unfreeze is not None,
+        "adapter-per-task": config.adapter_per_task,
+        "model.projected-attention-size": config.attention_adapters.get("projected_attention_size"),
+        "model.attention-head-layers": config.attention_adapters.get("attention_head_layers"),
+        "train.compile": config.train.compile,
+        "precision fp16": config.precision == "fp16",
+        "freeze backbone without LoRA": "backbone" in config.freeze and not config.lora.rank,
+    }
+    for name, task in config.tasks.items():
+        reasons[f"{name}.chunk-size"] = task.chunk_size is not None
+        reasons[f"type {task.type!r} of {name}, whose head reads the word embeddings"] = find_kind(
+            task.type
+        ).whole_vocabulary
+    for reason, applies in reasons.items():
+        if applies:
+            raise InputError(f"parallel fsdp does not go with {reason}; leave it out, or take parallel ddp")

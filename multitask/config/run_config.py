@@ -186,6 +186,9 @@ class RunConfig:
     r_drop: float = option(0.0, "factor of R-Drop's distance between two dropout masks; 0: off")
     precision: str = option("auto", "auto, fp32, bf16 or fp16")
     device: str = option("auto", "auto, cpu, cuda[:n] or mps")
+    parallel: str = option(
+        "ddp", "with torchrun: ddp, the whole model in each process, or fsdp, a part of each tensor in each"
+    )
     threads: int | None = option(None, "CPU threads; default: all cores")
     select: str | None = option(None, "which checkpoint is best: overall_2024, mean_raw or TASK.METRIC")
     patience: int | None = option(None, "stop after so many evaluations without a better one")
@@ -214,6 +217,7 @@ class RunConfig:
         within("extra_layers", self.extra_layers, 0, 5, "from 0 to 5")
         within("sampling_cap", self.sampling_cap, 1, float("inf"), "at least 1")
         within("r_drop", self.r_drop, 0, float("inf"), "at least 0")
+        one_of("parallel", self.parallel, ("ddp", "fsdp"))
         one_of("unequal", self.unequal, (None, "exhaust", "smallest", "cycle"))
         for name in self.track:
             one_of("track", name, ("tensorboard", "wandb"))

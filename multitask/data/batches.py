@@ -65,6 +65,13 @@ def cut_points(lengths: np.ndarray, token_budget: int) -> list[int]:
     return starts
 
 
+def longest_first(lengths: Sequence[int] | np.ndarray, token_budget: int) -> Batches:
+    """Returns every index once, longest first, in batches of at most `token_budget` tokens."""
+    lengths = np.asarray(lengths, np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    return Batches(order, np.array(cut_points(lengths[order], token_budget), np.int64))
+
+
 def shuffled_batches(
     lengths: Sequence[int] | np.ndarray,
     size: int,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from minbert import Batch, TokenSequence, to_device
-from multitask.data.batches import cut_points
+from multitask.data.batches import longest_first
 from multitask.data.readers import Example
 
 T = TypeVar("T")
@@ -37,7 +37,6 @@ class TaskBatch:
     inputs: Batch
     targets: Tensor
     example_ids: tuple[str, ...] = field(repr=False)
-    tokens: int = 0  # of the examples, as text; counted by MultitaskModel.collate
 
     def to(self, device: torch.device) -> "TaskBatch":
         return replace(self, inputs=self.inputs.to(device), targets=to_device(self.targets, device))
@@ -57,10 +56,6 @@ class Chunks:
     @property
     def example_ids(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts for name in part.example_ids)
-
-    @property
-    def tokens(self) -> int:
-        return sum(part.tokens for part in self.parts)
 
     def to(self, device: torch.device) -> "Chunks":
         return Chunks(tuple(part.to(device) for part in self.parts))
@@ -117,11 +112,7 @@ def compute_sorted(
     `compute` gets the indices of a batch of at most `token_budget` tokens and gives a result for each.
     """
     results: list[T | None] = [None] * len(lengths)
-    lengths = np.asarray(lengths, np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    starts = cut_points(lengths[order], token_budget)
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=False):
-        indices = order[start:end].tolist()
+    for indices in longest_first(lengths, token_budget):
         for index, result in zip(indices, compute(indices), strict=True):
             results[index] = result
     return results

@@ -1,1 +1,1 @@
-"""Experiments of many runs: ablation, search, report, augmentation, ensemble, and the claims they share."""
+"""Experiments of many runs: ablation, search, report, augmentation, ensemble, and their executors."""

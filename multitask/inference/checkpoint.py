@@ -5,9 +5,10 @@ safetensors and JSON only; nothing in a checkpoint can run code.
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ from minbert import (
     write_tensors,
 )
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
+from multitask.runtime.device import random_state, set_random_state
+from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 
 STATE_FOLDER = "training_state"
@@ -108,28 +111,60 @@ def load_head(folder: Path, name: str, head: nn.Module) -> None:
     head.load_state_dict(found)
 
 
-def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Writes a nested state of tensors and plain values: safetensors for the tensors, JSON for the rest."""
-    tensors: dict[str, Tensor] = {}
-    plain = _without_tensors(state, tensors, "")
-    write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
-    with atomic_write(folder / STATE_FOLDER / "state.json") as file:
-        file.write(json.dumps(plain, allow_nan=False) + "\n")
+class SavedShards(NamedTuple):
+    """A tensor that was saved by several processes, each of which wrote some of its rows."""
+
+    parts: list[Tensor]  # memory-mapped
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Returns the rows from `start` to `stop`, as far as there are any."""
+        places = list(accumulate(map(len, self.parts), initial=0))
+        cut = [
+            part[max(start - first, 0) : max(stop - first, 0)]
+            for part, first in zip(self.parts, places, strict=False)
+        ]
+        return torch.cat(cut)
+
+
+def save_state(folder: Path, state: Mapping[str, Any], group: ProcessGroup | None = None) -> None:
+    """Writes a nested state of tensors and plain values: safetensors for the tensors, JSON for the rest.
+
+    Each process writes its shards of the tensors that are sharded, rank 0 all else.
+    """
+    group, tensors, shards = group or ProcessGroup(), {}, {}
+    plain = _without_tensors(state, tensors, shards, "")
+    if shards:
+        write_tensors(shards, folder / STATE_FOLDER / _shard_file(group.rank, group.size))
+    if group.is_main:
+        write_tensors(tensors, folder / STATE_FOLDER / "tensors.safetensors")
+        with atomic_write(folder / STATE_FOLDER / "state.json") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Reads the state that `save_state` wrote. Raises InputError where there is none."""
+    """Reads the state that `save_state` wrote, with SavedShards in place of tensors that were sharded.
+
+    Raises InputError where there is none.
+    """
     path = folder / STATE_FOLDER / "state.json"
     if not path.is_file():
         raise InputError(f"{folder} has no training state; only a run's last/ can be resumed")
-    tensors = read_tensors(folder / STATE_FOLDER / "tensors.safetensors")
+    files = [path.with_name("tensors.safetensors"), *sorted(path.parent.glob("shard-*-of-*.safetensors"))]
+    tensors, *shards = map(read_tensors, files)
     try:
-        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors).items())
+        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors, shards).items())
     except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not what save_state wrote
         raise InputError(f"{path} is damaged; train anew, or from best/ with --weights") from None
 
 
-def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
+def _shard_file(number: int, count: int) -> str:
+    return f"shard-{number + 1:05}-of-{count:05}.safetensors"
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor], shards: dict[str, Tensor], path: str) -> Any:
+    if hasattr(value, "to_local"):  # a DTensor, whose import takes a while
+        shards[path] = value.to_local()
+        return {"shards": path}
     if isinstance(value, Tensor):
         tensors[path] = value
         return {"tensor": path}
@@ -137,45 +172,48 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
         # Pairs, since JSON would turn the optimizer's whole-number keys into texts.
         return {
             "items": [
-                [key, _without_tensors(entry, tensors, f"{path}/{key}")] for key, entry in value.items()
+                [key, _without_tensors(entry, tensors, shards, f"{path}/{key}")]
+                for key, entry in value.items()
             ]
         }
     if isinstance(value, list | tuple):
-        return [_without_tensors(entry, tensors, f"{path}/{i}") for i, entry in enumerate(value)]
+        return [_without_tensors(entry, tensors, shards, f"{path}/{i}") for i, entry in enumerate(value)]
     return value
 
 
-def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor], shards: list[Mapping[str, Tensor]]) -> Any:
     if isinstance(value, dict) and "tensor" in value:
         return tensors[value["tensor"]].clone()
+    if isinstance(value, dict) and "shards" in value:
+        return SavedShards([part[value["shards"]] for part in shards])
     if isinstance(value, dict):
-        return {key: _with_tensors(entry, tensors) for key, entry in value["items"]}
-    return [_with_tensors(entry, tensors) for entry in value] if isinstance(value, list) else value
+        return {key: _with_tensors(entry, tensors, shards) for key, entry in value["items"]}
+    return [_with_tensors(entry, tensors, shards) for entry in value] if isinstance(value, list) else value
 
 
 class RandomState:
     """Random generators of torch as a part of the training state: dropout goes on where it stopped.
 
-    Each process of a run has its own.
+    Each process of a run has its own, of the CPU and of its device. A run that goes on in more processes, or
+    on another kind of device, draws new numbers there.
     """
 
-    def __init__(self, group: ProcessGroup | None = None):
+    def __init__(self, device: torch.device, group: ProcessGroup | None = None):
+        self.device = device
         self.group = group or ProcessGroup()
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"cpu": torch.get_rng_state(), "cuda": dict(enumerate(self._cuda()))}
+        own = {"device": self.device.type, "states": random_state(self.device)}
         return {"ranks": self.group.all_gather_object(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         states = state["ranks"]
         if len(states) != self.group.size:
-            raise InputError(
-                f"the run was trained by {len(states)} processes, this is {self.group.size}; resume it with "
-                f"as many"
+            logger.info(
+                f"the run was trained by {len(states)} processes, this is {self.group.size}: it goes on, but "
+                f"not bit by bit as with so many"
             )
-        torch.set_rng_state(states[self.group.rank]["cpu"])
-        for index, generator in states[self.group.rank]["cuda"].items():
-            torch.cuda.set_rng_state(generator, index)
-
-    def _cuda(self) -> Iterator[Tensor]:
-        yield from torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()
+        if self.group.rank < len(states):
+            own = states[self.group.rank]
+            kept = own["states"] if own["device"] == self.device.type else own["states"][:1]
+            set_random_state(kept, self.device)

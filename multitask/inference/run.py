@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,7 +36,9 @@ from multitask.inference.rows_to_predict import fill_in, find_fallback, rows_to_
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
+from multitask.runtime.device import find_device
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.splits import SAMPLE, load_split, missing_split, open_data, tokenize_split
@@ -62,7 +63,10 @@ class Evaluation:
 
 @dataclass(eq=False)
 class Run:
-    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training."""
+    """Weights with tasks. `trained` names the tasks whose heads come from the weights or need no training.
+
+    Under torchrun the processes of `group` share predictions and scores; rank 0 writes.
+    """
 
     model: MultitaskModel
     tokenizer: Tokenizer
@@ -71,6 +75,7 @@ class Run:
     config: RunConfig = field(default_factory=RunConfig)
     folder: Path | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def task(self, name: str) -> ScoredTask:
         """Returns a task that is ready to predict. Raises InputError for another name."""
@@ -108,7 +113,7 @@ class Run:
         kind = self.task(task)
 
         def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
-            return kind.example_scores(outputs.double()).cpu().numpy()
+            return kind.example_scores(outputs.cpu().double()).numpy()
 
         rows = self.predict_rows(task, examples, results=scores)
         return np.stack(rows) if rows else np.zeros(0)
@@ -117,12 +122,12 @@ class Run:
         self, task: str, examples: Sequence[Example], advance=lambda count: None, results=None
     ) -> list[Any]:
         """Returns a prediction for each example; see `predict_examples`."""
-        tokenize = self.model.tasks[task].tokenize
+        tokenize, budget = self.model.tasks[task].tokenize, self.config.eval.batch_tokens
         if len(examples) <= ROWS_AT_ONCE:
             tokenized = tokenize(self.tokenizer, examples)
         else:
             tokenized = open_store(Examples("", examples), tokenize, self.tokenizer)
-        return predict_examples(self.model, task, tokenized, self.config.eval.batch_tokens, advance, results)
+        return predict_examples(self.model, task, tokenized, budget, advance, results, self.group)
 
     def evaluate(
         self, data: str | Path | None = None, split: str = "dev", tasks: Sequence[str] | None = None
@@ -153,8 +158,9 @@ class Run:
                 else:
                     notes.append(f"{name}: {examples.path} has no usable row to score")
         total = sum(map(len, tokenized.values()))
-        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=None) as bar:
-            scores, odd = score_examples(self.model, tokenized, self.config.eval.batch_tokens, bar.update)
+        with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=self._hidden) as bar:
+            budget = self.config.eval.batch_tokens
+            scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
 
     def _tokenize(
@@ -189,7 +195,8 @@ class Run:
                 values, note = self._predict_split(task, rows, with_text, split, folder)
                 notes += note
                 path = prediction_path(out, task.format, split, file_format)
-                task.write(values, rows, path, file_format)
+                if self.group.is_main:
+                    task.write(values, rows, path, file_format)
                 files.append(path)
         return files, notes
 
@@ -198,11 +205,16 @@ class Run:
     ) -> tuple[list[Any], list[str]]:
         """Returns a prediction for each row of a split, rejects included, and notes on those without text."""
         store, _ = self._tokenize(task, with_text, f"{split}, to predict")
-        budget = self.config.eval.batch_tokens
-        with tqdm(total=len(store), unit=" rows", desc=task.name, leave=False, disable=None) as bar:
-            predicted = predict_examples(self.model, task.name, store, budget, bar.update)
+        budget, group = self.config.eval.batch_tokens, self.group
+        with tqdm(total=len(store), unit=" rows", desc=task.name, leave=False, disable=self._hidden) as bar:
+            predicted = predict_examples(self.model, task.name, store, budget, bar.update, group=group)
         saved = self.fallbacks.get(task.name)
         return fill_in(task, rows, predicted, with_text.path, lambda: find_fallback(task, saved, folder))
+
+    @property
+    def _hidden(self) -> bool | None:
+        """Whether bars are not shown; None: on a terminal they are."""
+        return None if self.group.is_main else True
 
     @contextmanager
     def data_folder(self, data: str | Path | None):
@@ -260,7 +272,9 @@ def load_weights(
     config = (
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
-    return Run(model.to(chosen).eval(), Tokenizer.from_pretrained(folder), fallbacks, trained, config)
+    tokenizer = Tokenizer.from_pretrained(folder)
+    group = ProcessGroup.start(chosen)
+    return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -277,18 +291,6 @@ def read_run_config(folder: Path) -> RunConfig:
         raise InputError(f"{folder} is not the folder of a run; {hint}")
     load_task_file(values.get("task_file"))
     return RunConfig.from_dict(values)
-
-
-def find_device(name: str) -> torch.device:
-    """Returns a device; `auto` is CUDA where there is a card, else the CPU. Raises InputError without it."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def evaluate(

@@ -8,7 +8,9 @@ of a file, T token rows of a batch, B sequences, S tokens, D hidden size.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -131,25 +133,35 @@ class FrozenRows:
         self.values = np.asarray(values)
         return values.shape == self.shape and values.dtype == self.dtype and values.flags.c_contiguous
 
-    def write(self, model: nn.Module, path: Path, quiet: bool) -> None:
-        """Computes the file, whole or not at all."""
+    def write(self, model: nn.Module, path: Path, group: ProcessGroup, quiet: bool) -> None:
+        """Computes the file, whole or not at all; all processes of `group` compute, rank 0 writes."""
+        parts = self._compute_parts(model, group, quiet)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": self.shape}
+        try:
+            with atomic_write(path, "wb") if group.is_main else nullcontext() as file:
+                if group.is_main:
+                    np.lib.format.write_array_header_1_0(file, header)
+                for rows in parts:
+                    file.write(rows.tobytes())
+        finally:
+            deque(parts, maxlen=0)  # the others go on computing where rank 0 cannot write
+
+    def _compute_parts(self, model: nn.Module, group: ProcessGroup, quiet: bool) -> Iterator[np.ndarray]:
+        """Yields the rows in order, in rank 0; the processes compute batches in turn."""
         sequences = [*self.sequences.values()]
         lengths = [-length for length, _, _ in sequences]
+        batches = list(cut_by_tokens(range(len(sequences)), lengths, BATCH_TOKENS))
         training = model.training
         model.eval()
         try:
-            with (
-                tqdm(total=len(sequences), desc="cache", leave=False, disable=quiet or None) as bar,
-                atomic_write(path, "wb") as file,
-            ):
-                np.lib.format.write_array_header_1_0(file, header)
-                for indices in cut_by_tokens(range(len(sequences)), lengths, BATCH_TOKENS):
-                    chosen = (sequences[i] for i in indices)
-                    of_batch = [self.examples[number].sides[place] for _, number, place in chosen]
-                    rows = self._compute(model, of_batch)
-                    file.write(rows.numpy().astype(self.dtype).tobytes())
-                    bar.update(len(indices))
+            with tqdm(total=len(sequences), desc="cache", leave=False, disable=quiet or None) as bar:
+                for start in range(0, len(batches), group.size):
+                    turn = batches[start : start + group.size]
+                    chosen = (sequences[i] for i in turn[min(group.rank, len(turn) - 1)])
+                    own = [self.examples[number].sides[place] for _, number, place in chosen]
+                    rows = self._compute(model, own).numpy().astype(self.dtype)
+                    yield from group.gather_object(rows)[: len(turn)]
+                    bar.update(sum(map(len, turn)))
         finally:
             model.train(training)
 
@@ -202,9 +214,9 @@ def open_cache(
 ) -> dict[str, FrozenRows]:
     """Returns the activations of a MultitaskModel's frozen part for the examples of each task that has some.
 
-    They are read from `folder`, else computed and written by the first process in `precision`, fp32 or fp16;
-    without room on the disk there is a message and no cache. Where the whole encoder is frozen, a task that
-    reads pooled vectors only gets these. Raises InputError where `folder` is a file.
+    They are read from `folder`, else computed by all processes and written by the first one in `precision`,
+    fp32 or fp16; without room on the disk there is a message and no cache. Where the whole encoder is frozen,
+    a task that reads pooled vectors only gets these. Raises InputError where `folder` is a file.
     """
     layers = frozen_layers(model)
     if not layers:
@@ -220,34 +232,43 @@ def open_cache(
     for part, names in readers.items():
         of_part = Joined(*(examples[name] for name in names))
         wanted = FrozenRows(part, of_part, model.encoder.config.hidden_size, precision)
-        path = _prepare_file(model, wanted, folder, quiet) if group.is_main else None
-        path = group.broadcast_object(path)
+        path = _prepare_file(model, wanted, folder, group, quiet)
         if path is not None and wanted.read(path):
             rows |= dict.fromkeys(names, wanted)
     return rows
 
 
-def _prepare_file(model: nn.Module, wanted: FrozenRows, folder: Path, quiet: bool) -> Path | None:
+def _prepare_file(
+    model: nn.Module, wanted: FrozenRows, folder: Path, group: ProcessGroup, quiet: bool
+) -> Path | None:
     """Returns the file with the wanted rows, written if missing; None if the disk has no room for it."""
     path = folder / f"{wanted.key(model)}.npy"
-    if wanted.read(path):
-        logger.info(f"cache of {wanted} read from {folder}")
-        return path
     check_folder(folder)
+    is_there, has_room = group.broadcast_object((wanted.read(path), _has_room(wanted, folder)))
+    if is_there:
+        logger.info(f"cache of {wanted} read from {folder}")
+    elif has_room:
+        logger.info(f"cache of {wanted} in {folder}")
+        try:
+            wanted.write(model, path, group, quiet)
+        except OSError as error:
+            logger.info(f"no cache of {wanted}: {error}; computed in each epoch")
+            path = None
+        path = group.broadcast_object(path)
+    return path if is_there or has_room else None
+
+
+def _has_room(wanted: FrozenRows, folder: Path) -> bool:
+    """Makes the folder; returns True if the rows fit on its disk, and says so where not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
-        if free < wanted.size:
-            logger.info(
-                f"no cache of {wanted}, and {folder} has {_gigabytes(free)} left; computed in each epoch"
-            )
-            return None
-        logger.info(f"cache of {wanted} in {folder}")
-        wanted.write(model, path, quiet)
     except OSError as error:
         logger.info(f"no cache of {wanted}: {error}; computed in each epoch")
-        return None
-    return path
+        return False
+    if free < wanted.size:
+        logger.info(f"no cache of {wanted}, and {folder} has {_gigabytes(free)} left; computed in each epoch")
+    return free >= wanted.size
 
 
 def check_folder(folder: Path) -> None:

@@ -99,8 +99,7 @@ class MultitaskModel(nn.Module):
 
     def collate(self, task: str, examples: Sequence[TokenizedExample]) -> TaskBatch:
         """Makes a task's batch, with cached activations of frozen layers where they are known."""
-        tokens = sum(example.length for example in examples)
-        batch = replace(self.tasks[task].collate(examples), tokens=tokens)
+        batch = self.tasks[task].collate(examples)
         rows = self.cache.get(task)
         return batch if rows is None else replace(batch, inputs=rows.attach(batch.inputs))
 

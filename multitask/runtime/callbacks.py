@@ -1,12 +1,9 @@
 """Callbacks: objects that a run calls while it trains: logs, trackers, progress bars, a user's own."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from multitask.runtime.process_group import ProcessGroup
 
 Scores = dict[str, dict[str, float]]  # task -> metric -> value
 
@@ -14,8 +11,8 @@ Scores = dict[str, dict[str, float]]  # task -> metric -> value
 class Callback:
     """Base class of callbacks. Each method does nothing; override those that are needed.
 
-    `train(config, callbacks=[...])` takes instances. Of several processes only rank 0 calls them, but each
-    has to be given as many. An exception of theirs ends the run as an interruption does.
+    `train(config, callbacks=[...])` takes instances, which only rank 0 of several processes calls. An
+    exception of theirs ends the run as an interruption does.
     """
 
     def on_start(self, step: int, total_steps: int) -> None:
@@ -35,12 +32,10 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """Calls callbacks one after the other, on rank 0 of `group`. Only those in `given` can stop the run."""
+    """Calls callbacks one after the other."""
 
-    def __init__(self, own: Sequence[Callback], given: Sequence[Callback], group: "ProcessGroup"):
-        self.group = group
-        self.can_stop = bool(given)
-        self.called = [*own, *given] if self.group.is_main else []
+    def __init__(self, called: Sequence[Callback]):
+        self.called = called
 
     def on_start(self, step: int, total_steps: int) -> None:
         for callback in self.called:
@@ -51,9 +46,8 @@ class Callbacks(Callback):
             callback.on_record(kind, step, values)
 
     def on_step_end(self, step: int) -> bool:
-        """Returns True if any callback stops the run, the same in every process."""
-        stops = [bool(callback.on_step_end(step)) for callback in self.called]
-        return self.can_stop and self.group.broadcast_object(any(stops))
+        """Returns True if any callback stops the run."""
+        return any([callback.on_step_end(step) for callback in self.called])
 
     def on_end(self, scores: Scores | None) -> None:
         for callback in self.called:

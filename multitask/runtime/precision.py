@@ -64,7 +64,8 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
         self.skipped = state["skipped"]
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # else it was saved in another precision
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def has_gradients(optimizer: Optimizer) -> bool:
@@ -77,13 +78,15 @@ def has_gradients(optimizer: Optimizer) -> bool:
 def resolve_precision(name: str, device: torch.device) -> str:
     """Returns the name of a precision; `auto` is fp32 on the CPU, bf16 on CUDA cards that have it, else fp16.
 
+    Older cards compute bf16 in software, which is slow.
+
     fp16 needs CUDA: torch computes it on the CPU as well, as the tests of the scaler do, but slower than fp32
     and with no memory saved that bf16 would not save without a scale.
     """
     if name == "auto":
         if device.type != "cuda":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if name == "fp16" and device.type != "cuda":
         raise InputError(f"precision fp16 needs a CUDA device, this run is on {device}; take bf16 or fp32")
     return name

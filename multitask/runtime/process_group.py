@@ -1,12 +1,16 @@
 """ProcessGroup: the processes that train one model, `torchrun --nproc-per-node N -m multitask train ...`.
 
-Every process holds the whole model and takes its share of each batch; gradients are summed explicitly at the
-end of a step. With one process nothing here does anything.
+What the processes agree on and exchange beside gradients, which are the engine's (multitask/training/
+parallel.py). With one process nothing here does anything.
 """
 
+import atexit
 import os
 from collections.abc import Sequence
-from typing import Any
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,7 +18,18 @@ from torch import Tensor
 
 from minbert import InputError
 
-BUCKET = 2**22  # numbers that one reduction takes, 16 MB of fp32
+TIMEOUT = timedelta(minutes=30)  # for the others, which may be stopped, or behind on a slow machine
+
+
+class Channels(NamedTuple):
+    """torch's groups beside the default one, on which the engine reduces gradients while others are in use.
+
+    objects   plain values and flags, by gloo, on the CPU
+    gathers   examples' vectors and their gradients, on the device
+    """
+
+    objects: dist.ProcessGroup
+    gathers: dist.ProcessGroup
 
 
 class ProcessGroup:
@@ -25,7 +40,7 @@ class ProcessGroup:
         self.size = size
 
     @classmethod
-    def start(cls, device_type: str) -> "ProcessGroup":
+    def start(cls, device: torch.device) -> "ProcessGroup":
         """Joins the processes that torchrun started; without torchrun there is one.
 
         Uses gloo on the CPU, nccl on CUDA. Raises InputError where the group cannot form.
@@ -33,13 +48,22 @@ class ProcessGroup:
         if "WORLD_SIZE" not in os.environ:
             return cls()
         if not dist.is_initialized():
+            own = {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
             try:
-                dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+                store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+                # torchrun keeps its store over restarts: what a lost process left there is no longer true.
+                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = dist.PrefixStore(f"attempt {attempt}", store)
+                dist.init_process_group(**own, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
             except (RuntimeError, ValueError) as error:
                 raise InputError(
                     f"the processes cannot find one another ({error}); start them with torchrun"
                 ) from None
-        return cls(dist.get_rank(), dist.get_world_size())
+            atexit.register(_leave)
+        group = cls(dist.get_rank(), dist.get_world_size())
+        if group.size > 1:
+            _channels()  # made by all together
+        return group
 
     @property
     def is_main(self) -> bool:
@@ -48,7 +72,7 @@ class ProcessGroup:
     def barrier(self) -> None:
         """Waits until all processes are here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(_channels().objects)
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Copies rank 0's values into every process's tensors, in place."""
@@ -61,7 +85,7 @@ class ProcessGroup:
         if self.size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        dist.broadcast_object_list(values, src=0, group=_channels().objects)
         return values[0]
 
     def all_gather_object(self, value: Any) -> list[Any]:
@@ -69,32 +93,37 @@ class ProcessGroup:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=_channels().objects)
         return values
+
+    def gather_object(self, value: Any) -> list[Any]:
+        """Returns every process's plain value, in order of rank, in rank 0; elsewhere nothing."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_main else None
+        dist.gather_object(value, values, dst=0, group=_channels().objects)
+        return values or []
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Returns for each flag whether it is set in any process."""
+        if self.size == 1:
+            return list(flags)
+        found = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=_channels().objects)
+        return [bool(flag) for flag in found]
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """Returns the sum over the processes of each number, in fp64."""
+        if self.size == 1 or not numbers:
+            return list(numbers)
+        total = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(total, group=_channels().objects)
+        return total.tolist()
 
     def all_reduce(self, tensor: Tensor) -> None:
         """Sums a tensor over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
-
-    def all_reduce_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Sums the parameters' gradients over the processes, in flat fp32 buckets.
-
-        A gradient that is missing on one rank counts as zero there; one that is missing on all stays None, so
-        that the optimizer leaves a head alone whose task was not in the step.
-        """
-        if self.size == 1:
-            return
-        present = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
-        self.all_reduce(present)
-        needed = [parameter for parameter, count in zip(parameters, present.tolist(), strict=True) if count]
-        for bucket in _buckets(needed):
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-            flat = torch.cat([gradient.float().flatten() for gradient in gradients])
-            self.all_reduce(flat)
-            parts = flat.split([parameter.numel() for parameter in bucket])
-            for parameter, part in zip(bucket, parts, strict=True):
-                parameter.grad = part.view_as(parameter).to(parameter.dtype, copy=True)
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """(B, ...) of each process -> all of them (sum of B, ...), in order of rank; gradients flow back.
@@ -102,6 +131,35 @@ class ProcessGroup:
         The processes may hold different numbers of rows.
         """
         return tensor if self.size == 1 else _AllGather.apply(tensor, self)
+
+    @contextmanager
+    def common_errors(self):
+        """Raises in every process the InputError that any of them raises in the block, the lowest rank's."""
+        own = None
+        try:
+            yield
+        except InputError as error:
+            own = error
+        if self.size == 1:
+            if own is not None:
+                raise own
+            return
+        errors = self.all_gather_object(None if own is None else str(own))
+        rank = next((rank for rank, text in enumerate(errors) if text is not None), None)
+        if rank is not None:
+            where = f"process {rank}: " if rank else ""
+            raise InputError(where + errors[rank]) from own
+
+
+@cache
+def _channels() -> Channels:
+    return Channels(dist.new_group(backend="gloo", timeout=TIMEOUT), dist.new_group(timeout=TIMEOUT))
+
+
+def _leave() -> None:
+    """Ends torch's groups with the process, so that none is left to its threads."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _AllGather(torch.autograd.Function):
@@ -111,30 +169,17 @@ class _AllGather(torch.autograd.Function):
     def forward(context, tensor: Tensor, group: ProcessGroup) -> Tensor:
         sizes = torch.zeros(group.size, dtype=torch.long, device=tensor.device)
         sizes[group.rank] = len(tensor)
-        group.all_reduce(sizes)
+        dist.all_reduce(sizes, group=_channels().gathers)
         counts = sizes.tolist()
         padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=_channels().gathers)
         context.group, context.counts = group, counts
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.contiguous().clone()
-        context.group.all_reduce(gradient)
+        dist.all_reduce(gradient, group=_channels().gathers)
         return gradient.split(context.counts)[context.group.rank], None
-
-
-def _buckets(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Returns the parameters in order, cut into lists of about BUCKET numbers."""
-    buckets: list[list[Tensor]] = []
-    size = BUCKET
-    for parameter in parameters:
-        if size >= BUCKET:
-            buckets.append([])
-            size = 0
-        buckets[-1].append(parameter)
-        size += parameter.numel()
-    return buckets

@@ -253,14 +253,15 @@ class SimilarityTask(TextTask):
         return squared_difference(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[float]:
-        return self.hard(self.example_scores(outputs).detach().cpu().numpy())
+        return self.hard(self.example_scores(outputs.detach().cpu()).numpy())
 
     def example_scores(self, outputs: Tensor) -> Tensor:
         """Returns (B,) outputs off the label scale, not cut to [low, high]: ensembles average first."""
         if self.config.loss == "angle":
             outputs = outputs[:, 0]
         bottom, top = self.config.label_scale
-        share = (outputs.double() - bottom) / (top - bottom)
+        wide = outputs if outputs.device.type == "mps" else outputs.double()  # Apple's devices have no fp64
+        share = (wide - bottom) / (top - bottom)
         return self.config.low + share * (self.config.high - self.config.low)
 
     def hard(self, scores: np.ndarray) -> list[float]:

@@ -1,4 +1,4 @@
-"""TrainingComponents: plan, method, gradients, precision and optimizer, built from a configuration."""
+"""TrainingComponents: plan, engine, method, gradients, precision and optimizer, from a configuration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from minbert import AdamW, schedule_factor
+from minbert import AdamW, InputError, schedule_factor
 from multitask.config.run_config import RunConfig
 from multitask.data.collate import Chunks, TaskBatch, TokenizedExample, lengths_of
 from multitask.model.multitask_model import MultitaskModel
@@ -24,6 +24,7 @@ from multitask.training.methods.separate_gradients import SeparateGradients
 from multitask.training.methods.standard import RDrop, Smart, StandardLoss
 from multitask.training.methods.surgery import find_surgery
 from multitask.training.methods.teacher import MomentumTeacher
+from multitask.training.parallel import Engine, Replicated, Sharded, ShardedOptimizerState
 from multitask.training.parameters.groups import Assignment, assign, parameter_groups
 from multitask.training.parameters.per_task_lr import PerTaskLR
 from multitask.training.parameters.unfreezing import Unfreezing
@@ -41,6 +42,7 @@ class TrainingComponents:
     plan: BatchPlan
     assignments: list[Assignment]
     optimizer: AdamW
+    engine: Engine
     method: StandardLoss
     gradients: Gradients
     precision: Precision
@@ -63,6 +65,8 @@ class TrainingComponents:
         """Returns the components with a state that resuming needs, by name."""
         names = ("plan", "gradients", "precision", "optimizer", "unfreezing", "teacher")
         parts = {name: part for name in names if (part := getattr(self, name)) is not None}
+        if isinstance(self.engine, Sharded):
+            parts["optimizer"] = ShardedOptimizerState(self.optimizer)
         return parts if self.touched is None else with_whole_table(parts, self.touched)
 
     def count_parameters(self) -> dict[str, int]:
@@ -79,7 +83,11 @@ def build_components(
     """Builds what the training loop is given. Raises InputError where there is nothing to train."""
     optim, model = config.optim, inputs.model
     group.broadcast([*model.parameters(), *model.buffers()])
-    touched = train_touched_rows(model, inputs.train)
+    sharded = config.parallel == "fsdp"
+    if sharded and group.size == 1:
+        raise InputError("parallel fsdp shares the model among processes; start several with torchrun")
+    touched = None if sharded else train_touched_rows(model, inputs.train)
+    engine = Sharded(model, device, group) if sharded else None  # before the optimizer takes the tensors
     unfreezing = None if config.unfreeze is None else Unfreezing(model, config.unfreeze)
     assigned = assignments(config, model, unfreezing)
     optimizer = AdamW(parameter_groups(assigned), lr=optim.lr, eps=optim.eps, correct_bias=optim.correct_bias)
@@ -96,19 +104,21 @@ def build_components(
     teacher = None
     if config.smart.bregman:
         teacher = MomentumTeacher(model, config.smart.momentum, lambda: precision.steps)
-    finishing = {"clip": optim.clip, "group": group, "check": GradientCheck(model)}
+    finishing = {"clip": optim.clip, "check": GradientCheck(model)}
     settings = config.gradients
-    if settings.surgery == "none" and settings.conflicts_every is None:
-        gradients = Gradients(optimizer, precision, **finishing)
-    else:
+    separate = settings.surgery != "none" or settings.conflicts_every is not None
+    if separate:
         surgery = find_surgery(settings.surgery, settings.target_decay, config.train.seed)
         every = settings.conflicts_every
-        gradients = SeparateGradients(optimizer, precision, model, surgery, every, **finishing)
+        gradients = SeparateGradients(optimizer, precision, model, surgery, every, group, **finishing)
+    else:
+        gradients = Gradients(optimizer, precision, **finishing)
     own = {name: task.encoder_lr for name, task in config.tasks.items() if task.encoder_lr is not None}
     return TrainingComponents(
         plan,
         assigned,
         optimizer,
+        engine or (Engine(model) if group.size == 1 or separate else Replicated(model)),
         make_method(config, teacher),
         gradients,
         precision,

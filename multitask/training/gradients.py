@@ -1,4 +1,4 @@
-"""Gradients between backward and step: scaled, summed over processes, unscaled once, clipped."""
+"""Gradients between backward and step: scaled, unscaled once, clipped."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision, has_gradients
-from multitask.runtime.process_group import ProcessGroup
 from multitask.training.methods.gradient_check import GradientCheck
 
 
@@ -23,14 +22,12 @@ class Gradients:
         optimizer: Optimizer,
         precision: Precision,
         clip: float = 0.0,
-        group: ProcessGroup | None = None,
         check: GradientCheck | None = None,
     ):
         self.optimizer = optimizer
         self.parameters = [tensor for entries in optimizer.param_groups for tensor in entries["params"]]
         self.precision = precision
         self.clip = clip
-        self.group = group or ProcessGroup()
         self.check = check
         self.tasks: list[str] = []  # of the current step, in their order
 
@@ -42,8 +39,7 @@ class Gradients:
             self.precision.scaler.scale(loss).backward()
 
     def finish(self) -> None:
-        """Sums over the processes, unscales, checks, then clips."""
-        self.group.all_reduce_gradients(self.parameters)
+        """Unscales, checks, then clips."""
         self._unscale_and_clip()
         self.tasks = []
 

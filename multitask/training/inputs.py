@@ -96,7 +96,9 @@ def load_inputs(
         heads[name] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
         if task.scored and name in stores["train"]:
             heads[name]["fallback"] = task.majority_prediction(stores["train"][name].rows)
-    return RunInputs(tokenizer, model.to(device), train, stores["dev"], heads, hashes, notes)
+    if config.parallel != "fsdp":  # which moves the model part by part
+        model.to(device)
+    return RunInputs(tokenizer, model, train, stores["dev"], heads, hashes, notes)
 
 
 def check_weights(config: RunConfig) -> None:

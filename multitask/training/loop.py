@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterable
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
 from multitask.training.gradients import Gradients
 from multitask.training.methods.standard import StandardLoss
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch, Step
 
 
 def train_loop(
-    model: nn.Module,
+    engine: Engine,
     plan: Iterable[Step],
     method: StandardLoss,
     gradients: Gradients,
@@ -21,10 +22,10 @@ def train_loop(
     report: Callable[[Step, MicroBatch, Tensor], None],
     after_step: Callable[[Step], None],
 ) -> None:
-    """Takes the plan's steps with a MultitaskModel. Who reads the losses, tensors, decides when to wait."""
+    """Takes the plan's steps with the engine's model. Who reads the losses, tensors, decides when to wait."""
     for step in plan:
         for micro_batch in step.micro_batches:
-            loss = method(model, micro_batch, gradients.backward)
+            loss = method(engine, micro_batch, gradients.backward)
             report(step, micro_batch, loss)
         gradients.finish()
         precision.step(optimizer)

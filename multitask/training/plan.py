@@ -1,6 +1,7 @@
 """BatchPlan: which batches of which tasks make up each step of a run. Depends on (seed, step) alone."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,18 +17,25 @@ TaskBatches = dict[str, Batches]  # the batches of a step by task
 
 
 class MicroBatch(NamedTuple):
-    """One batch of one task, or a process's share of it, and its weight in the step's loss of that task."""
+    """One batch of one task, or a process's share of it, and its weight in the step's loss of that task.
+
+    `tokens` are those of the whole batch; `ends_step` is True for the last one of its step. At weight 0 a
+    process has no share, and computes an example of the batch for nothing, since all take part in each
+    micro-batch: its loss is to be masked out.
+    """
 
     task: str
     batch: Any
     weight: float
+    tokens: int = 0
+    ends_step: bool = True
 
 
 class Step(NamedTuple):
     """One optimizer step. Counts from 1.
 
     For each of `tasks` the weights of the micro-batches, over all processes, sum to 1; the step's loss is the
-    sum over its tasks. A process may have no micro-batch of a task, or none at all.
+    sum over its tasks. Every process has as many micro-batches of each task.
     """
 
     number: int
@@ -216,15 +224,18 @@ class BatchPlan:
         self.stopped = True
 
     def _micro_batches(self, step: TaskBatches) -> Iterator[MicroBatch]:
-        """Yields this process's micro-batches of a step."""
-        for name, batches in step.items():
+        """Yields this process's micro-batches of a step. One without a term of the loss is left out."""
+        wholes = {name: sum(map(self.data[name].weight, batches)) for name, batches in step.items()}
+        used = [(name, batch) for name in step for batch in step[name] if self.data[name].weight(batch)]
+        for number, (name, batch) in enumerate(used, start=1):
             data = self.data[name]
-            whole = sum(map(data.weight, batches))
-            for batch in batches:
-                share = batch[self.rank :: self.processes]
-                weight = data.weight(batch) / self.processes if data.gathered else data.weight(share)
-                if share and weight:
-                    yield MicroBatch(name, data.collate(share), weight / whole)
+            share = batch[self.rank :: self.processes]
+            weight = data.weight(batch) / self.processes if data.gathered else data.weight(share)
+            # What is computed for nothing draws nothing of the run's random numbers.
+            with nullcontext() if weight else torch.random.fork_rng(devices=[]):
+                collated = data.collate(share or batch[:1])
+            tokens = sum(int(data.lengths[i]) for i in batch)
+            yield MicroBatch(name, collated, weight / wholes[name], tokens, number == len(used))
 
     def _epoch(self, epoch: int) -> "_Epoch":
         """Returns the epoch's steps: a function of (seed, epoch)."""

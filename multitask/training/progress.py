@@ -14,10 +14,12 @@ from multitask.config.run_config import RunConfig
 from multitask.runtime.callbacks import Callback, Scores
 from multitask.runtime.memory import peak_memory
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.runtime.tracking import strict
 from multitask.training.plan import BatchPlan, MicroBatch, Step
 
 BEST = "best"  # the checkpoint that is the run's result
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that end a run
 LOG_EVERY = 10  # steps between readings of the losses, each of which waits for the device
 KEPT = (
     "evaluations_without_better",
@@ -32,7 +34,8 @@ class Progress:
 
     `evaluate()` returns the scores; `select[checkpoint](scores)` the number by which that checkpoint is
     chosen, None without such a score; `save(checkpoint)` writes "last" or one of those in `select`.
-    `callbacks` get the records, and may end the run after any step.
+    `callbacks` get the records, and may end the run after any step. What happens, happens in all processes of
+    `group` after the same step, whichever of them a signal or a callback's wish reaches.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Progress:
         evaluate: Callable[[], Scores],
         save: Callable[[str], None],
         callbacks: Callback,
+        group: ProcessGroup | None = None,
     ):
         self.config = config
         self.plan = plan
@@ -52,24 +56,25 @@ class Progress:
         self.evaluate = evaluate
         self.save = save
         self.callbacks = callbacks
+        self.group = group or ProcessGroup()
         self.best: dict[str, float | None] = {}  # by checkpoint
         self.best_steps: dict[str, int] = {}
         self.evaluations_without_better = 0
         self.evaluated_step = 0
         self.seconds = 0.0  # before an interruption
         self.other_seconds = 0.0  # of all seconds, those of evaluations and checkpoints
-        self.tokens = 0  # that this process has trained on
+        self.tokens = 0  # trained on
         self.peak_memory = 0  # before an interruption
         self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not read yet
         self._started = time.perf_counter()
         self._between_steps = True
         self._evaluating = False
-        self._interrupted = False
+        self._signal: signal.Signals | None = None
 
     def report(self, step: Step, micro_batch: MicroBatch, loss: Tensor) -> None:
-        """Keeps a loss; it is read with the others every LOG_EVERY steps."""
-        self._losses.append((micro_batch.task, step.number, loss * micro_batch.weight))
-        self.tokens += micro_batch.batch.tokens
+        """Keeps a process's part of a loss; it is read with the others every LOG_EVERY steps."""
+        self._losses.append((micro_batch.task, step.number, loss))
+        self.tokens += micro_batch.tokens
 
     def after_step(self, step: Step) -> None:
         """Logs, evaluates and saves where it is due, and ends the run where a callback says so."""
@@ -78,14 +83,14 @@ class Progress:
         saves = self._is_due(self.config.checkpoint.every_steps, step.number, step.ends_epoch)
         if step.number % LOG_EVERY == 0 or due or saves:
             self._log_losses(step)
-        self._stop_if_interrupted()
-        self._evaluate_and_save(step.number, step.epoch, due, saves)
-        if self.callbacks.on_step_end(step.number):
+        if due or saves:
+            self._stop_if_interrupted()
+            self._evaluate_and_save(step.number, step.epoch, due, saves)
+        if self._stop_if_interrupted(bool(self.callbacks.on_step_end(step.number))):
             self.plan.stop()
             if self._losses:
                 self._log_losses(step)
             self._evaluate_and_save(step.number, step.epoch, due=self.evaluated_step < step.number)
-        self._stop_if_interrupted()
         self._between_steps = False
 
     def catch_up(self) -> None:
@@ -112,15 +117,19 @@ class Progress:
             self.save("last")
         self.other_seconds += time.perf_counter() - started
 
-    def _stop_if_interrupted(self) -> None:
-        if self._interrupted:
+    def _stop_if_interrupted(self, stops: bool = False) -> bool:
+        """Raises KeyboardInterrupt where a signal has come to any process; returns True if one `stops`."""
+        signals = [self._signal == number for number in SIGNALS]
+        stops, *signals = self.group.any(stops, *signals)
+        self._signal = next((number for number, came in zip(SIGNALS, signals, strict=True) if came), None)
+        if self._signal is not None:
             raise KeyboardInterrupt
+        return stops
 
     def _log_losses(self, step: Step) -> None:
-        """Logs each task's mean loss over its steps since the last record."""
+        """Logs each task's mean loss, that of all processes, over its steps since the last record."""
         by_task: dict[str, dict[int, float]] = {}
-        for task, number, loss in self._losses:
-            value = float(loss)
+        for task, number, value in self._read_losses():
             if not math.isfinite(value):
                 raise InputError(
                     f"the loss of {task} is {value} at step {number}; lower --optim.lr, or use --precision "
@@ -140,6 +149,11 @@ class Progress:
         if self.precision.skipped:
             values["skipped"] = self.precision.skipped
         self.callbacks.on_record("train", step.number, values)
+
+    def _read_losses(self) -> list[tuple[str, int, float]]:
+        """Returns the losses that are kept, summed over the processes."""
+        values = self.group.sum([float(loss) for *_, loss in self._losses])
+        return [(task, number, value) for (task, number, _), value in zip(self._losses, values, strict=True)]
 
     def _evaluate(self, step: int, epoch: int) -> None:
         """Scores the model, keeps it if it is the best, and only then counts the evaluation as made."""
@@ -182,7 +196,7 @@ class Progress:
     def costs(self) -> dict[str, float]:
         """Returns the costs of the whole run, over all its interruptions.
 
-        Seconds are without evaluations and checkpoints, tokens those of this process, memory is in bytes.
+        Seconds are without evaluations and checkpoints; memory is this process's, in bytes.
         """
         return {
             "epochs": self.plan.epochs_done,
@@ -193,20 +207,24 @@ class Progress:
 
     @contextmanager
     def interruption(self) -> Iterator[None]:
-        """Lets Ctrl-C wait for the current step, so that last/ is a state between steps.
+        """Lets Ctrl-C and SIGTERM wait for the current step, so that last/ is a state between steps.
 
-        It interrupts an evaluation at once. A second Ctrl-C waits for nothing; in the middle of a step it
-        leaves last/ as it was.
+        They interrupt an evaluation at once. A second one waits for nothing; in the middle of a step it
+        leaves last/ as it was. Of several processes all end after the same step, or the same evaluation,
+        however often it comes: torchrun passes on what the terminal has sent already. SIGTERM leaves the
+        process with status 143.
         """
 
         def interrupt(number, frame):
-            stop_now = self._evaluating or self._interrupted
-            self._interrupted = True
+            stop_now = self.group.size == 1 and (self._evaluating or self._signal is not None)
+            self._signal = signal.Signals(number)
             if stop_now:
                 raise KeyboardInterrupt
 
+        before = {}
         try:
-            before = signal.signal(signal.SIGINT, interrupt)
+            for number in SIGNALS:
+                before[number] = signal.signal(number, interrupt)
         except ValueError:  # not in the main thread, where signals cannot be handled
             yield
             return
@@ -215,9 +233,12 @@ class Progress:
         except KeyboardInterrupt:
             if self._between_steps:
                 self.save("last")
+            if self._signal == signal.SIGTERM:
+                raise SystemExit(128 + signal.SIGTERM) from None
             raise
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in KEPT} | {
@@ -225,7 +246,7 @@ class Progress:
             "best_steps": dict(self.best_steps),
             "seconds": self.elapsed(),
             "peak_memory": self.costs()["peak_memory"],
-            "losses": [(task, number, float(loss)) for task, number, loss in self._losses],
+            "losses": self._read_losses(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -233,4 +254,5 @@ class Progress:
             setattr(self, name, state[name])
         self.best_steps = dict(state["best_steps"])
         self.best = {name: -math.inf if value is None else value for name, value in state["best"].items()}
-        self._losses = [tuple(entry) for entry in state["losses"]]
+        # They are those of all processes.
+        self._losses = [(*entry, loss if self.group.is_main else 0.0) for *entry, loss in state["losses"]]

@@ -1,8 +1,11 @@
 """Trainer, and `train` and `resume`: a run, stage by stage, from a configuration to its best checkpoint."""
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,10 @@ from multitask.data.collate import Joined
 from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
-from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, find_device, load_run, read_run_config
+from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, load_run, read_run_config
 from multitask.model.cache import check_folder, open_cache
 from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar, Scores
+from multitask.runtime.device import find_device
 from multitask.runtime.memory import keep_freed_memory
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
@@ -41,7 +45,8 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = T
     """Fine-tunes as the configuration says, into the new folder `config.out`; returns the best checkpoint.
 
     `callbacks` get the records of metrics.jsonl and may end the run; `quiet` hides the progress bars.
-    Messages go to the logger "multitask". Raises InputError for a configuration or data that cannot be used,
+    Messages go to the logger "multitask". Where torchrun starts the command again after a process was lost,
+    the run goes on from its `last/`. Raises InputError for a configuration or data that cannot be used,
     before anything is written.
     """
     check_sources(config)
@@ -53,12 +58,14 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = T
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
+    if config.task_file:  # to be found from another working folder too
+        config = replace(config, task_file=str(Path(config.task_file).resolve()))
     if out.exists() and any(out.iterdir()):
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) and read_run_config(out) == config:
+            return resume(out, callbacks, quiet)  # torchrun started the same command again
         raise InputError(
             f"{out} exists already; choose another --out, or continue it: multitask resume {out}"
         )
-    if config.task_file:  # to be found from another working folder too
-        config = replace(config, task_file=str(Path(config.task_file).resolve()))
     return _train_stages(config, callbacks, quiet)
 
 
@@ -100,7 +107,7 @@ def start_runtime(config: RunConfig) -> tuple[torch.device, ProcessGroup]:
     device = find_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
-    return device, ProcessGroup.start(device.type)
+    return device, ProcessGroup.start(device)
 
 
 def plan_table(config: RunConfig) -> list[str]:
@@ -168,12 +175,13 @@ class Trainer:
         self.device, self.group = start_runtime(replace(config, threads=config.threads or threads))
         self.log = MetricsLog(self.out / "metrics.jsonl")
         own = [self.log, Trackers(config.track, config), *([] if quiet else [ProgressBar()])]
-        self.callbacks = Callbacks(own, callbacks, self.group)
+        self.callbacks = Callbacks([*own, *callbacks] if self.group.is_main else [])
 
     def setup(self, data: Path) -> None:
         """Loads the inputs from a folder with the data files, and builds the components."""
-        self.inputs = load_inputs(self.config, data, self.device)
-        check_select(self.config, self.inputs)
+        with self.group.common_errors():
+            self.inputs = load_inputs(self.config, data, self.device)
+            check_select(self.config, self.inputs)
         self._build()
 
     def load(self) -> None:
@@ -186,14 +194,15 @@ class Trainer:
         self.group.barrier()
         last = self.out / "last" if (self.out / "last").is_dir() else None
         data = self.out / SAMPLE_FOLDER if self.config.data == SAMPLE else self.config.data
-        with open_data(data) as folder:
-            self.inputs = load_inputs(self.config, folder, self.device, last)
-        before, now = read_environment(self.out)["data"], self.inputs.hashes
-        changed = [name for name in before | now if now.get(name) != before.get(name)]
-        if changed:
-            raise InputError(
-                f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
-            )
+        with self.group.common_errors():
+            with open_data(data) as folder:
+                self.inputs = load_inputs(self.config, folder, self.device, last)
+            before, now = read_environment(self.out)["data"], self.inputs.hashes
+            changed = [name for name in before | now if now.get(name) != before.get(name)]
+            if changed:
+                raise InputError(
+                    f"{', '.join(changed)} changed since the run began; put the old file back, or train anew"
+                )
         self._build()
         if last:
             state = load_state(last)
@@ -205,7 +214,7 @@ class Trainer:
         plan, precision = self.components.plan, self.components.precision
         select = selectors(self.config, self.inputs.model.tasks)
         self.progress = Progress(
-            self.config, plan, precision, select, self.evaluate, self.save, self.callbacks
+            self.config, plan, precision, select, self.evaluate, self.save, self.callbacks, self.group
         )
         self.components.gradients.log = lambda cosines: self.callbacks.on_record(
             "conflict", plan.step, {"cosines": cosines}
@@ -215,7 +224,10 @@ class Trainer:
 
     def _stateful(self) -> dict[str, Any]:
         """Returns everything whose states are the training state, by name."""
-        return self.components.stateful() | {"progress": self.progress, "random": RandomState(self.group)}
+        return self.components.stateful() | {
+            "progress": self.progress,
+            "random": RandomState(self.device, self.group),
+        }
 
     def make_folder(self, run: RunConfig, data: Path) -> None:
         """Makes the folder, from which `resume` can begin; `run` is the run of which this is a stage."""
@@ -233,6 +245,8 @@ class Trainer:
         """Undoes what a kill in the middle of saving left behind."""
         for name in ("best", "last", *(path.name for path in self.out.glob("best-*"))):
             restore_folder(self.out / name)
+        for log in self.out.glob("rank-*.log"):
+            log.unlink()
         for leftover in self.out.glob(".*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
@@ -250,10 +264,10 @@ class Trainer:
         self.callbacks.on_start(parts.plan.step, parts.plan.total_steps)
         best = None
         try:
-            with self.progress.interruption():
+            with self.progress.interruption(), self._log_of_rank():
                 self.progress.catch_up()
                 train_loop(
-                    model,
+                    parts.engine,
                     parts.steps(),
                     parts.method,
                     parts.gradients,
@@ -271,6 +285,17 @@ class Trainer:
             shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
         return best
 
+    @contextmanager
+    def _log_of_rank(self) -> Iterator[None]:
+        """Writes an error of one of several processes into a file of its own; the terminal mixes them all."""
+        try:
+            yield
+        except Exception:
+            if self.group.size > 1:
+                path = self.out / f"rank-{self.group.rank}.log"
+                path.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+
     def _after_step(self, step: Step) -> None:
         self.components.after_step(step)
         self.progress.after_step(step)
@@ -284,7 +309,8 @@ class Trainer:
         config, inputs, settings = self.config, self.inputs, self.config.cache
         changes = config.unfreeze is not None or config.smart.weight > 0
         once = settings.folder is None and len(self.components.plan.steps_per_epoch()) < 2
-        if settings.precision == "off" or changes or once:
+        sharded = config.parallel == "fsdp"  # no layer computes outside of the whole model
+        if settings.precision == "off" or changes or once or sharded:
             return
         tasks = inputs.model.tasks
         examples = {name: Joined(inputs.train.get(name, ()), inputs.dev.get(name, ())) for name in tasks}
@@ -294,14 +320,12 @@ class Trainer:
         )
 
     def evaluate(self) -> Scores:
-        """Scores the dev splits on rank 0; returns the scores of each task in every process."""
-        return self.group.broadcast_object(self._score() if self.group.is_main else None)
-
-    def _score(self) -> Scores:
+        """Scores the dev splits; returns the scores of each task, the same in every process."""
         dev, budget = self.inputs.dev, self.config.eval.batch_tokens
-        total, hidden = sum(map(len, dev.values())), self.quiet or None
+        total, hidden = sum(map(len, dev.values())), self.quiet or not self.group.is_main or None
         with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=hidden) as bar:
-            evaluation = Evaluation(*score_examples(self.inputs.model, dev, budget, bar.update))
+            found = score_examples(self.inputs.model, dev, budget, bar.update, self.group)
+        evaluation = Evaluation(*self.group.broadcast_object(found))
         texts = [
             f"{name} {metric} {value:.3f}"
             for name, scores in evaluation.scores.items()
@@ -318,21 +342,24 @@ class Trainer:
 
         Raises InputError, and leaves the old one, where a weight is not finite.
         """
-        inputs, path = self.inputs, self.out / name
+        inputs, path, is_main = self.inputs, self.out / name, self.group.is_main
         states = {key: part.state_dict() for key, part in self._stateful().items()} if name == "last" else {}
-        if self.group.is_main:
-            for tensor, parameter in inputs.model.named_parameters():
-                if not bool(parameter.isfinite().all()):
-                    raise InputError(
-                        f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
-                        f"the last checkpoint stays"
-                    )
-            with atomic_folder(path) as folder:
-                change = save_model(folder, inputs.model, inputs.tokenizer, inputs.heads, self.config.weights)
-                if states:
-                    save_state(folder, states)
-            if change is not None and not states:
-                logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
+        for tensor, parameter in inputs.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise InputError(
+                    f"{tensor} is not finite after step {self.components.plan.step}; lower --optim.lr; "
+                    f"the last checkpoint stays"
+                )
+        model, change = self.components.engine.whole_model(), None
+        with atomic_folder(path) if is_main else nullcontext() as folder:
+            folder = self.group.broadcast_object(folder)
+            if is_main:
+                change = save_model(folder, model, inputs.tokenizer, inputs.heads, self.config.weights)
+            if states:
+                save_state(folder, states, self.group)
+            self.group.barrier()
+        if change is not None and not states:
+            logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
         self.group.barrier()
 
     def _finish(self) -> Run:
@@ -344,7 +371,10 @@ class Trainer:
         )
         costs, counts = self.progress.costs(), self.components.count_parameters()
         memory = costs.pop("peak_memory")
-        best = load_run(self.out, self.config.device, self.config.precision)
+        # What was sharded may not fit on one device.
+        device = "cpu" if self.config.parallel == "fsdp" else self.config.device
+        best = load_run(self.out, device, self.config.precision)
+        best.group = ProcessGroup()  # a process may use it without the others
         best.scores = Evaluation(read_scores(logged)).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,

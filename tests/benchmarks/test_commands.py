@@ -62,6 +62,21 @@ def test_scaling(results, tiny_folder):
 
 
 @pytest.mark.slow
+def test_encode_scale(results, tiny_folder):
+    found = results("encode_scale", tiny_folder, "--lines", 20, 200, "--shared", 300)["measured"]
+    assert [entry["lines"] for entry in found] == ["20", "200", "300", "300", "300"]
+    assert "goal" in found[1]["found"] and "times one process" in found[4]["found"]
+    assert all(0 < entry["seconds"] and entry["peak MB"] > 100 for entry in found)
+
+
+def test_search(results, commands, tiny_folder, monkeypatch):
+    monkeypatch.setattr(commands("search"), "SENTENCES", 100)
+    exact, hnsw = results("search", tiny_folder, "--rows", 300, "--queries", 5)["measured"]
+    assert exact["found"] == "5 queries at once" and hnsw["rows"] == "300"
+    assert "goal held" in hnsw["found"] and hnsw["ms a query"] > 0
+
+
+@pytest.mark.slow
 def test_start_and_memory(results, tiny_folder):
     found = results("start", tiny_folder)
     (row,) = found["rows"]

@@ -6,6 +6,8 @@ Run: pytest tests/minbert/test_sentence.py
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -81,22 +83,55 @@ def test_stream_reads_one_piece_ahead(tiny_folder):
     np.testing.assert_allclose(second, np.tile(expected, (CHUNK // 2, 1)), rtol=0, atol=1e-5)
 
 
-def test_a_batch_that_is_nearly_full_is_filled_up(tiny_folder, texts, monkeypatch):
-    """So that batches have one size; no vector changes, and no batch has more than its budget."""
+def test_batches_of_a_large_piece_have_few_sizes(tiny_folder, texts, monkeypatch):
+    """Multiples of a power of 2, 1/64 of the piece at most; no vector changes, few texts have no filler."""
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
-    many = [texts[i % len(texts)] for i in range(300)]
-    expected = encoder.encode(many)
     sizes = []
     encoder.model.embeddings.register_forward_hook(lambda module, inputs, out: sizes.append(len(out)))
-    monkeypatch.setattr(sentence, "BATCH_TOKENS", 100)
-    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
-    assert len(sizes) > 20 and set(sizes[:-1]) == {100} and sizes[-1] <= 100
-    sizes.clear()
-    monkeypatch.setattr(sentence, "FILLER", 2)
-    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
-    assert len(set(sizes)) > 2 and max(sizes) <= 100
-    monkeypatch.setattr(sentence, "CHUNK", 70)  # several pieces, the last one smaller
-    np.testing.assert_allclose(encoder.encode(many), expected, rtol=0, atol=1e-5)
+    tokens = sum(len(sequence.ids) for sequence in encoder.tokenizer.encode(texts))
+    expected = encoder.encode(texts)
+    assert sizes == [tokens]
+    monkeypatch.setattr(sentence, "BATCH_TOKENS", 128)
+    for repeated, step in ((1, 1), (2, 2), (40, 64), (400, 256)):  # of 113 tokens
+        monkeypatch.setattr(sentence, "CHUNK", repeated * len(texts))
+        sizes.clear()
+        vectors = encoder.encode(texts * repeated)
+        np.testing.assert_allclose(vectors, np.tile(expected, (repeated, 1)), rtol=0, atol=1e-6)
+        assert {size % step for size in sizes} == {0} and len(sizes) >= repeated * tokens / 128
+        assert sum(sizes) - repeated * tokens < step * len(sizes)
+
+
+def test_freed_memory_is_returned_after_some_batches(tiny_folder, texts, monkeypatch):
+    """Not in calls of few texts, which would then have to ask for it again."""
+    returned = []
+    monkeypatch.setattr(sentence, "return_freed_memory", lambda: returned.append(1))
+    monkeypatch.setattr(sentence, "BATCH_TOKENS", 128)
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    encoder.encode(texts)
+    assert not returned
+    encoder.encode(["good"] * 42 * 9)  # of 3 tokens
+    assert len(returned) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_freed_memory_goes_back_to_the_system():
+    """Half a heap of freed blocks, with the blocks between them still in use."""
+    program = """
+import sys
+from minbert.sentence import return_freed_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+blocks = [bytearray(100_000) for _ in range(2000)]
+for block in blocks:
+    block[::4096] = bytes(len(block[::4096]))
+del blocks[::2]
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50_000_000
 
 
 def test_batches_by_tokens():
@@ -121,6 +156,8 @@ def test_half_precision_is_near_and_named(tiny_folder, texts):
     for some in (texts, []):
         with pytest.raises(InputError, match="precision is 'fp8'"):
             encoder.encode(some, precision="fp8")
+        with pytest.raises(InputError, match="fp16 needs a CUDA device, this is cpu; take bf16 or fp32"):
+            encoder.encode(some, precision="fp16")
 
 
 @pytest.mark.parametrize("checks", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
@@ -144,7 +181,8 @@ def test_half_precision_follows_the_weights(tiny_folder, texts, pooling):
     """The copy in bf16 is made once, and anew after a step of training, new weights, another adapter."""
     encoder = SentenceEncoder.from_pretrained(tiny_folder, pooling, "l2")
     model = encoder.model
-    assert encoder.half.current() is encoder.half.current()
+    half = encoder.half.current(torch.bfloat16)
+    assert encoder.half.current(torch.bfloat16) is half is not encoder.half.current(torch.float16)
 
     def check():
         full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")

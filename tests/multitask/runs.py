@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from multitask.training.progress import Progress
 
@@ -50,3 +51,10 @@ def _repeatable_scores(folder: Path) -> dict:
     for measured in ("training_seconds", "peak_memory", "trained_parameters"):  # fewer with SubsetEmbedding
         assert scores["costs"].pop(measured) > 0
     return scores | {"seconds": 0}
+
+
+def ones_for(randn: Callable) -> Callable:
+    """torch.randn with ones in place of what it would draw from the default generator."""
+    return lambda shape, generator=None, **at: (
+        randn(shape, generator=generator, **at) if generator else torch.ones(shape, **at)
+    )

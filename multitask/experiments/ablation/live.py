@@ -9,8 +9,9 @@ from statistics import fmean
 
 from tqdm import tqdm
 
-from multitask.experiments.ablation.ablate import RUNS, State
+from multitask.experiments.ablation.ablate import State
 from multitask.experiments.ablation.cells import Cell
+from multitask.experiments.ablation.compute_cell import RUNS
 from multitask.experiments.ablation.summary import OVERALL, cell_scores
 from multitask.runtime.tracking import read_metrics
 
@@ -29,13 +30,15 @@ def live_table(cells: Sequence[Cell], out: Path) -> Iterator[Callable[[State], N
 
 
 def cell_text(cell: Cell, state: State, out: Path) -> str:
-    """Returns a cell of the live table: its score, its step while it is computed, or its state."""
+    """Returns a cell of the live table: its score, its step and where it is computed, or its state."""
     if cell.key in state.records:
         record = state.records[cell.key]
         return score_line(record) if record["state"] == "finished" else "failed"
-    if cell.key in state.ours:
-        return _progress(out / RUNS / cell.folder_name / "metrics.jsonl")
-    return "elsewhere" if cell.key in state.others else "·"
+    place = (state.ours | state.others).get(cell.key)
+    if place is None:
+        return "·"
+    step = _progress(out / RUNS / cell.folder_name / "metrics.jsonl")
+    return f"{step} on {place}" if place else "waits"
 
 
 def score_line(record: dict) -> str:

@@ -12,7 +12,7 @@ from multitask.config.option_types import flat, merge
 from multitask.config.run_config import RunConfig
 from multitask.experiments.search.settings import Settings
 from multitask.experiments.search.space import Point, nest
-from multitask.experiments.search.storage import StudyHandle, import_optuna, quiet_optuna, to_point
+from multitask.experiments.search.storage import Attempts, import_optuna, quiet_optuna, to_point
 from multitask.text_table import aligned_lines
 
 IMPORTANCE_TRIALS = 10  # complete ones, below which importance is noise
@@ -77,19 +77,24 @@ class SearchResult:
         }
 
 
-def collect(handle: StudyHandle, settings: Settings, folder: Path) -> SearchResult:
+def collect(study: Any, settings: Settings, folder: Path) -> SearchResult:
     """Reads the results from a search's study."""
-    found = handle.trials()
-    parameters = len(settings.parameters)
-    trials = tuple(_trial(settings, trial) for trial in found if len(trial.params) == parameters)
+    attempts = Attempts(study, settings.trials)
+    latest = {number: attempts.latest(number) for number in range(settings.trials)}
+    found = {
+        number: trial
+        for number, trial in latest.items()
+        if trial is not None and len(trial.params) == len(settings.parameters)
+    }
+    trials = tuple(_trial(settings, number, trial) for number, trial in found.items())
     complete = [trial for trial in trials if trial.state == "complete"]
     # Of equal ones the first.
     best = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
-    importance, notes = _importance(handle, complete)
+    importance, notes = _importance(study, complete)
     failed = sum(trial.state == "failed" for trial in trials)
     if failed:
         notes.append(f"{failed} of {len(trials)} trials failed; search.json has their errors")
-    hashes = [trial.user_attrs["data"] for trial in found if "data" in trial.user_attrs]
+    hashes = [trial.user_attrs["data"] for trial in found.values() if "data" in trial.user_attrs]
     if any(each != hashes[0] for each in hashes):
         notes.append("the trials were trained on data files that differ; their values cannot be compared")
     if settings.seeds[1:]:
@@ -178,7 +183,7 @@ def show(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
-def _trial(settings: Settings, trial: Any) -> TrialResult:
+def _trial(settings: Settings, number: int, trial: Any) -> TrialResult:
     attributes = trial.user_attrs
     state = STATES[trial.state.name]
     error = attributes.get("error") or attributes.get("stopped") or "its process ended before the trial did"
@@ -186,7 +191,7 @@ def _trial(settings: Settings, trial: Any) -> TrialResult:
     if trial.datetime_start and trial.datetime_complete:
         seconds = round((trial.datetime_complete - trial.datetime_start).total_seconds(), 3)
     return TrialResult(
-        number=trial.number,
+        number=number,
         state=state,
         value=trial.value if trial.value is not None and math.isfinite(trial.value) else None,
         parameters=to_point(settings, trial.params),
@@ -197,9 +202,7 @@ def _trial(settings: Settings, trial: Any) -> TrialResult:
     )
 
 
-def _importance(
-    handle: StudyHandle, complete: list[TrialResult]
-) -> tuple[dict[str, float] | None, list[str]]:
+def _importance(study: Any, complete: list[TrialResult]) -> tuple[dict[str, float] | None, list[str]]:
     """Computes by PED-ANOVA how far a parameter's values in good trials differ from those in all."""
     if len(complete) < IMPORTANCE_TRIALS:
         needed = f"the importance of parameters needs {IMPORTANCE_TRIALS} complete trials"
@@ -209,7 +212,7 @@ def _importance(
     importance = import_optuna().importance
     with quiet_optuna():
         evaluator = importance.PedAnovaImportanceEvaluator(target_quantile=SHARE_OF_GOOD)
-        return dict(importance.get_param_importances(handle.study, evaluator=evaluator)), []
+        return dict(importance.get_param_importances(study, evaluator=evaluator)), []
 
 
 def _without_null(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Searches hyperparameters with Optuna, in one process or many; a search can be interrupted and continued."""
 
-import subprocess
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from minbert import InputError
 from multitask.config.option_types import within
-from multitask.experiments.processes import available_cores, start_process
+from multitask.experiments.executor.engine import Engine
+from multitask.experiments.executor.job import Job
+from multitask.experiments.executor.shared_folder import make_shared_folder, take_lock, warn_of_network
 from multitask.experiments.search.results import SearchResult, collect, metric_name, show, write_results
 from multitask.experiments.search.settings import (
     FILE,
@@ -24,33 +26,36 @@ from multitask.experiments.search.settings import (
 )
 from multitask.experiments.search.space import Configure, Space
 from multitask.experiments.search.storage import (
-    StudyHandle,
+    JOURNAL,
+    Attempts,
     check_storage,
     full_storage,
     import_optuna,
+    is_decided,
     open_study,
+    retry_lost,
     shown_storage,
 )
-from multitask.experiments.search.worker import Worker, is_decided
+from multitask.experiments.search.worker import Worker, work
 
+LOCK = "search.lock"  # in the search's folder
 POLL_SECONDS = 0.5  # between looks at what the workers have done
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers of a search: `jobs` processes side by side, no new trial after `timeout` seconds.
+    """Workers of a search: `engine.jobs` side by side, no new trial after `timeout` seconds.
 
     `storage` is None for study.db in the search's folder, else a file for SQLite, journal:FILE, or the URL of
     a database that several machines share.
     """
 
-    jobs: int = 1
+    engine: Engine = Engine()
     timeout: float | None = None
     storage: str | None = None
 
     def __post_init__(self):
-        within("--jobs", self.jobs, 1, float("inf"), "at least 1")
         within("--timeout", self.timeout, 0, float("inf"), "above 0", self.timeout != 0)
         check_storage(self.storage)
 
@@ -113,14 +118,14 @@ def _with_sources(settings: Settings) -> Settings:
     Raises InputError where the first trial could not begin: no weights, no data, nothing to score.
     """
     from multitask.config.stages import stage_configs
-    from multitask.tasks.splits import open_data
-    from multitask.training.inputs import load_inputs
+    from multitask.tasks.splits import SAMPLE, open_data
+    from multitask.training.inputs import SCRATCH, load_inputs
     from multitask.training.selection import check_select
     from multitask.training.trainer import check_sources, start_runtime
 
     base = dict(settings.base)
     for key in ("weights", "data", "task_file"):
-        if base[key] is not None and Path(base[key]).exists():
+        if base[key] not in (None, SAMPLE, SCRATCH) and Path(base[key]).exists():
             base[key] = str(Path(base[key]).absolute())
     settings = replace(settings, base=base)
     config = settings.config()
@@ -136,63 +141,74 @@ def _with_sources(settings: Settings) -> Settings:
 
 
 def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) -> SearchResult:
-    """Runs trials until no slot is left; then, or when it is interrupted, writes the results."""
+    """Runs trials until none are left; then, or when it is interrupted, writes the results."""
+    folder, storage = folder.absolute(), full_storage(workers.storage)
+    if workers.engine.address and not (storage or settings.storage or "").startswith((JOURNAL, "postgres")):
+        raise InputError("a search on a cluster needs --storage postgresql://... or journal:FILE")
     settings.save(folder)
-    storage = full_storage(workers.storage)
-    handle = open_study(settings, folder, storage)
-    try:
-        with Progress(settings, handle, say) as progress:
-            if workers.jobs == 1:
-                Worker(settings, folder, handle, timeout=workers.timeout, look=progress.look).run()
-            else:
-                _run_processes(folder, workers, storage, progress)
-    finally:
-        result = collect(handle, settings, folder)
-        write_results(result)
+    folder_id = make_shared_folder(folder)
+    local = workers.engine.name == "processes"
+    if local:
+        warn_of_network(folder)
+    lock = take_lock(folder / LOCK, required=local)
+    if lock is None:
+        raise InputError(f"another command runs the search in {folder}; for more workers give it --jobs")
+    with lock:
+        study = open_study(settings, folder, storage)
+        retry_lost(study, settings.trials, folder_id, unnamed=True)
+        try:
+            with Progress(settings, study, say) as progress:
+                until = math.inf if workers.timeout is None else time.time() + workers.timeout
+                if workers.engine == Engine():
+                    Worker(settings, folder, study, folder_id, None, until, progress.look).run()
+                else:
+                    argument = {"folder": str(folder), "folder_id": folder_id, "storage": storage}
+                    _run_jobs(settings, workers.engine, argument | {"until": until}, progress)
+        finally:
+            result = collect(study, settings, folder)
+            write_results(result)
     return result
 
 
-def _run_processes(folder: Path, workers: Workers, storage: str | None, progress: "Progress") -> None:
-    """Runs worker processes, each with its share of the cores; none is started anew.
-
-    Raises InputError where one ends with an error and the others have not done its work.
-    """
-    threads = max(1, available_cores() // workers.jobs)
-    job = {"folder": str(folder), "storage": storage, "threads": threads, "timeout": workers.timeout}
-    module = "multitask.experiments.search.worker"
-    processes = [start_process(module, job, threads, subprocess.DEVNULL) for _ in range(workers.jobs)]
-    try:
-        while any(process.poll() is None for process in processes):
+def _run_jobs(settings: Settings, engine: Engine, argument: dict[str, Any], progress: "Progress") -> None:
+    """Runs the workers as jobs. Raises InputError where one is given up and trials are left."""
+    folder, config = argument["folder"], settings.config()
+    with engine.executor() as executor:
+        threads = config.threads or executor.threads
+        running, errors = set(), []
+        for number in range(engine.jobs):
+            name = f"{argument['folder_id']}/{number}/"
+            given = argument | {"name": name, "threads": threads}
+            function, log = f"{work.__module__}:{work.__name__}", f"{folder}/logs/worker-{number}.txt"
+            executor.submit(Job(name, function, given, threads, config.device in ("auto", "cuda"), log))
+            running.add(name)
+        while running:
+            for name, error in executor.poll().items():
+                running.remove(name)
+                errors += [error] if error else []
             progress.look()
             time.sleep(POLL_SECONDS)
-    finally:
-        for process in processes:  # after Ctrl-C: they end as with a Ctrl-C of their own
-            process.stdin.close()
-        for process in processes:
-            process.wait()
-        progress.look()
-    failed = [process.returncode for process in processes if process.returncode]
-    if failed and progress.left():
+    if errors and progress.left():
         raise InputError(
-            f"{len(failed)} of {workers.jobs} worker processes ended early (status {failed[0]}), "
-            f"{progress.left()} trials are left; continue with: multitask search {folder}"
+            f"{len(errors)} of {engine.jobs} workers ended early ({errors[0]}), {progress.left()} trials are "
+            f"left; continue with: multitask search {folder}"
         )
 
 
 class Progress:
     """A bar of the trials that are done, and a line for each that ends; nothing without `say`."""
 
-    def __init__(self, settings: Settings, handle: StudyHandle, say: Say | None):
+    def __init__(self, settings: Settings, study: Any, say: Say | None):
         self.title = settings.title
-        self.handle = handle
+        self.study = study
         self.say = say or (lambda line: None)
         self.metric = metric_name(settings)
-        self.keys = [slot.key for slot in settings.slots()]
-        self.shown = {trial.number for trial in handle.trials() if trial.state.is_finished()}
-        self.bar = tqdm(total=len(self.keys), unit=" trials", disable=None if say else True)
+        self.count = settings.trials
+        self.shown = {trial.number for trial in self._finished()}
+        self.bar = tqdm(total=self.count, unit=" trials", disable=None if say else True)
 
     def __enter__(self) -> "Progress":
-        self.say(f"{self.title}: {len(self.keys)} trials, {len(self.keys) - self.left()} of them done")
+        self.say(f"{self.title}: {self.count} trials, {self.count - self.left()} of them done")
         self.look()
         return self
 
@@ -202,12 +218,13 @@ class Progress:
 
     def look(self) -> None:
         """Reports what is new."""
-        trials = self.handle.trials()
-        for trial in trials:
-            if trial.state.is_finished() and trial.number not in self.shown:
-                self.shown.add(trial.number)
-                self.say(self._line(trial))
-        self.bar.n = len(self.keys) - self.left()
+        for number, trials in enumerate(Attempts(self.study, self.count).by_trial):
+            for trial in trials:
+                if trial.state.is_finished() and trial.number not in self.shown:
+                    self.shown.add(trial.number)
+                    self.say(self._line(number, trial))
+        trials = self.study.get_trials(deepcopy=False)
+        self.bar.n = self.count - self.left()
         values = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
         running = sum(trial.state.name == "RUNNING" for trial in trials)
         best = f", best {max(values):.4f}" if values else ""
@@ -215,14 +232,17 @@ class Progress:
 
     def left(self) -> int:
         """Counts the trials that are still to be made."""
-        return len(self.keys) - len(self.handle.claims.results(self.keys))
+        return len(Attempts(self.study, self.count).left())
 
-    def _line(self, trial: Any) -> str:
+    def _finished(self) -> list[Any]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+    def _line(self, number: int, trial: Any) -> str:
         at = ", ".join(f"{name} {show(value)}" for name, value in trial.params.items())
         if trial.state.name == "COMPLETE":
-            return f"trial {trial.number}: {self.metric} {trial.value:.4f} ({at})"
+            return f"trial {number}: {self.metric} {trial.value:.4f} ({at})"
         if trial.state.name == "PRUNED":
-            return f"trial {trial.number}: pruned ({at})"
+            return f"trial {number}: pruned ({at})"
         reason = trial.user_attrs.get("error") or trial.user_attrs.get("stopped") or "its process ended"
         again = "" if is_decided(trial) else "; it is tried again"
-        return f"trial {trial.number}: failed: {reason}{again} ({at})"
+        return f"trial {number}: failed: {reason}{again} ({at})"

@@ -1,4 +1,4 @@
-"""Settings of a search: its space resolved to one base configuration, how points are chosen, its trial slots.
+"""Settings of a search: its space resolved to one base configuration, how points are chosen.
 
 They are kept in the search's folder as settings.json, from which every worker reads them and `multitask
 search FOLDER` continues. No Optuna here.
@@ -7,16 +7,13 @@ search FOLDER` continues. No Optuna here.
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from minbert import InputError, make_folder
 from multitask.config.option_types import merge, one_of, plain, within
 from multitask.config.run_config import RunConfig
-from multitask.experiments.claims import without_password
 from multitask.experiments.search.space import Configure, Parameter, Point, Space, nested
 from multitask.runtime.tracking import write_json
 
@@ -27,14 +24,6 @@ FILE = "settings.json"
 MAY_CHANGE = ("trials", "pruner", "created", "command", "about")  # when a search is continued
 # Keys of the base configuration that do not change results. Weights count by the folder's name.
 NON_RESULT_KEYS = ("out", "threads", "device", "data", "data_cache", "weights", "task_file", "cache")
-
-
-class TrialSlot(NamedTuple):
-    """The unit of work that a process claims: one trial, or more where workers die."""
-
-    key: str
-    number: int
-    point: Point | None  # None: the sampler chooses
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class Settings:
     seeds: tuple[int, ...]
     parameters: tuple[Parameter, ...]
     base: dict[str, Any]  # the whole configuration of one point, as nested values
-    points: tuple[Point, ...]  # of a grid; else none
+    points: tuple[Point, ...]  # of a grid, one for each trial; else none
     sampler: str
     trials: int
     pruner: str
@@ -109,13 +98,6 @@ class Settings:
         ]
         slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
         return f"{slug[:40] or 'search'}-{_hash(facts)[:12]}"
-
-    def slots(self) -> Iterator[TrialSlot]:
-        """Yields a slot for each point of the grid, or for each trial."""
-        points = self.points if self.sampler == "grid" else [None] * self.trials
-        for number, point in enumerate(points):
-            key = _hash([self.study, number if point is None else point])
-            yield TrialSlot(key, number, point)
 
     def config(self, point: Point | None = None, **changes: Any) -> RunConfig:
         """Returns the configuration of a trial. `changes` are keys of the run, `seed` is that of training."""
@@ -176,13 +158,6 @@ def read_settings(folder: str | Path) -> Settings:
 def with_length(settings: Settings, trials: int | None) -> Settings:
     """Returns the same search with another number of trials; None leaves it."""
     return settings if trials is None else replace(settings, trials=Method(settings.sampler, trials).trials)
-
-
-def command_line(words: list[str], storage: str | None) -> str:
-    """Returns the command as search.json shows it, without a password."""
-    words = ["multitask", "search", *words]
-    shown = [word.replace(storage, without_password(storage)) if storage else word for word in words]
-    return shlex.join(shown)
 
 
 def _hash(facts: Any) -> str:

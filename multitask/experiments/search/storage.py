@@ -1,37 +1,28 @@
-"""Opens the storage of a search: Optuna's study with its sampler and pruner, and claims on trial slots.
+"""Opens the storage of a search, Optuna's study in it, and tells which of its trials belong together.
 
-Slots are claimed in the same PostgreSQL database, or in a folder beside a SQLite or journal file. Optuna's
-own queue and heartbeat cannot replace that: on SQLite two processes can take the same queued trial, a journal
-has no heartbeat, and a trial whose process was killed would count as running for a whole grace period.
+A search is a fixed number of trials. Where a worker is lost or interrupted, the study gets a retry: another
+trial with the same parameters. `Attempts` groups the study's trials by the trial of the search that they are
+for. One that is not a retry is for the number of such trials before it, which all workers see alike.
 """
 
 import hashlib
-import time
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from minbert import InputError
-from multitask.experiments.claims import Claims, database_url, open_claims, without_password
-from multitask.experiments.search.settings import Settings, TrialSlot
+from multitask.experiments.search.settings import Settings
 from multitask.experiments.search.space import Parameter, Point, label
 
 JOURNAL = "journal:"
 STUDY_FILE = "study.db"
 STARTUP_TRIALS = 5  # complete ones, before the median prunes
 LOCK_SECONDS = 60  # that a process waits for SQLite's lock
-
-
-class StudyHandle(NamedTuple):
-    """An open storage: Optuna's study, and the claims on its trial slots."""
-
-    study: Any
-    claims: Claims
-
-    def trials(self) -> list[Any]:
-        return self.study.get_trials(deepcopy=False)
+HEARTBEAT_SECONDS, LOST_SECONDS = 15, 60  # Optuna's: a trial without a sign for so long is tried again
 
 
 def check_storage(storage: str | None) -> None:
@@ -59,7 +50,27 @@ def shown_storage(storage: str | None) -> str | None:
     return without_password(storage) if storage and "://" in storage else storage
 
 
-def open_study(settings: Settings, folder: Path, storage: str | None = None) -> StudyHandle:
+def database_url(url: str) -> str:
+    """Returns the URL with the driver that the extra `experiments` installs, where it names none."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg{separator}{rest}" if scheme in ("postgresql", "postgres") else url
+
+
+def without_password(url: str) -> str:
+    """Returns the URL as it may be shown and written down."""
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{place}"
+
+
+def command_line(words: list[str], storage: str | None) -> str:
+    """Returns the command as search.json shows it, without a password."""
+    words = ["multitask", "search", *words]
+    shown = [word.replace(storage, without_password(storage)) if storage else word for word in words]
+    return shlex.join(shown)
+
+
+def open_study(settings: Settings, folder: Path, storage: str | None = None) -> Any:
     """Opens the search's study, or creates it. `storage` is the one with the password.
 
     Raises InputError for a storage that cannot be opened.
@@ -67,38 +78,61 @@ def open_study(settings: Settings, folder: Path, storage: str | None = None) -> 
     optuna = import_optuna()
     check_storage(storage)
     location = storage or settings.storage or str(folder / STUDY_FILE)
-    if location.startswith(JOURNAL):
-        path = Path(location.removeprefix(JOURNAL))
-        claims = open_claims(path.with_name(f"{path.name}.claims"))
-    else:
-        url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
-        if url.startswith("sqlite:") and "?" not in url:
-            url += f"?timeout={LOCK_SECONDS}"
-        try:
-            claims = open_claims(url)
-        except InputError as error:
-            password = "; give --storage with its password" if storage is None and "@" in url else ""
-            raise InputError(f"{error}{password}") from None
-    with _alone(claims, f"{settings.study} study"), quiet_optuna():
+    with quiet_optuna():
         try:
             if location.startswith(JOURNAL):
-                backend = optuna.storages.journal.JournalFileBackend(str(path))
+                backend = optuna.storages.journal.JournalFileBackend(location.removeprefix(JOURNAL))
                 opened = optuna.storages.JournalStorage(backend)
             else:
-                from sqlalchemy.pool import NullPool  # a worker that trains holds no connection
-
-                opened = optuna.storages.RDBStorage(database_url(url), {"poolclass": NullPool})
-            study = optuna.create_study(
+                opened = _open_database(location)
+            return optuna.create_study(
                 storage=opened,
                 study_name=settings.study,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=_pruner(settings.pruner),
             )
-        except (RuntimeError, optuna.exceptions.OptunaError) as error:  # of another version of Optuna
-            reason = str(error).splitlines()[0]
-            raise InputError(f"storage {shown_storage(location)} cannot be used: {reason}") from None
-    return StudyHandle(study, claims)
+        except (ImportError, RuntimeError, ValueError, optuna.exceptions.OptunaError) as error:
+            shown, reason = shown_storage(location), str(error).splitlines()[0]
+            password = "; give --storage with its password" if storage is None and "@" in location else ""
+            raise InputError(f"storage {shown} cannot be opened: {reason}{password}") from None
+
+
+def _open_database(location: str) -> Any:
+    import sqlalchemy
+
+    url = database_url(location if "://" in location else f"sqlite:///{Path(location).absolute()}")
+    if url.startswith("sqlite:") and "?" not in url:
+        url += f"?timeout={LOCK_SECONDS}"
+    opener = partial(
+        import_optuna().storages.RDBStorage,
+        url,
+        {"poolclass": sqlalchemy.pool.NullPool},  # a worker that trains has no connection
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=LOST_SECONDS,
+        heartbeat_stale_trial_callback=retry_callback(),
+    )
+    try:
+        dialect = sqlalchemy.make_url(url).get_dialect().name
+        if dialect not in ("sqlite", "postgresql"):
+            raise RuntimeError("it is neither a SQLite file nor PostgreSQL")
+        try:
+            opened = opener()
+        except sqlalchemy.exc.DBAPIError as error:
+            if "already exists" not in str(error):
+                raise
+            opened = opener()  # another machine created the tables at the same time
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise RuntimeError(str(error)) from None
+    if dialect == "sqlite":
+        # SQLite's SELECT ... FOR UPDATE locks nothing: two workers could take the same retry.
+        sqlalchemy.event.listen(opened.engine, "connect", _begin_by_hand)
+        sqlalchemy.event.listen(opened.engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    return opened
+
+
+def _begin_by_hand(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
 
 
 def import_optuna() -> Any:
@@ -115,7 +149,7 @@ def quiet_optuna() -> Iterator[None]:
     """Silences Optuna's messages and warnings of experimental features."""
     optuna = import_optuna()
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -124,28 +158,105 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def ask(handle: StudyHandle, settings: Settings, slot: TrialSlot, fixed: dict[str, Any] | None) -> Any:
-    """Creates a trial for a slot at the study's parameters `fixed`, or at those that the sampler chooses.
+def retry_callback() -> Any:
+    """Returns the function (study, trial) that adds a retry of a trial, with what it has reported."""
+    with quiet_optuna():
+        return import_optuna().storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
 
-    Each slot's sampler has its own seed: the points of a random search do not depend on who takes which slot,
+
+class Attempts:
+    """The study's trials by the trial of the search, 0 to `count` - 1, that each is an attempt of."""
+
+    def __init__(self, study: Any, count: int):
+        self.count = count
+        self.by_trial: list[list[Any]] = [[] for _ in range(count)]
+        self.numbers: dict[int, int] = {}  # of the study's trials -> of the search's
+        self.begun = 0  # trials that are not retries
+        with quiet_optuna():
+            origin_of = import_optuna().storages.RetryHeartbeatStaleTrialCallback.retried_trial_number
+            for trial in study.get_trials(deepcopy=False):
+                origin = origin_of(trial)
+                number = self.begun if origin is None else self.numbers[origin]
+                self.begun += origin is None
+                self.numbers[trial.number] = number
+                if number < count:
+                    self.by_trial[number].append(trial)
+
+    def decided(self, number: int) -> Any | None:
+        """Returns the attempt that ended by itself, if any."""
+        return next((trial for trial in self.by_trial[number] if is_decided(trial)), None)
+
+    def latest(self, number: int) -> Any | None:
+        """Returns the attempt that is to be shown: the one that counts, or the last that has begun."""
+        begun = [trial for trial in self.by_trial[number] if trial.state.name != "WAITING"]
+        return self.decided(number) or (begun[-1] if begun else None)
+
+    def left(self) -> list[int]:
+        """Returns the trials that have not ended by themselves."""
+        return [number for number in range(self.count) if self.decided(number) is None]
+
+    def waiting(self) -> bool:
+        """Tells whether a retry waits for a worker."""
+        return any(trial.state.name == "WAITING" for trials in self.by_trial for trial in trials)
+
+    def lost(self) -> list[Any]:
+        """Returns the last attempts of the trials that are left, were begun, and are not under way."""
+        tried = [self.by_trial[number] for number in self.left() if self.by_trial[number]]
+        return [trials[-1] for trials in tried if all(trial.state.is_finished() for trial in trials)]
+
+    def is_superseded(self, trial: Any) -> bool:
+        """Tells whether a trial is one too many, or an earlier attempt is under way or decided."""
+        number = self.numbers[trial.number]
+        if number >= self.count:
+            return True
+        earlier = [other for other in self.by_trial[number] if other.number < trial.number]
+        return any(is_decided(other) or not other.state.is_finished() for other in earlier)
+
+
+def is_decided(trial: Any) -> bool:
+    """Tells whether a trial ended by itself, with a value or an error; not by its process's end."""
+    return trial.state.name in ("COMPLETE", "PRUNED") or (
+        trial.state.name == "FAIL" and "error" in trial.user_attrs
+    )
+
+
+def retry_lost(study: Any, count: int, dead: str | None = None, unnamed: bool = False) -> None:
+    """Adds retries of the trials that nobody computes.
+
+    Those under way are among them whose worker's name begins with `dead`, and with `unnamed` those without a
+    name: lost, or taken this moment by a worker that will then take another.
+    """
+    optuna = import_optuna()
+    with quiet_optuna():
+        for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+            name = trial.user_attrs.get("worker")
+            if unnamed if name is None else dead is not None and name.startswith(dead):
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        for trial in Attempts(study, count).lost():
+            retry_callback()(study, trial)
+
+
+def suggest(study: Any, settings: Settings, number: int, trial: Any) -> Point:
+    """Returns the point of an attempt at the trial `number`: the grid's, or what the sampler chooses.
+
+    Each number's sampler has its own seed: the points of a random search do not depend on who computes which,
     and no two workers propose the same point.
     """
     optuna = import_optuna()
-    text = f"{settings.sampler_seed} {slot.number}"
+    text = f"{settings.sampler_seed} {number}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     with quiet_optuna():
         if settings.sampler == "tpe":
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         else:
             sampler = optuna.samplers.RandomSampler(seed=seed)
-        if fixed is not None:
+        if settings.sampler == "grid":
+            fixed = {name: label(value) for name, value in settings.points[number].items()}
             sampler = optuna.samplers.PartialFixedSampler(fixed, sampler)
-        handle.study.sampler = sampler
-        trial = handle.study.ask(
-            {parameter.name: _distribution(parameter) for parameter in settings.parameters}
-        )
-    trial.set_user_attr("turn", slot.key)
-    return trial
+        study.sampler = sampler
+        for parameter in settings.parameters:
+            _suggest(trial, parameter)
+    return to_point(settings, trial.params)
 
 
 def to_point(settings: Settings, parameters: dict[str, Any]) -> Point:
@@ -159,19 +270,14 @@ def to_point(settings: Settings, parameters: dict[str, Any]) -> Point:
     return point
 
 
-def from_point(point: Point) -> dict[str, Any]:
-    """Converts values of the configuration to a trial's parameters in the study."""
-    return {name: label(value) for name, value in point.items()}
-
-
-def _distribution(parameter: Parameter) -> Any:
-    distributions = import_optuna().distributions
+def _suggest(trial: Any, parameter: Parameter) -> None:
+    name, low, high = parameter.name, parameter.low, parameter.high
     if parameter.kind == "choice":
-        return distributions.CategoricalDistribution([label(choice) for choice in parameter.ends()])
-    if parameter.kind == "int":
-        step = parameter.step or 1
-        return distributions.IntDistribution(parameter.low, parameter.high, parameter.log, step)
-    return distributions.FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
+        trial.suggest_categorical(name, [label(choice) for choice in parameter.ends()])
+    elif parameter.kind == "int":
+        trial.suggest_int(name, low, high, step=parameter.step or 1, log=parameter.log)
+    else:
+        trial.suggest_float(name, low, high, step=parameter.step, log=parameter.log)
 
 
 def _pruner(name: str) -> Any:
@@ -181,13 +287,3 @@ def _pruner(name: str) -> Any:
         return pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
     classes = {"none": "NopPruner", "halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner"}
     return getattr(pruners, classes[name])()
-
-
-@contextmanager
-def _alone(claims: Claims, key: str) -> Iterator[None]:
-    """Lets one process in at a time, because tables and studies are not created atomically."""
-    key = hashlib.sha256(key.encode()).hexdigest()[:32]
-    while (claim := claims.claim(key)) is None:
-        time.sleep(0.05)
-    with claim:
-        yield

@@ -1,129 +1,116 @@
-"""Runs trials of a search until none are left, and prunes weak ones.
-
-Started with `python -m` and this module's name, it ends with the process that started it: a search that is
-killed takes its workers with it.
-"""
+"""Runs trials of a search until none are left, and prunes weak ones."""
 
 import json
 import math
-import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from minbert import InputError, run_command
+from minbert import InputError
 from multitask.config.run_config import RunConfig
-from multitask.experiments.processes import read_job
-from multitask.experiments.search.settings import Settings, TrialSlot, read_settings
+from multitask.experiments.executor.shared_folder import check_shared_folder
+from multitask.experiments.search.settings import Settings, read_settings
+from multitask.experiments.search.space import Point
 from multitask.experiments.search.storage import (
-    StudyHandle,
-    ask,
-    from_point,
+    JOURNAL,
+    Attempts,
     import_optuna,
     open_study,
     quiet_optuna,
-    to_point,
+    retry_lost,
+    suggest,
 )
 from multitask.runtime.callbacks import Callback
 
 KEPT_RUNS = 3  # trials whose weights stay on the disk
-INTERRUPTED = 130  # exit status
-POLL_SECONDS = 0.5  # between looks at the slots that others have
+POLL_SECONDS = 0.5  # between looks at the trials that others have
+
+
+class Superseded(Exception):
+    """The trial is one too many, or has been given to another worker."""
 
 
 @dataclass
 class Worker:
-    """Trains trials of a search into `folder`/trials; `look` is called when something has happened."""
+    """Trains trials of a search into `folder`/trials; `look` is called when something has happened.
+
+    `name` is unique among the workers of all machines, and that of the dead worker that this one replaces.
+    """
 
     settings: Settings
     folder: Path
-    handle: StudyHandle
+    study: Any
+    name: str
     threads: int | None = None
-    timeout: float | None = None  # seconds after which no trial begins
+    until: float = math.inf  # the time after which no trial begins
     look: Callable[[], None] = lambda: None
 
     def run(self) -> None:
-        """Takes slots until all are done, waiting for those of others: their processes may die."""
-        started = time.monotonic()
-        slots = {slot.key: slot for slot in self.settings.slots()}
-        while left := slots.keys() - self.handle.claims.results(slots).keys():
-            if self.timeout is not None and time.monotonic() - started >= self.timeout:
-                return
-            if not any(self._take(slot) for key, slot in slots.items() if key in left):
+        """Takes trials until all are done, waiting for those of other machines, which may be lost."""
+        count = self.settings.trials
+        retry_lost(self.study, count, self.name)
+        while (attempts := Attempts(self.study, count)).left() and time.time() < self.until:
+            if attempts.begun < count or attempts.waiting():
+                self._take()
+            elif attempts.lost():
+                retry_lost(self.study, count)
+            elif (self.settings.storage or "").startswith(JOURNAL):
+                return  # a journal does not tell lost trials from others
+            else:
+                with quiet_optuna():
+                    import_optuna().storages.fail_stale_trials(self.study)
                 time.sleep(POLL_SECONDS)
-        self._fail_stale_trials(trial for trial in self.handle.trials() if "turn" not in trial.user_attrs)
 
-    def _take(self, slot: TrialSlot) -> bool:
-        """Runs the trial of a slot; False where another process has it."""
-        claim = self.handle.claims.claim(slot.key)
-        if claim is None:
-            return False
-        with claim:
-            before = [trial for trial in self.handle.trials() if trial.user_attrs.get("turn") == slot.key]
-            self._fail_stale_trials(before)  # the slot is ours, so whoever had begun these is gone
-            decided = next((trial.number for trial in before if is_decided(trial)), None)
-            if decided is None:
-                dead = next((trial for trial in before if trial.params), None)
-                fixed = from_point(slot.point) if slot.point else dead and dead.params
-                decided = self._run_trial(slot, fixed)
-            if decided is not None:
-                claim.finish({"trial": decided})
-        self.look()
-        return True
-
-    def _fail_stale_trials(self, trials: Iterable[Any]) -> None:
-        """Marks running trials as failed whose process is gone."""
-        state = import_optuna().trial.TrialState
-        for trial in trials:
-            if trial.state == state.RUNNING:
-                self.handle.study.tell(trial.number, state=state.FAIL, skip_if_finished=True)
-
-    def _run_trial(self, slot: TrialSlot, fixed: dict[str, Any] | None) -> int | None:
-        """Runs one trial to its end; -> its number, unless the slot was lost meanwhile."""
-        optuna = import_optuna()
-        states = optuna.trial.TrialState
-        trial = ask(self.handle, self.settings, slot, fixed)
+    def _take(self) -> None:
+        """Runs one trial to its end. Raises what ended it, but for errors of the trial's own."""
+        self.superseded = False
         try:
-            return self._end(trial, states.COMPLETE, self._train(trial))
-        except optuna.TrialPruned:
-            return self._end(trial, states.PRUNED)
-        except optuna.exceptions.UpdateFinishedTrialError:  # another process took the slot over
-            return None
-        except BaseException as error:
-            final = isinstance(error, InputError) or _out_of_memory(error)
-            trial.set_user_attr("error" if final else "stopped", _one_line(error))
-            decided = self._end(trial, states.FAIL)
-            if not final:
+            with quiet_optuna():
+                self.study.optimize(self._objective, n_trials=1, catch=(Superseded, *trial_errors()))
+        except (RuntimeError, ValueError):
+            if not self.superseded:  # else Optuna found the trial to be finished
                 raise
-            return decided
+        remove_weights(self.folder, Attempts(self.study, self.settings.trials))
+        self.look()
 
-    def _end(self, trial: Any, state: Any, value: float | None = None) -> int | None:
-        with quiet_optuna():
-            told = self.handle.study.tell(trial, value, state, skip_if_finished=True)
-        remove_weights(self.folder, self.handle.trials())
-        return trial.number if told.state == state else None
+    def _objective(self, trial: Any) -> float:
+        optuna = import_optuna()
+        try:
+            trial.set_user_attr("worker", self.name)
+            attempts = Attempts(self.study, self.settings.trials)
+            if attempts.is_superseded(trial):
+                raise Superseded
+            number = attempts.numbers[trial.number]
+            try:
+                return self._train(trial, number, suggest(self.study, self.settings, number, trial))
+            except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError):
+                raise
+            except BaseException as error:
+                final = isinstance(error, trial_errors())
+                trial.set_user_attr("error" if final else "stopped", _one_line(error))
+                raise
+            finally:
+                self.look()
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self.superseded = True
+            raise Superseded from None
 
-    def _train(self, trial: Any) -> float:
+    def _train(self, trial: Any, number: int, point: Point) -> float:
         """Returns the mean over the seeds of the value of each run's best checkpoint."""
-        from multitask.training.trainer import train
-
-        point = to_point(self.settings, trial.params)
         values, scores = [], []
         for seed in self.settings.seeds or (None,):
-            out = trial_folder(self.folder, trial.number)
+            out = trial_folder(self.folder, number)
             if self.settings.seeds[1:]:
                 out /= f"seed-{seed}"
-            shutil.rmtree(out, ignore_errors=True)
             config = self.settings.config(point, out=str(out), seed=seed)
             config = replace(config, threads=config.threads or self.threads)
             select = value_of(config)
-            listener = Listener(trial, select, self.look, prunes=not (values or config.stages))
-            found = train(config, callbacks=[listener]).scores["scores"]
+            listener = Listener(self.study, trial, select, self.look, prunes=not (values or config.stages))
+            found = train_or_resume(config, listener).scores["scores"]
             value = select(found)
             if value is None or not math.isfinite(value):
                 raise InputError(f"the trial's value is {value}: a score of the best checkpoint is undefined")
@@ -142,24 +129,43 @@ class Listener(Callback):
     Runs are compared after the same number of evaluations, since a step is not the same for all batch sizes.
     """
 
+    study: Any
     trial: Any
     select: Callable[[Mapping], float | None]
     look: Callable[[], None]
     prunes: bool
 
     def __post_init__(self):
-        self.steps: list[list[float | None]] = []
+        self.steps: list[list[float | None]] = self.trial.user_attrs.get("steps", [])
+        self.reported = len(self.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values)
 
     def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         if kind != "evaluation" or not self.prunes:
             return
         value = self.select(values["scores"])
-        self.steps.append([step, value if math.isfinite(value) else None])
+        kept = [entry for entry in self.steps if entry[0] < step]  # a resumed run may evaluate again
+        self.steps = [*kept, [step, value if math.isfinite(value) else None]]
         self.trial.set_user_attr("steps", self.steps)
-        self.trial.report(value, len(self.steps))
+        if len(self.steps) > self.reported:
+            self.reported = len(self.steps)
+            self.trial.report(value, self.reported)
         self.look()
         if self.trial.should_prune():
             raise import_optuna().TrialPruned
+
+
+def train_or_resume(config: RunConfig, listener: Callback) -> Any:
+    """Trains a run into `config.out`, from where a dead worker left the same one."""
+    from multitask.inference.run import read_run_config
+    from multitask.training.trainer import resume, train
+
+    out = Path(config.out)
+    if (out / "config.json").is_file():
+        before = read_run_config(out)
+        if replace(before, out=config.out, threads=config.threads) == config:
+            return resume(out, callbacks=[listener])
+    shutil.rmtree(out, ignore_errors=True)
+    return train(config, callbacks=[listener])
 
 
 def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
@@ -172,34 +178,29 @@ def value_of(config: RunConfig) -> Callable[[Mapping], float | None]:
     return selector(last, {name: make_task(name, task) for name, task in last.tasks.items()})
 
 
-def is_decided(trial: Any) -> bool:
-    """Tells whether a trial ended by itself, with a value or an error; not by its process's end."""
-    return trial.state.name in ("COMPLETE", "PRUNED") or "error" in trial.user_attrs
-
-
 def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / str(number)
 
 
-def remove_weights(folder: Path, trials: list[Any]) -> None:
-    """Removes the weights of all finished trials but the best few; logs and scores stay."""
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    best = {trial.number for trial in sorted(complete, key=lambda t: (-t.value, t.number))[:KEPT_RUNS]}
-    for trial in trials:
-        top = trial_folder(folder, trial.number)
-        if not trial.state.is_finished() or not top.is_dir():
-            continue
+def remove_weights(folder: Path, attempts: Attempts) -> None:
+    """Removes the weights of all trials that have ended but the best few; logs and scores stay."""
+    ended = {number: trial for number in range(attempts.count) if (trial := attempts.decided(number))}
+    complete = [number for number, trial in ended.items() if trial.state.name == "COMPLETE"]
+    best = sorted(complete, key=lambda number: (-ended[number].value, number))[:KEPT_RUNS]
+    for number in ended:
+        top = trial_folder(folder, number)
         names = ["last", "cache", ".*.partial", ".*.previous", "best-*"]
-        names += [] if trial.number in best else ["best", "sample"]
+        names += [] if number in best else ["best", "sample"]
         for run in (top, *top.glob("seed-*"), *top.glob("stages/*"), *top.glob("seed-*/stages/*")):
             for path in [path for name in names for path in run.glob(name)]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def trial_errors() -> tuple[type[Exception], ...]:
+    """Returns the errors that a trial would have again, so that it is not tried again."""
     import torch
 
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return InputError, MemoryError, torch.cuda.OutOfMemoryError
 
 
 def _one_line(error: BaseException) -> str:
@@ -209,20 +210,13 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def main(arguments: Sequence[str]) -> int:
-    job = read_job(lambda: os.kill(os.getpid(), signal.SIGINT))
+def work(argument: dict[str, Any]) -> None:
+    """Runs a worker in a process of an executor."""
     import torch
 
-    torch.set_num_threads(job["threads"])
-    folder = Path(job["folder"])
+    folder, threads = Path(argument["folder"]), argument["threads"]
+    check_shared_folder(folder, argument["folder_id"])
+    torch.set_num_threads(threads)
     settings = read_settings(folder)
-    try:
-        handle = open_study(settings, folder, job["storage"])
-        Worker(settings, folder, handle, job["threads"], job["timeout"]).run()
-    except KeyboardInterrupt:  # the search itself says that it was interrupted
-        return INTERRUPTED
-    return 0
-
-
-if __name__ == "__main__":
-    run_command(main)
+    study = open_study(settings, folder, argument["storage"])
+    Worker(settings, folder, study, argument["name"], threads, argument["until"]).run()

@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from minbert import Batch
 from multitask.data.collate import Chunks
+from multitask.runtime.device import random_state, set_random_state
 from multitask.training.methods.standard import Backward, StandardLoss
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch
 
 
@@ -17,45 +20,32 @@ class GradCache(StandardLoss):
     as a learned temperature in the head does.
     """
 
-    def __call__(self, model: nn.Module, micro_batch: MicroBatch, backward: Backward) -> Tensor:
-        """Adds the micro-batch's gradients; returns its detached loss, without the micro-batch's weight.
+    def __call__(self, engine: Engine, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+        """Adds the micro-batch's gradients; returns its detached loss times the micro-batch's weight.
 
         The random generators end where the first pass left them: the last chunk draws the same once more.
         """
         if not isinstance(micro_batch.batch, Chunks):
-            return super().__call__(model, micro_batch, backward)
-        batch, task = micro_batch.batch.to(model.device), micro_batch.task
+            return super().__call__(engine, micro_batch, backward)
+        model, task = engine.model, micro_batch.task
+        batch = micro_batch.batch.to(model.device)
         states, chunks = [], []
         with torch.no_grad():
             for part in batch.parts:
                 states.append(random_state(model.device))
                 chunks.append(model(task, part.inputs))
         outputs = torch.cat(chunks).requires_grad_()
-        loss = model.loss_of(task, outputs, batch.targets)
+        loss = model.loss_of(task, outputs, batch.targets) * micro_batch.weight
         # Not scaled yet: the outputs are fp32, and `backward` scales what goes through the encoder.
-        (gradient,) = torch.autograd.grad(loss * micro_batch.weight, outputs)
+        (gradient,) = torch.autograd.grad(loss, outputs)
         cached = gradient.split([len(chunk) for chunk in chunks])
-        for part, state, part_gradient in zip(batch.parts, states, cached, strict=True):
+        for number, (part, state, part_gradient) in enumerate(zip(batch.parts, states, cached, strict=True)):
             set_random_state(state, model.device)
-            backward((model(task, part.inputs) * part_gradient).sum(), task)
+            reduces = micro_batch.ends_step and number == len(chunks) - 1
+            backward(engine(_carried_back, task, part.inputs, part_gradient, reduces=reduces), task)
         return loss.detach()
 
 
-def random_state(device: torch.device) -> list[Tensor]:
-    """Returns the states of torch's generators: the CPU's, and the device's if it is another."""
-    states = [torch.get_rng_state()]
-    if device.type != "cpu":
-        states.append(torch.get_device_module(device).get_rng_state(*_index(device)))
-    return states
-
-
-def set_random_state(states: list[Tensor], device: torch.device) -> None:
-    """Restores the states of torch's generators."""
-    torch.set_rng_state(states[0])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[1], *_index(device))
-
-
-def _index(device: torch.device) -> tuple[torch.device, ...]:
-    """Returns the arguments that choose a device of its kind; Apple's functions take none."""
-    return () if device.type == "mps" else (device,)
+def _carried_back(model: nn.Module, task: str, inputs: Batch, gradient: Tensor) -> Tensor:
+    """Computes the scalar whose gradient carries that of a chunk's outputs on to the weights."""
+    return (model(task, inputs) * gradient).sum()

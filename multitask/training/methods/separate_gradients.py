@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from multitask.runtime.precision import Precision
+from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
 from multitask.training.methods.surgery import Surgery
 
@@ -22,9 +23,8 @@ class SeparateGradients(Gradients):
 
     After each backward the gradients of the tensors that the tasks share (those of the encoder without
     adapters of one task alone) move to the task's buffer, where those of its other micro-batches are added.
-    `finish` sums everything over the processes (one without a micro-batch of a task takes part with zeros),
-    lets the surgery combine the tasks while the scale is still on, and goes on as Gradients does. Where a
-    gradient is not finite the step is skipped.
+    `finish` sums everything over the processes, lets the surgery combine the tasks while the scale is still
+    on, and goes on as Gradients does. Where a gradient is not finite the step is skipped.
 
     Every `conflicts_every` steps the attribute `log` is called with the cosine of each two tasks' gradients,
     as they were before the surgery: {"overall" or a layer: {"TASK TASK": cosine, None where one is zero}}.
@@ -37,10 +37,12 @@ class SeparateGradients(Gradients):
         model: nn.Module,
         surgery: Surgery,
         conflicts_every: int | None = None,
-        **finishing: Any,  # clip, group and check, as for Gradients
+        group: ProcessGroup | None = None,
+        **finishing: Any,  # clip and check, as for Gradients
     ):
         super().__init__(optimizer, precision, **finishing)
-        self.names = tuple(model.tasks)  # a step may have any of them
+        self.group = group or ProcessGroup()
+        self.names = tuple(model.tasks)
         trained = {id(parameter) for parameter in self.parameters}
         layers: dict[str, list[Parameter]] = {}
         for name, parameter in shared_parameters(model.encoder, self.names).items():
@@ -71,11 +73,9 @@ class SeparateGradients(Gradients):
 
     def finish(self) -> None:
         """Sums over the processes, lets the surgery work, unscales, checks, then clips."""
-        self._agree()
+        self.tasks = [name for name in self.names if name in self.tasks]
         buffers = [self._buffer(task) for task in self.tasks]
-        for buffer in buffers:
-            self.group.all_reduce(buffer)
-        self.group.all_reduce_gradients(self.others)
+        self._sum_over_processes(buffers)
         products = self._products(buffers)
         self.finished += 1
         if self._is_finite(products):
@@ -91,19 +91,19 @@ class SeparateGradients(Gradients):
             self.precision.skip()
         self.tasks, self._reached = [], set()
 
-    def _agree(self) -> None:
-        """Learns which tasks and shared tensors any process has gradients for, in the same order in each."""
-        flags = [name in self.tasks for name in self.names]
-        flags += [i in self._reached for i in range(len(self.shared))]
-        flags = torch.tensor(flags, dtype=torch.float32, device=self.parameters[0].device)
-        self.group.all_reduce(flags)
-        found = [flag > 0 for flag in flags.tolist()]
-        tasks = [name for name, is_there in zip(self.names, found, strict=False) if is_there]
-        for task in tasks:
-            if task not in self.tasks:
-                self._buffer(task).zero_()
-        self.tasks = tasks
-        self._reached = {i for i, is_there in enumerate(found[len(self.names) :]) if is_there}
+    def _sum_over_processes(self, buffers: list[Tensor]) -> None:
+        """Sums all gradients; every process has the same tasks, some tensors' gradients maybe in one only."""
+        if self.group.size == 1:
+            return
+        flags = [i in self._reached for i in range(len(self.shared))]
+        found = self.group.any(*flags, *(parameter.grad is not None for parameter in self.others))
+        self._reached = {i for i, is_there in enumerate(found[: len(self.shared)]) if is_there}
+        for buffer in buffers:
+            self.group.all_reduce(buffer)
+        for parameter, is_there in zip(self.others, found[len(self.shared) :], strict=True):
+            if is_there:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                self.group.all_reduce(parameter.grad)
 
     def _buffer(self, task: str) -> Tensor:
         if task not in self._buffers:

@@ -1,17 +1,20 @@
 """Methods: how the loop turns a micro-batch into gradients.
 
-A method computes a loss and passes it to `backward(loss, task)`. StandardLoss does just that; Smart and RDrop
-add a regularizer to the loss; GradCache, in its own file, cuts the micro-batch. Losses and divergences of the
-MultitaskModel have the task's weight as a factor. T token rows, D hidden size.
+A method computes a loss through the engine and passes it to `backward(loss, task)`. StandardLoss does just
+that; Smart and RDrop add a regularizer to the loss; GradCache, in its own file, cuts the micro-batch. Losses
+and divergences of the MultitaskModel have the task's weight as a factor. T token rows, D hidden size.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from multitask.config.run_config import SmartConfig
+from multitask.runtime.device import unchanged_random_state
 from multitask.training.methods.teacher import MomentumTeacher
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch
 
 Backward = Callable[[Tensor, str], None]
@@ -20,11 +23,18 @@ Backward = Callable[[Tensor, str], None]
 class StandardLoss:
     """Forward, loss, backward. A method with another loss overrides `loss`."""
 
-    def __call__(self, model: nn.Module, micro_batch: MicroBatch, backward: Backward) -> Tensor:
-        """Adds the micro-batch's gradients; returns its detached loss, without the micro-batch's weight."""
-        loss = self.loss(model, micro_batch.task, micro_batch.batch)
-        backward(loss * micro_batch.weight, micro_batch.task)
+    def __call__(self, engine: Engine, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+        """Adds the micro-batch's gradients; returns its detached loss times the micro-batch's weight."""
+        unused = not micro_batch.weight
+        with unchanged_random_state(engine.model.device) if unused else nullcontext():
+            loss = engine(self.weighted_loss, micro_batch, reduces=micro_batch.ends_step)
+        backward(loss, micro_batch.task)
         return loss.detach()
+
+    def weighted_loss(self, model: nn.Module, micro_batch: MicroBatch) -> Tensor:
+        """Computes the micro-batch's part of the step's loss; 0, whatever comes out, at weight 0."""
+        loss = self.loss(model, micro_batch.task, micro_batch.batch) * micro_batch.weight
+        return loss if micro_batch.weight else torch.where(torch.zeros_like(loss, dtype=torch.bool), loss, 0)
 
     def loss(self, model: nn.Module, task: str, batch) -> Tensor:
         """Computes the scalar to minimize, the mean over the batch's examples."""

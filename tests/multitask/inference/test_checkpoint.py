@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from minbert import InputError, write_tensors
-from multitask.inference.checkpoint import RandomState, load_head, load_state, read_heads, save_state
+from multitask.inference.checkpoint import (
+    RandomState,
+    SavedShards,
+    load_head,
+    load_state,
+    read_heads,
+    save_state,
+)
 
 
 def test_a_nested_state_comes_back(tmp_path):
@@ -28,13 +35,21 @@ def test_a_nested_state_comes_back(tmp_path):
     assert files == ["state.json", "tensors.safetensors"]
 
 
+def test_rows_of_shards_are_read_across_their_files():
+    rows = torch.arange(7).view(7, 1)
+    shards = SavedShards([rows[:3], rows[3:6], rows[6:], rows[7:]])
+    for start in range(8):
+        for stop in range(start, 9):
+            assert torch.equal(shards.read(start, stop), rows[start:stop])
+
+
 def test_dropout_goes_on_where_it_stopped(tmp_path):
     torch.manual_seed(3)
     torch.rand(5)
-    save_state(tmp_path, {"random": RandomState().state_dict()})
+    save_state(tmp_path, {"random": RandomState(torch.device("cpu")).state_dict()})
     expected = torch.rand(4)
     torch.manual_seed(99)
-    RandomState().load_state_dict(load_state(tmp_path)["random"])
+    RandomState(torch.device("cpu")).load_state_dict(load_state(tmp_path)["random"])
     assert torch.equal(torch.rand(4), expected)
 
 

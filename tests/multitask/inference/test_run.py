@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from minbert import BertModel, InputError
 from multitask import RunConfig, TrainingTask, evaluate, load_run, train
 from multitask.config.task_config import task_config
-from multitask.inference.run import Run, find_device, load_weights, open_source
+from multitask.inference.run import Run, load_weights, open_source
 from multitask.metrics.scores import accuracy, pearson
+from multitask.runtime.device import find_device
 from multitask.tasks.predictions import read_predictions, validate_file
 from multitask.tasks.splits import load_split
 

@@ -58,7 +58,7 @@ def trained(run: Trainer) -> Trained:
 
     model.train()
     arguments = parts.plan, parts.method, parts.gradients, parts.precision, parts.optimizer
-    train_loop(model, *arguments, report, lambda step: None)
+    train_loop(parts.engine, *arguments, report, lambda step: None)
     return Trained(losses, cached, score_examples(model, run.inputs.dev)[0])
 
 

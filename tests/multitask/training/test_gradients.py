@@ -1,14 +1,14 @@
-"""Gradients: summed, unscaled, clipped in that order, equal to the large batch's under accumulation."""
+"""Gradients: unscaled, checked, clipped in that order, equal to the large batch's under accumulation."""
 
 import pytest
 import torch
 
 from minbert import AdamW
 from multitask.runtime.precision import Precision
-from multitask.runtime.process_group import ProcessGroup
 from multitask.training.gradients import Gradients
 from multitask.training.methods.gradient_check import GradientCheck
 from multitask.training.methods.standard import StandardLoss
+from multitask.training.parallel import Engine
 from multitask.training.plan import BatchPlan, TaskData
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_accumulation_gives_the_gradient_of_the_one_large_batch(
     for step, own in zip(plan(collate), batches, strict=True):
         model.zero_grad(set_to_none=True)
         for micro_batch in step.micro_batches:
-            StandardLoss()(model, micro_batch, gradients.backward)
+            StandardLoss()(Engine(model), micro_batch, gradients.backward)
         gradients.finish()
         found = gradients_of(model)
         model.zero_grad(set_to_none=True)
@@ -63,29 +63,24 @@ def test_accumulation_gives_the_gradient_of_the_one_large_batch(
 
 
 def test_what_is_done_in_which_order():
-    """Summed over the processes while scaled, unscaled, checked, then clipped."""
+    """Unscaled, checked, then clipped."""
     parameter, events = torch.nn.Parameter(torch.zeros(1)), []
-
-    class Doubled(ProcessGroup):
-        def all_reduce_gradients(self, parameters):
-            events.append(("reduce", [p.grad.item() for p in parameters]))
-            parameters[0].grad *= 2
 
     def check(tasks):
         events.append(("check", list(tasks), parameter.grad.item()))
 
-    gradients = gradients_over([parameter], 1.0, group=Doubled(), check=check)
+    gradients = gradients_over([parameter], 1.0, check=check)
     gradients.precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     for factor, task in ((3.0, "sst"), (1.0, "sts"), (1.0, "sst")):
         gradients.backward((parameter * factor).sum(), task)
     gradients.finish()
-    assert events == [("reduce", [40.0]), ("check", ["sst", "sts"], 10.0)]
+    assert events == [("check", ["sst", "sts"], 5.0)]
     assert parameter.grad.item() == pytest.approx(1.0)
     parameter.grad = None
     gradients.precision.scaler = torch.amp.GradScaler("cpu", enabled=False)
     gradients.backward(parameter.sum(), "sts")
     gradients.finish()
-    assert events[-1] == ("check", ["sts"], 2.0), "the tasks of this step only"
+    assert events[-1] == ("check", ["sts"], 1.0), "the tasks of this step only"
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -244,28 +244,48 @@ def test_too_few_examples_to_compare(size, processes):
 
 @pytest.mark.parametrize(("sampling", "processes"), [("sequential", 2), ("proportional", 3), ("together", 9)])
 def test_processes_share_every_batch_with_the_weights_of_the_whole(sampling, processes):
+    """Each has as many micro-batches; without a share it has an example that counts nothing."""
     data = {
-        "accumulating": TaskData([1] * 83, list, 9, accumulation=3),
+        "accumulating": TaskData(range(83), list, 9, accumulation=3),
         "gathered": TaskData([1] * 9, list, 9, gathered=True, uniform=True),
-        "plain": TaskData([1] * 40, list, 9),
+        "plain": TaskData([1] * 40, list, 9, loss_weights=[0, *range(1, 40)]),
     }
     whole = taken(BatchPlan(data, sampling, 2, 5))
     parts = [taken(BatchPlan(data, sampling, 2, 5, share=(rank, processes))) for rank in range(processes)]
-    absent = 0
+    unused = 0
     for step, *shares in zip(whole, *parts, strict=True):
         assert all(
             share._replace(micro_batches=None) == step._replace(micro_batches=None) for share in shares
         )
-        for name in step.tasks:
-            found = [m for share in shares for m in share.micro_batches if m.task == name]
-            wanted = [i for m in step.micro_batches if m.task == name for i in m.batch]
-            assert sorted(i for m in found for i in m.batch) == sorted(wanted)
-            assert sum(m.weight for m in found) == pytest.approx(1, abs=1e-12)
-            sizes = [len(m.batch) for m in found]
-            parts = [1 / processes] * processes if name == "gathered" else [n / sum(sizes) for n in sizes]
-            assert [m.weight for m in found] == parts
-            absent += len(found) < processes
-    assert absent > 0 or processes < 9  # a process without an example has no micro-batch
+        total = {name: 0.0 for name in step.tasks}
+        for batch, *own in zip(step.micro_batches, *(share.micro_batches for share in shares), strict=True):
+            task = data[batch.task]
+            assert {(m.task, m.tokens, m.ends_step) for m in own} == {
+                (batch.task, batch.tokens, batch.ends_step)
+            }
+            assert batch.tokens == sum(task.lengths[i] for i in batch.batch)
+            used = [m for m in own if m.weight]
+            counting = [i for m in used for i in m.batch if task.weight([i])]
+            assert sorted(counting) == [i for i in sorted(batch.batch) if task.weight([i])]
+            if batch.task == "gathered":
+                assert [m.weight for m in own] == [batch.weight / processes] * processes
+            else:
+                parts_of = [batch.weight * task.weight(m.batch) / task.weight(batch.batch) for m in used]
+                assert [m.weight for m in used] == pytest.approx(parts_of, rel=1e-12)
+            assert all(set(m.batch) <= set(batch.batch) and m.batch for m in own)
+            total[batch.task] += sum(m.weight for m in own)
+            unused += len(used) < processes
+        assert total == pytest.approx(dict.fromkeys(total, 1.0), abs=1e-12)
+        assert [m.ends_step for m in step.micro_batches] == [False] * (len(step.micro_batches) - 1) + [True]
+    assert unused > 0 or processes < 9
+
+
+def test_what_is_computed_for_nothing_draws_nothing():
+    """Masked LM hides tokens by torch's generator as it collates."""
+    plan = BatchPlan({"a": TaskData([1], lambda batch: torch.rand(()), 1)}, "sequential", 1, 0, share=(1, 2))
+    before = torch.get_rng_state()
+    (micro_batch,) = next(iter(plan)).micro_batches
+    assert micro_batch.weight == 0 and torch.equal(torch.get_rng_state(), before)
 
 
 # The dry run.

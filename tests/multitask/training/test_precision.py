@@ -11,6 +11,7 @@ from multitask.runtime.precision import Precision, resolve_precision
 from multitask.training.gradients import Gradients
 from multitask.training.loop import train_loop
 from multitask.training.methods.standard import StandardLoss
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch, Step
 
 CPU = torch.device("cpu")
@@ -25,7 +26,12 @@ def test_names_of_precisions(monkeypatch):
     """Auto is fp32 on the CPU; on CUDA bf16 where the card has it, else fp16, which the CPU refuses."""
     assert [resolve_precision(name, CPU) for name in ("auto", "bf16")] == ["fp32", "bf16"]
     for has_bf16, name in ((True, "bf16"), (False, "fp16")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16: has)
+        # In software every card has it.
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, has=has_bf16: including_emulation or has,
+        )
         assert resolve_precision("auto", torch.device("cuda")) == name
     with pytest.raises(InputError, match="fp16 needs a CUDA device, this run is on cpu; take bf16 or fp32"):
         Precision("fp16", CPU)
@@ -134,7 +140,9 @@ def trained(make_model, make_batch):
         torch.manual_seed(0)
         batches = [MicroBatch("sst", make_batch(model, "sst", 4, start=n), 1.0) for n in range(steps)]
         plan = [Step(n + 1, 1, False, iter([batch]), ("sst",)) for n, batch in enumerate(batches)]
-        train_loop(model, plan, StandardLoss(), gradients, precision, optimizer, seen.report, seen.after_step)
+        train_loop(
+            Engine(model), plan, StandardLoss(), gradients, precision, optimizer, seen.report, seen.after_step
+        )
         return seen
 
     return train_tiny

@@ -28,7 +28,7 @@ class Recorder(Callback):
         self.stops_at = stops_at
         self.events, self.records = [], []
         accumulation = options.pop("accumulation", 1)
-        data = TaskData([1] * 8, lambda indices: SimpleNamespace(tokens=7), 1, accumulation=accumulation)
+        data = TaskData([7] * 8, lambda indices: None, 1, accumulation=accumulation)
         self.plan = BatchPlan({"a": data}, "sequential", 3, 0)
         self.precision = Precision("fp32", torch.device("cpu"))
         self.progress = Progress(
@@ -67,7 +67,8 @@ class Recorder(Callback):
             for step in self.plan:
                 before_step(step.number)
                 for micro_batch in step.micro_batches:
-                    self.progress.report(step, micro_batch, torch.tensor(self.losses(step.number)))
+                    loss = torch.tensor(self.losses(step.number) * micro_batch.weight)
+                    self.progress.report(step, micro_batch, loss)
                 self.progress.after_step(step)
         return self
 

@@ -49,7 +49,7 @@ def train_two_steps(tiny_options, sample, said):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.train()
         arguments = parts.plan, parts.method, parts.gradients, parts.precision, parts.optimizer
-        train_loop(model, *arguments, lambda step, micro_batch, loss: None, parts.after_step)
+        train_loop(parts.engine, *arguments, lambda step, micro_batch, loss: None, parts.after_step)
         after = model.state_dict()
         assert all(tensor.isfinite().all() for tensor in after.values())
         changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}

@@ -6,10 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +15,11 @@ import pytest
 from minbert import CommandParser
 from multitask.cli.ablate import add_ablate_options, read_options
 from multitask.config.options import RunOptions
-from multitask.experiments.ablation import cell_process
-from multitask.experiments.ablation.ablate import LOGS, ablate
+from multitask.experiments.ablation.ablate import ablate
+from multitask.experiments.ablation.compute_cell import LOGS, compute_cell
 from multitask.experiments.ablation.definition import Ablation
+from multitask.experiments.executor.engine import Engine
+from multitask.experiments.executor.job import Job
 
 TABLE = """
 title = "Two rates"
@@ -44,6 +44,11 @@ name = "slow"
 name = "fast"
 set.optim.lr = 3e-3
 """
+THIRD = """
+[[rows]]
+name = "frozen"
+set.freeze = "backbone"
+"""
 BROKEN = """
 [[rows]]
 name = "broken"
@@ -54,12 +59,13 @@ WAIT = 600  # seconds after which a test gives up
 
 
 class Tables:
-    """two.toml: two rows and two seeds; broken.toml: a third row, whose loss is no number."""
+    """two.toml: two rows and two seeds; three.toml: a third row; broken.toml: one whose loss is no number."""
 
     def __init__(self, folder: Path, weights: Path, data: Path):
         self.folder = folder
         self.words = ["--weights", str(weights), "--data", str(data)]
         (folder / "two.toml").write_text(TABLE, encoding="utf-8")
+        (folder / "three.toml").write_text(TABLE + THIRD, encoding="utf-8")
         (folder / "broken.toml").write_text(TABLE + BROKEN, encoding="utf-8")
 
     def command(self, *words: str, name: str = "two.toml") -> list[str]:
@@ -70,10 +76,10 @@ class Tables:
         add_ablate_options(parser)
         return read_options(RunOptions(parser, self.command(*words, name=name)[1:]))
 
-    def start(self, out: Path, *words: str) -> subprocess.Popen:
-        """`multitask ablate two.toml` as a process of its own."""
+    def start(self, out: Path, *words: str, name: str = "two.toml") -> subprocess.Popen:
+        """`multitask ablate` of a table as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "multitask", *self.command("--out", str(out), *words)],
+            [sys.executable, "-m", "multitask", *self.command("--out", str(out), *words, name=name)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -113,18 +119,39 @@ def tables(tmp_path_factory, tiny_folder, tiny_data) -> Tables:
     return Tables(tmp_path_factory.mktemp("tables"), tiny_folder, tiny_data)
 
 
-def compute_here(module: str, job: dict[str, Any], threads: int, output, errors) -> SimpleNamespace:
-    """Stands for `start_process`: computes a cell in this process."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
-        patch.setattr(cell_process, "read_job", lambda ended: job)
-        status = cell_process.main()
-    return SimpleNamespace(poll=lambda: status, returncode=status, stdin=StringIO())
+class ThisProcess:
+    """An executor that computes a cell in this process when it is asked what has ended."""
+
+    threads = 1
+
+    def __init__(self):
+        self.job: Job | None = None
+
+    @classmethod
+    @contextmanager
+    def executor(cls, engine: Engine):
+        """Stands for `Engine.executor`."""
+        yield cls()
+
+    def submit(self, job: Job) -> bool:
+        free = self.job is None
+        self.job = self.job or job
+        return free
+
+    def poll(self) -> dict[str, None]:
+        job, self.job = self.job, None
+        if job is None:
+            return {}
+        Path(job.log).parent.mkdir(exist_ok=True)
+        with open(job.log, "a") as log, redirect_stdout(log), redirect_stderr(log):
+            compute_cell(job.argument)
+        return {job.key: None}
 
 
 @pytest.fixture
 def in_process(monkeypatch) -> None:
     """Lets `ablate` compute its cells in this process."""
-    monkeypatch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
+    monkeypatch.setattr(Engine, "executor", lambda self: ThisProcess.executor(self))
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +159,6 @@ def finished(tables, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """broken.toml computed without interruption, its weights kept: its folder and table.json's content."""
     out = tmp_path_factory.mktemp("finished") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multitask.experiments.ablation.ablate.start_process", compute_here)
+        patch.setattr(Engine, "executor", lambda self: ThisProcess.executor(self))
         patch.setattr(os, "fsync", lambda descriptor: None)
         return out, ablate(tables.read("broken.toml"), out, keep_weights=True)

@@ -1,13 +1,13 @@
 """ablate: scores, differences and costs of a table, refused input; with real processes that are killed."""
 
 import json
+import os
 import re
 import shutil
 import signal
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +15,11 @@ import pytest
 from minbert import BertConfig, BertModel, InputError
 from multitask import RunConfig, load_run, train
 from multitask.cli.main import run as run_command
-from multitask.experiments.ablation.ablate import CLAIMS, LOGS, RUNS, ablate, make_cells
-from multitask.experiments.ablation.cell_process import failure
+from multitask.experiments.ablation.ablate import ablate, executor_job, make_cells, make_jobs
+from multitask.experiments.ablation.compute_cell import LOGS, RESULTS, RUNS, CellJob, failure
 from multitask.experiments.ablation.statistics import interval
-from multitask.experiments.claims import FolderClaims
+from multitask.experiments.executor.engine import Engine
+from multitask.experiments.executor.shared_folder import take_lock
 from multitask.tasks.splits import load_split
 
 
@@ -67,7 +68,7 @@ def test_a_failed_cell_is_recorded_and_the_folder_is_complete(finished):
     assert summary["rows"][0]["differences"] == {}, "the baseline differs from nothing"
     assert {path.name for path in out.iterdir()} >= {
         *("table.json", "table.md", "table.csv", "table.tex"),
-        *(CLAIMS, LOGS, RUNS),
+        *(RESULTS, LOGS, RUNS),
     }
     assert json.loads((out / "table.json").read_text()) == summary
 
@@ -82,55 +83,93 @@ def test_finished_and_failed_cells_are_not_computed_again(finished, tables):
     assert fewer["rows"][1]["differences"]["sst.accuracy"]["significant"] is None, "one seed"
 
 
-def processes_end_at_once(monkeypatch, status: int = 0) -> list[str]:
-    """Lets each cell's process end with this status, with 0 after recording a failure; -> the keys begun."""
-    begun = []
+class NothingToCompute:
+    """An executor of one job at a time, which ends at once with `error`, or after recording a failure."""
 
-    def start(module, job, threads, output, errors):
-        begun.append(job["key"])
-        if status == 0:
-            with FolderClaims(job["claims"]).claim(job["key"]) as claim:
-                claim.finish(failure(job["row"], job["seed"], "made up"))
-        return SimpleNamespace(poll=lambda: status, returncode=status, stdin=StringIO())
+    threads = 1
 
-    monkeypatch.setattr("multitask.experiments.ablation.ablate.start_process", start)
-    return begun
+    def __init__(self, error: str | None = None):
+        self.error = error
+        self.begun: list[str] = []
+        self.ended: dict[str, str | None] = {}
+
+    @contextmanager
+    def executor(self):
+        yield self
+
+    def submit(self, job) -> bool:
+        if self.ended:
+            return False
+        self.begun.append(job.key)
+        if self.error is None:
+            cell = CellJob(**job.argument)
+            cell.record(failure(cell.row, cell.seed, "made up"))
+        self.ended[job.key] = self.error
+        return True
+
+    def poll(self) -> dict[str, str | None]:
+        ended, self.ended = self.ended, {}
+        return ended
+
+
+def use(monkeypatch, executor: NothingToCompute) -> list[str]:
+    """Lets `ablate` use an executor; -> the keys that it will have begun."""
+    monkeypatch.setattr(Engine, "executor", lambda self: executor.executor())
+    return executor.begun
 
 
 def test_failed_cells_are_computed_again_where_asked(finished, tables, tmp_path, monkeypatch):
     out = shutil.copytree(finished[0], tmp_path / "out")
-    begun = processes_end_at_once(monkeypatch)
-    ablate(tables.read("broken.toml"), out, jobs=2, retry_failed=True)
+    begun = use(monkeypatch, NothingToCompute())
+    ablate(tables.read("broken.toml"), out, retry_failed=True)
     assert begun == [cell["key"] for cell in finished[1]["rows"][2]["cells"]]
 
 
-def test_a_cell_that_another_process_has_is_waited_for(tables, tmp_path, monkeypatch):
+def test_a_cell_that_another_command_has_is_waited_for(tables, tmp_path, monkeypatch):
     """It is computed here once the other one has given it back."""
-    ablation, begun, seen = tables.read("two.toml", "--seeds", "1"), processes_end_at_once(monkeypatch), []
+    ablation, begun, seen = tables.read("two.toml", "--seeds", "1"), use(monkeypatch, NothingToCompute()), []
     held, free = make_cells(ablation)
-    claim = FolderClaims(tmp_path / CLAIMS).claim(held.key)
+    (tmp_path / RESULTS).mkdir()
+    (tmp_path / RESULTS / f"{held.key}.place").write_text("there, process 1")
+    lock = take_lock(tmp_path / RESULTS / f"{held.key}.lock")
 
     def watch(state) -> None:
-        seen.append(set(state.others))
+        seen.append(dict(state.others))
         if free.key in state.records and held.key in state.others:
-            claim.__exit__()
+            lock.__exit__(None, None, None)
 
-    ablate(ablation, tmp_path, jobs=2, watch=watch)
-    assert begun == [free.key, held.key] and {held.key} in seen and seen[-1] == set()
+    ablate(ablation, tmp_path, watch=watch)
+    assert begun == [free.key, held.key] and {held.key: "there, process 1"} in seen and seen[-1] == {}
 
 
-def test_a_process_that_dies_again_and_again_makes_its_cell_fail(tables, tmp_path, monkeypatch):
-    begun = processes_end_at_once(monkeypatch, status=-11)
-    summary = ablate(tables.read("two.toml", "--seeds", "1"), tmp_path, jobs=2)
+def test_a_cell_whose_workers_die_fails(tables, tmp_path, monkeypatch):
+    begun = use(monkeypatch, NothingToCompute("its process ended 3 times"))
+    summary = ablate(tables.read("two.toml", "--seeds", "1"), tmp_path)
     cells = [cell for row in summary["rows"] for cell in row["cells"]]
-    assert {cell["state"] for cell in cells} == {"failed"} and len(begun) == 3 * len(cells)
-    assert "ended 3 times, the last time with signal 11" in cells[0]["error"]
+    assert {(cell["state"], cell["error"]) for cell in cells} == {("failed", "its process ended 3 times")}
+    assert len(begun) == len(cells)
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize("threads", [None, 3])
+@pytest.mark.parametrize(
+    ("device", "gpu"), [("cpu", False), ("auto", True), ("cuda", True), ("cuda:1", False)]
+)
+def test_what_cells_ask_of_an_engine(tables, tmp_path, engine, threads, device, gpu):
+    """Its share of the cores, unless the table says otherwise; a card for `auto` and `cuda`."""
+    words = ["--seeds", "1", "--device", device, "--threads", str(threads).lower()]
+    cells = make_cells(tables.read("two.toml", *words))
+    for job in make_jobs(cells, tmp_path, Engine(engine), threads=7, keep_weights=False).values():
+        asked = executor_job(job)
+        assert (asked.gpu, asked.threads, asked.argument["config"]["threads"]) == (gpu, *[threads or 7] * 2)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--jobs", "0"], "jobs is 0; it must be at least 1"),
+        (["--jobs", "0"], "--jobs is 0; it must be at least 1"),
+        (["--engine", "rays"], "--engine is 'rays'; choose from processes, ray; did you mean 'ray'"),
+        (["--engine", "ray", "--ray-address", "127.0.0.1:1"], "--ray-address 127.0.0.1:1 does not answer"),
         (["--data", "/nowhere"], "data folder /nowhere does not exist"),
         (["--weights", "/nowhere"], "there is no folder /nowhere"),
         (["--sst.train", "other.csv"], "row 'slow': sst has nothing to train on; there is no file"),
@@ -182,8 +221,8 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 130 and errors.rstrip().endswith("interrupted")
     rows = json.loads((out / "table.json").read_text())["rows"]
-    claims, keys = FolderClaims(out / CLAIMS), [cell["key"] for row in rows for cell in row["cells"]]
-    assert len(keys) == 2 and not any(claims.is_claimed(key) for key in keys)
+    keys = [cell["key"] for row in rows for cell in row["cells"]]
+    assert len(keys) == 2 and all(take_lock(out / RESULTS / f"{key}.lock") for key in keys)
 
     summary = ablate(tables.read("two.toml", "--seeds", "1"), out)
     assert tables.cells(summary, 1) == tables.cells(finished[1], 1)[:2]
@@ -192,6 +231,52 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     assert all(
         {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).iterdir()
     )
+
+
+def kill_workers(tables, out: Path, process) -> None:
+    """Kills the worker of each run that has a checkpoint, once, until another worker resumes one of them."""
+    killed: set[str] = set()
+
+    def resumed() -> bool:
+        assert process.poll() is None, process.communicate()
+        for run in {path.parent.name for path in (out / RUNS).glob("*/last")} - killed:
+            killed.add(run)
+            log = (out / LOGS / f"{run}.txt").read_text()
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(int(re.search(r"process (\d+) computes", log)[1]), signal.SIGKILL)
+        return "resumed after step" in tables.logs(out)
+
+    tables.wait_for(resumed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_three_rows_on_an_engine_equal_those_of_one_process(tables, tmp_path, in_process, engine):
+    """3 x 2 cells by two workers: a worker is killed, then the command, which is started again."""
+    longer = ["--train.epochs", "6"]
+    out, words = tmp_path / "out", [*longer, "--jobs", "2", "--engine", engine]
+    process = tables.start(out, *words, name="three.toml")
+    kill_workers(tables, out, process)
+    tables.wait_for(lambda: list((out / RESULTS).glob("*.json")))
+    process.kill()
+    process.communicate()
+    done = {path.name: path.stat().st_mtime_ns for path in (out / RESULTS).glob("*.json")}
+    process = tables.start(out, *words, "--json", name="three.toml")
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    summary = json.loads(output)  # and nothing else
+    assert {name: (out / RESULTS / name).stat().st_mtime_ns for name in done} == done
+    assert 1 <= len(done) < 6
+    expected = ablate(tables.read("three.toml", *longer), tmp_path / "whole")
+    assert tables.cells(summary, 1, 2) == tables.cells(expected, 1, 2)
+    assert {cell["state"] for cell in tables.cells(summary, 1, 2)} == {"finished"}
+    records = [
+        [json.loads(path.read_text())["tasks"] for path in sorted((folder / RESULTS).glob("*.json"))]
+        for folder in (out, tmp_path / "whole")
+    ]
+    assert records[0] == records[1], "bit for bit, each example's score"
+    threads = {json.loads(path.read_text())["threads"] for path in out.glob("runs/*/environment.json")}
+    assert threads == {1}
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from multitask import RunConfig, train
-from multitask.experiments.ablation.cell_process import failure
 from multitask.experiments.ablation.cells import Cell
+from multitask.experiments.ablation.compute_cell import failure
 from multitask.experiments.ablation.definition import Ablation, Row, published_scores
 from multitask.experiments.ablation.summary import summarize_table
 from multitask.experiments.report.report import write_report

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +12,7 @@ from minbert import CommandParser, InputError
 from multitask import RunConfig
 from multitask.cli.main import run as multitask
 from multitask.config.options import add_run_options, read_run_options
+from multitask.experiments.executor.engine import Engine
 from multitask.experiments.search.search import Workers, continue_search, search
 from multitask.experiments.search.settings import Method, build_config
 from multitask.experiments.search.space import Space
@@ -211,23 +211,6 @@ def test_several_seeds_count_by_their_mean(space, tmp_path, tiny_values):
     assert any("seeds 1, 2" in note for note in result.notes)
 
 
-def test_ctrl_c_ends_the_workers_and_leaves_the_results(space, tmp_path, monkeypatch):
-    done = []
-
-    def poll():
-        raise KeyboardInterrupt
-
-    def start(*arguments):
-        stdin = SimpleNamespace(close=lambda: done.append("end of input"))
-        return SimpleNamespace(poll=poll, stdin=stdin, wait=lambda: done.append("waited"))
-
-    monkeypatch.setattr("multitask.experiments.search.search.start_process", start)
-    with pytest.raises(KeyboardInterrupt):
-        search(space(grid_of(0.2)), tmp_path / "out", Method("grid"), Workers(jobs=2))
-    assert done == ["end of input"] * 2 + ["waited"] * 2
-    assert json.loads((tmp_path / "out" / "search.json").read_text())["trials"] == []
-
-
 @pytest.mark.slow
 def test_importance_tells_what_decides_from_what_does_not(space, tmp_path):
     parameters = DROPOUT | {"optim.weight_decay": {"low": 0.0, "high": 0.1}}
@@ -255,6 +238,10 @@ def test_no_search_begins_without_what_it_needs(space, planted, tmp_path):
         search(space(grid_of(0.2)), tmp_path / "full", Method("grid"))
     with pytest.raises(InputError, match="has no search: settings.json is missing"):
         continue_search(tmp_path / "full")
+    cluster = Workers(Engine("ray", address="127.0.0.1:1"), storage="study.db")
+    with pytest.raises(InputError, match="on a cluster needs --storage postgresql"):
+        search(space(grid_of(0.2)), tmp_path / "out", Method("grid"), cluster)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="PASSWORD@HOST"):
         Workers(storage="postgresql://host/db?user=a&password=secret")
 

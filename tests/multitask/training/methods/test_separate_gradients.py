@@ -9,6 +9,7 @@ from multitask.training.gradients import Gradients
 from multitask.training.methods.separate_gradients import SeparateGradients, layer_of, shared_parameters
 from multitask.training.methods.standard import StandardLoss
 from multitask.training.methods.surgery import GradVac, PCGrad, Surgery
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def separate(model, surgery=None, scale=None, log=lambda cosines: None, **option
 
 def run(model, gradients, pieces):
     for piece in pieces:
-        StandardLoss()(model, piece, gradients.backward)
+        StandardLoss()(Engine(model), piece, gradients.backward)
     gradients.finish()
 
 
@@ -134,7 +135,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step(where, value, scale, model
     before = [parameter.detach().clone() for parameter in model.parameters()]
     targets, rate = dict(surgery.targets), optimizer.param_groups[0]["lr"]
     for piece in pieces:
-        StandardLoss()(model, piece, gradients.backward)
+        StandardLoss()(Engine(model), piece, gradients.backward)
     bad = model.encoder.embeddings.word.weight if where == "encoder" else model.heads["sst"][1].weight
     gradients.backward((bad * value).sum(), "sst")
     gradients.finish()

@@ -6,6 +6,7 @@ import torch
 from minbert import Batch, BertConfig, BertModel
 from multitask.config.run_config import SmartConfig
 from multitask.training.methods.standard import RDrop, Smart, StandardLoss
+from multitask.training.parallel import Engine
 from multitask.training.plan import MicroBatch
 
 TASKS = ["sst", "paraphrase", "sts"]
@@ -49,7 +50,7 @@ def run(model, make_batch, gradients_of):
             sent.append(name)
             loss.backward()
 
-        loss = method(model, piece, backward)
+        loss = method(Engine(model), piece, backward)
         assert sent == [task] and not loss.requires_grad
         return loss, gradients_of(model)
 
@@ -64,7 +65,8 @@ def expect(model, make_batch, gradients_of):
         model.zero_grad(set_to_none=True)
         batch = make_batch(model, task, 5)
         loss = formula(lambda noise=None: model(task, batch.inputs, noise), batch)
-        (loss * MICRO_BATCH_WEIGHT).backward()
+        loss = loss * MICRO_BATCH_WEIGHT
+        loss.backward()
         return loss.detach(), gradients_of(model)
 
     return expect
@@ -208,5 +210,5 @@ def test_a_contrastive_task_can_be_regularized(make_model, make_batch):
     piece = MicroBatch("ranking", make_batch(model, "ranking", 4), 1.0)
     for method in (Smart(SmartConfig(weight=1.0, radius=0.1, step_size=0.1)), RDrop(1.0)):
         model.zero_grad(set_to_none=True)
-        assert method(model, piece, lambda loss, task: loss.backward()).isfinite()
+        assert method(Engine(model), piece, lambda loss, task: loss.backward()).isfinite()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

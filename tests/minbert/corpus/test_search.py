@@ -1,6 +1,6 @@
 """Exact nearest neighbours against numpy over everything, and the command on the tiny weights.
 
-Run: pytest tests/minbert/test_search.py
+Run: pytest tests/minbert/corpus/test_search.py
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from minbert import InputError, SentenceEncoder
 from minbert.cli.main import main
-from minbert.search import nearest
+from minbert.corpus.search import nearest
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_wrong_input(run, corpus, tmp_path):
         ((corpus, "--query", "a", "--index", "annoy"), "--index"),
         ((tmp_path / "empty.txt", "--query", "a"), "empty.txt is empty"),
         ((tmp_path / "nowhere.txt", "--query", "a"), "there is no file"),
-        ((tmp_path, "--query", "a"), "is a folder; give a text file"),
+        ((tmp_path, "--query", "a"), "has no encoding.json; give a folder that minbert encode has"),
         ((tmp_path / "latin.txt", "--query", "a"), "latin.txt:1 is not UTF-8"),
         ((corpus, "--queries", tmp_path / "latin.txt"), "latin.txt:1 is not UTF-8"),
         ((corpus, "--query", "a", "--vectors", tmp_path), "is a folder or a device"),

@@ -1,33 +1,12 @@
-"""Exact nearest neighbours by cosine among the lines of a text, whose vectors need not fit into memory."""
-
-from collections.abc import Iterable
-from typing import IO
+"""Exact nearest neighbours by cosine among vectors that need not fit into memory: an array or parts."""
 
 import numpy as np
-from tqdm import tqdm
 
+from minbert.corpus.parts import PartFolder
 from minbert.errors import InputError
 
 BLOCK_ROWS = 4096
 BLOCK_QUERIES = 256
-
-
-def write_vectors(encoder, lines: Iterable[str], count: int, file: IO[bytes], precision: str) -> None:
-    """Writes `count` lines, encoded by a SentenceEncoder, as a .npy file: float32 (count, D).
-
-    Raises InputError if there are more or fewer lines than that.
-    """
-    header = {"descr": "<f4", "fortran_order": False, "shape": (count, encoder.size)}
-    # disable=None shows the bar only on a terminal
-    with tqdm(total=count, unit=" texts", disable=None) as bar:
-        np.lib.format.write_array_header_1_0(file, header)
-        written = 0
-        for vectors in encoder.stream(lines, precision):
-            file.write(vectors.astype("<f4", copy=False).tobytes())
-            written += len(vectors)
-            bar.update(len(vectors))
-        if written != count:
-            raise InputError(f"the text had {count} lines, then {written}; give a file that stays")
 
 
 def nearest(
@@ -64,6 +43,18 @@ def nearest(
                 found = np.flatnonzero(candidates[query])
                 cosines = (block[found] * exact[first + query]).sum(axis=1)
                 _merge(scores[first + query], rows[first + query], cosines, start + found)
+    return scores, rows
+
+
+def nearest_in_parts(folder: PartFolder, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `nearest` returns for all vectors of the folder, read piece by piece."""
+    kept = min(top, folder.rows)
+    scores = np.full((len(queries), kept), -np.inf)
+    rows = np.full((len(queries), kept), -1, dtype=np.int64)
+    for start, vectors in folder.pieces():
+        new_scores, new_rows = nearest(vectors, queries, top)
+        for query in range(len(queries)):
+            _merge(scores[query], rows[query], new_scores[query], start + new_rows[query])
     return scores, rows
 
 

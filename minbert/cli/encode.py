@@ -1,0 +1,166 @@
+"""The command `minbert encode`: the vectors of a corpus, as one array or as a folder of parts."""
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+from minbert.cli.command_line import CommandParser, say
+from minbert.cli.encoder_options import add_encoder_options, load_encoder
+from minbert.errors import InputError
+
+ENCODER = ("weights", "pooling", "normalize", "precision", "device", "threads")
+FORMAT, PART_SIZE = "parquet", 50_000
+
+
+def add_encode_options(parser: CommandParser) -> None:
+    add_encoder_options(parser)
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="a .txt (one text a line), .jsonl, .csv or .parquet file, or a folder of them",
+    )
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="NAME.npy: float32 array (texts, features); else a folder of parts"
+    )
+    parser.add_argument("--column", metavar="NAME", help='column or JSON key of the text; default "text"')
+    parser.add_argument(
+        "--format", choices=("parquet", "npy"), help=f"of the parts of a folder; default {FORMAT}"
+    )
+    count = {"type": int, "action": "at_least_one", "metavar": "N"}
+    parser.add_argument("--part-size", **count, help=f"texts in a part; default {PART_SIZE:,}")
+    parser.add_argument(
+        "--workers", **count, help="processes, or CUDA devices, that share the parts; --threads is for each"
+    )
+    parser.add_argument(
+        "--engine", choices=("processes", "ray"), default="processes", help="default processes"
+    )
+    parser.add_argument(
+        "--ray-address", metavar="A", help="of a running Ray cluster; default: start one here"
+    )
+
+
+def encode_command(options: argparse.Namespace) -> None:
+    """Writes the vectors; memory does not grow with the number of texts."""
+    from minbert.corpus.texts import TextFiles
+
+    if options.ray_address and options.engine != "ray":
+        raise InputError("--ray-address is given without --engine ray; give both, or none of them")
+    files, output = TextFiles(options.input, options.column), Path(options.output)
+    if output.suffix == ".npy":
+        for name, value in (
+            ("--format", options.format),
+            ("--part-size", options.part_size),
+            ("--workers", options.workers),
+            ("--engine ray", options.engine == "ray"),
+        ):
+            if value:
+                raise InputError(f"{name} is for a folder of parts, and {output} is one array; give a folder")
+        encode_array(options, files, output)
+    else:
+        encode_parts(options, files, output)
+
+
+def encode_array(options: argparse.Namespace, files, output: Path) -> None:
+    """Writes one .npy file."""
+    from tqdm import tqdm
+
+    from minbert.corpus.parts import write_vectors
+    from minbert.files import atomic_write
+
+    count = sum(1 for _ in files.rows())
+    if not count:
+        raise InputError(f"{files.source} is empty; give a file with at least one text")
+    if output.exists() and not output.is_file():
+        raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
+    encoder = load_encoder(options)
+    # disable=None shows the bar only on a terminal
+    with atomic_write(output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
+        pieces = encoder.stream((text for _, text in files.rows()), options.precision)
+        written = write_vectors(file, (count, encoder.size), pieces, bar.update)
+        if written != count:
+            raise InputError(f"{files.source} had {count} texts, then {written}; give files that stay")
+
+
+def encode_parts(options: argparse.Namespace, files, output: Path) -> None:
+    """Writes the parts that are missing, in this process, in others, or on a Ray cluster."""
+    from tqdm import tqdm
+
+    from minbert.corpus.parts import PartFolder, describe_encoder
+
+    if files.source.is_dir() and output.resolve().is_relative_to(files.source.resolve()):
+        raise InputError(
+            f"{output} lies within {files.source}, whose files are read; give a folder elsewhere"
+        )
+    on_ray = options.engine == "ray"
+    alone = not on_ray and (options.workers or 1) == 1
+    cards = None if on_ray or alone else _cards(options)
+    if on_ray and options.precision == "auto":
+        raise InputError(
+            "--precision auto may mean another one on each node; give fp32 or bf16 with --engine ray"
+        )
+    settings = argparse.Namespace(**{name: getattr(options, name) for name in ENCODER})
+    if on_ray:
+        settings.device = "cpu"  # the node that starts the work need not have a GPU
+    encoder = load_encoder(settings)
+    description = describe_encoder(encoder, options.precision)
+    folder = PartFolder.begin(
+        *(output, files, description, encoder.size),
+        *(options.format or FORMAT, options.part_size or PART_SIZE),
+    )
+    with folder.locked():
+        missing = folder.missing()
+        there = len(folder.starts) - len(missing)
+        if there:
+            say(f"{output}: {there} of {len(folder.starts)} parts are there already")
+        to_do = sum(folder.rows_of(number) for number in missing)
+        with tqdm(total=to_do, unit=" texts", disable=None) as bar:
+            if alone:
+                for number in missing:
+                    folder.encode(number, encoder, bar.update)
+                return
+            del encoder
+            _share(options, folder, description["precision"], cards, bar.update)
+
+
+def _share(options: argparse.Namespace, folder, precision: str, cards: list[str] | None, done) -> None:
+    """Has the missing parts encoded by several processes."""
+    from dataclasses import replace
+
+    from minbert.corpus.cluster import encode_on_ray
+    from minbert.corpus.workers import encode_by_processes
+    from minbert.weights.hub import find_folder
+
+    on_ray = options.engine == "ray"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = options.threads or (1 if on_ray and not options.workers else max(1, cores // options.workers))
+    # Workers may have other working folders.
+    folder = replace(folder, path=folder.path.resolve())
+    settings = {name: getattr(options, name) for name in ENCODER}
+    settings |= {
+        "weights": str(find_folder(options.weights).resolve()),
+        "threads": threads,
+        "precision": precision,
+    }
+    load = partial(load_encoder, argparse.Namespace(**settings))
+    if on_ray:
+        on_cuda = options.device.startswith("cuda")
+        encode_on_ray(folder, load, options.workers, threads, on_cuda, options.ray_address, done)
+    else:
+        encode_by_processes(folder, load, options.workers, threads, cards, done)
+
+
+def _cards(options: argparse.Namespace) -> list[str] | None:
+    """Returns a CUDA device for each worker, as CUDA_VISIBLE_DEVICES names it; None on other devices."""
+    import torch
+
+    if not options.device.startswith("cuda"):
+        return None
+    count = torch.cuda.device_count()
+    if options.device != "cuda" or options.workers > count:
+        raise InputError(
+            f"--workers is {options.workers} and --device {options.device}; give --device cuda, and at most "
+            f"as many workers as there are CUDA devices ({count})"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(count)]

@@ -1,0 +1,74 @@
+"""A folder that workers share: what identifies it, and locks, which end with the process that holds them."""
+
+import os
+import socket
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from minbert import InputError, atomic_write, make_folder
+from multitask.runtime.messages import logger
+
+ID = ".folder-id"
+NETWORK = {"afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
+MOUNTS = Path("/proc/mounts")
+
+
+def make_shared_folder(folder: Path) -> str:
+    """Makes a folder for workers; returns what `check_shared_folder` compares."""
+    make_folder(folder)
+    if not (folder / ID).exists():
+        with atomic_write(folder / ID) as file:
+            file.write(uuid4().hex)
+    return (folder / ID).read_text(encoding="utf-8")
+
+
+def check_shared_folder(folder: Path, expected: str) -> None:
+    """Raises InputError in a worker whose machine has another folder, or none, under this name."""
+    path = folder / ID
+    if not path.is_file() or path.read_text(encoding="utf-8") != expected:
+        raise InputError(
+            f"{socket.gethostname()} does not see {folder} as the command does; give --out a folder on "
+            f"a file system that all nodes of the cluster share"
+        )
+
+
+def take_lock(path: Path, required: bool = True) -> AbstractContextManager | None:
+    """Locks a file until the end of the context that it returns; None where another process has the lock.
+
+    The process's end, however it ends, gives the lock back too.
+
+    Raises InputError on a file system without locks, or does without one that is not required.
+    """
+    try:
+        return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        if not required:
+            return nullcontext()
+        raise InputError(
+            f"{path} cannot be locked ({error}); give --out a folder of this machine, or --engine ray"
+        ) from None
+
+
+def warn_of_network(folder: Path) -> None:
+    """Warns where a folder is on a network file system, whose locks may not reach other machines."""
+    folder, kind, longest = folder.resolve(), None, 0
+    for line in MOUNTS.read_text(encoding="utf-8").splitlines() if MOUNTS.is_file() else []:
+        _, point, found, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")  # \\040 is a space
+        if folder.is_relative_to(point) and len(point) >= longest:
+            kind, longest = found, len(point)
+    if kind and kind.removeprefix("fuse.") in {*NETWORK, "sshfs"}:
+        logger.warning(
+            f"{folder} is on a network file system ({kind}); commands of other machines may not see its "
+            f"locks: use several machines by --engine ray"
+        )
+
+
+def this_place() -> str:
+    """Returns the name of this machine and the number of this process."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
