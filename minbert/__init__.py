@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from minbert.files import make_folder as make_folder
     from minbert.files import read_json_object as read_json_object
     from minbert.files import restore_folder as restore_folder
+    from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
     from minbert.kernels.device import to_device as to_device
     from minbert.model import BertModel as BertModel
@@ -117,6 +118,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "make_folder",
             "read_json_object",
             "restore_folder",
+            "sync_folder",
             "write_json",
         ),
         "weights.hub": ("find_folder",),

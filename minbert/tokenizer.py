@@ -116,8 +116,10 @@ class Tokenizer:
         inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         if words:
             inputs = [list(item) if pairs is None else (list(item[0]), list(item[1])) for item in inputs]
+        # Without the characters' offsets, which nothing here reads, it takes three quarters of the time.
+        encode = self.backend.encode_batch if words else self.backend.encode_batch_fast
         try:
-            encodings = self.backend.encode_batch(inputs, is_pretokenized=words)
+            encodings = encode(inputs, is_pretokenized=words)
         except TypeError:  # strings they are, so this is what the library cannot take
             raise InputError("a text holds half of a surrogate pair; decode it from its file anew") from None
         self.backend.no_truncation()

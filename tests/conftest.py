@@ -5,11 +5,15 @@ No test needs the network. Tests on real weights or real data look in the folder
 """
 
 import os
+import shutil
+import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Nothing is kept in the cache folder of whoever runs the tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="minbert-tests-")
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # of programs that tests start: two test processes share the cores
@@ -42,6 +46,10 @@ LONGEST = ("test_tutorial", "test_search_processes", "test_ablate", "test_wheel"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first: of two processes neither is left alone with one at the end."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def validate_command(options: Namespace) -> int:
 
 def doctor_command(options: Namespace) -> None:
     from multitask.data.doctor import diagnose
-    from multitask.tasks.splits import load_split, open_data
+    from multitask.tasks.splits import missing_split, open_data
     from multitask.tasks.validation import tasks_with_data
 
     lengths = _token_counter(options.weights) if options.weights else None
@@ -55,12 +55,11 @@ def doctor_command(options: Namespace) -> None:
     with open_data(options.data) as folder:
         for task in tasks_with_data(folder, options.tasks):
             for split in ("train", "dev", "test"):
-                examples, note = load_split(task, folder, split)
-                if examples is None:
-                    notes += note
+                if missing := missing_split(task, folder, split):
+                    notes.append(missing)
                 else:
-                    splits[task.name, split] = examples
-    report = diagnose(splits, lengths, options.max_length if lengths else None)
+                    splits[task.name, split] = task.load(folder, split)
+        report = diagnose(splits, lengths, options.max_length if lengths else None)
     if options.json:
         print(json.dumps(report.as_dict() | {"notes": notes}))
     else:

@@ -55,6 +55,8 @@ def add_predict_options(parser: CommandParser) -> None:
 
 def _add_data_options(parser: CommandParser) -> None:
     parser.add_argument("--data", help="folder with the data files, or `sample`; default: the run's")
+    about = "folder for tokenized data; default: the run's, else the user's cache folder"
+    parser.add_argument("--data.cache", dest="data_cache", metavar="DIR", help=about)
     parser.add_argument("--split", choices=SPLITS, default="dev")
     add_tasks(parser, "all of the run's")
     add_device(parser)
@@ -126,7 +128,10 @@ def _open(options: Namespace, source: str):
 
     load_task_file(options.task_file)
     use_threads(options)
-    return open_source(source, options.tasks, device=options.device, precision=options.precision)
+    run = open_source(source, options.tasks, device=options.device, precision=options.precision)
+    if options.data_cache is not None:
+        run.config = replace(run.config, data_cache=options.data_cache)
+    return run
 
 
 def predict_command(options: Namespace) -> None:

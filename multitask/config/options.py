@@ -48,9 +48,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
     for key, hint, help, value in run_keys():
         shown = "" if value in (None, {}, ()) else f"; default {value}"
-        parser.add_argument(
-            f"--{key.replace('_', '-')}", dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}"
-        )
+        parser.add_argument(option_of(key), dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}")
     course = parser.add_argument_group("aliases for the flags of the course's starter code")
     for flag, key in COURSE_ALIASES.items():
         course.add_argument(flag, dest=f"key:{key}", metavar="X", help=f"--{key.replace('_', '-')}")
@@ -69,6 +67,11 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
             metavar=_metavar(_TASK_HINTS[f.name]),
             help=f.metadata["help"],
         )
+
+
+def option_of(key: str) -> str:
+    """Returns the option of a key of RunConfig: --data.cache stands beside --data, which is no section."""
+    return "--data.cache" if key == "data_cache" else f"--{key.replace('_', '-')}"
 
 
 def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
@@ -155,7 +158,7 @@ class RunOptions:
         for name, text in vars(given).items():
             if name.startswith("key:") and text is not None:
                 key = name.removeprefix("key:")
-                value = parse(f"--{key.replace('_', '-')}", text, hints[key])
+                value = parse(option_of(key), text, hints[key])
                 changes = merge(changes, _nested(key, value))
         for option, text in self.dotted:
             task, _, key = option.removeprefix("--").partition(".")

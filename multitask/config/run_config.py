@@ -156,6 +156,9 @@ class RunConfig:
 
     weights: str | None = option(None, "pretrained folder, RUN/best, or `scratch` for a fresh BERT")
     data: str | None = option(None, "folder with the data files, or `sample` for the bundled corpus")
+    data_cache: str | None = option(
+        None, "folder for tokenized data of this run and later ones; default: the user's cache folder"
+    )
     out: str | None = option(None, "folder of the run; must not exist")
     limit: int | None = option(None, "use the first N examples of each split only")
     sampling: str = option(

@@ -1,19 +1,18 @@
-"""From examples to batches: by length in training, by token budget in evaluation, packed without padding."""
+"""Tokenized examples and the batches made of them: packed without padding, by token budget in evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from minbert import Batch, TokenSequence, cut_by_tokens, sorted_batches, to_device
+from minbert import Batch, TokenSequence, to_device
+from multitask.data.batches import longest_first
 from multitask.data.readers import Example
 
 T = TypeVar("T")
-
-# Sorting within 50 batches leaves 3 % padding to a padded model, and the order random enough.
-BUCKET_BATCHES = 50
 
 
 class TokenizedExample(NamedTuple):
@@ -68,34 +67,52 @@ def pack_sides(examples: Sequence[tuple[TokenSequence, ...]]) -> Batch:
     return Batch.from_sequences([s.ids for s in sequences], [s.types for s in sequences])
 
 
-def shuffled_batches(
-    lengths: Sequence[int], size: int, generator: torch.Generator, token_budget: int | None = None
-) -> list[list[int]]:
-    """Draws one epoch of example indices: every index once, batches of like lengths, in random order.
+class Joined(Sequence[TokenizedExample]):
+    """Sequences of examples, one after the other, made when they are asked for."""
 
-    The data are shuffled, cut into buckets of BUCKET_BATCHES batches, sorted by length within each bucket and
-    cut into batches of `size` examples, or of at most `token_budget` tokens; then the batches are shuffled.
-    """
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    batches = []
-    for start in range(0, len(order), size * BUCKET_BATCHES):
-        bucket = sorted(order[start : start + size * BUCKET_BATCHES], key=lengths.__getitem__)
-        if token_budget is None:
-            batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
-        else:
-            batches += cut_by_tokens(bucket, lengths, token_budget)
-    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    def __init__(self, *parts: Sequence[TokenizedExample]):
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> TokenizedExample:
+        index = range(len(self))[index]
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+
+
+def lengths_of(examples: Sequence[TokenizedExample]) -> np.ndarray:
+    """Returns the tokens of each example, (N,); of a token store without a look at the examples."""
+    lengths = getattr(examples, "lengths", None)
+    return np.array([entry.length for entry in examples], np.int64) if lengths is None else lengths
+
+
+def token_ids_of(examples: Sequence[TokenizedExample]) -> np.ndarray:
+    """Returns the token ids of the examples, ascending, each once; as `lengths_of` does."""
+    ids = getattr(examples, "token_ids", None)
+    if ids is None:
+        ids = np.array(sorted({token for entry in examples for side in entry.sides for token in side.ids}))
+    return ids.astype(np.int64)
+
+
+def rows_of(examples: Sequence[TokenizedExample]) -> Sequence[Example]:
+    """Returns the examples without their tokens; as `lengths_of` does."""
+    rows = getattr(examples, "rows", None)
+    return [entry.example for entry in examples] if rows is None else rows
 
 
 def compute_sorted(
-    lengths: Sequence[int], token_budget: int, compute: Callable[[list[int]], Sequence[T]]
+    lengths: Sequence[int] | np.ndarray, token_budget: int, compute: Callable[[list[int]], Sequence[T]]
 ) -> list[T]:
     """Returns a result for each index, in order, computed in batches of like lengths, longest first.
 
     `compute` gets the indices of a batch of at most `token_budget` tokens and gives a result for each.
     """
     results: list[T | None] = [None] * len(lengths)
-    for indices in sorted_batches(lengths, token_budget):
+    for indices in longest_first(lengths, token_budget):
         for index, result in zip(indices, compute(indices), strict=True):
             results[index] = result
     return results

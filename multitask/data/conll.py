@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert import InputError, did_you_mean
-from multitask.data.readers import Example, Examples, Reject, is_json_lines, read_text
-from multitask.data.records import Record, json_rows
+from multitask.data.readers import Example, Examples, Reject
+from multitask.data.records import Record, is_json_lines, json_rows, read_text
 from multitask.metrics.entities import is_entity_tag, to_iob2
 
 _BETWEEN = re.compile("[ \t]+")
@@ -44,11 +44,10 @@ def read_tagged(
     from 0. `entities=True` demands tags in IOB1 or IOB2, None finds out whether all of the file's are, False
     leaves them as they are. Raises InputError for a file or a column that cannot be read.
     """
-    content = read_text(path)
     if is_json_lines(path):
-        columns, sentences = _json_sentences(path, content, words, tags)
+        columns, sentences = _json_sentences(path, words, tags)
     else:
-        columns, sentences = _conll_sentences(path, content)
+        columns, sentences = _conll_sentences(path, read_text(path))
     for sentence in sentences:
         sentence.problem = sentence.problem or _problem(sentence)
     if entities is None:
@@ -105,10 +104,8 @@ def _is_word(columns: list[str]) -> bool:
     return columns[0] not in ("", "-DOCSTART-")
 
 
-def _json_sentences(
-    path: str | Path, content: str, words: str, tags: str
-) -> tuple[tuple[str, ...], list[_Sentence]]:
-    columns, records = json_rows(path, content)
+def _json_sentences(path: str | Path, words: str, tags: str) -> tuple[tuple[str, ...], list[_Sentence]]:
+    columns, records = json_rows(path)
     if words not in columns:
         raise InputError(
             f"{path}: no column {words!r}{did_you_mean(words, columns)}; the file has {', '.join(columns)}; "

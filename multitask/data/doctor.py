@@ -8,16 +8,17 @@ as well. Counted by words, 3 rows of the course's SST dev file and 18 of STS dev
 """
 
 import re
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from itertools import permutations
 
 import numpy
 
-from multitask.data.readers import Examples
+from multitask.data.readers import Example, Examples, Reject
 
-Key = Callable[[str], str]
+ROWS_AT_ONCE = 4096
 _WORDS = re.compile("[a-z0-9]+")
 
 
@@ -126,17 +127,15 @@ def diagnose(
 ) -> Report:
     """Reports on the files of (task, split).
 
-    `lengths` gives the number of tokens of each row, from its texts, before truncation; `max_length` is
-    what the model takes. At most `listed` rows are named for each finding.
+    `lengths` gives the number of tokens of each of some rows, from their texts, before truncation;
+    `max_length` is what the model takes. Files are read once, in pieces; no text is kept. At most `listed`
+    rows are named for each finding.
     """
-    files = tuple(
-        _file_report(task, split, examples, lengths, max_length, listed)
-        for (task, split), examples in splits.items()
-    )
-    tasks: dict[str, dict[str, Examples]] = defaultdict(dict)
+    read: dict[str, dict[str, _Read]] = defaultdict(dict)
     for (task, split), examples in splits.items():
-        tasks[task][split] = examples
-    overlaps = tuple(overlap for task, parts in tasks.items() for overlap in _overlaps(task, parts))
+        read[task][split] = _Read(examples, lengths, listed)
+    files = tuple(_file_report(task, split, read[task][split], max_length) for task, split in splits)
+    overlaps = tuple(overlap for task, parts in read.items() for overlap in _overlaps(task, parts))
     return Report(files, overlaps)
 
 
@@ -154,81 +153,137 @@ def word_key(text: str) -> str:
     return " ".join(words)
 
 
-def row_key(texts: tuple[str, ...], key: Key) -> Hashable:
-    """Returns the key of a row; a pair and the same pair turned round have the same."""
-    keys = tuple(map(key, texts))
+def either_order(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the key of a row from those of its texts, the same for a pair and the pair turned round."""
     return tuple(sorted(keys)) if len(keys) == 2 else keys
 
 
-def _file_report(
-    task: str,
-    split: str,
-    examples: Examples,
-    count_tokens: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None,
-    max_length: int | None,
-    listed: int,
-) -> FileReport:
-    rows = examples.rows
-    labels = [
-        label
-        for row in rows
-        if row.label is not None
-        for label in (row.label if isinstance(row.label, tuple) else (row.label,))  # a tag for each word
-    ]
-    numeric = any(isinstance(label, float) for label in labels)
-    same_order = [tuple(map(spacing_key, row.texts)) for row in rows]
-    any_order = [row_key(row.texts, spacing_key) for row in rows]
-    first: dict[Hashable, object] = {}
-    conflicts = [n for n, row in enumerate(rows) if row.label != first.setdefault(any_order[n], row.label)]
+class _Read:
+    """What one pass over a split keeps of it: some 8-byte numbers a row, no text.
 
-    def repeats(keys: Sequence[Hashable]) -> list[int]:
-        first: dict[Hashable, int] = {}
-        return [index for index, key in enumerate(keys) if first.setdefault(key, index) != index]
+    Texts, ids and labels are compared by Python's hash of them.
+    """
 
-    def finding(indices: Sequence[int]) -> Finding:
-        return Finding(len(indices), tuple(rows[index].line for index in indices[:listed]))
+    def __init__(
+        self,
+        examples: Examples,
+        count_tokens: Callable[[Sequence[tuple[str, ...]]], Sequence[int]] | None,
+        listed: int,
+    ):
+        self.path = examples.path
+        self.rejected = 0
+        self.rejects: list[str] = []
+        self.counted: Counter = Counter()
+        self.several = False  # texts a row
+        self._listed = listed
+        self._columns: dict[str, array] = {name: array("q") for name in _COLUMNS}
+        self._numbers = array("d")
+        rows: list[tuple[str, ...]] = []
+        for row in examples.in_file_order():
+            if isinstance(row, Reject):
+                self._reject(row)
+                continue
+            self._add(row)
+            rows.append(row.texts)
+            if len(rows) == ROWS_AT_ONCE:
+                self._count(rows, count_tokens)
+        self._count(rows, count_tokens)
 
-    spread = lengths = None
-    if numeric:
+    def _reject(self, row: Reject) -> None:
+        self.rejected += 1
+        if len(self.rejects) < self._listed:
+            self.rejects.append(f"{row.file or self.path}:{row.line}: {row.reason}")
+
+    def _add(self, row: Example) -> None:
+        spaced, words = (tuple(map(key, row.texts)) for key in (spacing_key, word_key))
+        columns = self._columns
+        columns["line"].append(row.line)
+        columns["id"].append(hash(row.id))
+        columns["label"].append(hash(row.label))
+        columns["same"].append(hash(spaced))
+        columns["spacing"].append(hash(either_order(spaced)))
+        columns["words"].append(hash(either_order(words)))
+        columns["sentences"].extend(map(hash, words))
+        self.several = self.several or len(words) > 1
+        if row.label is not None:  # a tag for each word, or one label
+            for label in row.label if isinstance(row.label, tuple) else (row.label,):
+                if isinstance(label, float):
+                    self._numbers.append(label)
+                else:
+                    self.counted[label] += 1
+
+    def _count(self, rows: list[tuple[str, ...]], count_tokens) -> None:
+        if count_tokens and rows:
+            self._columns["tokens"].extend(count_tokens(rows))
+        rows.clear()
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        return numpy.frombuffer(self._columns[name], numpy.int64)
+
+    def __len__(self) -> int:
+        return len(self._columns["line"])
+
+    @property
+    def spread(self) -> Spread | None:
+        """The distribution of float labels; None without one. Whole numbers beside them count as such."""
+        if not self._numbers:
+            return None
+        whole = [float(label) for label in self.counted.elements()]
+        labels = numpy.concatenate([numpy.frombuffer(self._numbers), whole])
         quartiles = numpy.percentile(labels, (0, 25, 50, 75, 100))
-        spread = Spread(float(numpy.mean(labels)), *map(float, quartiles))
-    if count_tokens and rows:
-        counts = numpy.asarray(count_tokens([row.texts for row in rows]))
+        return Spread(float(numpy.mean(labels)), *map(float, quartiles))
+
+    def first(self, name: str) -> numpy.ndarray:
+        """Returns for each row the number of the first one with the same value, (N,)."""
+        _, first, places = numpy.unique(self[name], return_index=True, return_inverse=True)
+        return first[places]
+
+    def repeats(self, name: str) -> numpy.ndarray:
+        """Returns True for the rows whose value stands in an earlier one, (N,)."""
+        return self.first(name) != numpy.arange(len(self))
+
+    def finding(self, found: numpy.ndarray) -> Finding:
+        places = numpy.flatnonzero(found)
+        return Finding(len(places), tuple(self["line"][places[: self._listed]].tolist()))
+
+
+_COLUMNS = ("line", "id", "label", "same", "spacing", "words", "sentences", "tokens")
+
+
+def _file_report(task: str, split: str, read: _Read, max_length: int | None) -> FileReport:
+    repeated, spread, lengths, counts = read.repeats("same"), read.spread, None, read["tokens"]
+    if len(counts):
         cut = None if max_length is None else int((counts > max_length).sum())
         summary = map(int, numpy.percentile(counts, (50, 95, 100), method="inverted_cdf"))
-        lengths = Lengths(*summary, cut, None if cut is None else cut / len(rows))
-    repeated = repeats(same_order)
+        lengths = Lengths(*summary, cut, None if cut is None else cut / len(read))
+    balance = {str(label): count for label, count in sorted(read.counted.items())}
     return FileReport(
         task=task,
         split=split,
-        path=examples.path,
-        rows=len(rows),
-        rejected=len(examples.rejects),
-        rejects=tuple(f"{examples.path}:{r.line}: {r.reason}" for r in examples.rejects[:listed]),
-        balance={str(k): n for k, n in sorted(Counter(labels).items())} if labels and not numeric else None,
+        path=read.path,
+        rows=len(read),
+        rejected=read.rejected,
+        rejects=tuple(read.rejects),
+        balance=balance if balance and spread is None else None,
         spread=spread,
         lengths=lengths,
-        duplicate_texts=finding(repeated),
-        swapped_pairs=finding(sorted(set(repeats(any_order)) - set(repeated))),
-        duplicate_ids=finding(repeats([row.id for row in rows])),
-        conflicts=finding(conflicts),
+        duplicate_texts=read.finding(repeated),
+        swapped_pairs=read.finding(read.repeats("spacing") & ~repeated),
+        duplicate_ids=read.finding(read.repeats("id")),
+        conflicts=read.finding(read["label"] != read["label"][read.first("spacing")]),
     )
 
 
-def _overlaps(task: str, parts: Mapping[str, Examples]) -> list[Overlap]:
-    words, spacing = (
-        {split: [row_key(row.texts, key) for row in examples.rows] for split, examples in parts.items()}
-        for key in (word_key, spacing_key)
-    )
-
+def _overlaps(task: str, parts: Mapping[str, _Read]) -> list[Overlap]:
     def overlap(split: str, other: str) -> Overlap:
-        rows, identical = (len([k for k in keys[split] if k in set_of[other]]) for keys, set_of in sets)
-        sentences = {sentence for keys in words[other] for sentence in keys}
-        several = any(len(row.texts) > 1 for row in parts[split].rows)
-        sharing = sum(not sentences.isdisjoint(keys) for keys in words[split]) if several else None
+        own, others = parts[split], parts[other]
+        rows, identical = (int(numpy.isin(own[key], others[key]).sum()) for key in ("words", "spacing"))
+        sharing = None
+        if own.several:
+            known = numpy.isin(own["sentences"], others["sentences"]).reshape(len(own), -1)
+            sharing = int(known.any(axis=1).sum())
         return Overlap(task, split, other, rows, identical, sharing)
 
-    sets = [(keys, {split: set(rows) for split, rows in keys.items()}) for keys in (words, spacing)]
     return [overlap(split, other) for split, other in permutations(parts, 2)]
 
 

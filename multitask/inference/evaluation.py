@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minbert import Batch, sorted_batches
-from multitask.data.collate import TokenizedExample
+from minbert import Batch
+from multitask.data.batches import longest_first
+from multitask.data.collate import TokenizedExample, lengths_of, rows_of
+from multitask.data.readers import labels_of
 from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.process_group import ProcessGroup
 
@@ -35,7 +37,7 @@ def predict_examples(
         batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
         return results(model(task, batch.inputs), batch.inputs)
 
-    batches = sorted_batches([example.length for example in examples], batch_tokens)
+    batches = longest_first(lengths_of(examples), batch_tokens)
     own: list[Sequence[Any]] = []
     training = model.training
     model.eval()
@@ -67,12 +69,12 @@ def score_examples(
     """Computes the scores of each task with labelled examples, and notes on tasks that predict a constant."""
     scores, notes = {}, []
     for task, examples in data.items():
-        if not examples or any(entry.example.label is None for entry in examples):
+        rows = rows_of(examples)
+        if not len(rows) or any(label is None for label in labels_of(rows)):
             continue
         predictions = predict_examples(model, task, examples, batch_tokens, advance, group=group)
-        rows = [entry.example for entry in examples]
         scores[task] = model.tasks[task].score(predictions, rows)
-        if _constant(predictions) and not _constant([row.label for row in rows]):
+        if _constant(predictions) and not _constant(labels_of(rows)):
             notes.append(
                 f"{task}: all {len(rows)} predictions are {predictions[0]!r}; the training has diverged or "
                 f"not begun: lower --optim.lr, raise --optim.warmup, or train longer"

@@ -27,10 +27,12 @@ from minbert import (
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
-from multitask.data.readers import Example, Reject
+from multitask.data.cache_folder import cache_folder
+from multitask.data.readers import Example, Examples, Row
+from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
 from multitask.inference.evaluation import predict_examples, score_examples
-from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
+from multitask.inference.rows_to_predict import fill_in, find_fallback, rows_to_predict
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
@@ -39,7 +41,7 @@ from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
-from multitask.tasks.splits import SAMPLE, load_split, open_data
+from multitask.tasks.splits import SAMPLE, load_split, missing_split, open_data, tokenize_split
 
 SAMPLE_FOLDER = "sample"  # in a run's folder
 
@@ -120,8 +122,11 @@ class Run:
         self, task: str, examples: Sequence[Example], advance=lambda count: None, results=None
     ) -> list[Any]:
         """Returns a prediction for each example; see `predict_examples`."""
-        tokenized = self.model.tasks[task].tokenize(self.tokenizer, examples)
-        budget = self.config.eval.batch_tokens
+        tokenize, budget = self.model.tasks[task].tokenize, self.config.eval.batch_tokens
+        if len(examples) <= ROWS_AT_ONCE:
+            tokenized = tokenize(self.tokenizer, examples)
+        else:
+            tokenized = open_store(Examples("", examples), tokenize, self.tokenizer)
         return predict_examples(self.model, task, tokenized, budget, advance, results, self.group)
 
     def evaluate(
@@ -138,19 +143,31 @@ class Run:
                         raise
                     notes.append(f"left out: {error}")
                     continue
-                examples, note = load_split(task, folder, split, self.config.limit)
-                notes += note
-                if examples is not None and not examples.labelled:
+                if missing := missing_split(task, folder, split):
+                    notes.append(missing)
+                    continue
+                examples = task.load(folder, split)
+                if not examples.labelled:
+                    notes += load_split(task, folder, split)[1]
                     notes.append(f"{name}: {examples.path} has no labels to score by")
-                elif examples is not None and not examples.rows:
+                    continue
+                store, note = self._tokenize(task, examples, split, self.config.limit)
+                notes += note
+                if len(store):
+                    tokenized[name] = store
+                else:
                     notes.append(f"{name}: {examples.path} has no usable row to score")
-                elif examples is not None:
-                    tokenized[name] = task.tokenize(self.tokenizer, examples.rows)
         total = sum(map(len, tokenized.values()))
         with tqdm(total=total, unit=" examples", desc="evaluate", leave=False, disable=self._hidden) as bar:
             budget = self.config.eval.batch_tokens
             scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
+
+    def _tokenize(
+        self, task: ScoredTask, examples: Examples, split: str, limit: int | None = None
+    ) -> tuple[TokenStore, list[str]]:
+        cache = cache_folder(self.config.data_cache)
+        return tokenize_split(task, examples, split, self.tokenizer, cache, limit)
 
     def write_predictions(
         self,
@@ -174,26 +191,25 @@ class Run:
                 notes += note
                 if examples is None:
                     continue
-                entries = [entry for entry in examples.in_file_order() if entry.id is not None]
-                values, note = self._predict_entries(task, entries, examples.path, folder)
+                rows, with_text = rows_to_predict(task, examples)
+                values, note = self._predict_split(task, rows, with_text, split, folder)
                 notes += note
                 path = prediction_path(out, task.format, split, file_format)
                 if self.group.is_main:
-                    task.write(values, entries, path, file_format)
+                    task.write(values, rows, path, file_format)
                 files.append(path)
         return files, notes
 
-    def _predict_entries(
-        self, task: ScoredTask, entries: Sequence[Example | Reject], path: str, folder: Path
+    def _predict_split(
+        self, task: ScoredTask, rows: Sequence[Row], with_text: Examples, split: str, folder: Path
     ) -> tuple[list[Any], list[str]]:
-        """Returns a prediction for each row of a file, rejects included, and notes on those without text."""
-        examples = examples_with_text(task, entries)
-        with tqdm(
-            total=len(examples), unit=" rows", desc=task.name, leave=False, disable=self._hidden
-        ) as bar:
-            predicted = self.predict_rows(task.name, examples, bar.update)
+        """Returns a prediction for each row of a split, rejects included, and notes on those without text."""
+        store, _ = self._tokenize(task, with_text, f"{split}, to predict")
+        budget, group = self.config.eval.batch_tokens, self.group
+        with tqdm(total=len(store), unit=" rows", desc=task.name, leave=False, disable=self._hidden) as bar:
+            predicted = predict_examples(self.model, task.name, store, budget, bar.update, group=group)
         saved = self.fallbacks.get(task.name)
-        return fill_in(task, entries, predicted, path, lambda: find_fallback(task, saved, folder))
+        return fill_in(task, rows, predicted, with_text.path, lambda: find_fallback(task, saved, folder))
 
     @property
     def _hidden(self) -> bool | None:

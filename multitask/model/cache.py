@@ -32,7 +32,7 @@ from minbert import (
     cut_by_tokens,
     pool,
 )
-from multitask.data.collate import TokenizedExample
+from multitask.data.collate import Joined, TokenizedExample
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 
@@ -83,12 +83,16 @@ class FrozenRows:
         self.part = part
         self.precision = precision
         self.dtype = np.dtype({"fp32": np.float32, "fp16": np.float16}[precision])
-        found = {}
-        for side in (side for entry in examples for side in entry.sides if side.ids):
-            found[_fingerprint(np.array(side.ids, np.int64), np.array(side.types, np.int64))] = side
+        self.examples = examples
+        found = {}  # fingerprint -> minus the length, number of the example, of the sequence in it
+        for number, entry in enumerate(examples):
+            for place, side in enumerate(entry.sides):
+                if side.ids:
+                    key = _fingerprint(np.array(side.ids, np.int64), np.array(side.types, np.int64))
+                    found[key] = -len(side.ids), number, place
         # Each once, longest first, in an order that does not depend on that of the data.
-        self.sequences = dict(sorted(found.items(), key=lambda item: (-len(item[1].ids), item[0])))
-        counts = [1 if part.pooling else len(sequence.ids) for sequence in self.sequences.values()]
+        self.sequences = dict(sorted(found.items(), key=lambda item: (item[1][0], item[0])))
+        counts = [1 if part.pooling else -length for length, _, _ in self.sequences.values()]
         self.starts = dict(zip(self.sequences, (np.cumsum(counts) - counts).tolist(), strict=True))
         self.shape = sum(counts), width
         self.values: np.ndarray | None = None
@@ -145,15 +149,17 @@ class FrozenRows:
     def _compute_parts(self, model: nn.Module, group: ProcessGroup, quiet: bool) -> Iterator[np.ndarray]:
         """Yields the rows in order, in rank 0; the processes compute batches in turn."""
         sequences = [*self.sequences.values()]
-        batches = list(cut_by_tokens(range(len(sequences)), [len(s.ids) for s in sequences], BATCH_TOKENS))
+        lengths = [-length for length, _, _ in sequences]
+        batches = list(cut_by_tokens(range(len(sequences)), lengths, BATCH_TOKENS))
         training = model.training
         model.eval()
         try:
             with tqdm(total=len(sequences), desc="cache", leave=False, disable=quiet or None) as bar:
                 for start in range(0, len(batches), group.size):
                     turn = batches[start : start + group.size]
-                    own = turn[min(group.rank, len(turn) - 1)]
-                    rows = self._compute(model, [sequences[i] for i in own]).numpy().astype(self.dtype)
+                    chosen = (sequences[i] for i in turn[min(group.rank, len(turn) - 1)])
+                    own = [self.examples[number].sides[place] for _, number, place in chosen]
+                    rows = self._compute(model, own).numpy().astype(self.dtype)
                     yield from group.gather_object(rows)[: len(turn)]
                     bar.update(sum(map(len, turn)))
         finally:
@@ -224,7 +230,7 @@ def open_cache(
             readers.setdefault(part, []).append(name)
     rows: dict[str, FrozenRows] = {}
     for part, names in readers.items():
-        of_part = [entry for name in names for entry in examples[name]]
+        of_part = Joined(*(examples[name] for name in names))
         wanted = FrozenRows(part, of_part, model.encoder.config.hidden_size, precision)
         path = _prepare_file(model, wanted, folder, group, quiet)
         if path is not None and wanted.read(path):

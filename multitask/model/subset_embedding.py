@@ -6,15 +6,15 @@ time of filling, reading and adding zeros. V tokens, R of them touched, D hidden
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert import InputError
-from multitask.data.collate import TokenizedExample
+from multitask.data.collate import TokenizedExample, token_ids_of
 
 WORTHWHILE = 0.9  # where more of the rows are touched, the whole table is trained
 
@@ -94,10 +94,8 @@ def train_touched_rows(
     word = model.encoder.embeddings.word
     if not word.weight.requires_grad or any(task.whole_vocabulary for task in model.tasks.values()):
         return None
-    ids: set[int] = set()
-    for entry in chain.from_iterable(data.values()):
-        ids.update(*(side.ids for side in entry.sides))
-    ids &= set(range(word.num_embeddings))  # the model itself refuses others
+    found = np.unique(np.concatenate([np.zeros(0, np.int64), *map(token_ids_of, data.values())]))
+    ids = found[found < word.num_embeddings].tolist()  # the model itself refuses others
     if len(ids) > WORTHWHILE * word.num_embeddings:
         return None
     touched = SubsetEmbedding(word, ids)

@@ -6,6 +6,7 @@ defaults for a sentence or a pair of sentences. B examples, C outputs, D hidden 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,6 +25,8 @@ from multitask.model.multitask_model import EncoderView
 from multitask.tasks.predictions import PredictionFormat, generic_format, write_predictions
 
 LossFunction = Callable[..., Tensor]
+# Keys of TaskConfig that decide what our kinds read and how they tokenize.
+DATA_OPTIONS = ("text", "text2", "negatives", "label", "low", "high", "pairs", "max_length")
 
 
 class Loss:
@@ -79,6 +82,9 @@ class TrainingTask(nn.Module):
     uniform_batches: bool = False  # whether batches are drawn without regard to the inputs' lengths
     # Whether training reads word embeddings of tokens that its examples do not have, or all of them.
     whole_vocabulary: bool = False
+    # Of a class outside of this package: any text, and another one with each change of what `load`,
+    # `parse_label` or `tokenize` give. Without it the run's tokens are not kept for later runs.
+    data_version: ClassVar[str | None] = None
     # Whether `collate` draws the model's inputs at random: activations of frozen layers are then not cached.
     random_inputs: bool = False
     # (pooling, normalization) where sentence vectors as such are trained; evaluation has to use the same.
@@ -130,14 +136,32 @@ class TrainingTask(nn.Module):
         raise NotImplementedError
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        """Is called once with the training rows, before they are tokenized; returns notes for the user.
+        """Is called once with the training rows, before the first batch; returns notes for the user.
 
-        For what a loss takes from the data: frequencies of classes, groups of known positives.
+        For what a loss takes from the data: frequencies of classes, groups of positives; `label_counts`,
+        `labels_of` and `hashes_of` (multitask/data/readers.py) read these without an object a row.
         """
         return []
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
+        """Returns the examples with their token sequences, of each the same number.
+
+        Is called for pieces of a split; once, for none, where the tokens were kept from an earlier run.
+        """
         raise NotImplementedError
+
+    def data_facts(self, split: str) -> dict[str, Any] | None:
+        """Returns what decides the rows and tokens of a split's files; None where nobody can say."""
+        kind = type(self)
+        ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+        version = None if ours else vars(kind).get("data_version")
+        if not ours and version is None:
+            return None
+        values = asdict(self.config)
+        config = {key: values[key] for key in DATA_OPTIONS} if ours else values
+        labels = list(getattr(self, "_labels", ()))
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return {"kind": name, "version": version, "split": split, "labels": labels, "config": config}
 
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
         raise NotImplementedError
@@ -279,7 +303,7 @@ class ScoredTask(TrainingTask):
         self, predictions: Sequence, rows: Sequence[Example | Reject], path: Path, file_format: str = "code"
     ) -> None:
         """Writes a prediction file, a prediction for each row."""
-        write_predictions(path, [row.id for row in rows], predictions, self.format, file_format)
+        write_predictions(path, (row.id for row in rows), predictions, self.format, file_format)
 
     def graph_outputs(self) -> dict[str, str]:
         outputs = {"logits": "the outputs of the task's class"}
@@ -459,6 +483,24 @@ class ClassLabels:
         "cross_entropy": Loss(cross_entropy, "label_smoothing", "class_weights"),
         "focal": Loss(focal, "focal_gamma", "class_weights"),
     }
+    _labels: tuple[str, ...] = ()
+    _unread: Examples | None = None  # the split whose labels they are, until they are asked for
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes: configured, or those of the training split, read when asked for."""
+        if not self._labels and self._unread is not None:
+            unread, self._unread = self._unread, None
+            self.find_labels(unread)
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+
+    def find_labels(self, examples: Examples) -> None:
+        """Sets `labels` to those of a training split."""
+        raise NotImplementedError
 
     @property
     def class_count(self) -> int:

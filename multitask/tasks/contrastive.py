@@ -3,21 +3,27 @@
 B examples of K texts each (an anchor, its positive, hard negatives), D hidden size.
 """
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from minbert import Batch, BertConfig, InputError, Tokenizer, normalize
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
-from multitask.data.positives import find_groups
-from multitask.data.readers import Example, Examples, integer_label, read_lines, read_table
+from multitask.data.positives import Groups
+from multitask.data.readers import (
+    Example,
+    Examples,
+    Row,
+    hashes_of,
+    integer_label,
+    read_lines,
+    read_table,
+)
 from multitask.losses.contrastive import count_masked, info_nce
 from multitask.losses.shapes import check_shapes
 from multitask.model.multitask_model import EncoderView
@@ -74,8 +80,8 @@ class ContrastiveTask(TrainingTask):
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
         self._check()
-        self._positives: list[tuple[str, ...]] = []
-        self._groups: dict[str, int] = {}
+        self._train: Examples | None = None
+        self._groups = Groups(np.zeros((0, 2), np.uint64))
         self._masked: Tensor | int = 0  # summed where the groups are: nothing waits for an accelerator
         self._negatives = 0
 
@@ -131,19 +137,26 @@ class ContrastiveTask(TrainingTask):
     def _remember(self, split: str, examples: Examples) -> Examples:
         """Keeps the whole file's positives: those beyond --limit connect texts too."""
         if split == "train":
-            self._positives = [self.texts(example)[:2] for example in examples.rows]
+            self._train = examples
         return examples
 
     def texts(self, example: Example) -> tuple[str, ...]:
         """Returns the K texts of an example."""
         return example.texts
 
+    def hashes(self, example: Example) -> Sequence[int]:
+        """Returns 8 bytes for each of `texts`; whoever changes those has to change these."""
+        return example.text_hashes
+
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
         """Finds which texts are known positives; returns a note on how many pairs that concerns."""
-        pairs = [self.texts(example)[:2] for example in examples]
-        self._groups = find_groups([*self._positives, *pairs])
-        counts = Counter(self._groups[anchor] for anchor, _ in pairs)
-        shared = sum(count for count in counts.values() if count > 1)
+        every = getattr(examples, "all_text_hashes", None)  # of a token store
+        if every is None:
+            every = hashes_of(examples if self._train is None else [*self._train.rows, *examples])
+        self._groups = Groups(every[:, :2])
+        pairs = hashes_of(examples)
+        _, counts = np.unique(self._groups.of(pairs[:, 0]), return_counts=True)
+        shared = int(counts[counts > 1].sum())
         if not shared:
             return []
         masks = self.config.mask_false_negatives
@@ -160,19 +173,15 @@ class ContrastiveTask(TrainingTask):
 
     def collate(self, examples: Sequence[TokenizedExample]) -> TaskBatch:
         """K * B sequences, all anchors first; the targets (B, K) are numbers, equal for known positives."""
-        numbers = [[self._number(text) for text in self.texts(entry.example)] for entry in examples]
+        hashes = np.array([self.hashes(entry.example) for entry in examples], dtype=np.uint64)
+        groups = self._groups.of(hashes)
+        # A text without a group has a negative number of its own, the same in every process.
+        numbers = np.where(groups < 0, -1 - (hashes >> np.uint64(8)).astype(np.int64), groups)
         return TaskBatch(
             pack_sides([entry.sides for entry in examples]),
-            torch.tensor(numbers),
+            torch.from_numpy(numbers),
             tuple(entry.example.id for entry in examples),
         )
-
-    def _number(self, text: str) -> int:
-        """Returns the text's group, else a negative number of its own that is the same in every process."""
-        group = self._groups.get(text)
-        if group is not None:
-            return group
-        return -1 - int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
 
     def build_head(self, encoder: BertConfig) -> None:
         config = self.config
@@ -255,10 +264,13 @@ class SimCSE(ContrastiveTask):
     def texts(self, example: Example) -> tuple[str, str]:
         return example.texts * 2
 
+    def hashes(self, example: Example) -> Sequence[int]:
+        return [*example.text_hashes] * 2
+
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
         """Returns a note on repeated sentences, which are not each other's negatives."""
-        counts = Counter(example.texts[0] for example in examples)
-        repeated = sum(count for count in counts.values() if count > 1)
+        _, counts = np.unique(hashes_of(examples), return_counts=True)
+        repeated = int(counts[counts > 1].sum())
         return [f"{repeated:,} sentences stand there more than once"] if repeated else []
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
@@ -311,25 +323,29 @@ class Ranking(ContrastiveTask):
 
     def __init__(self, name, config):
         super().__init__(name, config)
-        self._notes: list[str] = []
+        self._unlabelled_note: str | None = None
 
     def load(self, source: Path, split: str) -> Examples:
         """Reads the rows with label 1, or all of them from a file without labels."""
         path, label = self.path(source, split), self.config.label
         examples = read_table(path, texts=self.columns, label=label, parse_label=integer_label(0, 1))
-        if not examples.labelled:
-            notes = [f"{path} has no column {label!r}; every row is a positive pair"]
-        else:
-            positives = tuple(row for row in examples.rows if row.label == 1)
-            notes = [
-                f"{len(examples.rows) - len(positives):,} of {len(examples.rows):,} rows are not positive "
-                f"pairs, and not used"
-            ]
-            examples = replace(examples, rows=positives)
-        if split == "train":
-            self._notes = notes
+        if examples.labelled:
+            examples = examples.changed(_positive)
+        elif split == "train":
+            self._unlabelled_note = f"{path} has no column {label!r}; every row is a positive pair"
         return self._remember(split, examples)
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
         """Also notes how many rows of the file are not positive pairs."""
-        return [*self._notes, *super().prepare_training(examples)]
+        notes = [] if self._unlabelled_note is None else [self._unlabelled_note]
+        if self._train is not None and self._train.labelled and self._train.source is not None:
+            read = self._train.source.summary
+            notes.append(
+                f"{read.dropped:,} of {read.rows + read.dropped:,} rows are not positive pairs, and not used"
+            )
+        return [*notes, *super().prepare_training(examples)]
+
+
+def _positive(row: Row) -> Row | None:
+    """Leaves out rows whose label is 0."""
+    return None if isinstance(row, Example) and row.label != 1 else row

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from multitask.data.readers import Example, Examples, Reject, column_names, integer_label, read_table
+from multitask.data.readers import Examples, Reject, Row, column_names, integer_label, read_table
 from multitask.tasks.generic import ClassificationTask, PairTask
 from multitask.tasks.tokens import TokensTask
 
@@ -73,11 +73,11 @@ class News(ClassificationTask):
         whole = config.text in columns or not set(PARTS) <= set(columns)
         texts = [config.text] if whole else list(PARTS)
         examples = read_table(path, texts=texts, label=config.label, parse_label=self.parse_label)
-        return replace(
-            examples,
-            rows=tuple(map(_mended, examples.rows)),
-            rejects=tuple(_mended(row) if len(row.texts) == len(texts) else row for row in examples.rejects),
-        )
+
+        def mended(row: Row) -> Row:
+            return row if isinstance(row, Reject) and len(row.texts) != len(texts) else _mended(row)
+
+        return examples.changed(mended)
 
 
 def plain_text(text: str) -> str:
@@ -89,7 +89,7 @@ def plain_text(text: str) -> str:
     return " ".join(_MARKUP.sub(" ", text).replace("\\", " ").split())
 
 
-def _mended(row: Example | Reject) -> Example | Reject:
+def _mended(row: Row) -> Row:
     """Joins a row's texts and removes their scars; a text of scars alone stays as it is."""
     text = " ".join(row.texts)
     return replace(row, texts=(plain_text(text) or text,))

@@ -3,14 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, mode
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from minbert import Batch, InputError
-from multitask.data.readers import Example, Examples, integer_label, number_label
+from multitask.data.readers import (
+    Example,
+    Examples,
+    integer_label,
+    label_counts,
+    labels_of,
+    number_label,
+)
 from multitask.losses.classification import binary_cross_entropy
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
 from multitask.losses.ordinal import ordinal, ordinal_levels
@@ -60,8 +67,8 @@ class ClassificationTask(ClassLabels, TextTask):
         return self.class_count - (self.config.loss == "ordinal")
 
     def parse_label(self, text: str) -> str:
-        if self.labels and text not in self.labels:
-            raise ValueError(f"label {text!r} is not one of {', '.join(self.labels)}")
+        if self._labels and text not in self._labels:  # `labels` would read them from train
+            raise ValueError(f"label {text!r} is not one of {', '.join(self._labels)}")
         if not text:
             raise ValueError("the label is empty")
         return text
@@ -72,15 +79,22 @@ class ClassificationTask(ClassLabels, TextTask):
             self.load(source, "train")
         examples = super().load(source, split)
         if not self.labels:
-            self.labels = tuple(
-                sorted({example.label for example in examples.rows if example.label is not None})
-            )
-            if self.labels:
-                self._check_labels()
+            self._unread = examples
         return examples
 
+    def find_labels(self, examples: Examples) -> None:
+        found = label_counts(examples.rows) if examples.source is None else examples.source.summary.labels
+        self.labels = tuple(sorted(label for label in found if label is not None))
+        if self._labels:
+            self._check_labels()
+
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
-        return self.balance(Counter(self.labels[self.target(example)] for example in examples))
+        if self.config.class_weights != "balanced":
+            return []
+        counts: Counter = Counter()
+        for label, count in label_counts(examples).items():
+            counts[self.labels[self.target(Example("", (), label, 0))]] += count
+        return self.balance(counts)
 
     def target(self, example: Example) -> int:
         return self.labels.index(str(example.label))
@@ -122,7 +136,7 @@ class ClassificationTask(ClassLabels, TextTask):
         return {"accuracy": accuracy(predictions, [example.label for example in examples])}
 
     def majority_prediction(self, examples: Sequence[Example]):
-        return mode(example.label for example in examples)
+        return label_counts(examples).most_common(1)[0][0]
 
     def graph_outputs(self) -> dict[str, str]:
         ordinal = self.config.loss == "ordinal"
@@ -175,7 +189,7 @@ class PairTask(TextTask):
         return {"accuracy": accuracy(predictions, labels), "f1": f1(predictions, labels)}
 
     def majority_prediction(self, examples: Sequence[Example]) -> int:
-        return mode(example.label for example in examples)
+        return label_counts(examples).most_common(1)[0][0]
 
     def graph_outputs(self) -> dict[str, str]:
         return super().graph_outputs() | {
@@ -264,7 +278,7 @@ class SimilarityTask(TextTask):
         return {"pearson": pearson(predictions, labels), "spearman": spearman(predictions, labels)}
 
     def majority_prediction(self, examples: Sequence[Example]) -> float:
-        return fmean(example.label for example in examples)
+        return fmean(labels_of(examples))
 
     def graph_outputs(self) -> dict[str, str]:
         super().graph_outputs()  # raises for a class that compares vectors in its own way

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from minbert import InputError, atomic_write, did_you_mean
-from multitask.data.readers import read_text
+from multitask.data.records import read_text
 
 # What `--option` of the course's first part may be, in its two versions; files bear it in their names.
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
@@ -88,20 +88,19 @@ def prediction_path(
 
 def write_predictions(
     path: str | Path,
-    ids: Sequence[str],
+    ids: Iterable[str],
     values: Iterable,
     format: PredictionFormat,
     file_format: str = "code",
 ) -> None:
     """Writes one row for each id, whole or not at all; InputError for a value that the format cannot hold."""
     separator, end = (" , ", " \n") if _checked(file_format) == "code" else (", ", "\n")
-    lines = [
-        f"{_written_id(row_id)}{separator}{_written(value, row_id, format, file_format)}{end}"
-        for row_id, value in zip(ids, values, strict=True)
-    ]
     with atomic_write(path) as file:
         file.write(f"{format.header(file_format)}\n")
-        file.writelines(lines)
+        file.writelines(
+            f"{_written_id(row_id)}{separator}{_written(value, row_id, format, file_format)}{end}"
+            for row_id, value in zip(ids, values, strict=True)
+        )
 
 
 def read_predictions(path: str | Path, format: PredictionFormat) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import torch
 
 from minbert import AdamW, InputError, schedule_factor
 from multitask.config.run_config import RunConfig
-from multitask.data.collate import Chunks, TaskBatch, TokenizedExample
+from multitask.data.collate import Chunks, TaskBatch, TokenizedExample, lengths_of
 from multitask.model.multitask_model import MultitaskModel
 from multitask.model.subset_embedding import SubsetEmbedding, train_touched_rows, with_whole_table
 from multitask.runtime.messages import logger
@@ -149,7 +149,7 @@ def make_plan(
     for name, examples in data.items():
         task = model.tasks[name]
         sources[name] = TaskData(
-            [example.length for example in examples],
+            lengths_of(examples),
             partial(collate, task, examples),
             task.config.batch_size or settings.batch_size,
             settings.batch_tokens,

@@ -1,8 +1,8 @@
 """Loads the inputs of a run: tokenizer, model, and the tokenized examples of each task."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ from minbert import (
     read_attention_adapters,
 )
 from multitask.config.run_config import RunConfig
-from multitask.data.collate import TokenizedExample
+from multitask.data.cache_folder import cache_folder, file_hash
 from multitask.data.readers import Examples
+from multitask.data.token_store import TokenStore
 from multitask.inference.checkpoint import ADAPTER_FOLDER
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
 from multitask.tasks.base import TrainingTask
-from multitask.tasks.splits import load_split, open_data
+from multitask.tasks.splits import missing_split, open_data, tokenize_split
 from multitask.training.parameters.freezing import freeze
 
 SCRATCH = "scratch"
-Splits = dict[str, dict[str, Examples]]  # split -> task -> examples
+Stores = dict[str, TokenStore]  # by task
 
 
 @dataclass
@@ -44,8 +45,8 @@ class RunInputs:
 
     tokenizer: Tokenizer
     model: MultitaskModel
-    train: dict[str, list[TokenizedExample]]
-    dev: dict[str, list[TokenizedExample]]
+    train: Stores
+    dev: Stores
     heads: dict[str, dict[str, Any]]
     hashes: dict[str, str]
     notes: list[str]
@@ -59,15 +60,15 @@ def load_inputs(
     scratch = source == SCRATCH
     bert = BertConfig(**config.encoder_changes) if scratch else bert_config(config, checkpoint)
     tasks = make_tasks(config.tasks, bert, _labels_of_scored(config, source))
-    splits, hashes, notes = _read_splits(config, tasks, data)
+    splits = _Splits(config, tasks, data)
     if scratch:
-        texts = (text for examples in splits["train"].values() for row in examples.rows for text in row.texts)
-        tokenizer = Tokenizer.train(texts, config.vocab_size)
+        tokenizer = Tokenizer.train(splits.training_texts(), config.vocab_size)
         bert = replace(bert, vocab_size=tokenizer.vocab_size)
     else:
         tokenizer = Tokenizer.from_pretrained(source)
-    for name, examples in splits["train"].items():
-        notes += [f"{name}: {note}" for note in tasks[name].prepare_training(examples.rows)]
+    stores, hashes, notes = splits.tokenize(tokenizer)
+    for name, store in stores["train"].items():
+        notes += [f"{name}: {note}" for note in tasks[name].prepare_training(store.rows)]
     model = make_model(config, bert, tasks, checkpoint)
     trained = () if scratch else load_trained_heads(model, find_folder(source))
     notes += freeze(model, config.freeze)
@@ -76,21 +77,15 @@ def load_inputs(
         notes.append("the weights have no pooler; a random one takes its place")
     if report and report.fresh:
         notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
-    tokenized = {
-        split: {name: tasks[name].tokenize(tokenizer, examples.rows) for name, examples in loaded.items()}
-        for split, loaded in splits.items()
-    }
     train = {}
-    for name, examples in tokenized["train"].items():
-        cut = sum(any(side.truncated for side in entry.sides) for entry in examples)
+    for name, store in stores["train"].items():
         parameters = [*model.encoder.parameters(), *model.heads[name].parameters()]
         if not any(parameter.requires_grad for parameter in parameters):
             notes.append(f"{name}: scored only; nothing that it uses is trained")
             continue
-        train[name] = examples
-        if cut:
-            share = cut / len(examples)
-            notes.append(f"{name}: {share:.1%} of the training inputs are cut to the longest input")
+        train[name] = store
+        if store.truncated:
+            notes.append(f"{name}: {store.truncated:.1%} of the training inputs are cut to the longest input")
     notes += [
         f"{name}: its head is not trained, neither here nor in {source}; its scores mean nothing"
         for name in tasks
@@ -99,11 +94,11 @@ def load_inputs(
     heads = {}
     for name, task in tasks.items():
         heads[name] = {"config": task.config.__dict__, "labels": list(getattr(task, "labels", ()))}
-        if task.scored and name in splits["train"]:
-            heads[name]["fallback"] = task.majority_prediction(splits["train"][name].rows)
+        if task.scored and name in stores["train"]:
+            heads[name]["fallback"] = task.majority_prediction(stores["train"][name].rows)
     if config.parallel != "fsdp":  # which moves the model part by part
         model.to(device)
-    return RunInputs(tokenizer, model, train, tokenized["dev"], heads, hashes, notes)
+    return RunInputs(tokenizer, model, train, stores["dev"], heads, hashes, notes)
 
 
 def check_weights(config: RunConfig) -> None:
@@ -125,6 +120,7 @@ def untrained_model(config: RunConfig) -> MultitaskModel:
         with open_data(config.data) as folder:
             for task in unnamed:
                 task.load(folder, "train")
+                _ = task.labels  # read here: a sample's folder goes
     model = make_model(config, bert, tasks)
     freeze(model, config.freeze)
     return model
@@ -188,42 +184,71 @@ def make_model(
     return MultitaskModel(encoder, tasks, frozen_dropout=config.frozen_dropout)
 
 
-def _read_splits(
-    config: RunConfig, tasks: Mapping[str, TrainingTask], data: Path
-) -> tuple[Splits, dict[str, str], list[str]]:
-    """Reads training rows of each task, dev rows of those that can be scored: (splits, hashes, notes).
+class _Splits:
+    """Training rows of each task, dev rows of those that can be scored: opened, then tokenized."""
 
-    Raises InputError where a task has nothing to train on.
-    """
-    splits: Splits = {"train": {}, "dev": {}}
-    hashes, notes, unlabelled = {}, [], []
-    for split, loaded in splits.items():
-        for name, task in tasks.items():
+    def __init__(self, config: RunConfig, tasks: Mapping[str, TrainingTask], data: Path):
+        self.config = config
+        self.tasks = tasks
+        self.data = data
+        self.notes: list[str] = []
+        self.train = self._open("train")
+
+    def _open(self, split: str) -> dict[str, Examples]:
+        found = {}
+        for name, task in self.tasks.items():
             scored = task.scored
             if not (scored if split == "dev" else not scored or task.file("train") is not None):
                 continue
-            examples, note = load_split(task, data, split, config.limit)
-            notes += note
-            if examples is not None and examples.rows:
-                loaded[name] = examples
-                hashes[task.file(split)] = file_hash(Path(examples.path))
-                if scored and any(example.label is None for example in examples.rows):
-                    unlabelled.append((split, name))
-            elif split == "train":
-                file = data / (task.file("train") or "")
-                raise InputError(f"{name} has nothing to train on: {file} is missing or has no usable row")
-    for split, name in unlabelled:
-        examples = splits[split].pop(name)
+            if missing := missing_split(task, self.data, split):
+                if split == "train":
+                    raise self._nothing_to_train(name)
+                self.notes.append(missing)
+            else:
+                found[name] = task.load(self.data, split)
+        return found
+
+    def _nothing_to_train(self, name: str) -> InputError:
+        file = self.data / (self.tasks[name].file("train") or "")
+        return InputError(f"{name} has nothing to train on: {file} is missing or has no usable row")
+
+    def training_texts(self) -> Iterator[str]:
+        """Yields the texts of the training rows of all tasks."""
+        for examples in self.train.values():
+            for row in islice(examples.rows, self.config.limit):
+                yield from row.texts
+
+    def tokenize(self, tokenizer: Tokenizer) -> tuple[dict[str, Stores], dict[str, str], list[str]]:
+        """Returns the tokens by split and task, hashes of files, notes.
+
+        Raises InputError where a task has nothing to train on.
+        """
+        cache, limit = cache_folder(self.config.data_cache), self.config.limit
+        stores: dict[str, Stores] = {"train": {}, "dev": {}}
+        hashes, unlabelled = {}, []
+        for split in stores:
+            opened = self.train if split == "train" else self._open(split)
+            for name, examples in opened.items():
+                task = self.tasks[name]
+                store, notes = tokenize_split(task, examples, split, tokenizer, cache, limit)
+                self.notes += notes
+                if len(store):
+                    files = [Path(examples.path)] if examples.source is None else examples.source.files
+                    for file in files:
+                        known = task.file(split) if len(files) == 1 else f"{task.file(split)}/{file.name}"
+                        hashes[known] = file_hash(file, cache)
+                    if task.scored and store.unlabelled:
+                        self._refuse_unlabelled(name, examples, split)
+                        unlabelled.append(f"{name}: {task.file('dev')} has no labels to score by")
+                    else:
+                        stores[split][name] = store
+                elif split == "train":
+                    raise self._nothing_to_train(name)
+        return stores, hashes, self.notes + unlabelled
+
+    def _refuse_unlabelled(self, name: str, examples: Examples, split: str) -> None:
         if split == "train":
             raise InputError(
                 f"the training split of {name} has no labels; set {name}.label to their column; "
                 f"{examples.path} has {', '.join(examples.columns)}"
             )
-        notes.append(f"{name}: {tasks[name].file('dev')} has no labels to score by")
-    return splits, hashes, notes
-
-
-def file_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

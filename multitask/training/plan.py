@@ -1,14 +1,15 @@
 """BatchPlan: which batches of which tasks make up each step of a run. Depends on (seed, step) alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 
-from minbert import InputError, cut_by_tokens
-from multitask.data.collate import shuffled_batches
+from minbert import InputError
+from multitask.data.batches import BLOCK, BlockBatches, plain_batches, shuffled_batches
 from multitask.training.sampling import Sampling
 
 Batches = list[list[int]]  # indices of examples
@@ -77,9 +78,11 @@ class TaskData:
         """Returns the number of terms that a batch contributes to the loss's mean."""
         return len(batch) if self.loss_weights is None else sum(self.loss_weights[i] for i in batch)
 
-    def grouped(self, batches: Batches) -> list[Batches]:
-        """Returns the batches of each step."""
-        return [batches[i : i + self.accumulation] for i in range(0, len(batches), self.accumulation)]
+    def grouped(self, batches: Iterable[list[int]]) -> Iterator[Batches]:
+        """Yields the batches of each step."""
+        left = iter(batches)
+        while group := [*islice(left, self.accumulation)]:
+            yield group
 
 
 class BatchPlan:
@@ -114,8 +117,9 @@ class BatchPlan:
         self.rank, self.processes = share
         self.step = 0  # the last one taken
         self.stopped = False
-        self._made: tuple[int, list[TaskBatches]] = (0, [])  # the current epoch
+        self._made: _Epoch | None = None  # the one that was asked for last
         self._lengths: list[int] = []  # steps of the epochs that the run reaches, the last one whole
+        self._groups: dict[str, int | None] = {}  # see `_count_groups`
         if self.data and all(data.start_epoch > 1 for data in self.data.values()):
             raise InputError("every task has a start-epoch after 1; let one start in the first epoch")
         for name, data in self.data.items():
@@ -152,8 +156,27 @@ class BatchPlan:
         while len(self._lengths) < self.epochs and (
             self.max_steps is None or sum(self._lengths) < self.max_steps
         ):
-            self._lengths.append(len(self._epoch(len(self._lengths) + 1)))
+            self._lengths.append(self._count_steps(len(self._lengths) + 1))
         return self._lengths
+
+    def _count_steps(self, epoch: int) -> int:
+        """Returns the steps of an epoch, drawn only where neither sizes nor lengths alone decide."""
+        counts = {name: self._count_groups(name) for name in self._started(epoch)}
+        steps = None if None in counts.values() else self.sampling.count_steps(counts)
+        return len(self._epoch(epoch)) if steps is None else steps
+
+    def _count_groups(self, name: str) -> int | None:
+        """Returns the steps of one pass over a task, the same in each epoch; None where that is drawn."""
+        if name not in self._groups:
+            data, fewest = self.data[name], self._fewest(self.data[name])
+            count, blocks = None, -(-len(data.lengths) // BLOCK)
+            if data.token_budget is None and data.batch_size >= fewest:
+                sizes = [len(range(block, len(data.lengths), blocks)) for block in range(blocks)]
+                count = sum(_count_batches(size, data.batch_size, fewest) for size in sizes)
+            elif blocks > 1 and not data.uniform and fewest == 1:
+                count = len(self._cut(data, torch.Generator()))
+            self._groups[name] = None if count is None else -(-count // data.accumulation)
+        return self._groups[name]
 
     @property
     def total_steps(self) -> int:
@@ -163,13 +186,19 @@ class BatchPlan:
 
     def task_order(self) -> list[tuple[int, tuple[str, ...]]]:
         """Returns the epoch and the tasks of each step of the whole run; collates nothing."""
-        return [(epoch, tuple(batches)) for _, epoch, _, batches in self._steps()]
+        order: list[tuple[int, tuple[str, ...]]] = []
+        for epoch, count in enumerate(self.steps_per_epoch(), start=1):
+            started = self._started(epoch)
+            names = [(started[0],)] * count if len(started) == 1 else self._epoch(epoch).order
+            entries = {entry: (epoch, entry) for entry in set(names)}  # one object for equal steps
+            order += map(entries.__getitem__, names)
+        return order[: self.total_steps]
 
     def batches_per_pass(self) -> dict[str, int]:
         """Returns the batches of each task's first pass; with a token budget, others may have a few more."""
         first = {data.start_epoch for data in self.data.values()}
-        passes = {epoch: self._first_passes(epoch, self._generator(epoch)) for epoch in first}
-        return {name: len(passes[data.start_epoch][name]) for name, data in self.data.items()}
+        epochs = {epoch: self._epoch(epoch) for epoch in sorted(first, reverse=True)}
+        return {name: epochs[data.start_epoch].batches[name] for name, data in self.data.items()}
 
     def position(self) -> tuple[int, bool]:
         """Returns the epoch of the last step taken, and whether that was the epoch's last (or the run's)."""
@@ -205,46 +234,28 @@ class BatchPlan:
             # What is computed for nothing draws nothing of the run's random numbers.
             with nullcontext() if weight else torch.random.fork_rng(devices=[]):
                 collated = data.collate(share or batch[:1])
-            tokens = sum(data.lengths[i] for i in batch)
+            tokens = sum(int(data.lengths[i]) for i in batch)
             yield MicroBatch(name, collated, weight / wholes[name], tokens, number == len(used))
 
-    def _epoch(self, epoch: int) -> list[TaskBatches]:
+    def _epoch(self, epoch: int) -> "_Epoch":
         """Returns the epoch's steps: a function of (seed, epoch)."""
-        if self._made[0] != epoch:
-            generator = self._generator(epoch)
-            passes = self._first_passes(epoch, generator)
-            groups = {name: self.data[name].grouped(batches) for name, batches in passes.items()}
-            counts = {name: len(entries) for name, entries in groups.items()}
-            order = self.sampling.order(counts, epoch, self.epochs, generator)
-            queues = {name: self._repeated(name, entries, generator) for name, entries in groups.items()}
-            self._made = epoch, [{name: next(queues[name]) for name in names} for names in order]
-        return self._made[1]
+        if self._made is None or self._made.number != epoch:
+            self._made = _Epoch(self, epoch)
+        return self._made
+
+    def _started(self, epoch: int) -> list[str]:
+        return [name for name, data in self.data.items() if data.start_epoch <= epoch]
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
 
-    def _first_passes(self, epoch: int, generator: torch.Generator) -> dict[str, Batches]:
-        """Draws one pass over each task that has started."""
-        started = [name for name, data in self.data.items() if data.start_epoch <= epoch]
-        return {name: self._cut(self.data[name], generator) for name in started}
-
-    def _repeated(self, name: str, groups: list[Batches], generator: torch.Generator) -> Iterator[Batches]:
-        """Yields the groups of batches of a pass, then those of further passes, each freshly shuffled."""
-        while True:
-            yield from groups
-            groups = self.data[name].grouped(self._cut(self.data[name], generator))
-
-    def _cut(self, data: TaskData, generator: torch.Generator) -> Batches:
+    def _cut(self, data: TaskData, generator: torch.Generator) -> Sequence[list[int]] | BlockBatches:
         """Draws one pass over a task's examples, in batches."""
-        if not data.uniform:
-            batches = shuffled_batches(data.lengths, data.batch_size, generator, data.token_budget)
-        else:
-            order = torch.randperm(len(data.lengths), generator=generator).tolist()
-            if data.token_budget is None:
-                batches = [order[i : i + data.batch_size] for i in range(0, len(order), data.batch_size)]
-            else:
-                batches = cut_by_tokens(order, data.lengths, data.token_budget)
-        return _merged(batches, self._fewest(data))
+        size, budget, fewest = data.batch_size, data.token_budget, self._fewest(data)
+        if len(data.lengths) > BLOCK:
+            return BlockBatches(data.lengths, size, generator, budget, data.uniform, fewest)
+        draw = plain_batches if data.uniform else shuffled_batches
+        return draw(data.lengths, size, generator, budget).merged(fewest)
 
     def _fewest(self, data: TaskData) -> int:
         """Returns the number of examples that a batch must have."""
@@ -258,15 +269,45 @@ class BatchPlan:
         self.stopped = state["stopped"]
 
 
-def _merged(batches: Batches, fewest: int) -> Batches:
-    """Returns the batches, each with at least `fewest` examples, where there are as many in all."""
-    merged: Batches = []
-    for batch in batches:
-        if merged and len(merged[-1]) < fewest:
-            merged[-1] = merged[-1] + batch
-        else:
-            merged.append(batch)
-    if len(merged) > 1 and len(merged[-1]) < fewest:
-        last = merged.pop()
-        merged[-1] = merged[-1] + last
-    return merged
+class _Epoch(Iterable[TaskBatches]):
+    """The steps of an epoch. `order` has the tasks of each, `batches` the number in a pass over each task.
+
+    Passes over tasks that come again are drawn while the steps are iterated over, in their order.
+    """
+
+    def __init__(self, plan: BatchPlan, epoch: int):
+        self.plan = plan
+        self.number = epoch
+        generator = plan._generator(epoch)
+        self._passes = {name: plan._cut(plan.data[name], generator) for name in plan._started(epoch)}
+        self.batches = {name: self._count(name, drawn) for name, drawn in self._passes.items()}
+        groups = {name: -(-count // plan.data[name].accumulation) for name, count in self.batches.items()}
+        self.order = plan.sampling.order(groups, epoch, plan.epochs, generator)
+        self._state = generator.get_state()
+
+    def _count(self, name: str, drawn: Any) -> int:
+        groups, data = self.plan._count_groups(name), self.plan.data[name]
+        return len(drawn) if groups is None or data.accumulation > 1 else groups
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[TaskBatches]:
+        generator = torch.Generator()
+        generator.set_state(self._state)
+        queues = {name: self._repeated(name, drawn, generator) for name, drawn in self._passes.items()}
+        for names in self.order:
+            yield {name: next(queues[name]) for name in names}
+
+    def _repeated(self, name: str, drawn: Any, generator: torch.Generator) -> Iterator[Batches]:
+        """Yields the batches of a task's steps in a pass, then those of further passes, freshly shuffled."""
+        data = self.plan.data[name]
+        while True:
+            yield from data.grouped(drawn)
+            drawn = self.plan._cut(data, generator)
+
+
+def _count_batches(examples: int, size: int, fewest: int) -> int:
+    """Returns the batches of so many examples, where one that is too small joins another; size >= fewest."""
+    count, rest = -(-examples // size), examples % size
+    return count - 1 if count > 1 and 0 < rest < fewest else count

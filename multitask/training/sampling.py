@@ -65,10 +65,22 @@ class Sampling:
                 tuple(name for name in steps if turn < steps[name]) for turn in range(max(steps.values()))
             ]
             return turns if self.kind == "together" else [(name,) for turn in turns for name in turn]
-        names = [(name,) for name in self._in_order(steps) for _ in range(steps[name])]
+        names = [turn for name in self._in_order(steps) for turn in [(name,)] * steps[name]]
         if self.kind == "sequential":
             return names
-        return [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
+        drawn = torch.randperm(len(names), generator=generator)
+        return names if len(steps) == 1 else [names[i] for i in drawn.tolist()]
+
+    def count_steps(self, counts: Mapping[str, int]) -> int | None:
+        """Returns the number of steps that `order` gives for these counts; None where it is drawn."""
+        sizes = [count for count in counts.values() if count]
+        drawn = self.kind in DRAWN
+        if drawn and self.unequal == "smallest" and len(sizes) > 1:
+            return None
+        if drawn or not sizes:
+            return sum(sizes)
+        turns = {"exhaust": sizes, "smallest": [min(sizes)] * len(sizes), "cycle": [max(sizes)] * len(sizes)}
+        return max(turns[self.unequal]) if self.kind == "together" else sum(turns[self.unequal])
 
     def probabilities(self, counts: Mapping[str, int], epoch: int, epochs: int) -> dict[str, float]:
         """Returns the probability of each task: N^alpha over the tasks' sum, N being its number of batches.

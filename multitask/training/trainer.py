@@ -16,6 +16,7 @@ from tqdm import tqdm
 from minbert import InputError, atomic_folder, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.stages import stage_configs
+from multitask.data.collate import Joined
 from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
@@ -312,7 +313,7 @@ class Trainer:
         if settings.precision == "off" or changes or once or sharded:
             return
         tasks = inputs.model.tasks
-        examples = {name: [*inputs.train.get(name, ()), *inputs.dev.get(name, ())] for name in tasks}
+        examples = {name: Joined(inputs.train.get(name, ()), inputs.dev.get(name, ())) for name in tasks}
         place = Path(settings.folder or folder)
         inputs.model.cache = open_cache(
             inputs.model, examples, place, settings.precision, self.group, self.quiet

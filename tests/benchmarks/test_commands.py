@@ -295,3 +295,15 @@ def test_subset_is_a_random_part_in_the_files_order(commands, capsys, tmp_path):
     assert parts[0] == parts[1] != parts[2]
     with pytest.raises(InputError, match="exists already; name a new folder"):
         main([str(data), str(data)])
+
+
+@pytest.mark.slow  # six processes that train
+def test_growth(results, tiny_folder, tmp_path):
+    found = results("growth", tiny_folder, "--rows", "300,600,1200", "--steps", 4, "--keep", tmp_path)[
+        "measured"
+    ]
+    assert [entry["rows"] for entry in found] == ["300", "600", "1,200", "exponent"]
+    assert found[0]["bytes a row"] == "" and all(found[2][name] > 0 for name in ("first s", "MB second"))
+    assert abs(found[3]["second s"]) < 2 and (tmp_path / "600" / "train.csv").is_file()
+    with pytest.raises(InputError, match="--rows is 'many'; give whole numbers"):
+        results("growth", tiny_folder, "--rows", "many")

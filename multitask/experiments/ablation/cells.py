@@ -15,12 +15,13 @@ from pathlib import Path
 
 from minbert import find_folder
 from multitask.config.run_config import RunConfig
+from multitask.data.records import files_of
 from multitask.tasks.splits import SAMPLE
 from multitask.training.inputs import SCRATCH, file_hash
 
 # Keys of a configuration that do not decide the result, apart from the last bits of sums. Data, weights and
 # the task file count by their content.
-NON_RESULT_KEYS = ("out", "threads", "device", "data", "weights", "task_file", "track")
+NON_RESULT_KEYS = ("out", "threads", "device", "data", "data_cache", "weights", "task_file", "track")
 # Folders of minbert and multitask, and modules of these names, that no training run imports.
 NOT_TRAINING = {"__pycache__", "check", "cli", "course", "experiments", "export", "presets"}
 
@@ -87,8 +88,12 @@ def _data_hashes(config: RunConfig) -> dict[str, str]:
     if config.data in (None, SAMPLE):
         return {"data": str(config.data)}
     names = {name for task in config.tasks.values() for name in (task.train, task.dev) if name}
-    paths = {name: Path(config.data) / name for name in sorted(names)}
-    return {name: _hash(path) for name, path in paths.items() if path.is_file()}
+    found = {}
+    for name in sorted(names):
+        files = files_of(Path(config.data) / name)
+        paths = {name if len(files) == 1 else f"{name}/{path.name}": path for path in files}
+        found |= {key: _hash(path) for key, path in paths.items() if path.is_file()}
+    return found
 
 
 def _weights_hashes(config: RunConfig) -> str:

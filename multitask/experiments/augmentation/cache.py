@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert import InputError, make_folder
-from multitask.data.readers import read_text
+from multitask.data.records import read_text
 
 _START = '{"request": '  # of every line
 

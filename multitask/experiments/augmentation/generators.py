@@ -10,7 +10,7 @@ from typing import Any
 
 from minbert import InputError
 from multitask.config.option_types import within
-from multitask.data.readers import read_text
+from multitask.data.records import read_text
 from multitask.experiments.augmentation.cache import Failure, Reply, ReplyCache, request_key
 from multitask.experiments.augmentation.client import ChatClient, Endpoint, Limits, bound_on_tokens
 from multitask.experiments.augmentation.filter import NEAR

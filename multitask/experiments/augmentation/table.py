@@ -12,8 +12,8 @@ from typing import NamedTuple
 from minbert import InputError, atomic_write
 from multitask.config.task_config import TaskConfig
 from multitask.config.task_kinds import make_task
-from multitask.data.readers import Example, Examples, is_json_lines, read_table, read_text
-from multitask.data.records import json_rows
+from multitask.data.readers import Example, Examples, read_table
+from multitask.data.records import is_json_lines, json_rows, read_text
 from multitask.experiments.augmentation.reply import is_treebank
 from multitask.tasks.splits import load_split
 
@@ -55,7 +55,7 @@ class TrainingTable:
         self.task = task
         self.path = Path(train.path)
         self.labels: tuple[str, ...] = task.labels
-        self.rows = train.rows
+        self.rows = tuple(train.rows)
         self.columns = train.columns
         self.treebank = is_treebank(row.texts[0] for row in train.rows)
         self.others = self._texts_of_other_splits(folder)
@@ -90,7 +90,7 @@ class TrainingTable:
         read = read_table(self.path, texts=[config.text], label=config.label, parse_label=None)
         labels = {row.line: row.label for row in read.rows}  # as the file spells them
         if is_json_lines(self.path):
-            records = json_rows(self.path, content)[1]
+            records = json_rows(self.path)[1]
             labels = {record.line: record.values.get(config.label) for record in records}
         ids = _fresh_ids(read, [request.source.id for request in made], mark)
         rows = [

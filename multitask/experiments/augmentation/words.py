@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from minbert import InputError
-from multitask.data.readers import read_text
+from multitask.data.records import read_text
 
 SHARE = 0.1  # of a text's words that are changed, at least one
 # Deleting one of these turns the meaning of its sentence round, and with it the label.

@@ -78,9 +78,9 @@ class _Split:
 
     def labelled(self) -> tuple[list[Example], list[np.ndarray]]:
         """Returns the rows with labels, and the members' example scores for them."""
-        places = {example.line: place for place, example in enumerate(self.with_text)}
+        places = {(example.file, example.line): place for place, example in enumerate(self.with_text)}
         rows = [row for row in self.examples.rows if row.label is not None]
-        return rows, [member[[places[row.line] for row in rows]] for member in self.example_scores]
+        return rows, [member[[places[row.file, row.line] for row in rows]] for member in self.example_scores]
 
 
 @dataclass

@@ -18,7 +18,8 @@ from multitask.text_table import aligned_lines
 IMPORTANCE_TRIALS = 10  # complete ones, below which importance is noise
 SHARE_OF_GOOD = 0.25  # importance: what tells the best quarter of the trials from all
 SHOWN = 10  # trials in the printed table
-NOT_OF_THE_BEST = ("weights", "data", "out", "limit", "threads")  # for `multitask train` to be given
+# For `multitask train` to be given.
+NOT_OF_THE_BEST = ("weights", "data", "data_cache", "out", "limit", "threads")
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
 

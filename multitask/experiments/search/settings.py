@@ -23,7 +23,7 @@ DEFAULT_TRIALS = 20
 FILE = "settings.json"
 MAY_CHANGE = ("trials", "pruner", "created", "command", "about")  # when a search is continued
 # Keys of the base configuration that do not change results. Weights count by the folder's name.
-NON_RESULT_KEYS = ("out", "threads", "device", "data", "weights", "task_file", "cache")
+NON_RESULT_KEYS = ("out", "threads", "device", "data", "data_cache", "weights", "task_file", "cache")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Settings:
         ours, theirs = (plain(asdict(settings)) for settings in (self, before))
         differs = [key for key in ours if key not in MAY_CHANGE and ours[key] != theirs[key]]
         base = [key for key in ours["base"] if ours["base"][key] != theirs["base"].get(key)]
-        differs += [f"base.{key}" for key in base if key not in ("out", "threads")]
+        differs += [f"base.{key}" for key in base if key not in ("out", "threads", "data_cache")]
         differs = [key for key in differs if key != "base"]
         if differs:
             raise InputError(

@@ -21,7 +21,7 @@ from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 FOLDER = "presets/searches"
 RANGE_KEYS = ("low", "high", "log", "step", "grid")
 PARAMETER_KEYS = (*RANGE_KEYS, "choices", "keys")
-NOT_SEARCHED = ("data", "out", "select", "task_file")
+NOT_SEARCHED = ("data", "data_cache", "out", "select", "task_file")
 LARGEST_GRID = 10_000  # points; more are a mistake
 CORNERS = 500  # configurations that are built before the first trial of a search without grid
 

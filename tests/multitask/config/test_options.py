@@ -8,7 +8,7 @@ import pytest
 
 from minbert import AttentionAdapterConfig, BertConfig, CommandParser, InputError
 from multitask.config.option_types import flat, plain
-from multitask.config.options import RunOptions, add_run_options, read_run_options, run_keys
+from multitask.config.options import RunOptions, add_run_options, option_of, read_run_options, run_keys
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
 
@@ -38,7 +38,7 @@ def test_every_key_has_an_option_with_a_help_text(parser):
     assert {key for key, *_ in run_keys()} == keys
     options = parser._option_string_actions
     for key in keys:
-        assert options[f"--{key.replace('_', '-')}"].help, key
+        assert options[option_of(key)].help, key
     in_force = flat(RunConfig().to_dict())
     shown = {key: default for key, _, _, default in run_keys() if not key.startswith("model.")}
     assert {key: plain(default) for key, default in shown.items() if key in in_force} == {
@@ -68,7 +68,7 @@ TASK_KEYS = [(f"sst.{key}", hint) for key, hint in get_type_hints(TaskConfig).it
 def test_every_option_sets_its_key(parser, key, hint):
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     text, value = VALUES[kinds[0]]
-    option = f"--{key.replace('_', '-')}"
+    option = option_of(key)
     cases = [([option, text], value), ([f"{option}={text}"], value)]
     for words, value in [*cases, *([([option, "None"], None)] if len(kinds) > 1 else [])]:
         found = RunOptions(parser, words).changes(["sst"])

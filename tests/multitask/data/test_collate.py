@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from minbert import TokenSequence, cut_by_tokens, sorted_batches
-from multitask.data.collate import (
-    BUCKET_BATCHES,
-    Chunks,
-    TaskBatch,
-    TokenizedExample,
-    pack_sides,
-    shuffled_batches,
-)
+from multitask.data.batches import BUCKET_BATCHES, shuffled_batches
+from multitask.data.collate import Chunks, TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example
 
 BUCKET = 8 * BUCKET_BATCHES  # examples

@@ -1,8 +1,10 @@
 """The data report: counts made by hand on small splits, and the known facts of the course's data."""
 
 import json
+import tracemalloc
 
-from multitask.data.doctor import Lengths, Spread, diagnose, row_key, spacing_key, word_key
+from multitask.data import doctor
+from multitask.data.doctor import Lengths, Spread, diagnose, either_order, spacing_key, word_key
 from multitask.data.readers import Example, Examples, Reject, integer_label, number_label, read_table
 
 
@@ -111,7 +113,27 @@ def test_keys():
     # Without ASCII words a text is its own key: "?" is not "!", nor one Russian sentence another.
     assert word_key("?") == "?" and word_key("Да 2") != word_key("Нет 2")
     assert word_key("caf\u00e9 noir") == "caf noir"
-    assert row_key(("b", "a"), spacing_key) == row_key(("A", "b"), spacing_key)
+    assert either_order(("b", "a")) == either_order(("a", "b")) != either_order(("a", "c"))
+    assert either_order(("b", "a", "c")) == ("b", "a", "c")
+
+
+def test_memory_does_not_hold_the_texts(write, monkeypatch):
+    """Some numbers of 8 bytes a row, whatever the texts' length."""
+    monkeypatch.setattr(doctor, "ROWS_AT_ONCE", 200)
+
+    def peak(rows: int) -> int:
+        text = "word " * 100
+        lines = "".join(f"{i},{text}{i},{i % 2}\n" for i in range(rows))
+        table = read_table(write("id,text,label\n" + lines), texts=["text"], label="label", parse_label=int)
+        tracemalloc.start()
+        (file,) = diagnose({("t", "train"): table}, lengths=lambda rows: [3] * len(rows)).files
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert file.rows == rows and file.duplicate_texts.count == 0 and file.balance["1"] == rows // 2
+        return found
+
+    few, many = peak(2000), peak(6000)
+    assert (many - few) / 4000 < 200
 
 
 def test_known_overlaps_of_the_course_data(course_data):

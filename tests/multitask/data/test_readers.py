@@ -38,10 +38,11 @@ def test_course_layout_is_read_by_column_name(write):
 def test_files_that_cannot_be_read(write, content, message):
     path = write(content)
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        read_table(path, **SINGLE)
+        [*read_table(path, **SINGLE).rows]
     assert str(path) in str(caught.value) and len(str(caught.value)) < 400 + len(str(path))
+    path.with_name("empty").mkdir()
     with pytest.raises(InputError, match="is a folder, and a file is needed"):
-        read_table(path.parent, **SINGLE)
+        read_table(path.with_name("empty"), **SINGLE)
     with pytest.raises(InputError, match=r"no such file; did you mean 'data.csv'\?"):
         read_table(path.with_name("dta.csv"), **SINGLE)
     with pytest.raises(InputError, match="no such file"):

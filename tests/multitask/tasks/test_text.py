@@ -217,13 +217,15 @@ def test_labels_of_train_are_checked_too(build):
     path = folder / "classification-train.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["text", "label"], ["a", "2"], ["b", "10"], ["c", "1"]])
+    task.load(folder, "train")
     with pytest.raises(InputError, match="labels are 1, 10, 2; .* list them so in classification.labels"):
-        task.load(folder, "train")
+        _ = task.labels  # read when asked for
     task, folder = build("classification", class_weights="1,2,3")
+    task.load(folder, "train")
     with pytest.raises(
         InputError, match="class-weights has 3 numbers, and there are 2 classes: sport, world"
     ):
-        task.load(folder, "train")
+        _ = task.labels
 
 
 def test_balanced_class_weights_come_from_the_training_rows(build):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minbert import InputError
-from multitask.data.collate import shuffled_batches
+from multitask.data.batches import shuffled_batches
 from multitask.training.dry_run import plan_lines
 from multitask.training.plan import BatchPlan, TaskData
 from multitask.training.sampling import Sampling
@@ -94,7 +94,7 @@ def test_the_order_that_is_drawn_for_an_epoch(sampling):
     data, steps = make_data(), taken(make_plan(sampling))
     for epoch in (1, 2, 3):
         generator = torch.Generator().manual_seed(5 * 1_000_003 + epoch)
-        queues = {name: shuffled_batches(task.lengths, 8, generator) for name, task in data.items()}
+        queues = {name: [*shuffled_batches(task.lengths, 8, generator)] for name, task in data.items()}
         names = [name for name, batches in queues.items() for _ in batches]
         if sampling == "proportional":
             names = [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]

@@ -40,6 +40,11 @@ def test_what_decides_a_result_decides_the_key(config, tiny_config, folders):
     keys.append(cell_key(config))
     (weights / "config.json").write_text((weights / "config.json").read_text() + "\n")
     keys.append(cell_key(config))
+    sst = replace(config.tasks["sst"], train="parts")
+    (data / "parts").mkdir()
+    for content in ("id", "text"):  # of a file in a folder
+        (data / "parts" / "a.csv").write_text(content)
+        keys.append(cell_key(replace(config, tasks={**config.tasks, "sst": sst})))
     assert len(set(keys)) == len(keys)
 
 
@@ -55,6 +60,7 @@ def test_where_and_how_fast_it_runs_decides_nothing(config, folders, tmp_path):
         replace(config, device="auto"),
         replace(config, weights=str(moved[0]), data=str(moved[1])),
         replace(config, cache=replace(config.cache, folder=str(tmp_path))),
+        replace(config, data_cache=str(tmp_path)),
     ]
     assert {cell_key(other) for other in others} == {key}
 
