@@ -2,7 +2,7 @@
 
 Python lists of a row of 25 tokens take 5 kB, arrays some 50 bytes, and these are the file's. A store of
 tables also has what is asked of each row (its id, label and line) and where its texts stand in their file;
-these are read when asked for. docs/scaling-data.md has the layout. N examples of K sequences, T tokens.
+these are read when asked for. docs/scaling.md has the layout. N examples of K sequences, T tokens.
 """
 
 import hashlib
