@@ -33,6 +33,32 @@ WRONG = [
     ({"lora": {"rank": 4}, "extra_layers": 1}, r"lora freezes the encoder, the fresh parts with it"),
     ({"cache": {"precision": "off", "folder": "kept"}}, r"folder is 'kept', and precision off keeps nothing"),
     ({"model": {"hidden_size": 24}}, r"model.hidden_size is decided by the weights; only attention_head"),
+    *(
+        (values | {"parallel": "fsdp"}, f"parallel fsdp does not go with {reason}; leave it out")
+        for values, reason in (
+            (
+                {"sampling": "together", "gradients": {"surgery": "pcgrad"}, "tasks": {"sst": {}, "sts": {}}},
+                "gradients.surgery",
+            ),
+            ({"smart": {"bregman": 1.0}}, "smart"),
+            ({"r_drop": 1.0}, "r-drop"),
+            ({"unfreeze": "2"}, "unfreeze"),
+            ({"lora": {"rank": 2}, "adapter_per_task": True}, "adapter-per-task"),
+            (
+                {"model": {"projected_attention_size": 8, "projected_attention_heads": 2}},
+                "model.projected-attention-size",
+            ),
+            ({"precision": "fp16"}, "precision fp16"),
+            ({"train": {"compile": True}}, "train.compile"),
+            ({"freeze": "backbone"}, "freeze backbone without LoRA"),
+            ({"tasks": {"nli": {"chunk_size": 8}}}, "nli.chunk-size"),
+            (
+                {"tasks": {"masked_lm": {}}},
+                "type 'masked_lm' of masked_lm, whose head reads the word embeddings",
+            ),
+        )
+    ),
+    ({"parallel": "dp"}, r"parallel is 'dp'; choose from ddp, fsdp"),
     ({"freeze": "all"}, r"freeze all leaves nothing to train; freeze backbone trains the heads"),
     ({"freeze": "none,pooler"}, r"none goes with nothing else"),
     ({"freeze": "head:news"}, r"'head:news' names no task of the run; its tasks are sst, paraphrase, sts"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from minbert import InputError
 from multitask import resume, train
 from multitask.config.option_types import merge
 from multitask.config.run_config import RunConfig
@@ -254,3 +255,8 @@ def test_sharded_moments_go_on_in_another_number_of_processes(trained, run_proce
     assert (
         json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))["costs"]["epochs"] == 2.0
     )
+
+
+def test_a_process_alone_has_nothing_to_share(tiny_config):
+    with pytest.raises(InputError, match="parallel fsdp shares the model among processes; start several"):
+        train(tiny_config(parallel="fsdp"))
