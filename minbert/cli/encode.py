@@ -146,6 +146,8 @@ def _share(options: argparse.Namespace, folder, precision: str, cards: list[str]
     load = partial(load_encoder, argparse.Namespace(**settings))
     if on_ray:
         on_cuda = options.device.startswith("cuda")
+        # Ray warns of actors whose arguments it keeps, as Ray Data's are.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         with ray_cluster(options.ray_address) as ray:
             encode_on_ray(ray, folder, load, options.workers, threads, on_cuda, done)
     else:

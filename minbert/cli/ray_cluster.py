@@ -12,10 +12,9 @@ from typing import Any
 from minbert.errors import InputError
 
 CONNECT_SECONDS = 10
-# What Ray would print or send of itself; the last one is what its next version does.
+# What Ray would send or print of itself; the second one is what its next version does.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
