@@ -12,7 +12,7 @@ from typing import Any
 from minbert.errors import InputError
 
 CONNECT_SECONDS = 10
-# What Ray would send or print of itself; the second one is what its next version does.
+# Silences Ray: no usage statistics; the second one, its next version's default, ends a warning.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -249,7 +249,7 @@ def _write_parquet(
             ]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
             written += len(vectors)
-        done(len(vectors))
+            done(len(vectors))
     return written
 
 

@@ -70,9 +70,8 @@ def encode_by_processes(
 
 
 def _work(parts: Connection, folder: PartFolder, load: Callable, threads: int, card: str | None) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one ends the others
+    # Ctrl-C reaches all processes; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # of the tokenizers library
     if card is not None:

@@ -159,7 +159,7 @@ def either_order(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Read:
-    """What one pass over a split keeps of it: some 8-byte numbers a row, no text.
+    """Numbers that one pass over a split keeps, some of 8 bytes a row, and no text.
 
     Texts, ids and labels are compared by Python's hash of them.
     """

@@ -92,7 +92,7 @@ Row = Example | Reject
 
 
 class Summary(NamedTuple):
-    """What is known of a split once it was read to its end; `dropped` rows are usable and not for the task.
+    """Counts of a split that was read to its end; `dropped` rows are usable and not for the task.
 
     `labels` counts them in the order of their appearance, but for floats.
     """
@@ -147,7 +147,7 @@ class Source:
 
     @property
     def summary(self) -> Summary:
-        """What one pass over the files finds; a token store of them knows it without."""
+        """Returns the counts, by one pass over the files; a token store keeps them."""
         if self._summary is None:
             rows = dropped = 0
             labels: Counter = Counter()

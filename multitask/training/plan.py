@@ -231,7 +231,7 @@ class BatchPlan:
             data = self.data[name]
             share = batch[self.rank :: self.processes]
             weight = data.weight(batch) / self.processes if data.gathered else data.weight(share)
-            # What is computed for nothing draws nothing of the run's random numbers.
+            # An example without weight draws none of the run's random numbers.
             with nullcontext() if weight else torch.random.fork_rng(devices=[]):
                 collated = data.collate(share or batch[:1])
             tokens = sum(int(data.lengths[i]) for i in batch)

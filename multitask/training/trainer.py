@@ -371,7 +371,7 @@ class Trainer:
         )
         costs, counts = self.progress.costs(), self.components.count_parameters()
         memory = costs.pop("peak_memory")
-        # What was sharded may not fit on one device.
+        # A model that was sharded may not fit on one device.
         device = "cpu" if self.config.parallel == "fsdp" else self.config.device
         best = load_run(self.out, device, self.config.precision)
         best.group = ProcessGroup()  # a process may use it without the others

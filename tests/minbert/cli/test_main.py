@@ -16,19 +16,6 @@ import pytest
 from safetensors.torch import load_file
 
 from minbert import SentenceEncoder
-from minbert.cli.main import main
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the command in this process: (status, standard output, standard error)."""
-
-    def run_main(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        return stop.value.code, *capsys.readouterr()
-
-    return run_main
 
 
 @pytest.fixture

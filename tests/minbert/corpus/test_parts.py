@@ -73,6 +73,9 @@ def test_a_part_of_several_pieces(run, tiny_folder, tmp_path):
         pieces = list(PartFolder.open(out).pieces())
         assert np.array_equal(np.concatenate([piece for _, piece in pieces]), vectors)
         assert pieces[-1][0] + len(pieces[-1][1]) == CHUNK + 50
+        done: list[int] = []
+        PartFolder.open(out).encode(0, SentenceEncoder.from_pretrained(tiny_folder), done.append)
+        assert done == [CHUNK, 50]
 
 
 def test_a_second_start_does_what_is_missing(encode, tmp_path):

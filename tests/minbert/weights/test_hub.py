@@ -15,7 +15,6 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from minbert import InputError, SentenceEncoder, find_folder
-from minbert.cli.main import main
 from minbert.weights.hub import HubModel, download
 from tests.minbert.weights.hub_server import HubServer, checksum
 
@@ -61,18 +60,6 @@ def hub(tmp_path, monkeypatch):
 def to(request, tmp_path):
     """Where a model is downloaded to."""
     return tmp_path / "w" if request.param == "folder" else None
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs `minbert` in this process: (status, standard output, standard error)."""
-
-    def run_main(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        return stop.value.code, *capsys.readouterr()
-
-    return run_main
 
 
 def contents(folder: Path) -> dict[str, bytes]:

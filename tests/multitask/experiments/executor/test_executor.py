@@ -26,7 +26,7 @@ from multitask.experiments.executor.shared_folder import (
 )
 
 WAIT = 300  # seconds after which a test gives up
-# What workers call. Each call leaves a file named after its process in the folder that it is given.
+# Functions that workers call. Each call leaves a file named after its process in the folder that it is given.
 FUNCTIONS = """
 import json, os, signal, time
 from pathlib import Path
@@ -160,7 +160,7 @@ def test_jobs_run_die_and_are_interrupted(engine, job):
 
 
 def test_ray_replaces_a_worker_that_died(job):
-    """What of the contract fits into a few seconds."""
+    """Checks the part of the contract that fits into a few seconds."""
     dies = job("dies", "die", times=1)
     with Engine("ray").executor() as executor:
         executor.submit(dies)
