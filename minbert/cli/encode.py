@@ -95,9 +95,10 @@ def encode_parts(options: argparse.Namespace, files, output: Path) -> None:
     on_ray = options.engine == "ray"
     alone = not on_ray and (options.workers or 1) == 1
     cards = None if on_ray or alone else _cards(options)
-    if on_ray and options.precision == "auto":
+    if on_ray and options.precision not in ("fp32", "bf16"):
         raise InputError(
-            "--precision auto may mean another one on each node; give fp32 or bf16 with --engine ray"
+            f"--precision {options.precision} depends on the node that computes; give fp32 or bf16 with "
+            f"--engine ray"
         )
     settings = argparse.Namespace(**{name: getattr(options, name) for name in ENCODER})
     if on_ray:

@@ -1,18 +1,15 @@
-"""Tokenized examples and the batches made of them: packed without padding, by token budget in evaluation."""
+"""Tokenized examples and the batches made of them, packed without padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from minbert import Batch, TokenSequence, to_device
-from multitask.data.batches import longest_first
 from multitask.data.readers import Example
-
-T = TypeVar("T")
 
 
 class TokenizedExample(NamedTuple):
@@ -102,17 +99,3 @@ def rows_of(examples: Sequence[TokenizedExample]) -> Sequence[Example]:
     """Returns the examples without their tokens; as `lengths_of` does."""
     rows = getattr(examples, "rows", None)
     return [entry.example for entry in examples] if rows is None else rows
-
-
-def compute_sorted(
-    lengths: Sequence[int] | np.ndarray, token_budget: int, compute: Callable[[list[int]], Sequence[T]]
-) -> list[T]:
-    """Returns a result for each index, in order, computed in batches of like lengths, longest first.
-
-    `compute` gets the indices of a batch of at most `token_budget` tokens and gives a result for each.
-    """
-    results: list[T | None] = [None] * len(lengths)
-    for indices in longest_first(lengths, token_budget):
-        for index, result in zip(indices, compute(indices), strict=True):
-            results[index] = result
-    return results

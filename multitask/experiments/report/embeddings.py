@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from minbert import Batch
-from multitask.data.collate import compute_sorted
+from multitask.data.batches import longest_first
 from multitask.experiments.report.charts import GREY, PALETTE, legend_below
 from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
 from multitask.experiments.report.predictions import Predicted
@@ -64,16 +64,14 @@ def sentence_vectors(run: Run, name: str, texts: Sequence[str]) -> np.ndarray:
     task, model = run.task(name), run.model
     sequences = run.tokenizer.encode(list(texts), max_length=task.config.max_length)
     encoder = model.view(name)
-
-    def vectors(indices: list[int]) -> np.ndarray:
-        chosen = [sequences[i] for i in indices]
-        batch = Batch.from_sequences([s.ids for s in chosen], [s.types for s in chosen]).to(model.device)
-        return encoder.vectors(batch, task.config.pooling).double().cpu().numpy()
-
+    vectors = np.empty((len(sequences), model.encoder.config.hidden_size))
     model.eval()
     with torch.inference_mode():
-        lengths = [len(s.ids) for s in sequences]
-        return np.stack(compute_sorted(lengths, run.config.eval.batch_tokens, vectors))
+        for indices in longest_first([len(s.ids) for s in sequences], run.config.eval.batch_tokens):
+            chosen = [sequences[i] for i in indices]
+            batch = Batch.from_sequences([s.ids for s in chosen], [s.types for s in chosen]).to(model.device)
+            vectors[indices] = encoder.vectors(batch, task.config.pooling).cpu().numpy()
+    return vectors
 
 
 def _random_cosines(vectors: np.ndarray) -> np.ndarray:

@@ -157,7 +157,7 @@ def test_folders_of_others_and_bad_input_leave_nothing(encode, tmp_path, corpus)
             ["--workers", "2", "--device", "cuda:1"],
             "--device cuda:1; give --device cuda, and at most as many",
         ),
-        (["--engine", "ray", "--precision", "auto"], "--precision auto may mean another one on each node"),
+        (["--engine", "ray", "--precision", "auto"], "--precision auto depends on the node that computes"),
     ):
         status, error = encode("--format", "npy", *words, out=new)
         assert status == 2 and message in error and not new.exists(), error
