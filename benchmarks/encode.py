@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     for kind, count in (("mix", options.sentences), ("long", options.long)):
         texts, work = real_texts(kind, count, options.data), f"{count:,} sentences"
         if kind == "long":
-            encoder.max_length = min(LONG, encoder.model.config.max_position_embeddings)
+            encoder.max_length = min(LONG, encoder.model.config.max_length)
             work = f"{count:,} long texts, at most {encoder.max_length} tokens"
         measured.append(compare(encoder, peers, texts, work, GOALS[kind], options.repetitions))
     show(f"Encoding texts of {source(options.data)}", machine, options.json, *measured)

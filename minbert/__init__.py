@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
     from minbert.kernels.device import to_device as to_device
+    from minbert.kernels.registry import activation as activation
     from minbert.model import BertModel as BertModel
     from minbert.model import BertOutput as BertOutput
     from minbert.model import Pooler as Pooler
@@ -123,6 +124,7 @@ __getattr__, __dir__, __all__ = attach_names(
         ),
         "weights.hub": ("find_folder",),
         "kernels.device": ("to_device",),
+        "kernels.registry": ("activation",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),
         "pooling": ("FIRST_TOKEN_POOLINGS", "Projection", "normalize", "pool"),

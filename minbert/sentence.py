@@ -83,13 +83,17 @@ class SentenceEncoder:
             raise InputError(f"pooling is {pooling!r}; choose from {', '.join(POOLINGS)}")
         if normalize not in NORMALIZATIONS:
             raise InputError(f"normalize is {normalize!r}; choose l1, l2 or None")
+        if pooling == "pooler" and not model.config.family.pooler:
+            raise InputError(
+                f"pooling is 'pooler', and {model.config.family.name} has none; take cls or mean"
+            )
         self.model = model.eval()
         self.half = HalfPrecisionCopy(self.model)
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.normalize = normalize
         self.projection = projection
-        limit = model.config.max_position_embeddings
+        limit = model.config.max_length
         self.max_length = limit if max_length is None else min(max_length, limit)
 
     @classmethod
@@ -159,9 +163,9 @@ class SentenceEncoder:
         step = _step(sum(lengths))
         for number, indices in enumerate(sorted_batches(lengths, BATCH_TOKENS), start=1):
             chosen = [sequences[i] for i in indices]
-            chosen += _filler(
-                -sum(lengths[i] for i in indices) % step, self.model.config.max_position_embeddings
-            )
+            # The longest sequence comes first, so it has a token, or none is wanted.
+            filler = -sum(lengths[i] for i in indices) % step
+            chosen += _filler(filler, self.model.config.max_length, chosen[0].ids[:1])
             batch = pack(chosen).to(self.device)
             output = model(
                 batch, cls_only=self.pooling in FIRST_TOKEN_POOLINGS, pooler=self.pooling == "pooler"
@@ -205,10 +209,10 @@ def _step(tokens: int) -> int:
     return min(STEP, 1 << max(tokens // 64, 1).bit_length() - 1)
 
 
-def _filler(tokens: int, longest: int) -> list[TokenSequence]:
-    """Returns sequences of padding tokens, `tokens` in all, none of more than `longest`."""
+def _filler(tokens: int, longest: int, token: list[int]) -> list[TokenSequence]:
+    """Returns sequences of one token, `tokens` in all, none of more than `longest`."""
     lengths = [longest] * (tokens // longest) + [tokens % longest] * (tokens % longest > 0)
-    return [TokenSequence([0] * length, [0] * length) for length in lengths]
+    return [TokenSequence(token * length, [0] * length) for length in lengths]
 
 
 def return_freed_memory() -> None:

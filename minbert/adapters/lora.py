@@ -209,7 +209,7 @@ def _random_batch(model: BertModel) -> Batch:
     """Four sequences of random tokens, always the same ones for a size of vocabulary."""
     config = model.config
     generator = torch.Generator().manual_seed(0)
-    lengths = [min(length, config.max_position_embeddings) for length in (16, 9, 9, 3)]
+    lengths = [min(length, config.max_length) for length in (16, 9, 9, 3)]
     ids = [torch.randint(config.vocab_size, (n,), generator=generator).tolist() for n in lengths]
     batch = Batch.from_sequences(ids, [[0] * n for n in lengths])
     return batch.to(model.embeddings.word.weight.device)
@@ -227,16 +227,16 @@ def base_hash(model: nn.Module, without: Sequence[str] = (".adapters.",)) -> str
 
 
 def save_lora(model: BertModel, folder: str | Path, name: str | None = None, base: str | None = None) -> None:
-    """Writes an adapter as peft does, for transformers' BertModel, and `base.json`, the hash of the base.
+    """Writes an adapter as peft does, for the family's base model in transformers.
 
-    `base` is the name or folder of the base's weights, for peft's `base_model_name_or_path`. Other files in
-    the folder stay. Raises InputError as `merge_lora` does.
+    `base.json` beside it has the hash of the base. `base` is the name or folder of the base's weights, for
+    peft's `base_model_name_or_path`. Other files in the folder stay. Raises InputError as `merge_lora` does.
     """
     name = _one_adapter(model, name, "save")
     adapters = {
         key: layer.adapters[name] for key, layer in lora_layers(model).items() if name in layer.adapters
     }
-    write_adapter(Path(folder), adapters, base_hash(model), base)
+    write_adapter(Path(folder), adapters, base_hash(model), base, model.config.family)
 
 
 def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> AdapterReport:
@@ -255,7 +255,7 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
         for number, layer in enumerate(model.encoder.layers)
         for target in TARGETS.values()
     }
-    saved = read_adapter(folder, shapes)
+    saved = read_adapter(folder, shapes, model.config.family)
     _refuse_trained_parts(model, folder, saved.report.others)
     if saved.sha256 not in (None, base_hash(model)):
         raise InputError(
@@ -283,7 +283,7 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
 
 def _refuse_trained_parts(model: BertModel, folder: Path, others: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
-    ours = {our_name(name): tensor for name, tensor in others.items()}
+    ours = {our_name(name, model.config.family): tensor for name, tensor in others.items()}
     changed = [name for name in ours if name in own and not _equal(ours[name], own[name])]
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")

@@ -12,6 +12,7 @@ from torch import Tensor
 from minbert.adapters.config import ALL_LINEAR
 from minbert.errors import NUMBER, RATE, TRUTH, InputError, Rule, by_name, check, whole
 from minbert.files import read_json_object, write_json
+from minbert.weights.families.family import Family
 from minbert.weights.load import hugging_face_name, misfits, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -220,9 +221,11 @@ class SavedAdapter:
     report: AdapterReport
 
 
-def write_adapter(folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, base: str | None) -> None:
+def write_adapter(
+    folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, base: str | None, family: Family
+) -> None:
     """Writes the three files. Each is whole or not there; others in the folder stay."""
-    adapters = {_module_name(name): adapter for name, adapter in adapters.items()}
+    adapters = {_module_name(name, family): adapter for name, adapter in adapters.items()}
     tensors = {
         f"{_PREFIX}{name}.{suffix}": getattr(adapter, kind)
         for name, adapter in adapters.items()
@@ -259,8 +262,8 @@ def write_adapter(folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, 
         write_json(folder / file, content, sort_keys=True)
 
 
-def _module_name(name: str) -> str:
-    return hugging_face_name(f"{name}.weight").removesuffix(".weight")
+def _module_name(name: str, family: Family) -> str:
+    return hugging_face_name(f"{name}.weight", family).removesuffix(".weight")
 
 
 def _usual(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -270,8 +273,8 @@ def _usual(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
     return usual, {name: value for name, value in plain.items() if value != usual}
 
 
-def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAdapter:
-    """Reads an adapter for linear layers of these shapes (out, in).
+def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]], family: Family) -> SavedAdapter:
+    """Reads an adapter for linear layers of these shapes (out, in), by the family's names.
 
     Raises InputError for a folder without these files, for settings that are not supported, and for tensors
     that are missing, unexpected or mis-shaped by what the settings say, all in one message.
@@ -285,8 +288,8 @@ def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAd
             f"{folder} has adapter_model.bin, a pickle, which is not read; save the adapter as safetensors"
         )
     tensors = {name.removeprefix(_PREFIX): t for name, t in read_tensors(folder / WEIGHTS_FILE).items()}
-    task_model = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-    layers = {f"{task_model}{_module_name(name)}": name for name in shapes}
+    task_model = f"{family.prefix}." if any(name.startswith(f"{family.prefix}.") for name in tensors) else ""
+    layers = {f"{task_model}{_module_name(name, family)}": name for name in shapes}
     targets = {layer: name for layer, name in layers.items() if settings.is_target(layer)}
     if not targets:
         raise InputError(

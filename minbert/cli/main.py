@@ -92,13 +92,14 @@ def print_inspection(options: argparse.Namespace) -> None:
         "renamed": report.renamed,
         "ignored": report.ignored,
         "missing": report.missing,
+        "notes": report.notes,
     }
     if options.json:
         print(json.dumps(facts))
         return
     for name, value in sizes.items():
         print(f"{name:32} {value}")
-    for name in ("sentence", "parameters", "renamed", "ignored", "missing"):
+    for name in ("sentence", "parameters", "renamed", "ignored", "missing", "notes"):
         value = facts[name]
         print(f"{name:32} {f'{value:,}' if name == 'parameters' else value or 'none'}")
     for name, shape in tensors.items():

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.export.hf import merged_encoder, write_encoder
 from minbert.export.onnx import write_sentence_graph
@@ -67,7 +66,7 @@ def _check_options(format: str, pooling: str | None, normalize: str | None, opse
 def _write_hf(partial: Path, folder: Path, adapter: str | None) -> list[str]:
     model = BertModel.from_pretrained(folder, adapter=adapter)
     tokenizer = Tokenizer.from_pretrained(folder)
-    longest = BertConfig.from_folder(folder).max_position_embeddings
+    longest = model.config.max_length
     notes = write_encoder(partial, merged_encoder(model, adapter), tokenizer, longest)
     if (folder / "modules.json").is_file():
         notes.append(

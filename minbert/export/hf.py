@@ -46,10 +46,12 @@ def write_encoder(folder: Path, model: BertModel, tokenizer: Tokenizer, max_leng
     check_plain(model)
     model.save_pretrained(folder)
     write_tokenizer(folder, tokenizer, max_length)
-    if model.pooler is not None:
+    family = model.config.family
+    if model.pooler is not None or not family.pooler:
         return []
     return [
-        "the weights hold no pooler; load them with BertModel.from_pretrained(..., add_pooling_layer=False)"
+        f"the weights hold no pooler; load them with {family.classes}Model.from_pretrained(..., "
+        f"add_pooling_layer=False)"
     ]
 
 

@@ -51,7 +51,7 @@ def readme(export) -> str:
 # A BERT as an ONNX graph
 
 Inputs: {", ".join(f"`{name}`" for name in export.inputs)}, int64 {shapes}; B and S are free, S is at most
-{export.config.max_position_embeddings}. The mask is 1 at tokens and 0 at padding, which changes no output.
+{export.config.max_length}. The mask is 1 at tokens and 0 at padding, which changes no output.
 
 Outputs, float32:
 
@@ -331,7 +331,9 @@ def _probes(export: GraphExport) -> Iterator[list[tuple[list[list[int]], list[li
         return [torch.randint(limit, (length,), generator=generator).tolist() for length in lengths]
 
     for lengths in LENGTHS:
-        lengths = [min(length, config.max_position_embeddings) for length in lengths]
+        lengths = [min(length, config.max_length) for length in lengths]
         # The second tower has other lengths than the first.
         towers = [lengths, [max(length - 1, 1) for length in reversed(lengths)]][: export.towers]
-        yield [(draw(config.vocab_size, tower), draw(config.type_vocab_size, tower)) for tower in towers]
+        yield [
+            (draw(config.vocab_size, tower), draw(max(config.type_vocab_size, 1), tower)) for tower in towers
+        ]

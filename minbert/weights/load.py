@@ -4,7 +4,7 @@ Only safetensors files are read; nothing in them can run code.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,36 +15,37 @@ from torch import Tensor, nn
 
 from minbert.errors import InputError
 from minbert.files import atomic_write
-from minbert.weights.hub import INDEX_FILE, PICKLE_FILE, WEIGHTS_FILE, read_shards
+from minbert.weights.families.bert import BERT
+from minbert.weights.families.family import Family
+from minbert.weights.families.registry import WORD_EMBEDDINGS
+from minbert.weights.files import WEIGHTS_FILE, weight_files
 
-# A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
-_LAYER_NAMES = (
-    ("attention.query", "attention.self.query", "self_attention.query"),
-    ("attention.key", "attention.self.key", "self_attention.key"),
-    ("attention.value", "attention.self.value", "self_attention.value"),
-    ("attention.output", "attention.output.dense", "attention_dense"),
-    ("attention_norm", "attention.output.LayerNorm", "attention_layer_norm"),
-    ("feed_forward.intermediate", "intermediate.dense", "interm_dense"),
-    ("feed_forward.output", "output.dense", "out_dense"),
-    ("feed_forward_norm", "output.LayerNorm", "out_layer_norm"),
-)
-MODULE_NAMES = (  # {} is the layer's number
-    ("embeddings.word", "embeddings.word_embeddings", "word_embedding"),
-    ("embeddings.position", "embeddings.position_embeddings", "pos_embedding"),
-    ("embeddings.token_type", "embeddings.token_type_embeddings", "tk_type_embedding"),
-    ("embeddings.norm", "embeddings.LayerNorm", "embed_layer_norm"),
-    *(
-        (f"encoder.layers.{{}}.{ours}", f"encoder.layer.{{}}.{hugging_face}", f"bert_layers.{{}}.{course}")
-        for ours, hugging_face, course in _LAYER_NAMES
-    ),
-    ("pooler.dense", "pooler.dense", "pooler_dense"),
-)
-_TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
-_TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
+# Names of BERT's modules in the CS224N starter code.
+_COURSE_LAYER = {
+    "attention.query": "self_attention.query",
+    "attention.key": "self_attention.key",
+    "attention.value": "self_attention.value",
+    "attention.output": "attention_dense",
+    "attention_norm": "attention_layer_norm",
+    "feed_forward.intermediate": "interm_dense",
+    "feed_forward.output": "out_dense",
+    "feed_forward_norm": "out_layer_norm",
+}
+_COURSE = {
+    "embeddings.word": "word_embedding",
+    "embeddings.position": "pos_embedding",
+    "embeddings.token_type": "tk_type_embedding",
+    "embeddings.norm": "embed_layer_norm",
+    **{f"encoder.layers.{{}}.{ours}": f"bert_layers.{{}}.{theirs}" for ours, theirs in _COURSE_LAYER.items()},
+    "pooler.dense": "pooler_dense",
+}
+# A module's name in minbert, in transformers' BertModel, in the starter code; {} is the layer's number.
+MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modules.items())
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
-# Parts of BERT checkpoints outside the encoder: pre-training and task heads, an old buffer.
-_IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
+_BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
+_WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
+SHOWN = 8  # problems in one message
 
 
 @dataclass(frozen=True)
@@ -52,31 +53,49 @@ class LoadReport:
     """Report of a load, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
 
     `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack. `fresh` are those
-    that the caller's configuration has and the folder's has not: layers on top, parts of variants.
+    that the caller's configuration has and the folder's has not: layers on top, parts of variants. `above`
+    are those of layers that the file has above `num_hidden_layers`, `prefix` what stood before all names.
     """
 
     renamed: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
     fresh: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    prefix: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the load, a sentence each."""
+        if not self.above:
+            return []
+        return [
+            f"the weights have more layers than num_hidden_layers; {len(self.above)} tensors are left out"
+        ]
 
 
-def our_name(name: str) -> str:
-    """A tensor's name in this model, from its name in a file: `bert.` prefixes, gamma and beta understood."""
-    name = name.removeprefix("bert.")
+def our_name(name: str, family: Family = BERT) -> str:
+    """A tensor's name in this model, from its name in a file: with or without the family's prefix.
+
+    Understands gamma and beta of old BERTs too.
+    """
+    name = name.removeprefix(f"{family.prefix}.")
     module, _, kind = name.rpartition(".")
     if module.rpartition(".")[2] == "LayerNorm":
         kind = {"gamma": "weight", "beta": "bias"}.get(kind, kind)
-    return f"{_translate(module, _TO_OURS)}.{kind}" if module else name
+    table = {theirs: ours for ours, theirs in family.modules.items()}
+    if family is BERT:
+        table |= {theirs: ours for ours, theirs in _COURSE.items()}
+    return f"{_translate(module, table)}.{kind}" if module else name
 
 
-def hugging_face_name(name: str) -> str:
-    """The name of one of our tensors in a file of transformers' BertModel."""
+def hugging_face_name(name: str, family: Family = BERT) -> str:
+    """The name of one of our tensors in a file of transformers' base model of the family."""
     module, _, kind = name.rpartition(".")
-    return f"{_translate(module, _TO_HUGGING_FACE)}.{kind}"
+    return f"{_translate(module, family.modules)}.{kind}"
 
 
-def _translate(module: str, table: dict[str, str]) -> str:
+def _translate(module: str, table: Mapping[str, str]) -> str:
     pattern = re.sub(r"\.\d+\.", ".{}.", module, count=1)
     number = re.search(r"\.(\d+)\.", module)
     translated = table.get(pattern, module)
@@ -86,40 +105,73 @@ def _translate(module: str, table: dict[str, str]) -> str:
 def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None = None) -> LoadReport:
     """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
 
-    If the model's configuration is not the folder's, `added` names the tensors that the folder need not
-    have; these, like a pooler's, may stay on the meta device.
-    Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
+    The encoder's are those with the prefix of the word embeddings; others, and those of its heads, are left
+    out and reported. If the model's configuration is not the folder's, `added` names the tensors that the
+    folder need not have; these, like a pooler's, may stay on the meta device.
+    Raises InputError that lists missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
     described = "config.json" if added is None else "the given configuration"
     added = added or ()
+    family = model.config.family
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
+    prefix = _prefix(tensors, family, folder)
+    inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
+    inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
-    renamed, ignored, problems = [], [], []
-    for path in _weight_files(folder):
-        for name, tensor in read_tensors(path).items():
-            ours = our_name(name)
-            if _IGNORED.fullmatch(name.removeprefix("bert.")):
-                ignored.append(name)
-            elif ours not in expected:
-                problems.append(f"unexpected {name} {tuple(tensor.shape)}")
-            elif ours in found:
-                problems.append(f"{name} stands for {ours}, which another tensor gave already")
-            else:
-                found[ours] = tensor
-                problems += misfits(name, tensor, expected[ours], described)
-                if hugging_face_name(ours) != name.removeprefix("bert."):
-                    renamed.append(name)
+    renamed, ignored, above, problems = [], [], [], []
+    for name, tensor in tensors.items():
+        inner = name.removeprefix(prefix)
+        ours = our_name(inner, family)
+        if not name.startswith(prefix) or inner.partition(".")[0] not in inside or _BUFFER.fullmatch(inner):
+            ignored.append(name)
+        elif ours not in expected and _layer(ours) >= model.config.num_hidden_layers:
+            above.append(name)
+        elif ours not in expected:
+            problems.append(f"unexpected {name} {tuple(tensor.shape)}")
+        elif ours in found:
+            problems.append(f"{name} stands for {ours}, which another tensor gave already")
+        else:
+            found[ours] = tensor
+            problems += misfits(name, tensor, expected[ours], described)
+            if hugging_face_name(ours, family) != inner:
+                renamed.append(name)
     missing = [name for name in expected if name not in found and name not in added]
-    problems += [f"missing {hugging_face_name(name)}" for name in missing if not _may_lack(name, missing)]
+    problems += [
+        f"missing {prefix}{hugging_face_name(name, family)}"
+        for name in missing
+        if not _may_lack(name, missing)
+    ]
     if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise InputError(
-            f"{folder} does not hold the weights that {described} describes: {'; '.join(problems)}; "
-            f"check num_hidden_layers, hidden_size and vocab_size, or fetch the folder again"
+            f"{folder} does not hold the weights of the {family.name} that {described} describes: "
+            f"{'; '.join(problems[:SHOWN])}{more}; check the number of layers, the hidden size and the "
+            f"vocabulary's, or fetch the folder again"
         )
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
     model.load_state_dict(copies, strict=False, assign=True)
     fresh = tuple(name for name in expected if name in added and name not in found)
-    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh)
+    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh, tuple(above), prefix)
+
+
+def _prefix(tensors: Collection[str], family: Family, folder: Path) -> str:
+    """Returns what stands before the names of the encoder's tensors. Raises InputError for two encoders."""
+    found = dict.fromkeys(
+        name.removesuffix(words) for name in tensors for words in _WORDS if f".{name}".endswith(f".{words}")
+    )
+    if len(found) > 1:
+        raise InputError(
+            f"{folder} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; give a folder "
+            f"with the tensors of one"
+        )
+    return next(iter(found), "")
+
+
+def _layer(name: str) -> int:
+    """Returns the number of the layer that one of our tensors belongs to; -1 for others."""
+    match = re.match(r"encoder\.layers\.(\d+)\.", name)
+    return int(match[1]) if match else -1
 
 
 def misfits(name: str, tensor: Tensor, shape: tuple[int, ...], described: str) -> list[str]:
@@ -135,7 +187,7 @@ def _may_lack(name: str, missing: list[str]) -> bool:
 
 
 def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> None:
-    """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are.
+    """Writes model.safetensors as transformers' base model of the family does, in the parameters' types.
 
     Tensors of adapters within attention are left out.
     Raises InputError for a model with LoRA adapters, unless they are to be left out: `base_only`.
@@ -147,7 +199,12 @@ def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> Non
             f"the model has LoRA adapters ({lora[0]}, ...), which its weights do not include; merge_lora it "
             f"first, or save the rest with base_only=True and the adapters by save_lora"
         )
-    kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if not _ADAPTER.search(name)}
+    family = model.config.family
+    kept = {
+        hugging_face_name(name, family): tensor
+        for name, tensor in tensors.items()
+        if not _ADAPTER.search(name)
+    }
     write_tensors(kept, folder / WEIGHTS_FILE)
 
 
@@ -167,13 +224,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Returns model.safetensors, or the shards that its index names."""
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / INDEX_FILE).is_file():
-        return [folder / name for name in read_shards(folder / INDEX_FILE)]
-    pickled = f" ({PICKLE_FILE} is a pickle, which is not read)" if (folder / PICKLE_FILE).is_file() else ""
-    raise InputError(f"{folder} holds no {WEIGHTS_FILE}{pickled}; fetch the folder with its safetensors file")

@@ -76,6 +76,12 @@ class MultitaskBERT(nn.Module):
             raise InputError(f"{len(first)} first sentences and {len(second)} second ones; give pairs")
         if task.towers:
             return self.model(name, _batch(_cut([*first, *second], length), self.model.device))
+        family = self.model.encoder.config.family
+        if family.prefix == "roberta":
+            raise InputError(
+                f"{name} reads joined pairs, and {family.name} joins them otherwise than the course's code; "
+                f"take load_run(FOLDER).predict, or train with --{name}.pairs bi"
+            )
         joined = [_join(*pair, length) for pair in zip(first, second, strict=True)]
         ids, types = [pair[0] for pair in joined], [pair[1] for pair in joined]
         return self.model(name, Batch.from_sequences(ids, types).to(self.model.device))

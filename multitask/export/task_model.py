@@ -6,7 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from minbert import InputError, atomic_write, read_json_object, read_tensors, write_json, write_tensors
+from minbert import (
+    BertModel,
+    InputError,
+    atomic_write,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from minbert.export import check_plain, merged_encoder, write_encoder
 from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
@@ -16,7 +24,10 @@ SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
 
 @dataclass(frozen=True)
 class TaskModel:
-    """A head that a class of transformers has: the class, its classifier, and what config.json says of it."""
+    """A head that a class of transformers has: the class, its classifier, and what config.json says of it.
+
+    `architecture` is BERT's class; `class_of` names that of another family.
+    """
 
     architecture: str
     classifier: nn.Linear
@@ -49,24 +60,38 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     found = find_task_model(task)
     encoder = merged_encoder(run.model.encoder, task.name)
     write_encoder(folder, encoder, run.tokenizer, task.config.max_length)
-    tensors = {f"bert.{name}": tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
-    if found.architecture == TOKEN:  # which has no pooler
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("bert.pooler.")}
-    for name, tensor in found.classifier.state_dict().items():
-        tensors[f"classifier.{name}"] = tensor
+    family = encoder.config.family
+    saved = read_tensors(folder / "model.safetensors")
+    tensors = {f"{family.prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
+    for module, layer in head_modules(encoder, found).items():
+        tensors |= {f"{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
     write_tensors(tensors, folder / "model.safetensors")
-    path, changes = folder / "config.json", {"architectures": [found.architecture], **found.settings}
+    architecture = class_of(encoder, found)
+    path, changes = folder / "config.json", {"architectures": [architecture], **found.settings}
     write_json(path, read_json_object(path) | changes, sort_keys=True)
     with atomic_write(folder / "README.md") as file:
-        file.write(_readme(task, found))
+        file.write(_readme(task, found, architecture))
     return [found.about]
 
 
-def _readme(task: TrainingTask, found: TaskModel) -> str:
+def class_of(encoder: BertModel, found: TaskModel) -> str:
+    """Returns the class of transformers for a head on an encoder of its family."""
+    return found.architecture.replace("Bert", encoder.config.family.classes)
+
+
+def head_modules(encoder: BertModel, found: TaskModel) -> dict[str, nn.Linear]:
+    """Returns what that class has above the encoder's layers, by its names: pooler and classifier."""
+    if found.architecture == TOKEN:  # which has no pooler
+        return {"classifier": found.classifier}
+    pooler, classifier = encoder.config.family.sequence_head
+    return {pooler: encoder.pooler.dense, classifier: found.classifier}
+
+
+def _readme(task: TrainingTask, found: TaskModel, architecture: str) -> str:
     labels = ", ".join(found.settings["label2id"])
     auto = found.architecture.replace("Bert", "AutoModel")
     return f"""\
-# {task.name}: a {found.architecture}
+# {task.name}: a {architecture}
 
 {found.about}
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert import Batch, BertConfig, InputError, Tokenizer
+from minbert import Batch, BertConfig, InputError, Tokenizer, activation
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_lines
@@ -26,19 +26,22 @@ HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], a
 
 
 class MaskedLMHead(nn.Module):
-    """A dense layer, GELU, layer norm, and a decoder whose weights are the word embeddings, plus a bias."""
+    """A dense layer, activation, norm, and a decoder whose weights are the word embeddings, plus a bias."""
 
-    def __init__(self, hidden_size: int, vocab_size: int):
+    def __init__(self, encoder: BertConfig):
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size, eps=1e-12)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        kind, size = encoder.family.masked_lm_activation, encoder.hidden_size
+        self.activation = encoder.activation if kind == "hidden_act" else kind
+        self.dense = nn.Linear(size, size)
+        self.norm = nn.LayerNorm(size, eps=encoder.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(encoder.vocab_size))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, rows: Tensor, word_embeddings: Tensor) -> Tensor:
         """(N, D), (V, D) -> (N, V)"""
-        return F.linear(self.norm(F.gelu(self.dense(rows))), word_embeddings, self.bias)
+        rows = self.norm(activation(self.activation)(self.dense(rows)))
+        return F.linear(rows, word_embeddings, self.bias)
 
 
 class MaskedLM(TrainingTask):
@@ -106,7 +109,12 @@ class MaskedLM(TrainingTask):
         return torch.where(chosen & (fate >= HIDDEN) & (fate < HIDDEN + RANDOM), others, ids)
 
     def build_head(self, encoder: BertConfig) -> None:
-        self.head = MaskedLMHead(encoder.hidden_size, encoder.vocab_size)
+        if encoder.family.masked_lm_activation is None:
+            raise InputError(
+                f"{self.name} guesses hidden tokens, for which {encoder.family.name} has no head: its "
+                f"discriminator never sees a mask; take weights of another family, or leave out {self.name}"
+            )
+        self.head = MaskedLMHead(encoder)
 
     def forward(self, encoder: EncoderView, inputs: Batch) -> Tensor:
         """Computes (N, V), a row for each token to guess."""

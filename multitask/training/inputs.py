@@ -75,6 +75,7 @@ def load_inputs(
     report = model.encoder.load_report
     if report and report.missing and model.encoder.pooler is not None:
         notes.append("the weights have no pooler; a random one takes its place")
+    notes += report.notes if report else []
     if report and report.fresh:
         notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
     train = {}
