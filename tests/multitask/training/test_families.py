@@ -45,11 +45,16 @@ def test_a_run_learns_and_its_folder_is_the_familys(name, folders, tiny_config, 
     run = tmp_path / "run"
     tasks = {"sst": {}, "paraphrase": {"pairs": "cross"}, "sts": {"pairs": "bi"}}
     train(
-        tiny_config(weights=str(folders(name)), train={"epochs": 6}, optim={"layer_decay": 0.9}, tasks=tasks)
+        tiny_config(
+            weights=str(folders(name)),
+            train={"epochs": 8},
+            optim={"lr": 3e-3, "layer_decay": 0.9},
+            tasks=tasks,
+        )
     )
     for task in ("sst", "sts"):
         found = [record[task] for record in losses(run) if task in record]
-        assert len(found) > 2 and found[-1] < 0.9 * found[0], task
+        assert sum(found[-3:]) < 0.95 * sum(found[:3]), task
     scores = evaluate(run).scores
     assert {"sst", "paraphrase", "sts"} <= scores.keys()
     config = BertConfig.from_folder(run / "best")
@@ -153,7 +158,7 @@ def test_a_task_is_a_classifier_of_the_familys_own(name, folders, tiny_config, t
         tiny_config(
             weights=str(folders(name)),
             limit=20,
-            tasks={"sst": {"pooling": "pooler", "head": "linear"}},
+            tasks={"sst": {"pooling": "pooler"}},
             lora={"rank": 2},
         )
     )
