@@ -10,11 +10,13 @@ import torch
 
 from minbert import BertConfig, BertModel, InputError, Tokenizer, load_lora
 from multitask import evaluate, train
+from multitask.config.run_config import OptimConfig
 from multitask.config.task_config import task_config
 from multitask.export.tasks import export_run
 from multitask.inference.run import open_source
 from multitask.runtime.tracking import read_metrics
 from multitask.tasks.masked_lm import MaskedLM
+from multitask.training.parameters.groups import assign
 from tests.families import FAMILY_NAMES, write_family
 
 transformers = pytest.importorskip("transformers", reason="writes folders by transformers")
@@ -177,3 +179,13 @@ def test_a_task_is_a_classifier_of_the_familys_own(name, folders, tiny_config, t
     for theirs in (model, adapted):
         torch.testing.assert_close(theirs(**inputs).logits, expected, rtol=0, atol=1e-5)
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["model_type"] == name
+
+
+def test_noise_and_decay_on_embeddings_of_another_width(folders, tiny_config, tmp_path):
+    """SMART's noise is as wide as the projected rows; the projection is a matrix, which decays."""
+    config = tiny_config(weights=str(folders("electra")), limit=20, smart={"weight": 1.0}, tasks={"sst": {}})
+    train(config)
+    model = open_source(tmp_path / "run", device="cpu", precision="fp32").model
+    found = {entry.name: entry.weight_decay for entry in assign(model, OptimConfig(weight_decay=0.5), {})}
+    decays = [name for name in found if name.startswith("encoder.embeddings.") and found[name]]
+    assert decays == ["encoder.embeddings.projection.weight"]
