@@ -83,6 +83,7 @@ class SentenceEncoder:
             raise InputError(f"pooling is {pooling!r}; choose from {', '.join(POOLINGS)}")
         if normalize not in NORMALIZATIONS:
             raise InputError(f"normalize is {normalize!r}; choose l1, l2 or None")
+        tokenizer.check_embeddings(model.config.vocab_size)
         self.model = model.eval()
         self.half = HalfPrecisionCopy(self.model)
         self.tokenizer = tokenizer
