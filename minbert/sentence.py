@@ -87,6 +87,7 @@ class SentenceEncoder:
             raise InputError(
                 f"pooling is 'pooler', and {model.config.family.name} has none; take cls or mean"
             )
+        tokenizer.check_embeddings(model.config.vocab_size)
         self.model = model.eval()
         self.half = HalfPrecisionCopy(self.model)
         self.tokenizer = tokenizer

@@ -6,7 +6,6 @@ that encodes a part reads that part alone, and a second start does what is missi
 float32), or `part-00042.npy` (rows, D) with `part-00042.ids.npy`.
 """
 
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +34,7 @@ def describe_encoder(encoder, precision: str) -> dict[str, Any]:
     return {
         "weights": base_hash(encoder.model),
         "projection": base_hash(encoder.projection) if encoder.projection else None,
-        "tokenizer": hashlib.sha256(encoder.tokenizer.backend.to_str().encode("utf-8")).hexdigest(),
+        "tokenizer": encoder.tokenizer.fingerprint(),
         "pooling": encoder.pooling,
         "normalize": encoder.normalize,
         "max_length": encoder.max_length,

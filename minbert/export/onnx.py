@@ -36,14 +36,15 @@ _PROGRAMS = {
 _TOWER = """\
     "input_ids{end}": np.array([e.ids for e in {side}], dtype=np.int64),
     "attention_mask{end}": np.array([e.attention_mask for e in {side}], dtype=np.int64),
-    "token_type_ids{end}": np.array([e.type_ids for e in {side}], dtype=np.int64),
+    "token_type_ids{end}": np.array([{types} for e in {side}], dtype=np.int64),
 """
 
 
 def readme(export) -> str:
     """README.md of a GraphExport."""
     towers = [("", "first"), ("_2", "second")][: export.towers]
-    inputs = "".join(_TOWER.format(end=end, side=side) for end, side in towers)
+    types = "e.type_ids" if export.tokenizer.has_token_types else "[0] * len(e.ids)"
+    inputs = "".join(_TOWER.format(end=end, side=side, types=types) for end, side in towers)
     shapes = "(B, S)" + (", those with _2 (B, S2)" if export.towers == 2 else "")
     outputs = "\n".join(f"- `{name}` {about}" for name, about in export.outputs.items())
     facts = "".join(f"\n- {name}: {value}" for name, value in export.facts.items())
@@ -68,8 +69,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation({export.max_length})
-tokenizer.enable_padding()
+tokenizer.enable_truncation({export.max_length}, direction="{export.tokenizer.truncation_side}")
+tokenizer.enable_padding(pad_id={export.tokenizer.pad_token_id or 0})
 session = onnxruntime.InferenceSession("model.onnx")
 {_PROGRAMS[export.texts]}
 inputs = {{

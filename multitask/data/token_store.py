@@ -25,7 +25,7 @@ from multitask.data.collate import TokenizedExample
 from multitask.data.readers import Example, Examples, Reject, Source, Summary, hash_texts
 
 # Raise it with every change of what reading or tokenizing gives: a store of another version is not found.
-FORMAT = 1
+FORMAT = 2
 ROWS_AT_ONCE = 4096
 NOTED = 5  # rejected rows that are named one by one
 ARRAYS = {  # the files of a store, by name: their numbers, and what they hold
@@ -269,7 +269,7 @@ def store_key(facts: dict[str, Any], tokenizer: Tokenizer, hashes: Sequence[str]
     everything = {
         "format": FORMAT,
         "task": facts,
-        "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest(),
+        "tokenizer": tokenizer.fingerprint(),
         "files": list(hashes),
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()

@@ -5,9 +5,12 @@ from pathlib import Path
 from minbert import InputError, SentenceEncoder
 from minbert.export import (
     ExportReport,
+    encoder_difference,
     export_encoder,
     files_of,
+    merged_encoder,
     new_folder,
+    sentence_difference,
     weights_folder,
     write_sentence_encoder,
 )
@@ -45,6 +48,8 @@ def export_run(
     with new_folder(out, folder, force) as partial:
         if format == "hf":
             notes = write_task_model(partial, run, kind)
+            encoder = merged_encoder(run.model.encoder, kind.name)
+            difference = encoder_difference(partial, encoder, run.tokenizer, kind.config.max_length)
         elif format == "onnx":
             difference = write_task_graph(partial, run, kind, opset)
         elif format == "peft":
@@ -53,6 +58,7 @@ def export_run(
             parts, length = kind.sentence_vector_parts(), kind.config.max_length
             vectors = SentenceEncoder(run.model.encoder, run.tokenizer, *parts, length)
             notes = write_sentence_encoder(partial, vectors, kind.name)
+            difference = sentence_difference(partial, vectors, kind.name)
             notes.append(f"the head of {task} is not part of a sentence's vector, and not in the folder")
         files = files_of(partial)
     return ExportReport(format, str(out), files, difference, tuple(notes))

@@ -273,6 +273,7 @@ def load_weights(
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
     tokenizer = Tokenizer.from_pretrained(folder)
+    tokenizer.check_embeddings(encoder.config.vocab_size)
     group = ProcessGroup.start(chosen)
     return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 

@@ -21,8 +21,7 @@ from multitask.losses.divergence import symmetric_kl
 from multitask.model.multitask_model import EncoderView
 from multitask.tasks.base import Loss, TrainingTask
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], another one; the rest stays
+HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become the mask, another one; the rest stays
 
 
 class MaskedLMHead(nn.Module):
@@ -67,16 +66,15 @@ class MaskedLM(TrainingTask):
         return read_lines(self.path(source, split))
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
-        """Also remembers the tokenizer's [MASK], and which ids are word pieces."""
-        vocabulary = tokenizer.backend.get_vocab()
-        if "[MASK]" not in vocabulary:
+        """Also remembers the tokenizer's mask, and which ids are word pieces."""
+        if tokenizer.mask_token_id is None:
             raise InputError(
-                f"{self.name} hides tokens behind [MASK], which the vocabulary has not; take another"
+                f"{self.name} hides tokens behind a mask, and the tokenizer has no mask_token; take another"
             )
-        special = {vocabulary[mark] for mark in SPECIAL if mark in vocabulary}
-        self._mask_id = vocabulary["[MASK]"]
+        special = set(tokenizer.all_special_ids)
+        self._mask_id = tokenizer.mask_token_id
         self._special = torch.tensor(sorted(special))
-        self._pieces = torch.tensor(sorted(set(vocabulary.values()) - special))
+        self._pieces = torch.tensor(sorted(set(tokenizer.vocab.values()) - special))
         texts = [example.texts[0] for example in examples]
         sequences = tokenizer.encode(texts, max_length=self.config.max_length)
         return [TokenizedExample(*entry) for entry in zip(examples, zip(sequences), strict=True)]
@@ -102,7 +100,7 @@ class MaskedLM(TrainingTask):
         return chosen
 
     def _hide(self, ids: Tensor, chosen: Tensor) -> Tensor:
-        """(T,) -> what the model sees: 80 % of the chosen are [MASK], 10 % any piece, 10 % themselves."""
+        """(T,) -> what the model sees: 80 % of the chosen are the mask, 10 % any piece, 10 % themselves."""
         fate = torch.rand(len(ids))
         others = self._pieces[torch.randint(len(self._pieces), (len(ids),))]
         ids = torch.where(chosen & (fate < HIDDEN), self._mask_id, ids)

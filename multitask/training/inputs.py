@@ -66,6 +66,7 @@ def load_inputs(
         bert = replace(bert, vocab_size=tokenizer.vocab_size)
     else:
         tokenizer = Tokenizer.from_pretrained(source)
+        tokenizer.check_embeddings(bert.vocab_size)
     stores, hashes, notes = splits.tokenize(tokenizer)
     for name, store in stores["train"].items():
         notes += [f"{name}: {note}" for note in tasks[name].prepare_training(store.rows)]
