@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
     from minbert.weights.hub import find_folder as find_folder
+    from minbert.weights.load import hugging_face_state_dict as hugging_face_state_dict
+    from minbert.weights.load import load_hugging_face_state_dict as load_hugging_face_state_dict
     from minbert.weights.load import read_tensors as read_tensors
     from minbert.weights.load import write_tensors as write_tensors
     from minbert.weights.sentence_transformers import read_modules as read_modules
@@ -131,7 +133,12 @@ __getattr__, __dir__, __all__ = attach_names(
         "corpus.search": ("nearest",),
         "sentence": ("SentenceEncoder",),
         "tokenizer": ("TokenSequence", "Tokenizer"),
-        "weights.load": ("read_tensors", "write_tensors"),
+        "weights.load": (
+            "hugging_face_state_dict",
+            "load_hugging_face_state_dict",
+            "read_tensors",
+            "write_tensors",
+        ),
         "weights.sentence_transformers": ("read_modules", "write_modules"),
     },
 )

@@ -429,6 +429,8 @@ class BertModel(nn.Module):
         pooler: str | None = None,
         config: BertConfig | None = None,
         adapter: str | None = None,
+        weights_prefix: str | None = None,
+        strict: bool = False,
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
@@ -436,11 +438,13 @@ class BertModel(nn.Module):
         such a model is refused. `config` takes the place of the folder's, for other dropout rates say; layers
         on top that the folder does not have are then fresh, filled by `initialize`. `adapter` names the task
         of a folder with adapters for each task, whose root is not what any of them runs; "none" takes the
-        root alone. `load_report` lists what was renamed, ignored, missing or fresh.
+        root alone. `load_report` lists what was renamed, ignored, missing or fresh. `weights_prefix` chooses
+        between encoders in one file, by what their tensors' names begin with; `strict` refuses tensors that
+        are not the encoder's.
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
         for a folder with adapters for each task where `adapter` names none of them.
         """
-        return load_pretrained(cls, source, kernels, pooler, config, adapter)
+        return load_pretrained(cls, source, kernels, pooler, config, adapter, weights_prefix, strict)
 
     def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.

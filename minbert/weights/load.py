@@ -4,7 +4,7 @@ Only safetensors files are read; nothing in them can run code.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from minbert.errors import InputError
-from minbert.files import atomic_write
+from minbert.files import atomic_write, damaged
 from minbert.weights.families.bert import BERT
 from minbert.weights.families.family import Family
 from minbert.weights.families.registry import WORD_EMBEDDINGS
@@ -42,10 +42,10 @@ _COURSE = {
 # A module's name in minbert, in transformers' BertModel, in the starter code; {} is the layer's number.
 MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modules.items())
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
-_LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
+_LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
 _BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
 _WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
-SHOWN = 8  # problems in one message
+SHOWN = 8  # names or problems in one message
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,22 @@ class LoadReport:
     @property
     def notes(self) -> list[str]:
         """What a user should know of the load, a sentence each."""
-        if not self.above:
-            return []
-        return [
-            f"the weights have more layers than num_hidden_layers; {len(self.above)} tensors are left out"
-        ]
+        notes = []
+        if self.above:
+            notes.append(
+                f"the weights have more layers than num_hidden_layers; {len(self.above)} tensors are left out"
+            )
+        if self.prefix:
+            notes.append(f"the encoder is what the weights have under {self.prefix!r}")
+        if self.ignored:
+            notes.append(f"left out of the weights as not the encoder's: {listed(self.ignored, shown=3)}")
+        return notes
+
+
+def listed(names: Sequence[str], shown: int = SHOWN, separator: str = ", ") -> str:
+    """Returns the first names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return separator.join(names[:shown]) + more
 
 
 def our_name(name: str, family: Family = BERT) -> str:
@@ -102,20 +113,60 @@ def _translate(module: str, table: Mapping[str, str]) -> str:
     return translated.format(number[1]) if number and pattern in table else translated
 
 
-def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None = None) -> LoadReport:
-    """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
+def load_weights(
+    model: nn.Module,
+    folder: Path,
+    added: Collection[str] | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+) -> LoadReport:
+    """Puts the tensors of a folder into a BertModel on the meta device; see `load_tensors`.
 
-    The encoder's are those with the prefix of the word embeddings; others, and those of its heads, are left
-    out and reported. If the model's configuration is not the folder's, `added` names the tensors that the
-    folder need not have; these, like a pooler's, may stay on the meta device.
-    Raises InputError that lists missing, unexpected and mis-shaped tensors; nothing is loaded then.
+    If the model's configuration is not the folder's, `added` names the tensors that the folder need not
+    have; these, like a pooler's, may stay on the meta device.
     """
+    tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
     described = "config.json" if added is None else "the given configuration"
-    added = added or ()
+    return load_tensors(model, tensors, str(folder), described, added or (), prefix, strict)
+
+
+def load_hugging_face_state_dict(model: nn.Module, tensors: Mapping[str, Tensor]) -> LoadReport:
+    """Copies tensors named as in transformers, with or without a head's prefix, into a BertModel.
+
+    Raises InputError, and changes nothing, where one of the encoder is missing, unexpected or mis-shaped.
+    """
+    return load_tensors(model, tensors, "the state dict", "the model's configuration")
+
+
+def hugging_face_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Returns a BertModel's state dict by the names of transformers' base model; adapters are left out."""
+    family, tensors = model.config.family, model.state_dict()
+    return {
+        hugging_face_name(name, family): tensor
+        for name, tensor in tensors.items()
+        if not _ADAPTER.search(name)
+    }
+
+
+def load_tensors(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    described: str,
+    added: Collection[str] = (),
+    prefix: str | None = None,
+    strict: bool = False,
+) -> LoadReport:
+    """Puts the tensors of a file into a BertModel, as fp32 copies that can be trained.
+
+    The encoder's are those with the `prefix`, by default what stands before the name of the word embeddings;
+    others, and those of its heads, are left out and reported, or with `strict` refused.
+    Raises InputError that lists missing, unexpected and mis-shaped tensors, and for the tensors of several
+    encoders without a `prefix`; nothing is loaded then.
+    """
     family = model.config.family
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
-    prefix = _prefix(tensors, family, folder)
+    prefix = _prefix(tensors, source, prefix)
     inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
     inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
@@ -142,28 +193,41 @@ def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None =
         for name in missing
         if not _may_lack(name, missing)
     ]
+    if strict:
+        problems += [f"{name} is not the encoder's" for name in ignored]
     if problems:
-        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        under = f", under {prefix!r}," if prefix else ""
         raise InputError(
-            f"{folder} does not hold the weights of the {family.name} that {described} describes: "
-            f"{'; '.join(problems[:SHOWN])}{more}; check the number of layers, the hidden size and the "
-            f"vocabulary's, or fetch the folder again"
+            f"{source} does not hold{under} the weights of the {family.name} that {described} describes: "
+            f"{listed(problems, separator='; ')}; check the number of layers, the hidden size and the "
+            f"vocabulary's, or fetch it again"
         )
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
-    model.load_state_dict(copies, strict=False, assign=True)
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    model.load_state_dict(copies, strict=False, assign=on_meta)
     fresh = tuple(name for name in expected if name in added and name not in found)
     return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh, tuple(above), prefix)
 
 
-def _prefix(tensors: Collection[str], family: Family, folder: Path) -> str:
-    """Returns what stands before the names of the encoder's tensors. Raises InputError for two encoders."""
-    found = dict.fromkeys(
-        name.removesuffix(words) for name in tensors for words in _WORDS if f".{name}".endswith(f".{words}")
+def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
+    """Returns what stands before the names of the encoder's tensors; `given` may lack the last dot.
+
+    Raises InputError for several encoders of which none is named, and for one that is not there.
+    """
+    found = sorted(
+        {name.removesuffix(words) for name in tensors for words in _WORDS if f".{name}".endswith(f".{words}")}
     )
+    if given is not None:
+        for prefix in found:
+            if given in (prefix, prefix.removesuffix(".")):
+                return prefix
+        raise InputError(
+            f"{source} holds no encoder under {given!r}; give one of {listed([*map(repr, found)]) or 'none'}"
+        )
     if len(found) > 1:
         raise InputError(
-            f"{folder} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; give a folder "
-            f"with the tensors of one"
+            f"{source} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; choose one by "
+            f"--weights-prefix (weights_prefix in Python)"
         )
     return next(iter(found), "")
 
@@ -192,20 +256,13 @@ def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> Non
     Tensors of adapters within attention are left out.
     Raises InputError for a model with LoRA adapters, unless they are to be left out: `base_only`.
     """
-    tensors = model.state_dict()
-    lora = [name for name in tensors if _LORA.match(name)]
+    lora = [name for name in model.state_dict() if _LORA.match(name)]
     if lora and not base_only:
         raise InputError(
             f"the model has LoRA adapters ({lora[0]}, ...), which its weights do not include; merge_lora it "
             f"first, or save the rest with base_only=True and the adapters by save_lora"
         )
-    family = model.config.family
-    kept = {
-        hugging_face_name(name, family): tensor
-        for name, tensor in tensors.items()
-        if not _ADAPTER.search(name)
-    }
-    write_tensors(kept, folder / WEIGHTS_FILE)
+    write_tensors(hugging_face_state_dict(model), folder / WEIGHTS_FILE)
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -223,4 +280,4 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({error}); fetch it again") from None
+        raise damaged(path, f"is damaged ({error})") from None

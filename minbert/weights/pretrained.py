@@ -28,6 +28,8 @@ def load_pretrained(
     pooler: str | None,
     config: BertConfig | None,
     adapter: str | None,
+    weights_prefix: str | None,
+    strict: bool,
 ) -> "BertModel":
     """Loads a model; see `BertModel.from_pretrained`."""
     if pooler not in (None, "random"):
@@ -45,7 +47,7 @@ def load_pretrained(
     with torch.device("meta"):
         model = kind(config or own, kernels)
         added = model.state_dict().keys() - kind(own).state_dict().keys() if config else None
-    model.load_report = load_weights(model, folder, added)
+    model.load_report = load_weights(model, folder, added, weights_prefix, strict)
     if model.load_report.missing and pooler is None:
         model.pooler = None
     fresh = [module for module in model.modules() if any(p.is_meta for p in module.parameters(recurse=False))]

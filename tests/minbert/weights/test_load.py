@@ -10,7 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minbert import AdamW, BertConfig, BertModel, InputError
+from minbert import (
+    AdamW,
+    BertConfig,
+    BertModel,
+    InputError,
+    hugging_face_state_dict,
+    load_hugging_face_state_dict,
+)
 
 
 @pytest.fixture
@@ -109,6 +116,61 @@ def test_any_prefix_is_stripped_and_what_is_outside_the_encoder_left_out(tiny, t
     assert_same_model(model, tiny)
     report = model.load_report
     assert report.prefix == prefix and set(report.ignored) == set(stray) and not report.renamed
+
+
+def test_strict_refuses_what_is_not_the_encoders(tiny_folder, tensors, write):
+    BertModel.from_pretrained(tiny_folder, strict=True)
+    folder = write(tensors | {"crf.transitions": torch.ones(2, 2)})
+    notes = BertModel.from_pretrained(folder).load_report.notes
+    assert notes == ["left out of the weights as not the encoder's: crf.transitions"]
+    with pytest.raises(InputError, match="crf.transitions is not the encoder's"):
+        BertModel.from_pretrained(folder, strict=True)
+
+
+def test_of_two_encoders_one_is_chosen(tiny, tensors, write):
+    other = {name: tensor + 1 for name, tensor in tensors.items()}
+    queries = {f"query_encoder.{name}": tensor for name, tensor in tensors.items()}
+    folder = write(queries | {f"ctx_encoder.bert.{name}": tensor for name, tensor in other.items()})
+    with pytest.raises(
+        InputError, match="2 encoders, under 'ctx_encoder.bert.' and 'query_encoder.'; .*--weights-prefix"
+    ):
+        BertModel.from_pretrained(folder)
+    with pytest.raises(InputError, match="no encoder under 'bert'; give one of 'ctx_encoder.bert.', 'qu"):
+        BertModel.from_pretrained(folder, weights_prefix="bert")
+    for prefix in ("query_encoder", "query_encoder."):
+        assert_same_model(BertModel.from_pretrained(folder, weights_prefix=prefix), tiny)
+    model = BertModel.from_pretrained(folder, weights_prefix="ctx_encoder.bert")
+    assert torch.equal(model.pooler.dense.bias, other["pooler.dense.bias"])
+    assert model.load_report.notes[0] == "the encoder is what the weights have under 'ctx_encoder.bert.'"
+    assert "and 36 more" in model.load_report.notes[1]
+
+
+def test_names_of_transformers_both_ways(tiny, tiny_folder, tensors):
+    names = hugging_face_state_dict(tiny)
+    assert names.keys() == tensors.keys() and all(torch.equal(names[name], tensors[name]) for name in names)
+    fresh = BertModel(tiny.config)
+    weight = fresh.embeddings.word.weight
+    report = load_hugging_face_state_dict(fresh, {f"bert.{name}": tensor for name, tensor in names.items()})
+    assert_same_model(fresh, tiny)
+    assert fresh.embeddings.word.weight is weight and report.prefix == "bert."  # an optimizer may hold it
+    with pytest.raises(InputError, match="the state dict does not hold .*missing encoder.layer.1.output"):
+        load_hugging_face_state_dict(fresh, {n: t for n, t in names.items() if "layer.1.output" not in n})
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer.*git lfs"),
+        ("\n<!DOCTYPE html>\n<html></html>", "an HTML page"),
+        ("<html></html>", "an HTML page"),
+    ],
+)
+def test_what_stands_in_a_files_place(tensors, write, file, content, message):
+    folder = write(tensors)
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=f"{file} is {message}"):
+        BertModel.from_pretrained(folder)
 
 
 def test_gamma_elsewhere_is_not_renamed(tensors, write):
