@@ -247,9 +247,9 @@ def test_vectors_of_something_else_are_made_anew(run, corpus, tiny_folder, tmp_p
         randomize(model, seed=1)
         model.save_pretrained(weights)
     elif change == "lowercase":
-        tokenizer = json.loads((weights / "tokenizer.json").read_text())
-        tokenizer["normalizer"]["lowercase"] = not tokenizer["normalizer"]["lowercase"]
-        (weights / "tokenizer.json").write_text(json.dumps(tokenizer))
+        settings = json.loads((weights / "tokenizer_config.json").read_text())
+        settings["do_lower_case"] = not settings["do_lower_case"]
+        (weights / "tokenizer_config.json").write_text(json.dumps(settings))
     elif change == "length":
         (weights / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
     elif change == "vectors":
