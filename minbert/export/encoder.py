@@ -11,6 +11,7 @@ from minbert.export.target import FORMATS, ExportReport, files_of, new_folder, w
 from minbert.model import BertModel
 from minbert.sentence import FROM_FOLDER, SentenceEncoder
 from minbert.tokenizer import Tokenizer
+from minbert.weights.sentence_transformers import transformer_folder
 
 
 def export_encoder(
@@ -65,9 +66,10 @@ def _check_options(format: str, pooling: str | None, normalize: str | None, opse
 
 
 def _write_hf(partial: Path, folder: Path, adapter: str | None) -> list[str]:
-    model = BertModel.from_pretrained(folder, adapter=adapter)
-    tokenizer = Tokenizer.from_pretrained(folder)
-    longest = BertConfig.from_folder(folder).max_position_embeddings
+    transformer = transformer_folder(folder)
+    model = BertModel.from_pretrained(transformer, adapter=adapter)
+    tokenizer = Tokenizer.from_pretrained(transformer)
+    longest = BertConfig.from_folder(transformer).max_position_embeddings
     notes = write_encoder(partial, merged_encoder(model, adapter), tokenizer, longest)
     if (folder / "modules.json").is_file():
         notes.append(

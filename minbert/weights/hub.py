@@ -35,11 +35,15 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLE_FILE = "pytorch_model.bin"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt")
+TRANSFORMER_FILES = tuple(  # of sentence-transformers' Transformer, the first that there is
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     MODULES_FILE,
-    "sentence_bert_config.json",
+    *TRANSFORMER_FILES,
     "config_sentence_transformers.json",
 )
 
