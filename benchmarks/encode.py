@@ -68,7 +68,7 @@ def compare(
     repetitions: int,
 ) -> Measured:
     """Compares on one set of texts, cut at the encoder's length; `peers` are models by precision."""
-    calls = {f"ours {name}": lambda name=name: encoder.encode(texts, precision=name) for name in peers}
+    calls = {f"ours {name}": lambda name=name: encoder.encode(texts, compute=name) for name in peers}
     for name, peer in peers.items():
         peer.max_seq_length = encoder.max_length
         calls[f"{PEER} {name}"] = lambda peer=peer: peer.encode(

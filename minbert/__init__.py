@@ -52,7 +52,10 @@ if TYPE_CHECKING:
     from minbert.optim import AdamW as AdamW
     from minbert.optim import schedule_factor as schedule_factor
     from minbert.pooling import FIRST_TOKEN_POOLINGS as FIRST_TOKEN_POOLINGS
+    from minbert.pooling import Normalize as Normalize
+    from minbert.pooling import Pooling as Pooling
     from minbert.pooling import Projection as Projection
+    from minbert.pooling import SentenceModules as SentenceModules
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
     from minbert.sentence import SentenceEncoder as SentenceEncoder
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
     from minbert.weights.load import load_hugging_face_state_dict as load_hugging_face_state_dict
     from minbert.weights.load import read_tensors as read_tensors
     from minbert.weights.load import write_tensors as write_tensors
-    from minbert.weights.sentence_transformers import read_modules as read_modules
+    from minbert.weights.sentence_transformers import read_sentence_folder as read_sentence_folder
     from minbert.weights.sentence_transformers import write_modules as write_modules
 
 __version__ = "0.1.0"
@@ -129,7 +132,15 @@ __getattr__, __dir__, __all__ = attach_names(
         "kernels.registry": ("activation",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),
-        "pooling": ("FIRST_TOKEN_POOLINGS", "Projection", "normalize", "pool"),
+        "pooling": (
+            "FIRST_TOKEN_POOLINGS",
+            "Normalize",
+            "Pooling",
+            "Projection",
+            "SentenceModules",
+            "normalize",
+            "pool",
+        ),
         "corpus.search": ("nearest",),
         "sentence": ("SentenceEncoder",),
         "tokenizer": ("TokenSequence", "Tokenizer"),
@@ -139,6 +150,6 @@ __getattr__, __dir__, __all__ = attach_names(
             "read_tensors",
             "write_tensors",
         ),
-        "weights.sentence_transformers": ("read_modules", "write_modules"),
+        "weights.sentence_transformers": ("read_sentence_folder", "write_modules"),
     },
 )

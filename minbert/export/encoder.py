@@ -11,6 +11,7 @@ from minbert.export.target import FORMATS, ExportReport, files_of, new_folder, w
 from minbert.model import BertModel
 from minbert.sentence import FROM_FOLDER, SentenceEncoder
 from minbert.tokenizer import Tokenizer
+from minbert.weights.sentence_transformers import transformer_folder
 
 
 def export_encoder(
@@ -65,8 +66,9 @@ def _check_options(format: str, pooling: str | None, normalize: str | None, opse
 
 
 def _write_hf(partial: Path, folder: Path, adapter: str | None) -> tuple[list[str], float]:
-    model = merged_encoder(BertModel.from_pretrained(folder, adapter=adapter), adapter)
-    tokenizer = Tokenizer.from_pretrained(folder)
+    transformer = transformer_folder(folder)
+    model = merged_encoder(BertModel.from_pretrained(transformer, adapter=adapter), adapter)
+    tokenizer = Tokenizer.from_pretrained(transformer)
     tokenizer.check_embeddings(model.config.vocab_size)
     longest = model.config.max_length
     notes = write_encoder(partial, model, tokenizer, longest)

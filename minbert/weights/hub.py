@@ -33,12 +33,16 @@ RECORD_FILE = "hub.json"
 CONFIG_FILE = "config.json"
 MODULES_FILE = "modules.json"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt")
+TRANSFORMER_FILES = tuple(  # of sentence-transformers' Transformer, the first that there is
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     MODULES_FILE,
-    "sentence_bert_config.json",
+    *TRANSFORMER_FILES,
     "config_sentence_transformers.json",
 )
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minbert import InputError, SentenceEncoder
+from minbert import InputError, SentenceEncoder, SentenceModules
 from minbert.export import (
     ExportReport,
     encoder_difference,
@@ -55,8 +55,9 @@ def export_run(
         elif format == "peft":
             notes = write_task_adapter(partial, run, kind, folder)
         else:
-            parts, length = kind.sentence_vector_parts(), kind.config.max_length
-            vectors = SentenceEncoder(run.model.encoder, run.tokenizer, *parts, length)
+            size, parts = run.model.encoder.config.hidden_size, kind.sentence_vector_parts()
+            modules = SentenceModules.of(size, *parts)
+            vectors = SentenceEncoder(run.model.encoder, run.tokenizer, modules, kind.config.max_length)
             notes = write_sentence_encoder(partial, vectors, kind.name)
             difference = sentence_difference(partial, vectors, kind.name)
             notes.append(f"the head of {task} is not part of a sentence's vector, and not in the folder")

@@ -15,6 +15,7 @@ from minbert import (
     Batch,
     BertModel,
     InputError,
+    SentenceModules,
     Tokenizer,
     did_you_mean,
     find_folder,
@@ -22,7 +23,7 @@ from minbert import (
     load_lora,
     read_attention_adapters,
     read_json_object,
-    read_modules,
+    read_sentence_folder,
 )
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
@@ -318,5 +319,11 @@ def _task_for(name: str, folder: Path, saved: Mapping[str, Mapping[str, Any]]) -
         return task_config(name, saved[name]["config"])
     if not saved or not (folder / "modules.json").is_file():
         return task_config(name, {})
-    found = read_modules(folder)
-    return task_config(name, {"pooling": found["pooling"], "normalize": found["normalize"]})
+    modules = read_sentence_folder(folder).modules
+    pooling, normalization = modules.pooling.modes[0], modules.normalization
+    if modules.describe() != SentenceModules.of(modules.pooling.size, pooling, normalization).describe():
+        raise InputError(
+            f"modules.json of {folder} asks for {', '.join(modules.describe())}, and a task has one pooling "
+            f"and a normalisation; take another folder"
+        )
+    return task_config(name, {"pooling": pooling, "normalize": normalization})

@@ -16,9 +16,11 @@ from minbert import (
     BertModel,
     CommandParser,
     InputError,
+    SentenceModules,
     Tokenizer,
     adapter_names,
     merge_lora,
+    write_modules,
 )
 from minbert.cli.export import add_export_options, export_command
 from minbert.export.hf import merged_encoder
@@ -276,7 +278,7 @@ def test_lines_for_people(tiny_folder, tmp_path, capsys):
     add_export_options(parser)
     source = tmp_path / "source"
     shutil.copytree(tiny_folder, source)
-    (source / "modules.json").write_text("[]")
+    write_modules(source, SentenceModules.of(24))
     assert export_command(parser.parse_args([str(source), str(tmp_path / "out"), "--format", "hf"])) is None
     printed = capsys.readouterr()
     assert printed.out.startswith(f"wrote {tmp_path / 'out'}: config.json, model.safetensors, ")
