@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import tokenizers
 import torch
@@ -288,6 +288,32 @@ class Tokenizer:
     def join(self, first: list[int], second: list[int], max_length: int) -> TokenSequence:
         """The pair of two texts given as ids without special tokens, cut as `encode` cuts."""
         return self._framed([first, second], None, max_length)
+
+    @overload
+    def __call__(
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[str]],
+        pairs: str | Sequence[str] | None = None,
+        words: bool = False,
+        max_length: int | None = None,
+        *,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        return_tensors: None = None,
+    ) -> Batch: ...
+
+    @overload
+    def __call__(
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[str]],
+        pairs: str | Sequence[str] | None = None,
+        words: bool = False,
+        max_length: int | None = None,
+        *,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        return_tensors: str,
+    ) -> dict[str, Tensor]: ...
 
     def __call__(
         self,

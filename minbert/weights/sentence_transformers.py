@@ -318,7 +318,7 @@ def _with_weights(make: Callable[[], nn.Module], folder: Path, prefix: str = "")
 def lower_case_first(tokenizer: "Tokenizer") -> None:
     """Has a tokenizer lower-case texts before all else, as `do_lower_case` asks for it.
 
-    BERT's own normalizer is told to lower-case instead, which is the same; it strips accents if it did before.
+    BERT's own normalizer is told to lower-case, which is the same; it strips accents if it did before.
     """
     before = tokenizer.backend.normalizer
     if has_lower_case(before):
