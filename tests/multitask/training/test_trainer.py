@@ -104,7 +104,7 @@ def test_it_learns(tiny_config):
     """15 sentences with random labels are learnt by heart: the loop does what it is for."""
     config = tiny_config(
         limit=15,
-        train={"epochs": 16, "batch_size": 3},
+        train={"epochs": 24, "batch_size": 3},
         optim={"lr": 5e-3},
         model={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
         tasks={"sst": {"dropout": 0.0}},
