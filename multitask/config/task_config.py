@@ -17,6 +17,7 @@ LOSS_OPTIONS = (
     *("label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature", "symmetric"),
     *("hard_negative_weight", "training_head", "mask_rate"),
 )
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 PAIR_FEATURES = ("u", "v", "difference", "product", "cosine")
 
 
@@ -32,6 +33,9 @@ class TaskConfig:
     text2: str | None = option(None, "column of the second text of a pair")
     negatives: tuple[str, ...] = option((), "columns of hard negatives; ranking and nli only")
     label: str = option("label", "column of the label")
+    delimiter: str | None = option(
+        None, f"{', '.join(DELIMITERS)}: between the columns of CSV files; default: found in the header"
+    )
     labels: tuple[str, ...] = option((), "label names of a classification; default: those in train, sorted")
     low: float = option(0.0, "lowest score of a similarity")
     high: float = option(1.0, "highest score of a similarity")
@@ -77,6 +81,7 @@ class TaskConfig:
     max_length: int = option(512, "tokens; longer inputs are cut")
 
     def __post_init__(self):
+        one_of("delimiter", self.delimiter, (None, *DELIMITERS, *DELIMITERS.values()))
         one_of("pairs", self.pairs, (None, "bi", "cross"))
         one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
         one_of("normalize", self.normalize, (None, "l1", "l2"))

@@ -29,6 +29,7 @@ from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
 from multitask.data.cache_folder import cache_folder
+from multitask.data.given_rows import MEMORY
 from multitask.data.readers import Example, Examples, Row
 from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
@@ -42,9 +43,16 @@ from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
-from multitask.tasks.splits import SAMPLE, load_split, missing_split, open_data, tokenize_split
+from multitask.tasks.splits import (
+    SAMPLE,
+    check_rejected,
+    load_split,
+    missing_split,
+    open_data,
+    tokenize_split,
+)
 
-SAMPLE_FOLDER = "sample"  # in a run's folder
+SAMPLE_FOLDER, MEMORY_FOLDER = "sample", "data"  # in a run's folder: the bundled corpus, rows from Python
 
 
 @dataclass
@@ -154,6 +162,7 @@ class Run:
                     continue
                 store, note = self._tokenize(task, examples, split, self.config.limit)
                 notes += note
+                check_rejected(task, examples.path, store.rejected, self.config.max_rejected)
                 if len(store):
                     tokenized[name] = store
                 else:
@@ -223,9 +232,9 @@ class Run:
         data = self.config.data if data is None else data
         if data is None:
             raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
-        own = self.folder / SAMPLE_FOLDER if self.folder else None
-        if str(data) == SAMPLE and own is not None and own.is_dir():
-            yield own
+        kept = {SAMPLE: SAMPLE_FOLDER, MEMORY: MEMORY_FOLDER}.get(str(data))
+        if kept and self.folder and (self.folder / kept).is_dir():
+            yield self.folder / kept
             return
         with open_data(data) as folder:
             yield folder

@@ -55,4 +55,6 @@ def make_tasks(
         length = min(config.max_length, encoder.max_length)
         saved = tuple((labels or {}).get(name) or ())
         tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
+        if not config.labels:
+            tasks[name].tag_names = ()  # a checkpoint's labels are not in the order of a file's numbers
     return tasks

@@ -26,7 +26,7 @@ from multitask.tasks.predictions import PredictionFormat, generic_format, write_
 
 LossFunction = Callable[..., Tensor]
 # Keys of TaskConfig that decide what our kinds read and how they tokenize.
-DATA_OPTIONS = ("text", "text2", "negatives", "label", "low", "high", "pairs", "max_length")
+DATA_OPTIONS = ("text", "text2", "negatives", "label", "delimiter", "low", "high", "pairs", "max_length")
 
 
 class Loss:
@@ -66,6 +66,8 @@ class TrainingTask(nn.Module):
     task are refused.
     """
 
+    # The form of the task's files: a table, plain text with an example a line, or words with tags.
+    reads: ClassVar[Literal["table", "lines", "words"]] = "table"
     # Changes of TaskConfig's defaults; a kind that extends another one writes Base.defaults | {...}.
     defaults: ClassVar[dict[str, Any]] = {}
     losses: ClassVar[dict[str, LossFunction]] = {}
@@ -95,6 +97,11 @@ class TrainingTask(nn.Module):
         self.name = name
         self.config = config
         self.head: nn.Module | None = None
+        if config.delimiter is not None and self.reads != "table":
+            raise InputError(
+                f"{name}.delimiter is {config.delimiter!r}, and tasks of type {config.type!r} read no CSV; "
+                f"leave it out"
+            )
         self._check_loss()
 
     def _check_loss(self) -> None:
@@ -362,7 +369,8 @@ class TextTask(ScoredTask):
     def load(self, source: Path, split: str) -> Examples:
         config, path = self.config, self.path(source, split)
         texts = [config.text] if config.text2 is None else [config.text, config.text2]
-        return read_table(path, texts=texts, label=config.label, parse_label=self.parse_label)
+        parse, delimiter = self.parse_label, config.delimiter
+        return read_table(path, texts=texts, label=config.label, parse_label=parse, delimiter=delimiter)
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         texts = [

@@ -1,5 +1,6 @@
 """Tasks from any CSV or JSONL file by column names: a class, sameness, a score. B examples, C classes."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, InputError
+from minbert import Batch, InputError, did_you_mean
 from multitask.data.readers import (
     Example,
     Examples,
+    class_name,
     integer_label,
     label_counts,
     labels_of,
@@ -56,6 +58,10 @@ class ClassificationTask(ClassLabels, TextTask):
                     f"three or more, whole numbers that ascend: list them so in {self.name}.labels, or take "
                     f"cross_entropy"
                 )
+        if len({*map(class_name, self.labels)}) < count:
+            raise InputError(
+                f"{self.name}.labels are {', '.join(self.labels)}, and some mean the same class; name it once"
+            )
         if self.class_weights is not None and len(self.class_weights) != count:
             raise InputError(
                 f"{self.name}.class-weights has {len(self.class_weights)} numbers, and there are {count} "
@@ -67,11 +73,24 @@ class ClassificationTask(ClassLabels, TextTask):
         return self.class_count - (self.config.loss == "ordinal")
 
     def parse_label(self, text: str) -> str:
-        if self._labels and text not in self._labels:  # `labels` would read them from train
-            raise ValueError(f"label {text!r} is not one of {', '.join(self._labels)}")
-        if not text:
-            raise ValueError("the label is empty")
-        return text
+        """Returns a class's name; numbers are compared as numbers, and named as `labels` names them."""
+        if text in self._labels:  # `labels` would read them from train
+            return text
+        name = class_name(text)
+        if name in self._labels:
+            return name
+        if text.lower() == "nan":
+            raise ValueError("NaN stands for a missing value")
+        if "\n" in text or "\r" in text:  # which no prediction file can hold
+            raise ValueError("it has more than one line")
+        if not self._labels:
+            return name
+        named = {class_name(label): label for label in self._labels}
+        if name not in named:
+            raise ValueError(
+                f"{text!r} is not one of {', '.join(self._labels)}{did_you_mean(text, self._labels)}"
+            )
+        return named[name]
 
     def load(self, source: Path, split: str) -> Examples:
         """As for every text; where the configuration names no labels, those of train are taken, sorted."""
@@ -241,7 +260,13 @@ class SimilarityTask(TextTask):
         self.batch_level_loss = config.loss in ("pearson", "cosent", "angle")
 
     def parse_label(self, text: str) -> float:
-        return number_label(self.config.low, self.config.high)(text)
+        value, config = number_label(-math.inf, math.inf)(text), self.config
+        if not config.low <= value <= config.high:
+            raise ValueError(
+                f"{text!r} is not between {config.low:g} and {config.high:g}, which are {self.name}.low and "
+                f"{self.name}.high"
+            )
+        return value
 
     def layers(self, size: int) -> nn.Module:
         return AngleHead() if self.config.loss == "angle" else super().layers(size)

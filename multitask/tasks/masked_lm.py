@@ -50,6 +50,7 @@ class MaskedLM(TrainingTask):
     numbers the tokens to guess from 0, with -1 at all others: only their rows go through the head.
     """
 
+    reads = "lines"
     defaults = {"train": "mlm/sentences.txt", "loss": "masked_lm", "max_length": 128}
     losses = {"masked_lm": Loss(cross_entropy, "mask_rate")}
     random_inputs = True

@@ -6,6 +6,7 @@ shows. Both are read. A task says which `PredictionFormat` is its own; nothing h
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from multitask.data.records import read_text
 # What `--option` of the course's first part may be, in its two versions; files bear it in their names.
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
 FILE_FORMATS = ("code", "handout")
+_QUOTED = re.compile(r'(.*?),\s*"((?:[^"]|"")+)"\s*')  # the id, and a value in quotes
 LISTED = 5  # problems of one sort that are named one by one
 
 
@@ -26,8 +28,9 @@ class PredictionFormat:
     """Format of one task's prediction files.
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
-    "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
-    them, which is joined by spaces; "tags" is not a table but a word and its tag a line, see `write_tags`.
+    "number" is any finite number, expected (not demanded) in the range; "text" is a label, in quotes where it
+    has a comma or a quote, or a list of labels, which is joined by spaces; "tags" is not a table but a word
+    and its tag a line, see `write_tags`.
     """
 
     stem: str
@@ -192,8 +195,10 @@ def _read(
         message = f"the header is {lines[0].rstrip()!r}; it has to be {accepted[0]!r} or {accepted[1]!r}"
         malformed.append((1, message))
     for number, line in enumerate(lines[1:], start=2):
-        # The last comma: an id may hold one, a written value never does.
-        row_id, comma, value = (part.strip() for part in line.rpartition(","))
+        # The last comma: an id may hold one, and a written value only inside of its quotes.
+        quoted = _QUOTED.fullmatch(line) if format.values == "text" else None
+        parts = (quoted[1], ",", quoted[2].replace('""', '"')) if quoted else line.rpartition(",")
+        row_id, comma, value = (part.strip() for part in parts)
         if comma and row_id and value:
             rows.append((row_id, value, number))
         else:
@@ -280,11 +285,9 @@ def _other_split(
 def _written(value, row_id: str, format: PredictionFormat, file_format: str) -> str:
     if format.values == "text":
         text = " ".join(value) if isinstance(value, list | tuple) else str(value)
-        if not text.strip() or any(mark in text for mark in ",\r\n"):
-            raise InputError(
-                f"{format.stem}: the prediction {text!r} for {row_id} has to be one line, no comma"
-            )
-        return text
+        if not text.strip() or any(mark in text for mark in "\r\n"):
+            raise InputError(f"{format.stem}: the prediction {text!r} for {row_id} has to be one line")
+        return '"{}"'.format(text.replace('"', '""')) if any(mark in text for mark in ',"') else text
     number = float(value)
     if not math.isfinite(number):
         raise InputError(
