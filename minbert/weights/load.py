@@ -44,7 +44,7 @@ MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modu
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
 _BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
-_WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
+_WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
 SHOWN = 8  # problems in one message
 
 
@@ -165,7 +165,8 @@ def _prefix(tensors: Collection[str], family: Family, folder: Path) -> str:
             f"{folder} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; give a folder "
             f"with the tensors of one"
         )
-    return next(iter(found), "")
+    usual = f"{family.prefix}."  # where the word embeddings are missing, to say so
+    return next(iter(found), usual if any(name.startswith(usual) for name in tensors) else "")
 
 
 def _layer(name: str) -> int:
