@@ -44,8 +44,13 @@ MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modu
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
 _BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
+<<<<<<< HEAD
 _WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
 SHOWN = 8  # names or problems in one message
+=======
+_WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
+SHOWN = 8  # problems in one message
+>>>>>>> i15-family
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,8 @@ def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
             f"{source} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; choose one by "
             f"--weights-prefix (weights_prefix in Python)"
         )
-    return next(iter(found), "")
+    usual = f"{family.prefix}."  # where the word embeddings are missing, to say so
+    return next(iter(found), usual if any(name.startswith(usual) for name in tensors) else "")
 
 
 def _layer(name: str) -> int:
