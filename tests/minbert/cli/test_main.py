@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from minbert import SentenceEncoder, SentenceModules, write_modules
 
@@ -271,6 +271,14 @@ def change_config(path, **changes):
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
 
 
+def test_nan_in_weights(refused, weights):
+    tensors = load_file(weights / "model.safetensors")
+    tensors["embeddings.LayerNorm.bias"][3] = float("nan")
+    save_file(tensors, weights / "model.safetensors")
+    message = refused("similarity", "--weights", weights, "a", "b")
+    assert "the weights have NaN or infinite numbers in embeddings.norm.bias; take other weights" in message
+
+
 def test_missing_tokenizer(refused, weights, lines, tmp_path):
     for name in ("tokenizer.json", "vocab.txt"):
         (weights / name).unlink()
@@ -279,8 +287,6 @@ def test_missing_tokenizer(refused, weights, lines, tmp_path):
 
 
 def test_missing_pooler(refused, run, weights, lines, tmp_path):
-    from safetensors.torch import save_file
-
     tensors = load_file(weights / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
     save_file(kept, weights / "model.safetensors")
