@@ -44,13 +44,8 @@ MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modu
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
 _BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
-<<<<<<< HEAD
-_WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
-SHOWN = 8  # names or problems in one message
-=======
 _WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
-SHOWN = 8  # problems in one message
->>>>>>> i15-family
+SHOWN = 8  # names or problems in one message
 
 
 @dataclass(frozen=True)
@@ -171,7 +166,7 @@ def load_tensors(
     """
     family = model.config.family
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    prefix = _prefix(tensors, source, prefix)
+    prefix = _prefix(tensors, source, family, prefix)
     inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
     inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
@@ -214,7 +209,7 @@ def load_tensors(
     return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh, tuple(above), prefix)
 
 
-def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
+def _prefix(tensors: Collection[str], source: str, family: Family, given: str | None) -> str:
     """Returns what stands before the names of the encoder's tensors; `given` may lack the last dot.
 
     Raises InputError for several encoders of which none is named, and for one that is not there.

@@ -290,6 +290,14 @@ def change_config(path, **changes):
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
 
 
+def test_nan_in_weights(refused, weights):
+    tensors = load_file(weights / "model.safetensors")
+    tensors["embeddings.LayerNorm.bias"][3] = float("nan")
+    save_file(tensors, weights / "model.safetensors")
+    message = refused("similarity", "--weights", weights, "a", "b")
+    assert "the weights have NaN or infinite numbers in embeddings.norm.bias; take other weights" in message
+
+
 def test_missing_tokenizer(refused, weights, lines, tmp_path):
     for name in ("tokenizer.json", "vocab.txt"):
         (weights / name).unlink()
@@ -298,8 +306,6 @@ def test_missing_tokenizer(refused, weights, lines, tmp_path):
 
 
 def test_missing_pooler(refused, run, weights, lines, tmp_path):
-    from safetensors.torch import save_file
-
     tensors = load_file(weights / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
     save_file(kept, weights / "model.safetensors")
