@@ -88,16 +88,19 @@ class Table:
         raise NotImplementedError
 
 
-def open_table(path: Path, wanted: Collection[str] = (), quoting: bool = True) -> Table:
+def open_table(
+    path: Path, wanted: Collection[str] = (), quoting: bool = True, lists: Collection[str] = ()
+) -> Table:
     """Opens a table in the format that its name or its header tells, to read the columns `wanted`.
 
+    A list in a column of `lists` becomes the text that JSON has for it; in another one it is an empty text.
     `.jsonl` and `.ndjson` are JSON lines, `.parquet`, `.arrow` and `.feather` what they say, all else is CSV.
     Raises InputError for a file that cannot be read.
     """
     if is_json_lines(path):
-        return JsonTable(path, wanted)
+        return JsonTable(path, wanted, lists)
     if path.suffix.lower() in COLUMNAR:
-        return ColumnarTable(path, wanted)
+        return ColumnarTable(path, wanted, lists)
     return CsvTable(path, quoting)
 
 
@@ -253,13 +256,14 @@ def _fields_of_any_length(characters: int) -> Iterator[None]:
 
 
 class JsonTable(Table):
-    """JSON lines; a list, an object or null is an empty text. Raises InputError without a row or a column.
+    """JSON lines; an object, null, or a list but in `lists`, is an empty text. InputError without any row.
 
     Columns are those of the first SEEN rows, and those of `wanted` that any row names.
     """
 
-    def __init__(self, path: Path, wanted: Collection[str] = ()):
+    def __init__(self, path: Path, wanted: Collection[str] = (), lists: Collection[str] = ()):
         super().__init__(path)
+        self._lists = lists
         columns: dict[str, None] = {}
         first, count = None, 0
         for record in _json_lines(path):
@@ -276,18 +280,14 @@ class JsonTable(Table):
     def records(self) -> Iterator[Record]:
         for record in _json_lines(self.path):
             self.lines = record.line
-            yield _as_texts(record)
+            yield self._as_texts(record)
 
     def record_at(self, place: int) -> Record:
-        return _as_texts(next(_json_lines(self.path, place)))
+        return self._as_texts(next(_json_lines(self.path, place)))
 
-
-def _as_texts(record: Record) -> Record:
-    values = {
-        name: "" if isinstance(value, list | dict | None) else str(value).strip()
-        for name, value in record.values.items()
-    }
-    return record._replace(values=values)
+    def _as_texts(self, record: Record) -> Record:
+        values = {name: _as_text(value, name in self._lists) for name, value in record.values.items()}
+        return record._replace(values=values)
 
 
 def _named_later(path: Path, missing: set[str]) -> set[str]:
@@ -368,12 +368,13 @@ class TextTable(Table):
 class ColumnarTable(Table):
     """Parquet, and Arrow's files and streams; a row's line is its number from 1.
 
-    Numbers become texts as in JSON lines; null, lists and structs are empty texts. Raises InputError without
+    Values become texts as in JSON lines. Raises InputError without
     pyarrow, and for a file that is not one of the two.
     """
 
-    def __init__(self, path: Path, wanted: Collection[str] = ()):
+    def __init__(self, path: Path, wanted: Collection[str] = (), lists: Collection[str] = ()):
         super().__init__(path)
+        self._lists = lists
         with open_binary(path):
             pass
         try:
@@ -430,7 +431,10 @@ class ColumnarTable(Table):
         with self._open() as reader:
             for batch in self._record_batches(reader):
                 names = [name for name in batch.schema.names if name in self._wanted]
-                columns = [[_as_text(value) for value in batch.column(name).to_pylist()] for name in names]
+                columns = [
+                    [_as_text(value, name in self._lists) for value in batch.column(name).to_pylist()]
+                    for name in names
+                ]
                 rows = zip(*columns, strict=True) if columns else ((),) * batch.num_rows
                 yield [
                     Record(dict(zip(names, row, strict=True)), number + i + 1, None, number + i)
@@ -449,7 +453,9 @@ class ColumnarTable(Table):
                 yield batch.slice(start, ROWS_AT_ONCE)
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: Any, as_list: bool) -> str:
+    if as_list and isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     return "" if isinstance(value, list | dict | None) else str(value).strip()
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from minbert import InputError, atomic_write, read_json_object, read_tensors, write_json, write_tensors
+from minbert import (
+    BertModel,
+    InputError,
+    Tokenizer,
+    atomic_write,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from minbert.export import check_plain, merged_encoder, write_encoder
 from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
@@ -39,16 +48,24 @@ def find_task_model(task: TrainingTask) -> TaskModel:
     }
     if problem is not None:
         settings["problem_type"] = problem
-    classifier = next(layer for layer in task.head if isinstance(layer, nn.Linear))
-    return TaskModel(task.architecture, classifier, settings, about)
+    return TaskModel(task.architecture, task.classifier(), settings, about)
 
 
 def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     """Writes encoder, head, tokenizer and a README.md; -> notes for the user."""
     check_plain(run.model.encoder)
     found = find_task_model(task)
-    encoder = merged_encoder(run.model.encoder, task.name)
-    write_encoder(folder, encoder, run.tokenizer, task.config.max_length)
+    write_classifier(folder, merged_encoder(run.model.encoder, task.name), run.tokenizer, task, found)
+    with atomic_write(folder / "README.md") as file:
+        file.write(_readme(task, found))
+    return [found.about]
+
+
+def write_classifier(
+    folder: Path, encoder: BertModel, tokenizer: Tokenizer, task: TrainingTask, found: TaskModel
+) -> None:
+    """Writes an encoder with the head of a task as transformers' class has them, and the tokenizer."""
+    write_encoder(folder, encoder, tokenizer, task.config.max_length)
     tensors = {f"bert.{name}": tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
     if found.architecture == TOKEN:  # which has no pooler
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("bert.pooler.")}
@@ -57,9 +74,6 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     write_tensors(tensors, folder / "model.safetensors")
     path, changes = folder / "config.json", {"architectures": [found.architecture], **found.settings}
     write_json(path, read_json_object(path) | changes, sort_keys=True)
-    with atomic_write(folder / "README.md") as file:
-        file.write(_readme(task, found))
-    return [found.about]
 
 
 def _readme(task: TrainingTask, found: TaskModel) -> str:

@@ -48,7 +48,7 @@ def export_run(
         elif format == "onnx":
             difference = write_task_graph(partial, run, kind, opset)
         elif format == "peft":
-            notes = write_task_adapter(partial, run, kind, folder)
+            notes = write_task_adapter(partial, run, kind, folder, Path(out))
         else:
             parts, length = kind.sentence_vector_parts(), kind.config.max_length
             vectors = SentenceEncoder(run.model.encoder, run.tokenizer, *parts, length)

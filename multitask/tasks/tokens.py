@@ -41,6 +41,7 @@ class TokensTask(ClassLabels, ScoredTask):
     hub_task = "token-classification"
     architecture = "BertForTokenClassification"
     input_form = "words"
+    label_options = ("labels",)
     demands_entities = False  # whether another tag than O, B-type or I-type makes a sentence a reject
 
     def __init__(self, name: str, config: TaskConfig):
