@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minbert import Batch
+from minbert import Batch, InputError
 from multitask.data.readers import Example, Examples, label_counts
 from multitask.losses.classification import binary_cross_entropy
 from multitask.losses.divergence import symmetric_binary_kl
@@ -35,7 +35,13 @@ class MultiLabelTask(ClassificationTask):
     label_options = ("labels", "label_separator", "threshold")
 
     def _check_labels(self) -> None:
-        """Any two names or more will do, which `class_count` checks."""
+        """Raises InputError for a label that could not be read back from a prediction file."""
+        for label in self.labels:
+            if not label.strip() or any(mark in label for mark in ",|\r\n"):
+                raise InputError(
+                    f"{self.name}: the label {label!r} is empty or has a comma, bar or line end, which "
+                    f"prediction files cannot hold; rename it in the data and in {self.name}.labels"
+                )
 
     def parse_label(self, text: str) -> tuple[str, ...]:
         """Returns the labels of a row, sorted, each once."""

@@ -109,11 +109,7 @@ KINDS_OF_TEXT = {
         {"type": "classification", "text2": "other", "pairs": "cross", "labels": ["a", "b", "c"]},
         "softmax",
     ),
-    "classes of towers": (
-        {"type": "classification", "text2": "other", "pairs": "bi", "labels": ["a", "b", "c"]},
-        "softmax",
-    ),
-    "regression": ({"type": "regression", "low": -50.0, "high": 50.0}, None),
+    "regression": ({"type": "regression", "low": -1.0, "high": 2.0}, None),
     "cross score": (
         {"type": "similarity", "pairs": "cross", "head": "mlp", "loss": "mse", "high": 5.0},
         None,

@@ -8,8 +8,9 @@ import json
 import pytest
 import torch
 
-from minbert import BertModel, InputError, LoRAConfig
+from minbert import BertModel, CommandParser, InputError, LoRAConfig
 from multitask import train
+from multitask.cli.export import add_export_options
 from multitask.config.task_kinds import KINDS
 from multitask.inference.run import open_source
 from multitask.tasks.base import TextTask
@@ -280,3 +281,20 @@ def test_wrong_input(export, checkpoint, tmp_path, words, message):
     with pytest.raises(InputError, match=message):
         export(checkpoint(sst=SST), tmp_path / "out", "--format", "hf", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_help_and_message_say_which_settings_export(export, checkpoint, tmp_path):
+    """The default run of SST pools by mean, which transformers' classes cannot."""
+    parser = CommandParser(prog="multitask export")
+    add_export_options(parser)
+    shown = " ".join(parser.format_help().split())
+    assert (
+        "hf and peft hold one linear layer on BERT's pooler: train the task with --TASK.pooling po" in shown
+    )
+    source = checkpoint(sst={"type": "sst"}, other={"type": "sst", "pooling": "pooler"})
+    with pytest.raises(
+        InputError, match="reads BERT's pooler, which sst.pooling pooler trains; take --format"
+    ):
+        export(source, tmp_path / "out", "--format", "hf", "--task", "sst")
+    export(source, tmp_path / "out", "--format", "sentence-transformers", "--task", "sst")
+    export(source, tmp_path / "other", "--format", "hf", "--task", "other")

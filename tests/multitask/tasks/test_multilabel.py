@@ -61,8 +61,8 @@ def test_labels_from_a_column_with_separators_or_from_lists(tmp_path, name, writ
 
 def test_what_a_row_of_labels_may_not_be():
     task = task_of()
-    accepted = {"b|a": ("a", "b"), " a | a": ("a",), '["b, c", 3]': ("3", "b, c"), "[]": ()}
-    named = task_of(labels=["3", "a", "b", "b, c"])
+    accepted = {"b|a": ("a", "b"), " a | a": ("a",), '["b; c", 3]': ("3", "b; c"), "[]": ()}
+    named = task_of(labels=["3", "a", "b", "b; c"])
     for text, labels in accepted.items():
         assert named.parse_label(text) == labels
     refused = {
@@ -76,7 +76,7 @@ def test_what_a_row_of_labels_may_not_be():
     for text, message in refused.items():
         with pytest.raises(ValueError, match=message):
             task.parse_label(text)
-    with pytest.raises(ValueError, match="label 'c' is not one of 3, a, b, b, c"):
+    with pytest.raises(ValueError, match="label 'c' is not one of 3, a, b, b; c"):
         named.parse_label("a|c")
 
 
@@ -135,6 +135,11 @@ def test_a_threshold_decides_what_is_predicted(threshold):
         ("sst", {"label_separator": ";"}, "topics.label-separator is ';', which tasks of type 'sst' do not"),
         ("multilabel", {"low": -1.0}, "low is -1.0, .* labels and label_separator and threshold.; leave"),
         ("multilabel", {"class_weights": "1,2"}, "topics.class-weights is '1,2', which no loss of its type"),
+        (
+            "multilabel",
+            {"labels": ["a", "b|c"]},
+            "the label 'b.c' is empty or has a comma, bar",
+        ),
         ("multilabel", {"threshold": 1.0}, "threshold is 1.0; it must be above 0 and below 1"),
         ("multilabel", {"label_separator": ""}, "label_separator is empty; give the text that stands"),
     ],
