@@ -207,7 +207,7 @@ def test_the_documents_own_kind_keeps_its_contract(reader):
     assert task.decode(torch.tensor([[9.0, 2.0, 1.0, -1.0], [-1.0, -2.0, -3.0, -4.0]]), None) == [4, 1]
     assert task.load(reader / "data", "train").rejects == ()
     table = re.findall(r"^\| `(\w+)[`(]", document, re.MULTILINE)
-    assert len(table) == 19 and set(table) <= {*dir(TextTask), *TaskConfig.__annotations__}
+    assert len(table) == 21 and set(table) <= {*dir(TextTask), *TaskConfig.__annotations__}
 
 
 def test_the_files_for_clusters_can_be_read():

@@ -9,7 +9,16 @@ from multitask.config.task_kinds import load_task_file
 FORMATS = ("hf", "sentence-transformers", "onnx", "peft")
 
 
+HEADS = """\
+With --task, onnx holds every head that is scored, a default run's too. hf and peft hold one linear layer on
+BERT's pooler: train the task with --TASK.pooling pooler (the default is mean), a pair with --TASK.pairs cross
+and --TASK.head mlp too, without hidden, normalize, projection, threshold and the loss ordinal; tags only
+without hidden. peft needs a run with LoRA (--lora.rank N). sentence-transformers holds the vectors of a text,
+or of the two of a pair with --TASK.pairs bi, and no head; without pooling by the pooler."""
+
+
 def add_export_options(parser: CommandParser) -> None:
+    parser.epilog = HEADS
     parser.add_argument("run_folder", metavar="RUN", help="a run's folder or a checkpoint")
     parser.add_argument("out", metavar="OUT", help="the new folder")
     parser.add_argument(

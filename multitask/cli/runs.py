@@ -52,6 +52,12 @@ def add_predict_options(parser: CommandParser) -> None:
     parser.add_argument("--task", help="with --text: the task to predict")
     text = "a text, or the two of a pair; -: from standard input"
     parser.add_argument("--text", nargs="+", metavar="TEXT", help=text)
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="those of each class or label too: beside the prediction with --text, else in "
+        "NAME-SPLIT-probabilities.csv",
+    )
     parser.add_json("with --text: print one JSON object")
 
 
@@ -148,7 +154,9 @@ def predict_command(options: Namespace) -> None:
         _print_predictions(run, options)
         return
     out = options.out or Path(options.run_folder) / "predictions"
-    files, notes = run.write_predictions(out, options.data, options.split, options.tasks, options.dialect)
+    files, notes = run.write_predictions(
+        out, options.data, options.split, options.tasks, options.dialect, options.probabilities
+    )
     print("\n".join([*(f"wrote {path}" for path in files), *notes]))
 
 
@@ -169,12 +177,13 @@ def _print_predictions(run, options: Namespace) -> None:
         texts = texts_of(run, options.task, sys.stdin.buffer)
     else:
         texts = [given_texts(run, options.task, options.text)]
-    predicted = predict_lines(run, options.task, texts, at_once)
+    predicted = predict_lines(run, options.task, texts, at_once, options.probabilities)
     if options.json:
         print(as_json(options.task, predicted))
         return
-    for _, value in predicted:
-        print(as_line(value), flush=True)
+    format = run.task(options.task).format
+    for entry in predicted:
+        print(as_line(entry, format), flush=True)
 
 
 def groups_command(config, options: Namespace) -> None:

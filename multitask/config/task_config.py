@@ -18,6 +18,8 @@ LOSS_OPTIONS = (
     *("hard_negative_weight", "training_head", "mask_rate"),
 )
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
+# Keys of TaskConfig about labels and predictions; `label_options` of a kind's class says which it reads.
+LABEL_OPTIONS = ("labels", "label_separator", "threshold", "low", "high", "label_scale")
 PAIR_FEATURES = ("u", "v", "difference", "product", "cosine")
 
 
@@ -37,8 +39,12 @@ class TaskConfig:
         None, f"{', '.join(DELIMITERS)}: between the columns of CSV files; default: found in the header"
     )
     labels: tuple[str, ...] = option((), "label names of a classification; default: those in train, sorted")
-    low: float = option(0.0, "lowest score of a similarity")
-    high: float = option(1.0, "highest score of a similarity")
+    label_separator: str = option("|", "multilabel: between the labels of a row; a JSON list needs none")
+    threshold: float = option(
+        0.5, "two classes: probability above which the second one is predicted; multilabel: of each label"
+    )
+    low: float = option(0.0, "lowest score of a similarity or regression")
+    high: float = option(1.0, "highest score of a similarity or regression")
     pairs: str | None = option(None, "bi (two towers) or cross (one joined input); pairs only")
     pooling: str = option("mean", "cls, pooler, mean or max")
     normalize: str | None = option(None, "l1, l2 or none: length of the pooled vectors")
@@ -91,6 +97,9 @@ class TaskConfig:
         for name in self.features:
             one_of("features", name, PAIR_FEATURES)
         within("dropout", self.dropout, 0, 1, "a rate from 0 to below 1", self.dropout < 1)
+        within("threshold", self.threshold, 0, 1, "above 0 and below 1", 0 < self.threshold < 1)
+        if not self.label_separator:
+            raise InputError("label_separator is empty; give the text that stands between two labels")
         within("label_smoothing", self.label_smoothing, 0, 1, "from 0 to below 1", self.label_smoothing < 1)
         within("mask_rate", self.mask_rate, 0, 1, "above 0 and below 1", 0 < self.mask_rate < 1)
         within("temperature", self.temperature, 0, math.inf, "above 0", self.temperature > 0)

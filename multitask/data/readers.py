@@ -263,18 +263,21 @@ def read_table(
     parse_label: LabelParser | None,
     quoting: bool = True,
     delimiter: str | None = None,
+    lists: bool = False,
 ) -> Examples:
     """Reads the rows of a table with the columns `texts`, and the rows that cannot be used.
 
     Without a `label` column in the file all labels are None; `parse_label=None` keeps labels as text.
     `parse_label` refuses a value with a ValueError, which makes the row a reject. ids are those of a column
     "id", else row numbers from 0. For the formats see `open_table`. `quoting=False` takes quotes as plain
-    characters. Blank lines are not rows. `path` may be a folder or a glob pattern: its files are read one
-    after the other, sorted by name, and row numbers go on.
+    characters; `lists=True` gives lists of labels as JSON writes them. Blank lines are not rows. `path` may
+    be a folder or a glob pattern: its files are read one after the other, sorted by name, and row numbers go
+    on.
     Raises InputError for a file or a column that cannot be read, and for files with and without labels.
     """
     wanted = ["id", *texts, *([label] if label is not None else [])]
-    tables = [open_table(file, wanted, quoting, delimiter) for file in files_of(path)]
+    kept = (label,) if lists else ()
+    tables = [open_table(file, wanted, quoting, delimiter, kept) for file in files_of(path)]
     for table in tables:
         _check_columns(table, texts, label)
     labelled = label in tables[0].columns
@@ -290,7 +293,7 @@ def read_table(
         row_id = str(number) if "id" not in table.columns else record.values.get("id") or None
         row_texts = tuple([record.values[column] for column in texts if column in record.values])
         try:
-            value = _usable_label(record, row_id, texts, label if labelled else None, parse_label)
+            value = _usable_label(record, row_id, texts, label if labelled else None, parse_label, lists)
         except ValueError as error:
             return Reject(row_id, row_texts, record.line, str(error), number, file)
         return Example(row_id, row_texts, value, record.line, None, file)
@@ -390,6 +393,7 @@ def _usable_label(
     texts: Sequence[str],
     label: str | None,
     parse_label: LabelParser | None,
+    lists: bool,
 ) -> Label | None:
     """Returns the row's label. Raises ValueError with the reason for a row that cannot be used."""
     if record.problem:
@@ -408,7 +412,7 @@ def _usable_label(
         return None
     value = record.values.get(label)
     if not value:
-        raise ValueError(f"the label {label!r} is empty")
+        raise ValueError(f"the label {label!r} is empty{'; write [] for a row without labels' * lists}")
     try:
         return parse_label(value) if parse_label else value
     except ValueError as error:

@@ -95,7 +95,12 @@ class Table:
 
 
 class ObjectTable(Table):
-    """A file whose values have types; as texts lists, objects and null are empty."""
+    """A file whose values have types; as texts objects, null, and lists but those in `lists` are empty.
+
+    A list in one of the columns `lists` becomes the text that JSON has for it.
+    """
+
+    lists: Collection[str] = ()
 
     def objects(self) -> Iterator[Record]:
         """Yields all rows with their values as they are."""
@@ -104,32 +109,40 @@ class ObjectTable(Table):
     def records(self) -> Iterator[Record]:
         for record in self.objects():
             self.lines = record.line
-            yield _as_texts(record)
+            yield self.as_texts(record)
+
+    def as_texts(self, record: Record) -> Record:
+        values = {name: _as_text(value, name in self.lists) for name, value in record.values.items()}
+        return record._replace(values=values)
 
 
-def _as_texts(record: Record) -> Record:
-    values = {
-        name: "" if isinstance(value, list | dict | None) else str(value).strip()
-        for name, value in record.values.items()
-    }
-    return record._replace(values=values)
+def _as_text(value: Any, as_list: bool) -> str:
+    if as_list and isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if isinstance(value, list | dict | None) else str(value).strip()
 
 
 def open_table(
-    path: Path, wanted: Collection[str] = (), quoting: bool = True, delimiter: str | None = None
+    path: Path,
+    wanted: Collection[str] = (),
+    quoting: bool = True,
+    delimiter: str | None = None,
+    lists: Collection[str] = (),
 ) -> Table:
     """Opens a table in the format that its name or its header tells, to read the columns `wanted`.
 
     `.json`, `.jsonl` and `.ndjson` are JSON, `.parquet`, `.arrow` and `.feather` what they say, all else is
-    CSV, whose `delimiter` is found in the header unless it is given. Raises InputError for a file that cannot
-    be read, and for a delimiter of another format than CSV.
+    CSV, whose `delimiter` is found in the header unless it is given. Lists in the columns `lists` are kept as
+    JSON's texts. Raises InputError for a file that cannot be read, and for a delimiter of another format.
     """
     if has_objects(path):
         if delimiter is not None:
             raise InputError(
                 f"{path}: delimiter is {delimiter!r}, and {path.suffix} files have none; leave it out"
             )
-        return open_objects(path, wanted)
+        table = open_objects(path, wanted)
+        table.lists = lists
+        return table
     return CsvTable(path, quoting, delimiter, wanted)
 
 
@@ -343,8 +356,8 @@ class JsonTable(ObjectTable):
 
     def record_at(self, place: int) -> Record:
         if not self.document:
-            return _as_texts(next(_json_lines(self.path, place)))
-        return _as_texts(_object_row(_value_at(self.path, place), 1))
+            return self.as_texts(next(_json_lines(self.path, place)))
+        return self.as_texts(_object_row(_value_at(self.path, place), 1))
 
     def _named_later(self, missing: set[str]) -> set[str]:
         """Returns which of the names some row of the file has; parses only lines that hold one of them."""
@@ -513,7 +526,7 @@ class ColumnarTable(ObjectTable):
                     break
                 start += len(rows)
             self._kept = start, rows
-        return _as_texts(rows[place - start])
+        return self.as_texts(rows[place - start])
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

@@ -55,6 +55,11 @@ class Rejected(NamedTuple):
     first: tuple[str, ...]
 
 
+def _label_of(value: Any) -> Any:
+    """Returns a label as it was before JSON: several are a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class StoredRows(Sequence[Example]):
     """The rows of a store: id, label and line from arrays, texts from the file when they are asked for."""
 
@@ -63,10 +68,10 @@ class StoredRows(Sequence[Example]):
         self._arrays = arrays
         self._file_ends = np.array(facts["file_ends"])
         self._kind = facts["label_kind"]
-        self._names = facts["label_names"]
+        self._names = list(map(_label_of, facts["label_names"]))
         self._hashes, self._kept = arrays["hashes"], arrays["kept"]
         whole = self._kind in ("int", "name") and facts["examples"] == facts["rows"]
-        self._counted = facts["labels"] if whole else None
+        self._counted = [(_label_of(label), n) for label, n in facts["labels"]] if whole else None
 
     def __len__(self) -> int:
         return len(self._arrays["places"])
@@ -154,7 +159,7 @@ class TokenStore(Sequence[TokenizedExample]):
         self.rows = StoredRows(arrays, facts, rows) if isinstance(rows, Source) else rows
         self.unlabelled = facts["unlabelled"]
         if isinstance(rows, Source) and facts["labels"] is not None:
-            labels = Counter({label: count for label, count in facts["labels"]})
+            labels = Counter({_label_of(label): count for label, count in facts["labels"]})
             rows.summary = Summary(facts["rows"], facts["dropped"], labels)
 
     def __len__(self) -> int:
@@ -408,7 +413,7 @@ class _Arrays:
         """Counts a usable row of the files, whether or not it is kept."""
         self.rows += 1
         if self.labels is not None and row.label is not None and not isinstance(row.label, float):
-            if isinstance(row.label, (int, str)):
+            if isinstance(row.label, (int, str, tuple)):
                 self.labels[row.label] += 1
             else:
                 self.labels = None
@@ -424,7 +429,8 @@ class _Arrays:
         self._add_label(row.label)
 
     def _add_label(self, label: Any) -> None:
-        kind = {int: "int", float: "float", str: "name", type(None): "none"}.get(type(label), "file")
+        kinds = {int: "int", float: "float", str: "name", tuple: "name", type(None): "none"}
+        kind = kinds.get(type(label), "file")
         self.unlabelled = self.unlabelled or label is None
         if self._label_kind is None:
             self._label_kind = kind

@@ -9,6 +9,7 @@ from torch import nn
 from minbert import (
     BertModel,
     InputError,
+    Tokenizer,
     atomic_write,
     read_json_object,
     read_tensors,
@@ -50,8 +51,7 @@ def find_task_model(task: TrainingTask) -> TaskModel:
     }
     if problem is not None:
         settings["problem_type"] = problem
-    classifier = next(layer for layer in task.head if isinstance(layer, nn.Linear))
-    return TaskModel(task.architecture, classifier, settings, about)
+    return TaskModel(task.architecture, task.classifier(), settings, about)
 
 
 def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
@@ -59,19 +59,24 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     check_plain(run.model.encoder)
     found = find_task_model(task)
     encoder = merged_encoder(run.model.encoder, task.name)
-    write_encoder(folder, encoder, run.tokenizer, task.config.max_length)
-    family = encoder.config.family
-    saved = read_tensors(folder / "model.safetensors")
-    tensors = {f"{family.prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
+    write_classifier(folder, encoder, run.tokenizer, task, found)
+    with atomic_write(folder / "README.md") as file:
+        file.write(_readme(task, found, class_of(encoder, found)))
+    return [found.about]
+
+
+def write_classifier(
+    folder: Path, encoder: BertModel, tokenizer: Tokenizer, task: TrainingTask, found: TaskModel
+) -> None:
+    """Writes an encoder with the head of a task as transformers' class has them, and the tokenizer."""
+    write_encoder(folder, encoder, tokenizer, task.config.max_length)
+    prefix, saved = encoder.config.family.prefix, read_tensors(folder / "model.safetensors")
+    tensors = {f"{prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
     for module, layer in head_modules(encoder, found).items():
         tensors |= {f"{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
     write_tensors(tensors, folder / "model.safetensors")
-    architecture = class_of(encoder, found)
-    path, changes = folder / "config.json", {"architectures": [architecture], **found.settings}
+    path, changes = folder / "config.json", {"architectures": [class_of(encoder, found)], **found.settings}
     write_json(path, read_json_object(path) | changes, sort_keys=True)
-    with atomic_write(folder / "README.md") as file:
-        file.write(_readme(task, found, architecture))
-    return [found.about]
 
 
 def class_of(encoder: BertModel, found: TaskModel) -> str:

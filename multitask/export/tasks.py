@@ -53,7 +53,7 @@ def export_run(
         elif format == "onnx":
             difference = write_task_graph(partial, run, kind, opset)
         elif format == "peft":
-            notes = write_task_adapter(partial, run, kind, folder)
+            notes = write_task_adapter(partial, run, kind, folder, Path(out))
         else:
             size, parts = run.model.encoder.config.hidden_size, kind.sentence_vector_parts()
             modules = SentenceModules.of(size, *parts)

@@ -1,5 +1,6 @@
 """The evaluation loop: the only one. Predictions for tokenized examples, and their scores."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ from minbert import Batch
 from multitask.data.batches import longest_first
 from multitask.data.collate import TokenizedExample, lengths_of, rows_of
 from multitask.data.readers import labels_of
+from multitask.metrics.scores import why_no_correlation
 from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.process_group import ProcessGroup
 
 Advance = Callable[[int], None]
+CORRELATIONS = ("pearson", "spearman")
 
 
 def predict_examples(
@@ -66,20 +69,33 @@ def score_examples(
     advance: Advance = lambda count: None,
     group: ProcessGroup | None = None,
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Computes the scores of each task with labelled examples, and notes on tasks that predict a constant."""
+    """Computes the scores of each task with labelled examples; the notes are those of `notes_on`."""
     scores, notes = {}, []
     for task, examples in data.items():
         rows = rows_of(examples)
         if not len(rows) or any(label is None for label in labels_of(rows)):
             continue
         predictions = predict_examples(model, task, examples, batch_tokens, advance, group=group)
+        labels = labels_of(rows)
         scores[task] = model.tasks[task].score(predictions, rows)
-        if _constant(predictions) and not _constant(labels_of(rows)):
-            notes.append(
-                f"{task}: all {len(rows)} predictions are {predictions[0]!r}; the training has diverged or "
-                f"not begun: lower --optim.lr, raise --optim.warmup, or train longer"
-            )
+        notes += notes_on(task, predictions, labels, scores[task])
     return scores, notes
+
+
+def notes_on(
+    task: str, predictions: Sequence[Any], labels: Sequence[Any], scores: Mapping[str, float]
+) -> list[str]:
+    """Returns notes on predictions that are all the same, and on why there is no correlation."""
+    missing = " and no ".join(name for name in CORRELATIONS if math.isnan(scores.get(name, 0.0)))
+    if _constant(predictions) and not _constant(labels):
+        correlation = f", so there is no {missing}" if missing else ""
+        return [
+            f"{task}: all {len(labels)} predictions are {predictions[0]!r}{correlation}; the training has "
+            f"diverged or not begun: lower --optim.lr, raise --optim.warmup, or train longer"
+        ]
+    if missing and (reason := why_no_correlation(predictions, labels)):
+        return [f"{task}: there is no {missing}: {reason}"]
+    return []
 
 
 def _constant(values: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
 """A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from multitask.data.readers import Example, Examples, Row
 from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
 from multitask.inference.evaluation import predict_examples, score_examples
-from multitask.inference.rows_to_predict import fill_in, find_fallback, rows_to_predict
+from multitask.inference.rows_to_predict import fill_in, find_fallback, has_text, rows_to_predict
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
@@ -43,6 +43,7 @@ from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
+from multitask.tasks.probabilities import probability_path, write_probabilities
 from multitask.tasks.splits import (
     SAMPLE,
     check_rejected,
@@ -103,6 +104,22 @@ class Run:
 
     def predict(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
         """Returns one prediction a text (with its pair, for pair tasks), in their order."""
+        examples = self.examples(task, texts, pairs)
+        return self.predict_rows(task, examples) if examples else []
+
+    def predict_proba(
+        self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Returns the probability of each of `task(name).classes`, (N, C) in float64, a row a text or pair.
+
+        Rows sum to 1; those of a multi-label task do not, whose labels have a probability each. Raises
+        InputError for a task that predicts no classes.
+        """
+        [name] = self._with_classes([task], None)
+        return self.task(name).probabilities(self.example_scores(name, self.examples(name, texts, pairs)))
+
+    def examples(self, task: str, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Example]:
+        """Returns texts as a task's examples. Raises InputError for pairs where it takes none, and so on."""
         kind = self.task(task)
         if isinstance(texts, str) or isinstance(pairs, str):
             raise InputError(
@@ -114,18 +131,12 @@ class Run:
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs; give one pair for each text")
         sides = [texts] if pairs is None else [texts, pairs]
-        examples = [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
-        return self.predict_rows(task, examples) if examples else []
+        return [Example(str(i), text, None, i + 1) for i, text in enumerate(zip(*sides, strict=True))]
 
     def example_scores(self, task: str, examples: Sequence[Example]) -> np.ndarray:
         """Returns (N, ...) in float64, see ScoredTask.example_scores; InputError for a task that has none."""
-        kind = self.task(task)
-
-        def scores(outputs: Tensor, inputs: Batch) -> np.ndarray:
-            return kind.example_scores(outputs.cpu().double()).numpy()
-
-        rows = self.predict_rows(task, examples, results=scores)
-        return np.stack(rows) if rows else np.zeros(0)
+        results = _example_scores(self.task(task))
+        return _stacked(self.predict_rows(task, examples, results=results) if examples else [])
 
     def predict_rows(
         self, task: str, examples: Sequence[Example], advance=lambda count: None, results=None
@@ -186,40 +197,71 @@ class Run:
         split: str = "dev",
         tasks: Sequence[str] | None = None,
         file_format: str = "code",
+        probabilities: bool = False,
     ) -> tuple[list[Path], list[str]]:
         """Writes a prediction file a task, a row for each id of the input file; -> (files, notes).
 
         A rejected row that has text is predicted all the same; one without gets the training split's majority
-        or mean, and a note says so.
+        or mean, and a note says so. With `probabilities` a file of these is beside it, whose cells are empty
+        in a row without text; a task of `tasks` that predicts no classes raises InputError then.
         """
         files, notes = [], []
+        names = tasks or [name for name in self.trained if self.model.tasks[name].scored]
+        soft = self._with_classes(names, notes if tasks is None else None) if probabilities else []
         with self.data_folder(data) as folder:
-            ready = [name for name in self.trained if self.model.tasks[name].scored]
-            for name in tasks or ready:
+            for name in names:
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)
                 notes += note
                 if examples is None:
                     continue
                 rows, with_text = rows_to_predict(task, examples)
-                values, note = self._predict_split(task, rows, with_text, split, folder)
+                values, shares, note = self._predict_split(task, rows, with_text, split, folder, name in soft)
                 notes += note
                 path = prediction_path(out, task.format, split, file_format)
                 if self.group.is_main:
                     task.write(values, rows, path, file_format)
                 files.append(path)
+                if shares is not None:
+                    path = probability_path(out, task.format, split)
+                    if self.group.is_main:
+                        write_probabilities(path, (row.id for row in rows), task.classes, shares)
+                    files.append(path)
         return files, notes
 
+    def _with_classes(self, names: Sequence[str], notes: list[str] | None) -> list[str]:
+        """Returns the tasks that predict classes; notes say why others do not, without notes InputError."""
+        found = []
+        for name in names:
+            try:
+                _ = self.task(name).classes
+                found.append(name)
+            except InputError as error:
+                if notes is None:
+                    raise
+                notes.append(str(error))
+        return found
+
     def _predict_split(
-        self, task: ScoredTask, rows: Sequence[Row], with_text: Examples, split: str, folder: Path
-    ) -> tuple[list[Any], list[str]]:
-        """Returns a prediction for each row of a split, rejects included, and notes on those without text."""
+        self, task: ScoredTask, rows: Sequence[Row], with_text: Examples, split: str, folder: Path, soft: bool
+    ) -> tuple[list[Any], np.ndarray | None, list[str]]:
+        """Returns a prediction for each row of a split, rejects included, and notes on those without text.
+
+        Between them, with `soft`, the probabilities (N, C), NaN for rows without text.
+        """
         store, _ = self._tokenize(task, with_text, f"{split}, to predict")
         budget, group = self.config.eval.batch_tokens, self.group
+        results, shares = _example_scores(task) if soft else None, None
         with tqdm(total=len(store), unit=" rows", desc=task.name, leave=False, disable=self._hidden) as bar:
-            predicted = predict_examples(self.model, task.name, store, budget, bar.update, group=group)
+            found = predict_examples(self.model, task.name, store, budget, bar.update, results, group)
+        if soft:
+            scores, complete = _stacked(found), [has_text(task, row) for row in rows]
+            shares = np.full((len(complete), len(task.classes)), np.nan)
+            shares[complete] = task.probabilities(scores)
+            found = task.hard(scores) if found else []
         saved = self.fallbacks.get(task.name)
-        return fill_in(task, rows, predicted, with_text.path, lambda: find_fallback(task, saved, folder))
+        values, notes = fill_in(task, rows, found, with_text.path, lambda: find_fallback(task, saved, folder))
+        return values, shares, notes
 
     @property
     def _hidden(self) -> bool | None:
@@ -238,6 +280,15 @@ class Run:
             return
         with open_data(data) as folder:
             yield folder
+
+
+def _example_scores(task: ScoredTask) -> Callable[[Tensor, Batch], np.ndarray]:
+    """Returns the function that makes a task's example scores, in float64, of the outputs of a batch."""
+    return lambda outputs, inputs: task.example_scores(outputs.cpu().double()).numpy()
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(rows) if rows else np.zeros(0)
 
 
 def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from minbert import InputError
 from multitask.inference.run import Run
+from multitask.tasks.predictions import PredictionFormat, text_of
 
 STANDARD_INPUT = "-"
 LINES_AT_ONCE = 256  # of a file; a terminal is answered line by line
@@ -39,23 +40,43 @@ def texts_of(run: Run, task: str, lines: Iterable[bytes]) -> Iterator[tuple[str,
         yield texts
 
 
+class Predicted(NamedTuple):
+    """A text, or the two of a pair, its prediction and, where asked for, class -> probability."""
+
+    texts: tuple[str, ...]
+    value: Any
+    probabilities: dict[str, float] | None = None
+
+
 def predict_lines(
-    run: Run, task: str, texts: Iterable[tuple[str, ...]], at_once: int = LINES_AT_ONCE
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+    run: Run,
+    task: str,
+    texts: Iterable[tuple[str, ...]],
+    at_once: int = LINES_AT_ONCE,
+    probabilities: bool = False,
+) -> Iterator[Predicted]:
     """Yields each text, or pair, with its prediction, in order and in constant memory."""
-    texts = iter(texts)
+    kind, texts = run.task(task), iter(texts)
+    names = list(map(str, kind.classes)) if probabilities else []
     while chunk := list(islice(texts, at_once)):
         sides = [list(side) for side in zip(*chunk, strict=True)]
-        yield from zip(chunk, run.predict(task, *sides), strict=True)
+        if not probabilities:
+            yield from map(Predicted, chunk, run.predict(task, *sides))
+            continue
+        scores = run.example_scores(task, run.examples(task, *sides))
+        shares = [dict(zip(names, row, strict=True)) for row in kind.probabilities(scores).tolist()]
+        yield from map(Predicted, chunk, kind.hard(scores), shares)
 
 
-def as_line(prediction: Any) -> str:
-    """Formats a prediction as one line; tags have spaces between."""
-    return " ".join(prediction) if isinstance(prediction, list | tuple) else str(prediction)
+def as_line(predicted: Predicted, format: PredictionFormat) -> str:
+    """Formats a prediction as one line; tags have spaces between. Probabilities follow after tabs."""
+    shares = (predicted.probabilities or {}).items()
+    return "\t".join([text_of(predicted.value, format), *(f"{name} {share:.4f}" for name, share in shares)])
 
 
-def as_json(task: str, predicted: Iterable[tuple[tuple[str, ...], Any]]) -> str:
-    rows = [
-        {"text": texts[0] if len(texts) == 1 else texts, "prediction": value} for texts, value in predicted
-    ]
+def as_json(task: str, predicted: Iterable[Predicted]) -> str:
+    rows = []
+    for texts, value, probabilities in predicted:
+        row = {"text": texts[0] if len(texts) == 1 else texts, "prediction": value}
+        rows.append(row if probabilities is None else row | {"probabilities": probabilities})
     return json.dumps({"task": task, "predictions": rows})

@@ -4,6 +4,7 @@
 defaults for a sentence or a pair of sentences. B examples, C outputs, D hidden size, P projected size.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, BertConfig, InputError, Tokenizer, normalize
-from multitask.config.task_config import LOSS_OPTIONS, TaskConfig
+from multitask.config.task_config import LABEL_OPTIONS, LOSS_OPTIONS, TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, Reject, read_table
 from multitask.losses.classification import cross_entropy, focal
@@ -26,7 +27,10 @@ from multitask.tasks.predictions import PredictionFormat, generic_format, write_
 
 LossFunction = Callable[..., Tensor]
 # Keys of TaskConfig that decide what our kinds read and how they tokenize.
-DATA_OPTIONS = ("text", "text2", "negatives", "label", "delimiter", "low", "high", "pairs", "max_length")
+DATA_OPTIONS = (
+    *("text", "text2", "negatives", "label", "delimiter", "label_separator", "low", "high", "pairs"),
+    "max_length",
+)
 
 
 class Loss:
@@ -74,9 +78,10 @@ class TrainingTask(nn.Module):
     hub_task: ClassVar[str] = "other"  # the Hugging Face Hub's name for what the task does
     architecture: ClassVar[str | None] = None  # transformers' class for a linear head
     scored: ClassVar[bool] = False  # whether the task is a ScoredTask
-    # The labels: one of several "classes", "binary" 0 or 1, or a "number" from low to high. `example_scores`
-    # are then (B, C) or (B,) probabilities, or numbers. None for anything else.
-    target_kind: ClassVar[Literal["classes", "binary", "number"] | None] = None
+    # The label: one of several "classes", any number of "labels", "binary" 0 or 1, or a "number" from low to
+    # high. `example_scores` are then (B, C) or (B,) probabilities, or numbers. None for anything else.
+    target_kind: ClassVar[Literal["classes", "labels", "binary", "number"] | None] = None
+    label_options: ClassVar[tuple[str, ...]] = LABEL_OPTIONS  # those that the kind reads; others are refused
     # Whether the loss compares the examples of a batch with one another: contrastive losses, ranks,
     # correlations. Processes then gather outputs and targets before they call it.
     batch_level_loss: bool = False
@@ -103,6 +108,14 @@ class TrainingTask(nn.Module):
                 f"leave it out"
             )
         self._check_loss()
+        for option in LABEL_OPTIONS:
+            value = getattr(config, option)
+            if option not in self.label_options and value != getattr(TaskConfig, option):
+                read = " and ".join(self.label_options) or "none"
+                raise InputError(
+                    f"{name}.{option.replace('_', '-')} is {value!r}, which tasks of type {config.type!r} do "
+                    f"not read (of these options: {read}); leave it out, or take another type"
+                )
 
     def _check_loss(self) -> None:
         """Raises InputError for a loss that is not the kind's, and for an option that the loss ignores."""
@@ -256,6 +269,10 @@ class TrainingTask(nn.Module):
         """Describes the outputs of a linear head, for a task without a `classifier_misfit`."""
         raise NotImplementedError
 
+    def classifier(self) -> nn.Linear:
+        """Returns the layer that makes `classifier_outputs`."""
+        return next(layer for layer in self.head if isinstance(layer, nn.Linear))
+
     def _head_misfit(self, base: type["TrainingTask"]) -> str | None:
         """Returns why a head is not one linear layer that is applied as the class `base` does it."""
         if self.config.hidden:
@@ -293,6 +310,24 @@ class ScoredTask(TrainingTask):
     def hard(self, scores: np.ndarray) -> list:
         """Returns predictions from `example_scores`, or from a mean of several; those of `decode` for one."""
         raise NotImplementedError
+
+    @property
+    def classes(self) -> tuple:
+        """Returns what can be predicted, in the order of `probabilities`; InputError for no classes."""
+        raise InputError(
+            f"{self.name} has no probabilities: tasks of type {self.config.type!r} predict no classes; leave "
+            f"the probabilities out"
+        )
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Returns the probability of each of `classes`, (N, C), from `example_scores`.
+
+        Raises InputError as `classes` does.
+        """
+        count = len(self.classes)
+        if self.target_kind == "binary" and len(scores):
+            scores = np.stack([1 - scores, scores], axis=1)
+        return scores.reshape(-1, count)
 
     def score(self, predictions: Sequence, examples: Sequence[Example]) -> dict[str, float]:
         raise NotImplementedError
@@ -335,6 +370,7 @@ class TextTask(ScoredTask):
 
     architecture = "BertForSequenceClassification"
     target_type = torch.float32
+    label_lists: ClassVar[bool] = False  # whether `parse_label` reads lists of labels, as JSON writes them
 
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
@@ -369,8 +405,8 @@ class TextTask(ScoredTask):
     def load(self, source: Path, split: str) -> Examples:
         config, path = self.config, self.path(source, split)
         texts = [config.text] if config.text2 is None else [config.text, config.text2]
-        parse, delimiter = self.parse_label, config.delimiter
-        return read_table(path, texts=texts, label=config.label, parse_label=parse, delimiter=delimiter)
+        found = {"parse_label": self.parse_label, "lists": self.label_lists, "delimiter": config.delimiter}
+        return read_table(path, texts=texts, label=config.label, **found)
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         texts = [
@@ -474,8 +510,22 @@ class TextTask(ScoredTask):
         if config.normalize or config.projection:
             return "its vectors are normalised or projected before the head"
         if config.pooling != "pooler":
-            return f"it pools by {config.pooling!r}, and transformers' classifier reads BERT's pooler"
+            return (
+                f"it pools by {config.pooling!r}, and transformers' classifier reads BERT's pooler, which "
+                f"{self.name}.pooling pooler trains"
+            )
         return self._head_misfit(TextTask)
+
+    @property
+    def threshold_logit(self) -> float:
+        """Returns the logit above which class 1, or a label, is predicted."""
+        return math.log(self.config.threshold / (1 - self.config.threshold))
+
+    def threshold_misfit(self) -> str | None:
+        """Returns why a pipeline of transformers predicts other classes than the task; None at 0.5."""
+        if self.config.threshold == 0.5:
+            return None
+        return f"its threshold is {self.config.threshold:g}, and a pipeline takes the most probable label"
 
     def classifier_outputs(self) -> ClassifierOutputs:
         names = [str(number) for number in range(self.outputs)]

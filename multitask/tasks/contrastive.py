@@ -75,6 +75,7 @@ class ContrastiveTask(TrainingTask):
     }
     batch_level_loss = True
     contrastive = True
+    label_options = ()
     uniform_batches = True  # negatives of like length would be told apart by their length
 
     def __init__(self, name: str, config: TaskConfig):

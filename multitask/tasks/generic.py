@@ -23,7 +23,13 @@ from multitask.data.readers import (
 from multitask.losses.classification import binary_cross_entropy
 from multitask.losses.divergence import squared_difference, symmetric_binary_kl, symmetric_kl
 from multitask.losses.ordinal import ordinal, ordinal_levels
-from multitask.losses.regression import cosent, pearson_loss, scaled_mean_squared_error
+from multitask.losses.regression import (
+    cosent,
+    mean_squared_error,
+    pearson_loss,
+    rescale,
+    scaled_mean_squared_error,
+)
 from multitask.metrics.scores import accuracy, f1, pearson, spearman
 from multitask.model.heads import AngleHead
 from multitask.tasks.base import ClassifierOutputs, ClassLabels, Loss, TextTask
@@ -32,7 +38,8 @@ from multitask.tasks.base import ClassifierOutputs, ClassLabels, Loss, TextTask
 class ClassificationTask(ClassLabels, TextTask):
     """One label out of C for a sentence or a pair. Labels are names; predictions are names too.
 
-    With the loss "ordinal" there are C - 1 outputs, for labels that are whole numbers in their order.
+    With the loss "ordinal" there are C - 1 outputs, for labels that are whole numbers in their order. Of two
+    labels, the second one is predicted where its probability is above `threshold`.
     """
 
     hub_task = "text-classification"
@@ -40,6 +47,7 @@ class ClassificationTask(ClassLabels, TextTask):
     primary_metric = "accuracy"
     losses = ClassLabels.losses | {"ordinal": Loss(ordinal)}
     target_type = torch.long
+    label_options = ("labels", "threshold")
 
     def __init__(self, name, config):
         super().__init__(name, config)
@@ -61,6 +69,11 @@ class ClassificationTask(ClassLabels, TextTask):
         if len({*map(class_name, self.labels)}) < count:
             raise InputError(
                 f"{self.name}.labels are {', '.join(self.labels)}, and some mean the same class; name it once"
+            )
+        if self.config.threshold != 0.5 and count != 2:
+            raise InputError(
+                f"{self.name}.threshold is {self.config.threshold}, and there are {count} classes: "
+                f"{', '.join(self.labels)}; a threshold is for two, leave it out"
             )
         if self.class_weights is not None and len(self.class_weights) != count:
             raise InputError(
@@ -123,8 +136,11 @@ class ClassificationTask(ClassLabels, TextTask):
 
     def class_numbers(self, outputs: Tensor) -> list[int]:
         """Returns the predicted classes as places in `labels`."""
-        predicted = ordinal_levels(outputs) if self.config.loss == "ordinal" else outputs.argmax(dim=-1)
-        return predicted.tolist()
+        if self.config.loss == "ordinal":
+            return ordinal_levels(outputs).tolist()
+        if self.class_count == 2:
+            return (outputs[:, 1] - outputs[:, 0] > self.threshold_logit).long().tolist()
+        return outputs.argmax(dim=-1).tolist()
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list:
         return self.named(self.class_numbers(outputs))
@@ -133,19 +149,25 @@ class ClassificationTask(ClassLabels, TextTask):
         """Returns predictions from places in `labels`."""
         return [self.labels[place] for place in places]
 
+    @property
+    def classes(self) -> tuple:
+        return tuple(self.named(range(self.class_count)))
+
     def example_scores(self, outputs: Tensor) -> Tensor:
         """Returns (B, C) probabilities that sum to 1.
 
-        With the loss "ordinal" P(level = k) = P(level > k - 1) - P(level > k), which is below 0 where the
-        model's answers contradict one another.
+        With the loss "ordinal" P(level = k) = P(level > k - 1) - P(level > k). Where the model's answers
+        contradict one another they are sorted first, which leaves the predicted level as it is.
         """
         if self.config.loss != "ordinal":
             return outputs.softmax(dim=-1)
-        above = outputs.sigmoid()
+        above = outputs.sigmoid().sort(dim=1, descending=True).values
         ends = torch.ones_like(above[:, :1])
         return torch.cat([ends, above], dim=1) - torch.cat([above, 1 - ends], dim=1)
 
     def hard(self, scores: np.ndarray) -> list:
+        if self.config.loss != "ordinal" and self.class_count == 2:
+            return self.named((scores[:, 1] > self.config.threshold).astype(int).tolist())
         if self.config.loss != "ordinal":
             return self.named(scores.argmax(axis=1).tolist())
         above = 1 - np.cumsum(scores[:, :-1], axis=1)
@@ -172,7 +194,7 @@ class ClassificationTask(ClassLabels, TextTask):
         reason = super().classifier_misfit()
         if reason is None and self.config.loss == "ordinal":
             return "its outputs are thresholds between labels (loss ordinal), not a logit for each label"
-        return reason
+        return reason or self.threshold_misfit()
 
     def classifier_outputs(self) -> ClassifierOutputs:
         about = "A logit for each label; a softmax makes them probabilities."
@@ -180,7 +202,7 @@ class ClassificationTask(ClassLabels, TextTask):
 
 
 class PairTask(TextTask):
-    """Two texts: the same (1) or not (0); one logit an example."""
+    """Two texts: the same (1) or not (0); one logit an example. More classes: type "classification"."""
 
     defaults = {"text": "sentence1", "text2": "sentence2", "pairs": "cross", "loss": "binary_cross_entropy"}
     hub_task = "text-classification"
@@ -188,20 +210,22 @@ class PairTask(TextTask):
     primary_metric = "accuracy"
     losses = {"binary_cross_entropy": Loss(binary_cross_entropy)}
     prediction_values = "flag"
+    label_options = ("threshold",)
+    classes = (0, 1)
     parse_label = staticmethod(integer_label(0, 1))
 
     def divergence(self, p: Tensor, q: Tensor) -> Tensor:
         return symmetric_binary_kl(p, q)
 
     def decode(self, outputs: Tensor, inputs: Batch) -> list[int]:
-        return (outputs > 0).long().tolist()
+        return (outputs > self.threshold_logit).long().tolist()
 
     def example_scores(self, outputs: Tensor) -> Tensor:
         """Returns (B,) probabilities of 1."""
         return outputs.sigmoid()
 
     def hard(self, scores: np.ndarray) -> list[int]:
-        return (scores > 0.5).astype(int).tolist()
+        return (scores > self.config.threshold).astype(int).tolist()
 
     def score(self, predictions: Sequence[int], examples: Sequence[Example]) -> dict[str, float]:
         labels = [example.label for example in examples]
@@ -212,13 +236,24 @@ class PairTask(TextTask):
 
     def graph_outputs(self) -> dict[str, str]:
         return super().graph_outputs() | {
-            "logits": "(B): above 0 where the texts are the same",
-            "probabilities": "(B): of being the same",
+            "logits": "(B): of being the same, against not",
+            "probabilities": f"(B): of being the same; predicted above {self.config.threshold:g}",
         }
 
+    def classifier_misfit(self) -> str | None:
+        return super().classifier_misfit() or self.threshold_misfit()
+
     def classifier_outputs(self) -> ClassifierOutputs:
-        about = "One logit; its sigmoid is the probability of 1, that the two texts are the same."
-        return ClassifierOutputs(["1"], about, "multi_label_classification")
+        about = "A logit for 0, which is always 0, and one for 1, the texts being the same; take a softmax."
+        return ClassifierOutputs(["0", "1"], about, "single_label_classification")
+
+    def classifier(self) -> nn.Linear:
+        """Returns the layer with a row of zeros before its own: softmax((0, z))[1] is sigmoid(z)."""
+        own = super().classifier()
+        layer = nn.Linear(own.in_features, 2).requires_grad_(False)
+        for tensor, row in ((layer.weight, own.weight), (layer.bias, own.bias)):
+            tensor.zero_()[1:] = row
+        return layer
 
 
 class SimilarityTask(TextTask):
@@ -245,6 +280,7 @@ class SimilarityTask(TextTask):
         "angle": Loss(cosent, "temperature"),  # of AnglE's similarities
     }
     prediction_values = "number"
+    label_options = ("low", "high", "label_scale")
 
     def __init__(self, name, config):
         super().__init__(name, config)
@@ -321,3 +357,19 @@ class SimilarityTask(TextTask):
             f"{config.low:g} + {config.high - config.low:g} * (output - {bottom:g}) / {top - bottom:g}."
         )
         return ClassifierOutputs(["score"], about, "regression")
+
+
+class RegressionTask(SimilarityTask):
+    """A score between `low` and `high` for a text or a pair; one output an example, on the label scale."""
+
+    defaults = {"loss": "mse"}
+    hub_task = "text-classification"
+    losses = {
+        "mse": Loss(mean_squared_error),
+        "pearson": SimilarityTask.losses["pearson"],
+        "cosent": SimilarityTask.losses["cosent"],
+    }
+
+    def target(self, example: Example) -> float:
+        """Returns the score on the label scale: in fp32 1,000,000.3 out of 1,000,000 to 1,000,001 is 0.25."""
+        return rescale(example.label, self.config.low, self.config.high, self.config.label_scale)

@@ -53,6 +53,7 @@ class MaskedLM(TrainingTask):
     reads = "lines"
     defaults = {"train": "mlm/sentences.txt", "loss": "masked_lm", "max_length": 128}
     losses = {"masked_lm": Loss(cross_entropy, "mask_rate")}
+    label_options = ()
     random_inputs = True
     whole_vocabulary = True
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from minbert import InputError, atomic_write, did_you_mean
 from multitask.data.records import read_text
@@ -20,6 +20,7 @@ from multitask.data.records import read_text
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
 FILE_FORMATS = ("code", "handout")
 _QUOTED = re.compile(r'(.*?),\s*"((?:[^"]|"")+)"\s*')  # the id, and a value in quotes
+NEXT_LABEL, NO_LABEL = "|", "[]"  # of several labels
 LISTED = 5  # problems of one sort that are named one by one
 
 
@@ -29,13 +30,13 @@ class PredictionFormat:
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
     "number" is any finite number, expected (not demanded) in the range; "text" is a label, in quotes where it
-    has a comma or a quote, or a list of labels, which is joined by spaces; "tags" is not a table but a word
-    and its tag a line, see `write_tags`.
+    has a comma or a quote, or a list of labels, which is joined by spaces; "labels" is any number of them
+    with | between, or [] for none; "tags" is not a table but a word and its tag a line, see `write_tags`.
     """
 
     stem: str
     column: str
-    values: Literal["class", "flag", "number", "text", "tags"]
+    values: Literal["class", "flag", "number", "text", "labels", "tags"]
     lowest: float = -math.inf
     highest: float = math.inf
     handout_column: str = ""
@@ -62,7 +63,7 @@ class Problem:
 
 
 def generic_format(
-    task: str, values: Literal["class", "flag", "number", "text"] = "text"
+    task: str, values: Literal["class", "flag", "number", "text", "labels"] = "text"
 ) -> PredictionFormat:
     """Returns the format of other tasks: `<task>-<split>-output.csv` with the column `Prediction`."""
     span = (0, 1) if values == "flag" else (-math.inf, math.inf)
@@ -101,7 +102,7 @@ def write_predictions(
     with atomic_write(path) as file:
         file.write(f"{format.header(file_format)}\n")
         file.writelines(
-            f"{_written_id(row_id)}{separator}{_written(value, row_id, format, file_format)}{end}"
+            f"{written_id(row_id)}{separator}{_written(value, row_id, format, file_format)}{end}"
             for row_id, value in zip(ids, values, strict=True)
         )
 
@@ -138,15 +139,23 @@ def validate_file(
                 if judged := _judge(value, format):
                     severity, sort, message = judged
                     found[severity, sort].append((line, message))
-            rest = _id_problems(path, rows, expected_ids, optional_ids)
+            rest = id_problems(path, rows, expected_ids, optional_ids)
     except InputError as error:
         return [Problem("error", path, None, str(error).removeprefix(f"{path}:").strip())]
     problems = []
     for (severity, sort), cases in found.items():
-        problems += [Problem(severity, path, line, message) for line, message in cases[:LISTED]]
-        if len(cases) > LISTED:
-            problems.append(Problem(severity, path, None, f"{len(cases)} {sort} in all"))
+        problems += listed(severity, path, sort, cases)
     return problems + rest
+
+
+def listed(
+    severity: Literal["error", "warning"], path: str, sort: str, cases: Sequence[tuple[int, str]]
+) -> list[Problem]:
+    """Returns the first LISTED of the problems of one sort, each a (line, message), and their number."""
+    problems = [Problem(severity, path, line, message) for line, message in cases[:LISTED]]
+    if len(cases) > LISTED:
+        problems.append(Problem(severity, path, None, f"{len(cases)} {sort} in all"))
+    return problems
 
 
 def validate_folder(
@@ -210,6 +219,11 @@ def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str] | None:
     """Returns (severity, sort, message) of a written value that is wrong or odd."""
     if format.values == "text":
         return None
+    if format.values == "labels":
+        labels = value.split(NEXT_LABEL)
+        if all(label.strip() for label in labels) and len(set(labels)) == len(labels):
+            return None
+        return "error", "values of the wrong form", f"{value!r} has a label that is empty or there twice"
     span = f"{format.lowest:g} to {format.highest:g}"
     try:
         # float() also takes "1_0" and digits of other scripts, which other readers do not.
@@ -228,12 +242,13 @@ def _judge(value: str, format: PredictionFormat) -> tuple[str, str, str] | None:
     return None if inside else ("error", "values out of range", message)
 
 
-def _id_problems(
+def id_problems(
     path: str,
     rows: Sequence[tuple[str, str, int]],
     expected_ids: Sequence[str],
     optional_ids: Collection[str],
 ) -> list[Problem]:
+    """Finds ids that are missing, foreign or repeated among rows of (id, value, line)."""
     # A data file may name an id twice; then as many predictions are right.
     expected, optional = Counter(expected_ids), Counter(optional_ids)
     counts = Counter(row_id for row_id, _, _ in rows)
@@ -283,8 +298,8 @@ def _other_split(
 
 
 def _written(value, row_id: str, format: PredictionFormat, file_format: str) -> str:
-    if format.values == "text":
-        text = " ".join(value) if isinstance(value, list | tuple) else str(value)
+    if format.values in ("text", "labels"):
+        text = text_of(value, format)
         if not text.strip() or any(mark in text for mark in "\r\n"):
             raise InputError(f"{format.stem}: the prediction {text!r} for {row_id} has to be one line")
         return '"{}"'.format(text.replace('"', '""')) if any(mark in text for mark in ',"') else text
@@ -304,7 +319,15 @@ def _written(value, row_id: str, format: PredictionFormat, file_format: str) -> 
     return f"{int(number)}.0" if format.values == "flag" and file_format == "code" else f"{int(number)}"
 
 
-def _written_id(row_id: str) -> str:
+def text_of(value: Any, format: PredictionFormat) -> str:
+    """Returns a prediction of labels, a label or tags as one text."""
+    if format.values == "labels":
+        return NEXT_LABEL.join(value) or NO_LABEL
+    return " ".join(value) if isinstance(value, list | tuple) else str(value)
+
+
+def written_id(row_id: str) -> str:
+    """Returns an id as it is written. Raises InputError for one that is empty or not one line."""
     if not row_id.strip() or any(mark in row_id for mark in "\r\n"):
         raise InputError(f"the id {row_id!r} cannot stand in a prediction file; give ids of one line each")
     return row_id

@@ -43,6 +43,7 @@ class TokensTask(ClassLabels, ScoredTask):
     hub_task = "token-classification"
     architecture = "BertForTokenClassification"
     input_form = "words"
+    label_options = ("labels",)
     demands_entities = False  # whether a tag that marks no entity makes a sentence a reject
 
     def __init__(self, name: str, config: TaskConfig):

@@ -9,8 +9,9 @@ from minbert import InputError
 from multitask.config.task_config import DEFAULT_TASKS, task_config
 from multitask.config.task_kinds import KINDS, make_task
 from multitask.data.given_rows import SPLITS
-from multitask.tasks.base import TrainingTask
+from multitask.tasks.base import ScoredTask, TrainingTask
 from multitask.tasks.predictions import Problem, validate_folder
+from multitask.tasks.probabilities import probability_path, validate_probabilities
 from multitask.tasks.splits import load_split, missing_split, open_data
 
 COURSE_TASKS = (*DEFAULT_TASKS, "cfimdb")
@@ -68,6 +69,7 @@ def validate_predictions(
     the course's first part, which has predictions of its own.
     """
     expected, optional, formats, notes = {}, {}, {}, []
+    further, checked_further = [], []  # of probability files
     with open_data(data) as folder:
         for task in tasks_with_data(folder, names):
             predicted = any(Path(predictions).glob(f"{task.format.stem}-*.*"))
@@ -81,5 +83,20 @@ def validate_predictions(
                     continue
                 expected[task.name, split] = [e.id for e in examples.in_file_order() if e.id is not None]
                 optional[task.name, split] = [e.id for e in examples.rejects if e.id is not None]
+                path = probability_path(predictions, task.format, split)
+                if path.is_file():
+                    checked_further.append(str(path))
+                    ids = expected[task.name, split], optional[task.name, split]
+                    further += _probability_problems(task, path, *ids)
     problems, checked = validate_folder(predictions, expected, formats, optional)
-    return Validation([str(path) for path in checked], problems, notes)
+    return Validation([*checked, *checked_further], problems + further, notes)
+
+
+def _probability_problems(
+    task: ScoredTask, path: Path, ids: Sequence[str], optional_ids: Sequence[str]
+) -> list[Problem]:
+    try:
+        classes = task.classes
+    except InputError as error:
+        return [Problem("error", str(path), None, str(error))]
+    return validate_probabilities(path, ids, classes, task.target_kind != "labels", optional_ids)

@@ -21,7 +21,7 @@ def per_example_scores(
 
     {"metric", "value", "examples": a hash of ids and labels, "kind", "values"}; "values" are rows of N
     numbers: of kind "mean" one, whose mean the metric is; of "pearson" the predictions and the labels; of
-    "f1" the entities that are right, predicted and true. "kind" is None for any other metric.
+    "f1" the entities, or labels, that are right, predicted and true. "kind" is None for any other metric.
     """
     labels = [example.label for example in examples]
     metric = task.primary_metric
@@ -33,10 +33,10 @@ def per_example_scores(
         values = [[int(guess == label) for guess, label in zip(predictions, labels, strict=True)]]
     elif metric == "pearson":
         kind, values = "pearson", [list(map(float, predictions)), list(map(float, labels))]
-    elif metric == "f1" and all(tagged):
+    elif metric in ("f1", "micro_f1") and all(tagged):
+        parts = entity_spans if metric == "f1" else tuple
         spans = [
-            (set(entity_spans(guess)), set(entity_spans(label)))
-            for guess, label in zip(predictions, labels, strict=True)
+            (set(parts(guess)), set(parts(label))) for guess, label in zip(predictions, labels, strict=True)
         ]
         kind = "f1"
         values = [

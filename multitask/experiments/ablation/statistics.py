@@ -50,8 +50,9 @@ def statistic(kind: str, values: Sequence[Sequence[float]], counts: np.ndarray |
         right, predicted, true = rows @ counts.T
         return np.divide(2 * right, predicted + true, out=np.zeros_like(right), where=predicted + true > 0)
     assert kind == "pearson", kind
-    # Centred first: the moments of values far from zero cancel.
-    x, y = rows - rows.mean(axis=1, keepdims=True)
+    # Centred first: the moments of values far from zero cancel; those of tiny or huge ones leave fp64.
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    x, y = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     n = counts.sum(axis=1)
     mean_x, mean_y = counts @ x / n, counts @ y / n
     covariance = counts @ (x * y) / n - mean_x * mean_y

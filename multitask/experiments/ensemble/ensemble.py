@@ -14,6 +14,7 @@ import numpy as np
 from minbert import InputError
 from multitask.data.readers import Example, Examples, Reject
 from multitask.experiments.ensemble.mixture import cross_validated, fit_weights, mix
+from multitask.inference.evaluation import notes_on
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.run import SAMPLE_FOLDER, Run, open_source, read_run_config
 from multitask.metrics.scores import overall_scores
@@ -24,8 +25,12 @@ from multitask.tasks.splits import SAMPLE, load_split, open_data
 from multitask.text_table import aligned_lines
 
 Scores = dict[str, dict[str, float]]  # by task and metric
-# Keys of a task that decide its examples and the scale of its example scores; equal in all runs.
-_EQUAL = ("type", "labels", "low", "high", "dev", "test", "text", "text2", "label")
+# Keys of a task that decide its examples, the scale of its example scores, and what these predict; equal in
+# all runs.
+_EQUAL = (
+    *("type", "labels", "label_separator", "low", "high", "threshold"),
+    *("dev", "test", "text", "text2", "label"),
+)
 
 
 @dataclass
@@ -243,7 +248,9 @@ def _scored(sources: list[str], method: str, votes: dict[str, _Votes], notes: li
         if rows:
             for scores, own, member in zip(result.single, vote.tasks, example_scores, strict=True):
                 scores[name] = own.score(own.hard(member), rows)
-            result.scores[name] = task.score(task.hard(mix(example_scores, weights)), rows)
+            predicted = task.hard(mix(example_scores, weights))
+            result.scores[name] = task.score(predicted, rows)
+            notes += notes_on(name, predicted, [row.label for row in rows], result.scores[name])
     return result
 
 

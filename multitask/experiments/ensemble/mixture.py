@@ -1,6 +1,7 @@
 """Weights of an ensemble's members: equal, fitted, or chosen one after another.
 
-M members, N examples. Soft predictions are probabilities (N, C) of classes, (N,) of class 1, or (N,) scores.
+M members, N examples. Soft predictions are probabilities (N, C) of classes or of labels, (N,) of class 1, or
+(N,) scores.
 Weights are at least 0 and sum to 1, so that a mixture stays on the scale of its members.
 """
 
@@ -15,7 +16,7 @@ from multitask.tasks.base import ScoredTask
 
 METHODS = ("plain", "weighted", "greedy")
 FOLDS = 5
-_LEAST = 1e-12  # probability; "ordinal" may give less than 0
+_LEAST = 1e-12  # probability, whose logarithm is taken
 _ROUNDS = 10_000  # of a fit
 _ADDITIONS = 100  # to a greedy ensemble
 
@@ -43,8 +44,8 @@ def fit_weights(
         return correlation_weights(np.stack(example_scores, axis=1), targets)
     if task.target_kind == "classes":
         chosen = [member[np.arange(len(targets)), targets.astype(int)] for member in example_scores]
-    elif task.target_kind == "binary":
-        chosen = [np.where(targets == 1, member, 1 - member) for member in example_scores]
+    elif task.target_kind in ("binary", "labels"):
+        chosen = [np.where(targets == 1, member, 1 - member).ravel() for member in example_scores]
     else:
         raise InputError(
             f"{task.name}: weighted knows no aim for tasks of type {task.config.type!r}; take --method greedy"

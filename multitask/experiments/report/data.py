@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ GUIDE = (
 
 
 def data_section(run: Run, folder: Path) -> Section:
-    """A histogram and a table for each task with one label an example."""
+    """A histogram and a table for each task with labels for an example as a whole."""
     shown, tables = [], []
     for name, task in run.model.tasks.items():
         labels = {}
@@ -34,7 +35,8 @@ def data_section(run: Run, folder: Path) -> Section:
                     labels[split] = [row.label for row in examples.rows]
         counts = label_counts(task, labels)
         if counts:
-            draw = partial(_draw, counts, task.target_kind == "number")
+            sizes = {split: len(found) for split, found in labels.items()}
+            draw = partial(_draw, counts, sizes, task.target_kind == "number")
             shown.append(figure(f"{name}: labels in {' and '.join(counts)}", GUIDE, draw))
             rows = [
                 (label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))
@@ -46,6 +48,8 @@ def data_section(run: Run, folder: Path) -> Section:
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
     """Counts split -> label -> examples; scores are counted in BINS bins, the last of which is closed."""
+    if task.target_kind == "labels":
+        labels = {split: [*chain.from_iterable(found)] for split, found in labels.items()}
     if task.target_kind != "number":
         names = sorted({label for found in labels.values() for label in found})
         counters = {split: Counter(found) for split, found in labels.items()}
@@ -58,12 +62,12 @@ def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[st
     }
 
 
-def _draw(counts: Mapping[str, Mapping[str, int]], scores: bool, axes) -> None:
+def _draw(counts: Mapping[str, Mapping[str, int]], sizes: Mapping[str, int], scores: bool, axes) -> None:
     """Bars side by side, each a share of its split."""
     names = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for i, (split, own) in enumerate(counts.items()):
-        total = sum(own.values())
+        total = sizes[split]
         places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
         axes.bar(places, [100 * own[n] / total for n in names], width, label=f"{split}, {total:,} examples")
     ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]

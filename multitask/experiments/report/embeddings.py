@@ -29,6 +29,8 @@ def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
     rows, shown = [], []
     scored = {name: entry for name, entry in predicted.items() if entry.task.target_kind == "number"}
     for name, entry in scored.items():
+        if entry.task.config.text2 is None:  # a regression of single texts
+            continue
         texts = list(dict.fromkeys(text for row in entry.rows for text in row.texts))
         vectors = sentence_vectors(run, name, texts)
         places = {text: place for place, text in enumerate(texts)}

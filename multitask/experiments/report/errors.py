@@ -16,9 +16,12 @@ def margins(entry: Predicted) -> np.ndarray | None:
     """Returns how wrong each prediction is, (N,); None for a kind of task without such a number.
 
     For classes the probability of the predicted one minus that of the true one, for scores the distance to
-    the gold score; 0 where the prediction is right.
+    the gold score; 0 where the prediction is right. For several labels the largest distance of one's
+    probability to 0 or 1.
     """
     kind, soft, classes = entry.task.target_kind, entry.soft, (0, 1)
+    if kind == "labels":
+        return np.abs(soft - np.array([entry.task.target(row) for row in entry.rows])).max(axis=1)
     if kind == "number":
         return np.abs(soft - np.array(entry.gold, dtype=np.float64))
     if kind == "binary":
@@ -55,8 +58,9 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
     columns = [text_column("task", choose=True), *texts, *labels, "margin", text_column("id"), "line"]
     about = (
         f"The {SHOWN} worst of each task at most ({'; '.join(counts)}). The margin is the probability of the "
-        "predicted class minus that of the true class, for scores the distance to the gold score. A large "
-        "one is a confident mistake, or a wrong label."
+        "predicted class minus that of the true class, for scores the distance to the gold score, for labels "
+        "the largest distance of a probability to 0 or 1. A large one is a confident mistake, or a wrong "
+        "label."
     )
     parts = [paragraph(about)]
     if not with_texts:
@@ -66,6 +70,8 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
 
 def _label(entry: Predicted, value: Any) -> Cell:
     """A label; scores are filtered by the part of their range that they lie in."""
+    if entry.task.target_kind == "labels":
+        value = ", ".join(value)
     if entry.task.target_kind != "number":
         return Cell(str(value), value)
     low, high = entry.task.config.low, entry.task.config.high

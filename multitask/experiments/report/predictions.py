@@ -11,13 +11,13 @@ from minbert import InputError
 from multitask.data.readers import Example
 from multitask.experiments.report.charts import legend_below
 from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
+from multitask.inference.evaluation import notes_on
 from multitask.inference.plots import draw_confusion
 from multitask.inference.run import Run, load_split
 from multitask.metrics.scores import confusion_matrix
 from multitask.tasks.base import ScoredTask
 
 CLASSES = 20  # of which a confusion matrix can still be read
-IN_USE = 0.5  # the threshold of PairTask.hard
 OUTLINES = 1500  # points that are drawn as outlines; more become a picture inside the plot
 
 
@@ -67,12 +67,13 @@ def predict_split(
         except InputError as error:
             notes.append(f"left out: {error}")
             continue
-        predicted[name] = Predicted(task, examples.rows, soft, task.hard(soft))
+        entry = predicted[name] = Predicted(task, examples.rows, soft, task.hard(soft))
+        notes += notes_on(name, entry.hard, entry.gold, entry.scores())
     return predicted, notes
 
 
 def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Section:
-    """A plot and, of yes-or-no tasks, a table of thresholds, for each task whose kind has one."""
+    """A plot or a table for each task whose kind has one: of yes-or-no tasks also the thresholds."""
     shown, tables = [], []
     for name, entry in predicted.items():
         if entry.task.target_kind == "classes" and len(entry.classes) <= CLASSES:
@@ -81,9 +82,11 @@ def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Sectio
             plot, numbers = _threshold_parts(name, entry, split)
             shown.append(plot)
             tables.append(numbers)
+        elif entry.task.target_kind == "labels":
+            tables.append(_label_table(name, entry, split))
         elif entry.task.target_kind == "number":
             shown.append(_scatter_figure(name, entry, split))
-    parts = [figures(*shown), *tables] if shown or not predicted else [paragraph("No plot fits.")]
+    parts = [figures(*shown), *tables] if shown or tables or not predicted else [paragraph("No plot fits.")]
     return section(f"Predictions on {split}", *parts)
 
 
@@ -126,7 +129,8 @@ def threshold_scores(
 
 def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]:
     """The plot of the scores against the threshold, and a table of the thresholds that matter."""
-    candidates = np.union1d(entry.soft, [0.0, IN_USE])  # each set of predictions that a threshold can make
+    in_use = entry.task.config.threshold
+    candidates = np.union1d(entry.soft, [0.0, in_use])  # each set of predictions that a threshold can make
     scores = threshold_scores(entry.soft, entry.gold, candidates)
     best = {metric: float(candidates[np.argmax(scores[metric])]) for metric in ("accuracy", "F1")}
 
@@ -134,7 +138,7 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
         grid = np.linspace(0, 1, 201)
         for metric, values in threshold_scores(entry.soft, entry.gold, grid).items():
             axes.plot(grid, values, label=metric)
-        axes.axvline(IN_USE, color="black", linewidth=1, label=f"in use, {IN_USE}")
+        axes.axvline(in_use, color="black", linewidth=1, label=f"in use, {in_use:g}")
         label = f"best, {best['accuracy']:.3f}"
         axes.axvline(best["accuracy"], color="black", linewidth=1, linestyle=":", label=label)
         axes.set(xlabel="threshold on the probability of 1", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
@@ -142,7 +146,7 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
 
     title = f"{name} scores against the threshold on {split}"
     guide = "A best threshold far from the one in use means probabilities that are too low or too high."
-    chosen = {"in use": IN_USE} | {f"best {metric}": threshold for metric, threshold in best.items()}
+    chosen = {"in use": in_use} | {f"best {metric}": threshold for metric, threshold in best.items()}
     at = threshold_scores(entry.soft, entry.gold, np.array([*chosen.values()]))
     rows = zip(chosen, chosen.values(), *(map(float, values) for values in at.values()), strict=True)
     columns = (text_column("threshold"), "value", *at)
@@ -150,15 +154,28 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
     return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")
 
 
+def _label_table(name: str, entry: Predicted, split: str) -> str:
+    """The scores of each label at the threshold in use."""
+    rows = []
+    for place, label in enumerate(entry.task.labels):
+        true = [label in gold for gold in entry.gold]
+        at = threshold_scores(entry.soft[:, place], true, np.array([entry.task.config.threshold]))
+        rows.append((label, sum(true), *(float(values[0]) for values in at.values())))
+    columns = (text_column("label"), "examples", "accuracy", "precision", "recall", "F1")
+    caption = f"{name}: scores of each label on {split}, at the threshold {entry.task.config.threshold:g}"
+    return table(caption, columns, rows, f"labels-on-{split}-{name}")
+
+
 def _scatter_figure(name: str, entry: Predicted, split: str) -> str:
     low, high = entry.task.config.low, entry.task.config.high
+    margin = (high - low) / 50
 
     def draw(axes):
         rasterized = len(entry.rows) > OUTLINES
         axes.scatter(entry.gold, entry.soft, s=9, alpha=0.4, linewidths=0, rasterized=rasterized)
         axes.plot([low, high], [low, high], color="black", linewidth=0.8)
         axes.set(xlabel="gold score", ylabel="predicted score")
-        axes.set_xlim(low - 0.1, high + 0.1)
+        axes.set_xlim(low - margin, high + margin)
 
     guide = (
         "Points on the line are right; a cloud that is flatter than the line shrinks towards the mean. "

@@ -42,10 +42,10 @@ def table(tmp_path):
     def write(name: str = "train.csv", rows: int = 23, label=lambda i: i % 3) -> Path:
         path = tmp_path / "data" / name
         path.parent.mkdir(exist_ok=True)
-        lines = ["id\ttext\tother\tlabel"]
+        lines = ["id\ttext\tother\tlabel\tseveral"]
         for i in range(rows):
             text = "" if i % 7 == 3 else f"{TEXTS[i % 5]} {i % 4}"
-            lines.append(f"é{i}\t{text}\t{TEXTS[-1 - i % 5]}\t{label(i)}")
+            lines.append(f"é{i}\t{text}\t{TEXTS[-1 - i % 5]}\t{label(i)}\t{['a|b', 'b', '[]'][i % 3]}")
             lines += [""] if i % 5 == 1 else []
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
@@ -71,6 +71,7 @@ KINDS = [
     ("classification", {"text2": "other", "pairs": "cross", "max_length": 8}),
     ("classification", {"text2": "other", "pairs": "bi"}),
     ("similarity", {"text": "text", "text2": "other", "high": 3.0}),
+    ("multilabel", {"label": "several"}),
     ("ranking", {"text": "text", "text2": "other", "label": "none", "negatives": ["text"]}),
     ("masked_lm", {}),
     ("simcse", {}),

@@ -1,4 +1,4 @@
-"""A task's LoRA adapter with its head for peft: on transformers' classes, our outputs; and read back by us.
+"""A task's LoRA adapter with its head for peft: loaded as it is, it gives our outputs; and read back by us.
 
 Run: pytest tests/multitask/export/test_adapter.py
 """
@@ -21,6 +21,7 @@ TASKS = {
     "sst": {"type": "sst", "pooling": "pooler"},
     "ner": {"type": "ner", "labels": ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]},
 }
+PAIR = {"type": "pair", "pooling": "pooler"}
 KINDS = {"sst": "BertForSequenceClassification", "ner": "BertForTokenClassification"}
 TEXTS = ["the cat reads", "what a great movie , not dull !", "a b c d e f g h i j"]
 
@@ -40,12 +41,13 @@ def our_logits(run, name: str, inputs: dict) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_peft_gives_our_outputs(export, source, tiny_folder, tmp_path, name):
+def test_peft_gives_our_outputs(export, source, tmp_path, name):
     report = export(source, tmp_path / "out", "--format", "peft", "--task", name)
-    assert report["files"] == ["adapter_config.json", "adapter_model.safetensors", "base.json"]
-    assert report["notes"][0] == f"load it onto {KINDS[name]}.from_pretrained(BASE, num_labels=5)"
-    base = getattr(transformers, KINDS[name]).from_pretrained(tiny_folder, num_labels=5)
-    model = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    assert {"adapter_config.json", "adapter_model.safetensors", "base.json"} < {*report["files"]}
+    assert {"base/config.json", "base/model.safetensors", "tokenizer_config.json"} < {*report["files"]}
+    auto = KINDS[name].replace("Bert", "AutoPeftModel")
+    assert report["notes"][0].startswith(f"load it with {auto}.from_pretrained(OUT); ")
+    model = getattr(peft, auto).from_pretrained(tmp_path / "out").eval()
     run = open_source(source)
     inputs = run.tokenizer(TEXTS).padded()
     with torch.no_grad():
@@ -55,7 +57,8 @@ def test_peft_gives_our_outputs(export, source, tiny_folder, tmp_path, name):
     config = model.peft_config["default"]
     assert config.task_type == ("SEQ_CLS" if name == "sst" else "TOKEN_CLS")
     assert (config.r, config.lora_alpha, config.lora_dropout, config.use_rslora) == (3, 5, 0.2, True)
-    assert config.base_model_name_or_path == str(tiny_folder)
+    assert config.base_model_name_or_path == str(tmp_path / "out" / "base")
+    assert model.config.num_labels == 5 and model.config.id2label[0] == ("0" if name == "sst" else "B-LOC")
     settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert settings["modules_to_save"] == (["classifier", "pooler"] if name == "sst" else ["classifier"])
 
@@ -77,6 +80,42 @@ def test_what_we_read_back_is_bit_equal(export, source, tiny_folder, tmp_path, n
     assert torch.equal(report.others["classifier.bias"], head.bias)
     pooler = {key for key in report.others if key.startswith("bert.pooler.dense.")}
     assert len(pooler) == (2 if name == "sst" else 0)
+
+
+def test_adapters_of_several_tasks_on_one_model(export, checkpoint, tmp_path):
+    """peft's and transformers' `load_adapter`; a pair has two logits, its adapter the label of a pipeline."""
+    source = checkpoint(LORA, True, same=PAIR, other=PAIR)
+    for name in ("same", "other"):
+        export(source, tmp_path / name, "--format", "peft", "--task", name)
+    model = peft.AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "same").eval()
+    model.load_adapter(tmp_path / "other", "other")
+    model.eval()
+    run = open_source(source)
+    inputs = run.tokenizer(TEXTS, TEXTS[::-1]).padded()
+    for adapter, name in (("default", "same"), ("other", "other")):
+        model.set_adapter(adapter)
+        with torch.no_grad():
+            shares = model(**inputs).logits.softmax(dim=-1)
+        expected = torch.tensor(run.predict_proba(name, TEXTS, TEXTS[::-1])).float()
+        torch.testing.assert_close(shares, expected, rtol=0, atol=1e-5)
+    plain = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "same" / "base").eval()
+    plain.load_adapter(str(tmp_path / "same"))
+    with torch.no_grad():
+        shares = plain(**inputs).logits.softmax(dim=-1)
+    expected = torch.tensor(run.predict_proba("same", TEXTS, TEXTS[::-1])).float()
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-5)
+
+
+def test_without_the_base_the_adapter_alone_is_written(export, checkpoint, tmp_path):
+    """The weights that a run began with may be gone, or others by now."""
+    source = checkpoint(LORA, sst=TASKS["sst"])
+    path = source / "adapter" / "adapter_config.json"
+    settings = json.loads(path.read_text()) | {"base_model_name_or_path": str(tmp_path / "gone")}
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    report = export(source, tmp_path / "out", "--format", "peft", "--task", "sst")
+    assert report["files"] == ["adapter_config.json", "adapter_model.safetensors", "base.json"]
+    onto = "load the adapter onto BertForSequenceClassification.from_pretrained(BASE, num_labels=5)"
+    assert report["notes"][0].endswith(f"gone, is not there or has changed, so there is no base/; {onto}")
 
 
 def test_what_is_refused(export, checkpoint, tmp_path):

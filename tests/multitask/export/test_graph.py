@@ -104,6 +104,12 @@ KINDS_OF_TEXT = {
     "cross": ({"type": "pair", "pooling": "cls"}, "sigmoid"),
     "cosine": ({"type": "sts"}, None),
     "angle": ({"type": "sts", "loss": "angle", "normalize": "l1", "label_scale": [-1.0, 1.0]}, None),
+    "several labels": ({"type": "multilabel", "labels": ["a", "b", "c"], "threshold": 0.3}, "sigmoid"),
+    "cross classes": (
+        {"type": "classification", "text2": "other", "pairs": "cross", "labels": ["a", "b", "c"]},
+        "softmax",
+    ),
+    "regression": ({"type": "regression", "low": -1.0, "high": 2.0}, None),
     "cross score": (
         {"type": "similarity", "pairs": "cross", "head": "mlp", "loss": "mse", "high": 5.0},
         None,

@@ -8,8 +8,9 @@ import json
 import pytest
 import torch
 
-from minbert import BertModel, InputError, LoRAConfig
+from minbert import BertModel, CommandParser, InputError, LoRAConfig
 from multitask import train
+from multitask.cli.export import add_export_options
 from multitask.config.task_kinds import KINDS
 from multitask.inference.run import open_source
 from multitask.tasks.base import TextTask
@@ -27,6 +28,15 @@ SCORE = {
     "high": 5.0,
     "label_scale": [-1.0, 1.0],
 }
+TOPICS = {"type": "multilabel", "pooling": "pooler", "labels": ["film", "animals", "study"], "threshold": 0.3}
+ENTAILMENT = {
+    "type": "classification",
+    "text2": "hypothesis",
+    "pairs": "cross",
+    "pooling": "pooler",
+    "labels": ["contradiction", "entailment", "neutral"],
+}
+GRADE = {"type": "regression", "pooling": "pooler", "low": -50.0, "high": 50.0}
 NER = {"type": "ner", "labels": ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]}
 FIRST = ["the cat reads", "", "what a great movie , not dull !", "a b c d e f g h i j k l m n o p q r s t"]
 SECOND = ["a dog", "good", "the student writes over the house", "bad"]
@@ -61,55 +71,91 @@ def assert_reimported(folder, source) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in again.items())
 
 
-@pytest.mark.parametrize("name", ["sst", "same", "score"])
+HEADS = {"sst": SST, "same": PAIR, "score": SCORE, "topics": TOPICS, "nli": ENTAILMENT, "grade": GRADE}
+ONE_TEXT = ("sst", "topics", "grade")
+SETTINGS = {  # problem_type and labels, as config.json says them
+    "sst": ("single_label_classification", "01234"),
+    "same": ("single_label_classification", "01"),
+    "score": ("regression", ["score"]),
+    "topics": ("multi_label_classification", TOPICS["labels"]),
+    "nli": ("single_label_classification", ENTAILMENT["labels"]),
+    "grade": ("regression", ["score"]),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
 def test_sequence_classification(export, checkpoint, tmp_path, name):
-    source = checkpoint(sst=SST, same=PAIR, score=SCORE)
+    source = checkpoint(**HEADS)
     report = export(source, tmp_path / "out", "--format", "hf", "--task", name)
     assert "README.md" in report["files"] and "model.safetensors" in report["files"]
     model = loaded(transformers.BertForSequenceClassification, tmp_path / "out")
-    sides = [FIRST] if name == "sst" else [FIRST, SECOND]
+    sides = [FIRST] if name in ONE_TEXT else [FIRST, SECOND]
     expected, _ = our_outputs(source, name, *sides)
     with torch.no_grad():
         found = model(**their_inputs(tmp_path / "out", *sides)).logits
-    torch.testing.assert_close(found if name == "sst" else found.squeeze(-1), expected, rtol=0, atol=1e-5)
-    head = open_source(source).model.heads[name]
-    assert torch.equal(model.classifier.weight, head[1].weight) and torch.equal(
-        model.classifier.bias, head[1].bias
-    )
+    if name == "same":  # our one logit, beside a constant 0
+        expected = torch.stack([torch.zeros_like(expected), expected], dim=1)
+    torch.testing.assert_close(found.reshape(expected.shape), expected, rtol=0, atol=1e-5)
+    layer = open_source(source).model.heads[name][1]
+    assert torch.equal(model.classifier.weight[-len(layer.weight) :], layer.weight)
+    assert torch.equal(model.classifier.bias[-len(layer.bias) :], layer.bias)
     assert_reimported(tmp_path / "out", source)
     config = model.config
     assert config.classifier_dropout == (0.3 if name == "sst" else 0.1)
-    problem = {
-        "sst": "single_label_classification",
-        "same": "multi_label_classification",
-        "score": "regression",
-    }
-    assert config.problem_type == problem[name]
-    assert config.id2label == (
-        dict(enumerate("01234")) if name == "sst" else {0: "1" if name == "same" else "score"}
-    )
+    problem, labels = SETTINGS[name]
+    assert config.problem_type == problem and config.id2label == dict(enumerate(labels))
     assert config.label2id == {label: i for i, label in config.id2label.items()}
 
 
-def test_the_pipeline_predicts_what_we_predict(export, checkpoint, tmp_path):
-    """Labels, and the probability of a pair, through transformers' own front door."""
-    source = checkpoint(sst=SST, same=PAIR, score=SCORE)
-    run = open_source(source)
-    for name in ("sst", "same", "score"):
-        export(source, tmp_path / name, "--format", "hf", "--task", name)
-    pipe = transformers.pipeline("text-classification", model=str(tmp_path / "sst"), device="cpu")
-    assert [int(entry["label"]) for entry in pipe(FIRST, truncation=True)] == run.predict("sst", FIRST)
-    pipe = transformers.pipeline("text-classification", model=str(tmp_path / "same"), device="cpu")
-    pairs = [{"text": a, "text_pair": b} for a, b in zip(FIRST, SECOND, strict=True)]
-    scores = [entry["score"] for entry in pipe(pairs, truncation=True)]
-    assert [int(score > 0.5) for score in scores] == run.predict("same", FIRST, SECOND)
-    logits, _ = our_outputs(source, "same", FIRST, SECOND)
-    assert scores == pytest.approx(logits.sigmoid().tolist(), abs=1e-5)
-    pipe = transformers.pipeline("text-classification", model=str(tmp_path / "score"), device="cpu")
-    scores = [0 + 5 * (entry["score"] + 1) / 2 for entry in pipe(pairs, truncation=True)]
-    assert scores == pytest.approx(run.predict("score", FIRST, SECOND), abs=1e-4)
+@pytest.fixture
+def pipelines(export, checkpoint, tmp_path):
+    """pipelines(task) -> what transformers' own front door says of the texts; and the run of the task."""
+    source = checkpoint(**HEADS)
+
+    def predict(name: str, **options):
+        if not (tmp_path / name).exists():
+            export(source, tmp_path / name, "--format", "hf", "--task", name)
+        pipe = transformers.pipeline("text-classification", model=str(tmp_path / name), device="cpu")
+        inputs = FIRST
+        if name not in ONE_TEXT:
+            inputs = [{"text": a, "text_pair": b} for a, b in zip(FIRST, SECOND, strict=True)]
+        return pipe(inputs, truncation=True, **options)
+
+    return predict, open_source(source)
+
+
+@pytest.mark.parametrize("name", ["sst", "same", "nli"])
+def test_the_pipeline_gives_our_labels_and_probabilities(pipelines, name):
+    """Of a pair, too: with one logit it had the label 1 whatever it was."""
+    predict, run = pipelines
+    sides = [FIRST] if name in ONE_TEXT else [FIRST, SECOND]
+    shares, classes = run.predict_proba(name, *sides), list(map(str, run.task(name).classes))
+    found = predict(name)
+    assert [entry["label"] for entry in found] == list(map(str, run.predict(name, *sides)))
+    assert [entry["score"] for entry in found] == pytest.approx(shares.max(axis=1).tolist(), abs=1e-5)
+    for row, share in zip(predict(name, top_k=None), shares, strict=True):
+        assert {entry["label"]: entry["score"] for entry in row} == pytest.approx(
+            dict(zip(classes, share.tolist(), strict=True)), abs=1e-5
+        )
+
+
+def test_the_pipeline_gives_each_labels_probability_and_scores(pipelines, tmp_path):
+    predict, run = pipelines
+    shares = run.predict_proba("topics", FIRST)
+    rows, predicted = predict("topics", top_k=None), run.predict("topics", FIRST)
+    for row, share, labels in zip(rows, shares, predicted, strict=True):
+        found = {entry["label"]: entry["score"] for entry in row}
+        assert found == pytest.approx(dict(zip(TOPICS["labels"], share.tolist(), strict=True)), abs=1e-5)
+        assert labels == tuple(sorted(label for label, score in found.items() if score > 0.3))
+    assert "a label is predicted above 0.3" in (tmp_path / "topics" / "README.md").read_text("utf-8")
+    scores = [0 + 5 * (entry["score"] + 1) / 2 for entry in predict("score")]
+    unbounded = run.example_scores("score", run.examples("score", FIRST, SECOND))
+    assert scores == pytest.approx(unbounded.tolist(), abs=1e-4)
     readme = (tmp_path / "score" / "README.md").read_text("utf-8")
     assert "One number, -1 at a score of 0 and 1 at 5: score = 0 + 5 * (output - -1) / 2." in readme
+    scores = [-50 + 100 * entry["score"] for entry in predict("grade")]
+    unbounded = run.example_scores("grade", run.examples("grade", FIRST))
+    assert scores == pytest.approx(unbounded.tolist(), abs=1e-3)
 
 
 def test_token_classification(export, checkpoint, tmp_path):
@@ -141,7 +187,7 @@ def test_the_adapter_of_the_task_is_merged(export, checkpoint, tmp_path):
     export(source, tmp_path / "out", "--format", "hf", "--task", "same")
     model = loaded(transformers.BertForSequenceClassification, tmp_path / "out")
     with torch.no_grad():
-        found = model(**their_inputs(tmp_path / "out", FIRST, SECOND)).logits.squeeze(-1)
+        found = model(**their_inputs(tmp_path / "out", FIRST, SECOND)).logits[:, 1]
     torch.testing.assert_close(found, our_outputs(source, "same", FIRST, SECOND)[0], rtol=0, atol=1e-5)
     with pytest.raises(
         InputError, match="an adapter for each of same, sst; name one with --task, or export its"
@@ -169,11 +215,12 @@ def test_a_runs_folder(export, tiny_config, tiny_folder, tmp_path):
 
 
 MISFITS = {
-    "mean": ({"type": "sst"}, "it pools by 'mean', and transformers' classifier reads BERT's pooler"),
+    "mean": ({"type": "sst"}, "it pools by 'mean', .* BERT's pooler, which mean.pooling pooler trains"),
     "hidden": (SST | {"hidden": [9]}, "its head has hidden layers"),
     "normalized": (SST | {"normalize": "l2"}, "its vectors are normalised or projected before the head"),
     "projected": (SST | {"projection": 8}, "its vectors are normalised or projected before the head"),
     "ordinal": (SST | {"loss": "ordinal"}, "its outputs are thresholds between labels"),
+    "threshold": (PAIR | {"threshold": 0.3}, "its threshold is 0.3, and a pipeline takes the most probable"),
     "towers": (PAIR | {"pairs": "bi"}, "it compares the vectors of two inputs"),
     "cosine": ({"type": "sts"}, "it compares the vectors of two inputs"),
     "deep_tags": (NER | {"hidden": [9]}, "its head has hidden layers"),
@@ -234,3 +281,20 @@ def test_wrong_input(export, checkpoint, tmp_path, words, message):
     with pytest.raises(InputError, match=message):
         export(checkpoint(sst=SST), tmp_path / "out", "--format", "hf", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_help_and_message_say_which_settings_export(export, checkpoint, tmp_path):
+    """The default run of SST pools by mean, which transformers' classes cannot."""
+    parser = CommandParser(prog="multitask export")
+    add_export_options(parser)
+    shown = " ".join(parser.format_help().split())
+    assert (
+        "hf and peft hold one linear layer on BERT's pooler: train the task with --TASK.pooling po" in shown
+    )
+    source = checkpoint(sst={"type": "sst"}, other={"type": "sst", "pooling": "pooler"})
+    with pytest.raises(
+        InputError, match="reads BERT's pooler, which sst.pooling pooler trains; take --format"
+    ):
+        export(source, tmp_path / "out", "--format", "hf", "--task", "sst")
+    export(source, tmp_path / "out", "--format", "sentence-transformers", "--task", "sst")
+    export(source, tmp_path / "other", "--format", "hf", "--task", "other")

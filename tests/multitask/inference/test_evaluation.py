@@ -1,5 +1,6 @@
 """The evaluation loop: the caller's order, whatever the batches; the model's mode and gradients stay."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -97,3 +98,15 @@ def test_constant_predictions_are_noted(model, examples):
     assert len(notes) == 1 and notes[0].startswith("sst: all 24 predictions are 0; the training has diverged")
     same = [entry._replace(example=replace(entry.example, label=3)) for entry in examples["sst"]]
     assert score_examples(model, {"sst": same})[1] == []  # and so are the labels
+
+
+def test_a_note_says_why_there_is_no_correlation(model, examples):
+    same = [entry._replace(example=replace(entry.example, label=3.5)) for entry in examples["sts"]]
+    scores, notes = score_examples(model, {"sts": same})
+    assert math.isnan(scores["sts"]["pearson"])
+    assert notes == [f"sts: there is no pearson and no spearman: all {len(same)} labels are 3.5"]
+    _, notes = score_examples(model, {"sts": examples["sts"][:1]})
+    assert notes == ["sts: there is no pearson and no spearman: there is 1 example, and it takes two"]
+    model.tasks["sts"].decode = lambda outputs, inputs: [2.5] * len(outputs)
+    [note] = score_examples(model, {"sts": examples["sts"]})[1]
+    assert "predictions are 2.5, so there is no pearson and no spearman; the training has" in note

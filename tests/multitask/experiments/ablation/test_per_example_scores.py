@@ -24,6 +24,10 @@ CASES = {
         [["B-PER", "I-PER", "O"], ["O"], ["I-LOC", "B-LOC"], ["B-PER"], []],
         [["B-PER", "I-PER", "O"], ["B-ORG"], ["B-LOC", "B-LOC"], ["O"], []],
     ),
+    "multilabel": (
+        [("x",), (), ("x", "y"), ("y",), ("x", "y")],
+        [("x", "y"), (), ("x",), ("y",), ("x",)],
+    ),
     "classification": (["x", "y", "x", "x", "y"], ["x", "x", "x", "y", "y"]),
 }
 
@@ -31,7 +35,8 @@ CASES = {
 @pytest.mark.parametrize("kind", CASES)
 def test_they_give_the_score_of_all_examples_and_of_a_resample(kind):
     predictions, labels = CASES[kind]
-    task = make_task(kind, task_config(kind, {"labels": ["x", "y"]} if kind == "classification" else {}))
+    values = {"labels": ["x", "y"]} if kind in ("classification", "multilabel") else {}
+    task = make_task(kind, task_config(kind, values))
     rows = examples(labels)
     found = per_example_scores(task, predictions, rows)
     assert found["metric"] == task.primary_metric

@@ -28,10 +28,10 @@ def repeated(values, counts):
     return [np.repeat(row, counts) for row in values]
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_a_resample_scores_as_the_repeated_examples_do(generator, offset):
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e6, 1.0), (0.0, 1e-190), (0.0, 1e200)])
+def test_a_resample_scores_as_the_repeated_examples_do(generator, offset, scale):
     counts = generator.multinomial(40, [1 / 40] * 40, size=5)
-    pairs = [[value + offset for value in row] for row in correlated(generator, 40)]
+    pairs = [[scale * value + offset for value in row] for row in correlated(generator, 40)]
     flags = [generator.integers(0, 2, size=40)]
     counted = entities(generator, 40)
     found = [

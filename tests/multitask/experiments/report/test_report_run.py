@@ -40,7 +40,8 @@ def no_plots(monkeypatch):
 @pytest.fixture(scope="module")
 def predicted(folder, data) -> dict[str, Predicted]:
     found, notes = predict_split(load_run(folder, "cpu"), data, "dev")
-    assert notes == [] and tuple(found) == TASKS
+    assert tuple(found) == TASKS
+    assert all("all 15 predictions are" in note for note in notes)  # of a head that has hardly been trained
     return found
 
 
