@@ -68,7 +68,7 @@ def compare(
     repetitions: int,
 ) -> Measured:
     """Compares on one set of texts, cut at the encoder's length; `peers` are models by precision."""
-    calls = {f"ours {name}": lambda name=name: encoder.encode(texts, precision=name) for name in peers}
+    calls = {f"ours {name}": lambda name=name: encoder.encode(texts, compute=name) for name in peers}
     for name, peer in peers.items():
         peer.max_seq_length = encoder.max_length
         calls[f"{PEER} {name}"] = lambda peer=peer: peer.encode(
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     for kind, count in (("mix", options.sentences), ("long", options.long)):
         texts, work = real_texts(kind, count, options.data), f"{count:,} sentences"
         if kind == "long":
-            encoder.max_length = min(LONG, encoder.model.config.max_position_embeddings)
+            encoder.max_length = min(LONG, encoder.model.config.max_length)
             work = f"{count:,} long texts, at most {encoder.max_length} tokens"
         measured.append(compare(encoder, peers, texts, work, GOALS[kind], options.repetitions))
     show(f"Encoding texts of {source(options.data)}", machine, options.json, *measured)

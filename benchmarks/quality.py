@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="pairs of runs")
     parser.add_argument("--epochs", type=int, default=1, help="passes over the training data")
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
-    parser.add_argument("--limit", type=int, help="the first N examples of each split only")
+    parser.add_argument("--limit", type=int, help="N examples of each split only")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

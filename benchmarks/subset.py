@@ -2,7 +2,7 @@
 
     python benchmarks/subset.py DATA OUT --train 1200 --dev 1500 --seed 0
 
-`--limit` takes the first rows, and these are no sample: of SST's first 1,500 training rows 12 have class 0.
+The files have different sizes for train and dev, where `--limit` takes one size of both.
 """
 
 import argparse

@@ -14,7 +14,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minbert import BertModel, CommandParser, InputError, Tokenizer, run_command, write_modules
+from minbert import (
+    BertModel,
+    CommandParser,
+    InputError,
+    SentenceModules,
+    Tokenizer,
+    run_command,
+    write_modules,
+)
 from minbert.model import LayerNorm
 
 
@@ -45,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(options.out)
     Tokenizer.from_pretrained(options.weights).save(options.out)
-    write_modules(options.out, model.config.hidden_size, "mean")
+    write_modules(options.out, SentenceModules.of(model.config.hidden_size))
     print(f"wrote {options.out}: the last {options.layers} of {len(model.encoder.layers)} layers anew")
 
 

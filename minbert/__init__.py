@@ -45,22 +45,28 @@ if TYPE_CHECKING:
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
     from minbert.kernels.device import to_device as to_device
+    from minbert.kernels.registry import activation as activation
     from minbert.model import BertModel as BertModel
     from minbert.model import BertOutput as BertOutput
     from minbert.model import Pooler as Pooler
     from minbert.optim import AdamW as AdamW
     from minbert.optim import schedule_factor as schedule_factor
     from minbert.pooling import FIRST_TOKEN_POOLINGS as FIRST_TOKEN_POOLINGS
+    from minbert.pooling import Normalize as Normalize
+    from minbert.pooling import Pooling as Pooling
     from minbert.pooling import Projection as Projection
+    from minbert.pooling import SentenceModules as SentenceModules
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
     from minbert.sentence import SentenceEncoder as SentenceEncoder
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
     from minbert.weights.hub import find_folder as find_folder
+    from minbert.weights.load import hugging_face_state_dict as hugging_face_state_dict
+    from minbert.weights.load import load_hugging_face_state_dict as load_hugging_face_state_dict
     from minbert.weights.load import read_tensors as read_tensors
     from minbert.weights.load import write_tensors as write_tensors
-    from minbert.weights.sentence_transformers import read_modules as read_modules
+    from minbert.weights.sentence_transformers import read_sentence_folder as read_sentence_folder
     from minbert.weights.sentence_transformers import write_modules as write_modules
 
 __version__ = "0.1.0"
@@ -123,13 +129,27 @@ __getattr__, __dir__, __all__ = attach_names(
         ),
         "weights.hub": ("find_folder",),
         "kernels.device": ("to_device",),
+        "kernels.registry": ("activation",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),
-        "pooling": ("FIRST_TOKEN_POOLINGS", "Projection", "normalize", "pool"),
+        "pooling": (
+            "FIRST_TOKEN_POOLINGS",
+            "Normalize",
+            "Pooling",
+            "Projection",
+            "SentenceModules",
+            "normalize",
+            "pool",
+        ),
         "corpus.search": ("nearest",),
         "sentence": ("SentenceEncoder",),
         "tokenizer": ("TokenSequence", "Tokenizer"),
-        "weights.load": ("read_tensors", "write_tensors"),
-        "weights.sentence_transformers": ("read_modules", "write_modules"),
+        "weights.load": (
+            "hugging_face_state_dict",
+            "load_hugging_face_state_dict",
+            "read_tensors",
+            "write_tensors",
+        ),
+        "weights.sentence_transformers": ("read_sentence_folder", "write_modules"),
     },
 )

@@ -240,17 +240,29 @@ class Batch:
         padded = rows.new_full((layout.count, layout.columns, *rows.shape[1:]), fill)
         return padded.index_put((sequence, layout.positions), rows)
 
-    def padded(self) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask`, `token_type_ids`, (B, S) in the caller's order, 0 at padding."""
+    def positions(self, config: BertConfig) -> Tensor:
+        """(T,): the position of each token by the rule of the configuration's family."""
+        if not config.family.counts_positions:
+            return self.layout.positions
+        pad = config.pad_token_id
+        blocks = self.layout.blocks((self.token_ids != pad).long())  # (n, S) each
+        counted = [(block.cumsum(dim=1) * block + pad).flatten() for block in blocks]
+        return torch.cat([self.token_ids[:0], *counted])
+
+    def padded(self, pad_token_id: int = 0) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask`, `token_type_ids`, (B, S) in the caller's order.
+
+        At padding `input_ids` has `pad_token_id`, whose value no model of ours reads; the others have 0.
+        """
         return {
-            "input_ids": self.pad(self.token_ids),
+            "input_ids": self.pad(self.token_ids, fill=pad_token_id),
             "attention_mask": self.pad(torch.ones_like(self.token_ids)),
             "token_type_ids": self.pad(self.token_type_ids),
         }
 
     def check(self, config: BertConfig) -> None:
         """Raises InputError for sequences and ids that a model of this configuration does not have."""
-        columns, longest = self.layout.columns, config.max_position_embeddings
+        columns, longest = self.layout.columns, config.max_length
         if columns > longest:
             raise InputError(
                 f"the batch has sequences of {columns} tokens; this model takes {longest}: tokenize with "
@@ -259,10 +271,10 @@ class Batch:
         # On an accelerator a look at the values would wait for the device; a traced graph has none.
         if torch.compiler.is_compiling() or self.token_ids.device.type != "cpu" or not len(self.token_ids):
             return
-        for name, values, size in (
-            ("input_ids", self.token_ids, config.vocab_size),
-            ("token_type_ids", self.token_type_ids, config.type_vocab_size),
-        ):
+        checked = [("input_ids", self.token_ids, config.vocab_size)]
+        if config.type_vocab_size:  # else nothing reads token types
+            checked.append(("token_type_ids", self.token_type_ids, config.type_vocab_size))
+        for name, values, size in checked:
             low, high = int(values.min()), int(values.max())
             if low < 0 or high >= size:
                 raise InputError(f"{name} holds {low if low < 0 else high}; this model knows 0 to {size - 1}")

@@ -42,6 +42,11 @@ def whole(least: int) -> Rule:
     return Rule(lambda value: type(value) is int and value >= least, f"a whole number of at least {least}")
 
 
+def or_null(rule: Rule) -> Rule:
+    """Accepts None too."""
+    return Rule(lambda value: value is None or rule.accepts(value), f"{rule.accepted}, or null")
+
+
 def by_name(rule: Rule) -> Rule:
     """Accepts dictionaries of values that `rule` accepts."""
     return Rule(

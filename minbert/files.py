@@ -109,14 +109,26 @@ def git_blob_id(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def damaged(path: Path, problem: str) -> InputError:
+    """Returns the error for a file with a `problem`; Git LFS pointers and HTML pages are recognised."""
+    start = b""
+    with suppress(OSError), open(path, "rb") as file:
+        start = file.read(100).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return InputError(f"{path} is a Git LFS pointer, not the file; run `git lfs pull` in its repository")
+    if start.startswith((b"<!doctype html", b"<html")):
+        return InputError(f"{path} is an HTML page, not the file; download the file itself")
+    return InputError(f"{path} {problem}; fetch it again")
+
+
 def read_json(path: Path) -> Any:
     """Returns the value in a JSON file. Raises InputError for a file that is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); fetch it again") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); fetch it again") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"is not JSON ({error})") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from minbert.kernels.attention import attend, split_heads
 from minbert.kernels.checkpointing import checkpointed
 from minbert.kernels.dropout import Dropout
 from minbert.kernels.reference import attention_probabilities
-from minbert.kernels.registry import find_kernels, in_use, use
+from minbert.kernels.registry import activation, find_kernels, in_use, use
 from minbert.pooling import first_rows
 from minbert.weights.load import LoadReport
 from minbert.weights.pretrained import load_pretrained, save_pretrained
@@ -37,32 +37,40 @@ class Linear(nn.Linear):
 class LayerNorm(nn.Module):
     """Layer normalisation (Ba et al. 2016) over the last dimension, by the kernels in use."""
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
-        self.eps = config.layer_norm_eps
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:  # (T, D) -> (T, D)
         return in_use().layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Embeddings(nn.Module):
-    """Token ids -> rows that the encoder starts from (Devlin et al. 2018, section 3 and figure 2)."""
+    """Token ids -> rows that the encoder starts from (Devlin et al. 2018, section 3 and figure 2).
+
+    Embeddings of another size than the layers' are projected (Clark et al. 2020, section 3.2).
+    """
 
     def __init__(self, config: BertConfig):
         super().__init__()
-        size = config.hidden_size
+        size = config.embedding_size or config.hidden_size
+        counted = config.family.counts_positions
         self.word = _table(config.vocab_size, size, config.pad_token_id)
-        self.position = _table(config.max_position_embeddings, size)
-        self.token_type = _table(config.type_vocab_size, size)
-        self.norm = LayerNorm(config)
+        self.position = _table(config.max_position_embeddings, size, config.pad_token_id if counted else None)
+        self.token_type = _table(config.type_vocab_size, size) if config.type_vocab_size else None
+        self.norm = LayerNorm(size, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
+        self.projection = Linear(size, config.hidden_size) if size != config.hidden_size else None
 
     def forward(self, token_ids: Tensor, token_type_ids: Tensor, positions: Tensor) -> Tensor:
         """token_ids, token_type_ids, positions (T,) -> (T, D)"""
-        summed = self.word(token_ids) + self.position(positions) + self.token_type(token_type_ids)
-        return self.dropout(self.norm(summed))
+        summed = self.word(token_ids) + self.position(positions)
+        if self.token_type is not None:
+            summed = summed + self.token_type(token_type_ids)
+        rows = self.dropout(self.norm(summed))
+        return rows if self.projection is None else self.projection(rows)
 
 
 def _table(count: int, size: int, padding: int | None = None) -> nn.Embedding:
@@ -120,15 +128,18 @@ class SelfAttention(MultiHeadAttention):
 
 
 class FeedForward(nn.Module):
-    """The position-wise network: widen, GELU, narrow (Vaswani et al. 2017, section 3.3)."""
+    """The position-wise network: widen, activation, narrow (Vaswani et al. 2017, section 3.3)."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
         self.intermediate = Linear(config.hidden_size, config.intermediate_size)
+        self.activation = config.activation
         self.output = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (T, D) -> (T, D)
-        return self.output(self.intermediate(hidden, gelu=True))
+        if self.activation == "gelu":  # which kernels apply on the way out of the product
+            return self.output(self.intermediate(hidden, gelu=True))
+        return self.output(activation(self.activation)(self.intermediate(hidden)))
 
 
 class EncoderLayer(nn.Module):
@@ -140,9 +151,9 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: BertConfig):
         super().__init__()
         self.attention = SelfAttention(config)
-        self.attention_norm = LayerNorm(config)
+        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = LayerNorm(config)
+        self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.compiled = False
 
@@ -271,8 +282,8 @@ class BertOutput:
         """(B, D): tanh of a linear layer over column 0, fp32 at least. Raises InputError without a pooler."""
         if self.pooled is None:
             raise InputError(
-                'the weights have no pooler; pool by "cls", "mean" or "max", or load with pooler="random" '
-                "and train it"
+                'the model has no pooler; pool by "cls", "mean" or "max", or where its family has one, load '
+                'with pooler="random" and train it'
             )
         return self.pooled
 
@@ -302,6 +313,7 @@ class BertModel(nn.Module):
     """The encoder of Devlin et al. 2018. B sequences, S columns, T token rows, D hidden size, L layers.
 
     `BertModel(config)` is a fresh model in training mode; `from_pretrained` loads one in evaluation mode.
+    The configuration's family decides on positions, token types and the pooler (minbert/weights/families/).
     """
 
     def __init__(self, config: BertConfig, kernels: str = "fused", pooler: bool = True):
@@ -311,7 +323,7 @@ class BertModel(nn.Module):
         self.kernels = kernels
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
-        self.pooler = Pooler(config.hidden_size) if pooler else None
+        self.pooler = Pooler(config.hidden_size) if pooler and config.family.pooler else None
         self.load_report: LoadReport | None = None
         if not self.embeddings.word.weight.is_meta:
             self.initialize()
@@ -361,6 +373,7 @@ class BertModel(nn.Module):
         batch = input_ids
         if not isinstance(batch, Batch):
             packed = self.kernels == "fused" and not output_attentions
+            packed = packed and not self._counts_masked_ids(input_ids, attention_mask)
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, packed=packed)
         elif output_attentions:
             batch = batch.as_padded()
@@ -376,7 +389,8 @@ class BertModel(nn.Module):
         maps: list[Tensor] | None = [] if output_attentions else None
         with use(self.kernels):
             if cached is None:
-                hidden = self.embeddings(batch.token_ids, batch.token_type_ids, batch.layout.positions)
+                positions = batch.positions(self.config)
+                hidden = self.embeddings(batch.token_ids, batch.token_type_ids, positions)
                 done = 0
             else:
                 hidden, done = cached.rows, cached.layers
@@ -394,6 +408,19 @@ class BertModel(nn.Module):
                 pooled = batch.restore(self.pooler(hidden, batch.layout))
         return BertOutput(hidden, batch, pooled, states and tuple(states), maps and tuple(maps))
 
+    def _counts_masked_ids(self, input_ids: Tensor, attention_mask: Tensor | None) -> bool:
+        """Returns True where positions count ids under the mask, as the reference does, before real tokens.
+
+        Packing drops these.
+        """
+        if attention_mask is None or not self.config.family.counts_positions:
+            return False
+        if attention_mask.shape != input_ids.shape:
+            return False
+        counted, real = input_ids != self.config.pad_token_id, attention_mask != 0
+        hidden = (counted & ~real).cumsum(dim=-1) > 0
+        return bool((hidden & real).any())
+
     @classmethod
     def from_pretrained(
         cls,
@@ -402,6 +429,8 @@ class BertModel(nn.Module):
         pooler: str | None = None,
         config: BertConfig | None = None,
         adapter: str | None = None,
+        weights_prefix: str | None = None,
+        strict: bool = False,
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
@@ -409,11 +438,13 @@ class BertModel(nn.Module):
         such a model is refused. `config` takes the place of the folder's, for other dropout rates say; layers
         on top that the folder does not have are then fresh, filled by `initialize`. `adapter` names the task
         of a folder with adapters for each task, whose root is not what any of them runs; "none" takes the
-        root alone. `load_report` lists what was renamed, ignored, missing or fresh.
+        root alone. `load_report` lists what was renamed, ignored, missing or fresh. `weights_prefix` chooses
+        between encoders in one file, by what their tensors' names begin with; `strict` refuses tensors that
+        are not the encoder's.
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
         for a folder with adapters for each task where `adapter` names none of them.
         """
-        return load_pretrained(cls, source, kernels, pooler, config, adapter)
+        return load_pretrained(cls, source, kernels, pooler, config, adapter, weights_prefix, strict)
 
     def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.

@@ -192,6 +192,8 @@ def test_adding_a_task_step_by_step(reader, capsys):
     assert len(predictions.splitlines()) == 9
     assert printed[4].strip() in "12345"
     assert "stars          spearman" in printed[5] and "stars          accuracy" in printed[5]
+    exec(blocks(document, "py")[0], {})
+    assert capsys.readouterr().out.strip() in ("['weather']", "['sport']")
 
 
 def test_the_documents_own_kind_keeps_its_contract(reader):

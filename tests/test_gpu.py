@@ -93,9 +93,9 @@ def test_auto_takes_half_precision():
 def test_sentence_vectors_in_half_precision_are_near(tiny_folder, texts, precision):
     encoder = SentenceEncoder.from_pretrained(tiny_folder, normalize="l2")
     full = encoder.encode(texts)
-    encoder.model.cuda()
+    encoder.to("cuda")
     assert encoder.resolve("auto") in ("bf16", "fp16")
-    half = encoder.encode(texts, precision)
+    half = encoder.encode(texts, compute=precision)
     assert not np.array_equal(half, full)
     np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
 

@@ -7,6 +7,7 @@ stand beside them. Folders in PEFT's format: peft.py.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.adapters.config import TARGETS, LoRAConfig
-from minbert.adapters.peft import AdapterReport, PeftSettings, read_adapter, write_adapter
+from minbert.adapters.peft import POOLER, AdapterReport, PeftSettings, read_adapter, write_adapter
 from minbert.adapters.registry import DEFAULT, check_name
 from minbert.batch import Batch
 from minbert.errors import InputError, did_you_mean
 from minbert.kernels.dropout import apply_dropout
 from minbert.kernels.registry import in_use
 from minbert.model import BertModel, Linear
-from minbert.weights.load import our_name
+from minbert.weights.load import listed, our_name
 
 
 class Adapter(nn.Module):
@@ -82,9 +83,10 @@ class LoRALinear(Linear):
     Without one it is W x + b. Takes over the Parameter objects of `linear`: what holds them notices nothing.
     """
 
-    def __init__(self, linear: Linear):
+    def __init__(self, linear: nn.Linear):
         with torch.device("meta"):
             super().__init__(linear.in_features, linear.out_features)
+        self.kind = type(linear)  # the pooler's is torch's own
         self.weight, self.bias = linear.weight, linear.bias
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
@@ -96,10 +98,10 @@ class LoRALinear(Linear):
         out = self.adapters[self.active](x, super().forward(x), self)
         return in_use().gelu(out) if gelu else out
 
-    def plain(self) -> Linear:
-        """A Linear of the same Parameter objects, without the adapters."""
+    def plain(self) -> nn.Linear:
+        """The linear layer with the same Parameter objects, without the adapters."""
         with torch.device("meta"):
-            linear = Linear(self.in_features, self.out_features)
+            linear = self.kind(self.in_features, self.out_features)
         linear.weight, linear.bias = self.weight, self.bias
         return linear.train(self.training)
 
@@ -209,7 +211,7 @@ def _random_batch(model: BertModel) -> Batch:
     """Four sequences of random tokens, always the same ones for a size of vocabulary."""
     config = model.config
     generator = torch.Generator().manual_seed(0)
-    lengths = [min(length, config.max_position_embeddings) for length in (16, 9, 9, 3)]
+    lengths = [min(length, config.max_length) for length in (16, 9, 9, 3)]
     ids = [torch.randint(config.vocab_size, (n,), generator=generator).tolist() for n in lengths]
     batch = Batch.from_sequences(ids, [[0] * n for n in lengths])
     return batch.to(model.embeddings.word.weight.device)
@@ -227,25 +229,26 @@ def base_hash(model: nn.Module, without: Sequence[str] = (".adapters.",)) -> str
 
 
 def save_lora(model: BertModel, folder: str | Path, name: str | None = None, base: str | None = None) -> None:
-    """Writes an adapter as peft does, for transformers' BertModel, and `base.json`, the hash of the base.
+    """Writes an adapter as peft does, for the family's base model in transformers.
 
-    `base` is the name or folder of the base's weights, for peft's `base_model_name_or_path`. Other files in
-    the folder stay. Raises InputError as `merge_lora` does.
+    `base.json` beside it has the hash of the base. `base` is the name or folder of the base's weights, for
+    peft's `base_model_name_or_path`. Other files in the folder stay. Raises InputError as `merge_lora` does.
     """
     name = _one_adapter(model, name, "save")
     adapters = {
         key: layer.adapters[name] for key, layer in lora_layers(model).items() if name in layer.adapters
     }
-    write_adapter(Path(folder), adapters, base_hash(model), base)
+    write_adapter(Path(folder), adapters, base_hash(model), base, model.config.family)
 
 
 def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> AdapterReport:
     """Loads an adapter in peft's format under a name, in the place of one of that name, and puts it to use.
 
     It may have been made for BertModel or a BertForSequenceClassification. A model that had no LoRA is frozen
-    but for the adapter. The report lists the tensors of other modules, such as a classifier's.
-    Raises InputError for a folder that `save_lora` wrote for other weights, for one that holds parts of the
-    encoder other than this model's (peft's `modules_to_save`), and with everything that is wrong for missing,
+    but for the adapter. Parts of the encoder that were trained with it (biases, peft's `modules_to_save`)
+    take the place of the model's. The report lists the tensors of other modules, such as a classifier's.
+    Raises InputError for a folder that `save_lora` wrote for other weights, for trained parts of the encoder
+    where the model has other adapters, which would change too, and with everything that is wrong for missing,
     unexpected and mis-shaped tensors and settings that are not supported; the model stays as it was then.
     """
     check_name(name)
@@ -255,8 +258,15 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
         for number, layer in enumerate(model.encoder.layers)
         for target in TARGETS.values()
     }
-    saved = read_adapter(folder, shapes)
-    _refuse_trained_parts(model, folder, saved.report.others)
+    if model.pooler is not None:
+        shapes[POOLER] = tuple(model.pooler.dense.weight.shape)
+    saved = read_adapter(folder, shapes, model.config.family)
+    parts = _trained_parts(model, folder, saved.report.others)
+    if parts and {*adapter_names(model)} - {name}:
+        raise InputError(
+            f"{folder} holds {listed(list(parts), shown=3)}, which were trained with the adapter (peft's "
+            f"bias or modules_to_save) and differ from what the model's other adapters have; load it alone"
+        )
     if saved.sha256 not in (None, base_hash(model)):
         raise InputError(
             f"the adapter in {folder} was made for other weights than this model's; load the weights that it "
@@ -278,19 +288,31 @@ def load_lora(model: BertModel, folder: str | Path, name: str = DEFAULT) -> Adap
                 parameter.copy_(getattr(values, kind))
         linear.adapters[name] = adapter.train(linear.training)
         linear.active = name
-    return saved.report
-
-
-def _refuse_trained_parts(model: BertModel, folder: Path, others: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
-    ours = {our_name(name): tensor for name, tensor in others.items()}
-    changed = [name for name in ours if name in own and not _equal(ours[name], own[name])]
-    if changed:
-        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        raise InputError(
-            f"{folder} holds {named}, which do not belong to an adapter (peft's modules_to_save) and "
-            f"differ from this model's; merge the adapter with peft and load the whole model"
-        )
+    with torch.no_grad():
+        for part, tensor in parts.items():
+            own[part].copy_(tensor)
+    if not parts:
+        return saved.report
+    note = f"trained with the adapter, and in place of the base's: {listed(list(parts), shown=3)}"
+    return replace(saved.report, notes=(*saved.report.notes, note))
+
+
+def _trained_parts(model: BertModel, folder: Path, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of the encoder that differ from the model's, by our names.
+
+    Raises InputError for one of another shape.
+    """
+    own = model.state_dict()
+    found = {our_name(name, model.config.family): tensor for name, tensor in others.items()}
+    parts = {name: tensor for name, tensor in found.items() if name in own and not _equal(tensor, own[name])}
+    for name, tensor in parts.items():
+        if tensor.shape != own[name].shape:
+            raise InputError(
+                f"{folder} holds {name} of shape {tuple(tensor.shape)}, the model's has "
+                f"{tuple(own[name].shape)}; load the weights that the adapter was trained on"
+            )
+    return parts
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from minbert.adapters.config import ALL_LINEAR
 from minbert.errors import NUMBER, RATE, TRUTH, InputError, Rule, by_name, check, whole
 from minbert.files import read_json_object, write_json
+from minbert.weights.families.family import Family
 from minbert.weights.load import hugging_face_name, misfits, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _UNSUPPORTED = {
 }
 # The others (pissa, olora, loftq, corda, eva, ...) change the base, or how A and B are made and trained.
 _INITIALIZATIONS = (None, True, False, "gaussian", "orthogonal")
+_BIASES = (None, "none", "all", "lora_only")  # which biases were trained: they are in the file, or are not
 
 
 def _is_expression(value: Any) -> bool:
@@ -169,7 +171,7 @@ def _refused(values: Mapping[str, Any]) -> list[str]:
     refused = [f"{key} {values[key]!r}" for key in sorted(_UNSUPPORTED & values.keys()) if values[key]]
     if values.get("peft_type") != "LORA":
         refused.insert(0, f"peft_type {values.get('peft_type')!r}")
-    if values.get("bias") not in (None, "none"):
+    if values.get("bias") not in _BIASES:
         refused.append(f"bias {values['bias']!r}")
     if values.get("init_lora_weights") not in _INITIALIZATIONS:
         refused.append(f"init_lora_weights {values['init_lora_weights']!r}")
@@ -183,6 +185,7 @@ def _meant(names: str | list[str] | None, name: str) -> bool:
     return any(f".{name}".endswith(f".{end}") for end in names or ())
 
 
+POOLER = "pooler.dense"  # has an adapter where peft's all-linear or "dense" included it
 CONFIG_FILE, WEIGHTS_FILE, BASE_FILE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 _PREFIX = "base_model.model."
 _SUFFIXES = {"A": "lora_A.weight", "B": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
@@ -201,7 +204,10 @@ class AdapterValues:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """Report of a load: tensors of `others` than the adapter (a classifier), and notes on the settings."""
+    """Report of a load: tensors of `others` than the adapter, by names as in a whole model, and notes.
+
+    The others are trained parts of the base (biases, peft's modules_to_save) and a classifier.
+    """
 
     others: Mapping[str, Tensor]
     notes: tuple[str, ...]
@@ -220,9 +226,11 @@ class SavedAdapter:
     report: AdapterReport
 
 
-def write_adapter(folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, base: str | None) -> None:
+def write_adapter(
+    folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, base: str | None, family: Family
+) -> None:
     """Writes the three files. Each is whole or not there; others in the folder stay."""
-    adapters = {_module_name(name): adapter for name, adapter in adapters.items()}
+    adapters = {_module_name(name, family): adapter for name, adapter in adapters.items()}
     tensors = {
         f"{_PREFIX}{name}.{suffix}": getattr(adapter, kind)
         for name, adapter in adapters.items()
@@ -259,8 +267,8 @@ def write_adapter(folder: Path, adapters: Mapping[str, "Adapter"], sha256: str, 
         write_json(folder / file, content, sort_keys=True)
 
 
-def _module_name(name: str) -> str:
-    return hugging_face_name(f"{name}.weight").removesuffix(".weight")
+def _module_name(name: str, family: Family) -> str:
+    return hugging_face_name(f"{name}.weight", family).removesuffix(".weight")
 
 
 def _usual(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -270,8 +278,8 @@ def _usual(values: Mapping[str, float]) -> tuple[float, dict[str, float]]:
     return usual, {name: value for name, value in plain.items() if value != usual}
 
 
-def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAdapter:
-    """Reads an adapter for linear layers of these shapes (out, in).
+def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]], family: Family) -> SavedAdapter:
+    """Reads an adapter for linear layers of these shapes (out, in), by the family's names.
 
     Raises InputError for a folder without these files, for settings that are not supported, and for tensors
     that are missing, unexpected or mis-shaped by what the settings say, all in one message.
@@ -285,8 +293,11 @@ def read_adapter(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> SavedAd
             f"{folder} has adapter_model.bin, a pickle, which is not read; save the adapter as safetensors"
         )
     tensors = {name.removeprefix(_PREFIX): t for name, t in read_tensors(folder / WEIGHTS_FILE).items()}
-    task_model = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-    layers = {f"{task_model}{_module_name(name)}": name for name in shapes}
+    task_model = f"{family.prefix}." if any(name.startswith(f"{family.prefix}.") for name in tensors) else ""
+    layers = {f"{task_model}{_module_name(name, family)}": name for name in shapes}
+    pooler = next((layer for layer, name in layers.items() if name == POOLER), None)
+    if pooler and not any(name.startswith(f"{pooler}.lora_") for name in tensors):
+        del layers[pooler]  # the model that was adapted had none
     targets = {layer: name for layer, name in layers.items() if settings.is_target(layer)}
     if not targets:
         raise InputError(
@@ -319,7 +330,7 @@ def _sorted_out(
     for name, tensor in tensors.items():
         usual = re.sub(r"(lora_magnitude_vector)\.weight", r"\1", name)  # peft has written both
         if not _ADAPTER_TENSOR.fullmatch(name):
-            others[name] = tensor
+            others[name.replace(".base_layer.", ".")] = tensor
         elif usual not in expected:
             problems.append(f"unexpected {name}{_reason(name)}")
         elif usual in found:
@@ -337,7 +348,7 @@ def _sorted_out(
 
 def _reason(name: str) -> str:
     if "pooler.dense." in name:
-        return " (the pooler: peft's all-linear takes it too, ours the six linear layers of an encoder layer)"
+        return " (the model has no pooler)"
     return " (embeddings have no adapters here)" if "embeddings." in name else ""
 
 

@@ -29,7 +29,10 @@ def course_model(data: str, weights: str) -> Part:
     Raises InputError for a file of another layout, and for weights of another size.
     """
     folder, expected = find_folder(weights), read_sanity_data(Path(data))
-    size = BertConfig.from_folder(folder).hidden_size
+    config = BertConfig.from_folder(folder)
+    size = config.hidden_size
+    if config.model_type != "bert":
+        raise InputError(f"{folder} holds a {config.family.name}; give the weights of bert-base-uncased")
     if expected[HIDDEN].shape[2] != size:
         raise InputError(
             f"{data} holds states of size {expected[HIDDEN].shape[2]}, the model in {folder} has {size}; "

@@ -9,19 +9,20 @@ from minbert.cli.command_line import CommandParser, say
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.errors import InputError
 
-ENCODER = ("weights", "pooling", "normalize", "precision", "device", "threads")
+ENCODER = ("weights", "pooling", "normalize", "compute", "device", "threads")
+OUTPUTS = ("float32", "int8", "uint8", "binary", "ubinary")
 FORMAT, PART_SIZE = "parquet", 50_000
 
 
 def add_encode_options(parser: CommandParser) -> None:
-    add_encoder_options(parser)
+    add_encoder_options(parser, precisions=OUTPUTS)
     parser.add_argument(
         "input",
         metavar="INPUT",
         help="a .txt (one text a line), .jsonl, .csv or .parquet file, or a folder of them",
     )
     parser.add_argument(
-        "output", metavar="OUTPUT", help="NAME.npy: float32 array (texts, features); else a folder of parts"
+        "output", metavar="OUTPUT", help="NAME.npy: array (texts, features); else a folder of parts"
     )
     parser.add_argument("--column", metavar="NAME", help='column or JSON key of the text; default "text"')
     parser.add_argument(
@@ -57,6 +58,11 @@ def encode_command(options: argparse.Namespace) -> None:
             if value:
                 raise InputError(f"{name} is for a folder of parts, and {output} is one array; give a folder")
         encode_array(options, files, output)
+    elif options.precision not in (None, "float32"):
+        raise InputError(
+            f"--precision {options.precision} is for one array, and {output} is a folder of parts, which are "
+            f"float32; give a name ending in .npy"
+        )
     else:
         encode_parts(options, files, output)
 
@@ -67,19 +73,45 @@ def encode_array(options: argparse.Namespace, files, output: Path) -> None:
 
     from minbert.corpus.parts import write_vectors
     from minbert.files import atomic_write
+    from minbert.sentence import PRECISIONS
 
     count = sum(1 for _ in files.rows())
     if not count:
         raise InputError(f"{files.source} is empty; give a file with at least one text")
     if output.exists() and not output.is_file():
         raise InputError(f"{output} is a folder or a device; give the name of a .npy file")
-    encoder = load_encoder(options)
+    encoder, precision = load_encoder(options), options.precision or "float32"
+    asked = {name: getattr(options, name) for name in ("prompt", "prompt_name", "compute")}
+    texts = (text for _, text in files.rows())
     # disable=None shows the bar only on a terminal
     with atomic_write(output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
-        pieces = encoder.stream((text for _, text in files.rows()), options.precision)
-        written = write_vectors(file, (count, encoder.size), pieces, bar.update)
+        if precision in ("int8", "uint8"):
+            pieces = quantized_pieces(encoder.stream(texts, **asked), encoder.size, precision, output.parent)
+        else:
+            pieces = encoder.stream(texts, precision=precision, **asked)
+        shape = count, encoder.columns(precision=precision)
+        written = write_vectors(file, shape, pieces, bar.update, PRECISIONS[precision])
         if written != count:
             raise InputError(f"{files.source} had {count} texts, then {written}; give files that stay")
+
+
+def quantized_pieces(pieces, features: int, precision: str, folder: Path):
+    """Yields vectors in int8 or uint8; a temporary file holds them until the ranges of all are known."""
+    import tempfile
+
+    import numpy as np
+
+    from minbert.sentence import CHUNK, quantize, value_ranges
+
+    ranges = None
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for vectors in pieces:
+            ranges = value_ranges(vectors, ranges)
+            file.write(vectors.tobytes())
+        file.flush()
+        stored = np.memmap(file, np.float32, "r").reshape(-1, features)
+        for start in range(0, len(stored), CHUNK):
+            yield quantize(stored[start : start + CHUNK], precision, ranges if len(stored) > 1 else None)
 
 
 def encode_parts(options: argparse.Namespace, files, output: Path) -> None:
@@ -95,16 +127,17 @@ def encode_parts(options: argparse.Namespace, files, output: Path) -> None:
     on_ray = options.engine == "ray"
     alone = not on_ray and (options.workers or 1) == 1
     cards = None if on_ray or alone else _cards(options)
-    if on_ray and options.precision not in ("fp32", "bf16"):
+    if on_ray and options.compute not in ("fp32", "bf16"):
         raise InputError(
-            f"--precision {options.precision} depends on the node that computes; give fp32 or bf16 with "
+            f"--compute {options.compute} depends on the node that computes; give fp32 or bf16 with "
             f"--engine ray"
         )
     settings = argparse.Namespace(**{name: getattr(options, name) for name in ENCODER})
     if on_ray:
         settings.device = "cpu"  # the node that starts the work need not have a GPU
     encoder = load_encoder(settings)
-    description = describe_encoder(encoder, options.precision)
+    prompt = encoder.resolve_prompt(options.prompt, options.prompt_name)
+    description = describe_encoder(encoder, options.compute) | {"prompt": prompt}
     folder = PartFolder.begin(
         *(output, files, description, encoder.size),
         *(options.format or FORMAT, options.part_size or PART_SIZE),
@@ -121,10 +154,10 @@ def encode_parts(options: argparse.Namespace, files, output: Path) -> None:
                     folder.encode(number, encoder, bar.update)
                 return
             del encoder
-            _share(options, folder, description["precision"], cards, bar.update)
+            _share(options, folder, description["compute"], cards, bar.update)
 
 
-def _share(options: argparse.Namespace, folder, precision: str, cards: list[str] | None, done) -> None:
+def _share(options: argparse.Namespace, folder, compute: str, cards: list[str] | None, done) -> None:
     """Has the missing parts encoded by several processes."""
     from dataclasses import replace
 
@@ -142,7 +175,7 @@ def _share(options: argparse.Namespace, folder, precision: str, cards: list[str]
     settings |= {
         "weights": str(find_folder(options.weights).resolve()),
         "threads": threads,
-        "precision": precision,
+        "compute": compute,
     }
     load = partial(load_encoder, argparse.Namespace(**settings))
     if on_ray:

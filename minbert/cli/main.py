@@ -12,6 +12,7 @@ from minbert.cli.encode import add_encode_options, encode_command
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.cli.export import add_export_options, export_command
 from minbert.cli.nearest import add_nearest_options, nearest_command
+from minbert.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -31,7 +32,7 @@ def build_parser() -> CommandParser:
     add_encode_options(encode)
     encode.set_defaults(command=encode_command, parser=encode)
 
-    similarity = commands.add_parser("similarity", help="print the cosine similarity of two texts")
+    similarity = commands.add_parser("similarity", help="print the similarity of two texts")
     add_encoder_options(similarity)
     similarity.add_argument("texts", metavar="TEXT", nargs=2)
     similarity.add_json()
@@ -63,42 +64,49 @@ def build_parser() -> CommandParser:
 
 
 def print_similarity(options: argparse.Namespace) -> None:
-    import numpy as np
-
     encoder = load_encoder(options)
-    vectors = encoder.encode(options.texts, options.precision).astype(np.float64)
-    lengths = np.linalg.norm(vectors, axis=1)
-    cosine = float(vectors[0] @ vectors[1] / max(lengths.prod(), 1e-12))
-    print(json.dumps({"cosine": cosine}) if options.json else f"{cosine:.4f}")
+    asked = {name: getattr(options, name) for name in ("prompt", "prompt_name", "compute")}
+    vectors = encoder.encode(options.texts, **asked).astype("float64")
+    value = float(encoder.similarity_pairwise(vectors[:1], vectors[1:]))
+    print(json.dumps({encoder.similarity_fn_name: value}) if options.json else f"{value:.4f}")
 
 
 def print_inspection(options: argparse.Namespace) -> None:
     from minbert.model import BertModel
+    from minbert.pooling import SentenceModules
     from minbert.weights.hub import find_folder
-    from minbert.weights.sentence_transformers import read_modules
+    from minbert.weights.sentence_transformers import read_sentence_folder
 
     folder = find_folder(options.weights)
+    try:
+        found = read_sentence_folder(folder)
+        sentence = {"max_length": found.max_length, "do_lower_case": found.lower_case, **found.settings}
+        folder = found.transformer
+    except InputError as error:
+        found, sentence = None, {"refused": str(error)}
     model = BertModel.from_pretrained(folder)
+    if found:
+        modules = found.modules or SentenceModules.of(model.config.hidden_size)
+        sentence = {"modules": modules.describe()} | sentence
     report = model.load_report
     sizes = {name: value for name, value in model.config.to_dict().items() if name not in model.config.extra}
     tensors = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    modules = read_modules(folder)
-    modules["projection"] = modules["projection"] and modules["projection"].linear.out_features
     facts = {
         "config": sizes,
-        "sentence": modules,
+        "sentence": sentence,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "tensors": tensors,
         "renamed": report.renamed,
         "ignored": report.ignored,
         "missing": report.missing,
+        "notes": report.notes,
     }
     if options.json:
         print(json.dumps(facts))
         return
     for name, value in sizes.items():
         print(f"{name:32} {value}")
-    for name in ("sentence", "parameters", "renamed", "ignored", "missing"):
+    for name in ("sentence", "parameters", "renamed", "ignored", "missing", "notes"):
         value = facts[name]
         print(f"{name:32} {f'{value:,}' if name == 'parameters' else value or 'none'}")
     for name, shape in tensors.items():

@@ -15,7 +15,7 @@ from minbert.files import atomic_write, read_json_object, read_lines
 
 
 def add_nearest_options(parser: CommandParser) -> None:
-    add_encoder_options(parser)
+    add_encoder_options(parser, prompts="the queries")
     parser.add_argument(
         "corpus",
         metavar="CORPUS",
@@ -71,11 +71,11 @@ def search_text(options: argparse.Namespace, queries: list[str]) -> tuple[int, l
     count = sum(1 for _ in read_lines(options.corpus))
     if not count:
         raise InputError(f"{options.corpus} is empty; give a file with one sentence a line")
-    encoder = load_encoder(options)
+    encoder = load_cosine_encoder(options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(options.vectors or Path(folder) / "vectors.npy")
-        vectors = corpus_vectors(encoder, options.corpus, count, path, options.precision)
-        scores, rows = nearest(vectors, encoder.encode(queries, options.precision), options.top)
+        vectors = corpus_vectors(encoder, options.corpus, count, path, options.compute)
+        scores, rows = nearest(vectors, encode_queries(encoder, queries, options), options.top)
     texts = _lines_of(options.corpus, set(rows.flatten().tolist()))
     return count, [
         [
@@ -96,14 +96,9 @@ def search_parts(options: argparse.Namespace, queries: list[str]) -> tuple[int, 
         raise InputError(
             f"--vectors is for a text file, and the folder {options.corpus} has its vectors; leave it out"
         )
-    folder, encoder = PartFolder.open(options.corpus), load_encoder(options)
-    for name, value in describe_encoder(encoder, options.precision).items():
-        if value != folder.settings[name]:
-            raise InputError(
-                f"{folder.path} was encoded with {name} {folder.settings[name]!r}, and this encoder has "
-                f"{value!r}; give the weights and options of minbert encode"
-            )
-    vectors = encoder.encode(queries, options.precision)
+    folder, encoder = PartFolder.open(options.corpus), load_cosine_encoder(options)
+    folder.check(describe_encoder(encoder, options.compute), "give the weights and options of minbert encode")
+    vectors = encode_queries(encoder, queries, options)
     if options.index:
         index = open_index(folder, options.index_file, options.threads)
         scores, rows = approximate_nearest(index, vectors, options.top)
@@ -121,18 +116,38 @@ def search_parts(options: argparse.Namespace, queries: list[str]) -> tuple[int, 
     ]
 
 
-def corpus_vectors(encoder, corpus: str, count: int, path: Path, precision: str):
+def load_cosine_encoder(options: argparse.Namespace):
+    """The encoder. Raises InputError for one whose vectors are not compared by cosine."""
+    encoder = load_encoder(options)
+    name, unit = encoder.similarity_fn_name, encoder.modules.normalization == "l2"
+    if name != "cosine" and not (unit and name in ("dot", "euclidean")):
+        raise InputError(
+            f"similarity_fn_name of {options.weights} is {name!r}, and nearest searches by cosine, which has "
+            f"the order of dot and euclidean for vectors of length 1; give --normalize l2, or another folder"
+        )
+    return encoder
+
+
+def encode_queries(encoder, queries: list[str], options: argparse.Namespace):
+    """The vectors of the queries, with their prompt."""
+    asked = {name: getattr(options, name) for name in ("prompt", "prompt_name", "compute")}
+    return encoder.encode_query(queries, **asked)
+
+
+def corpus_vectors(encoder, corpus: str, count: int, path: Path, compute: str):
     """The memory-mapped vectors (count, D) of a text, from `path` if it holds just these, else made anew.
 
-    Beside `path` stands a JSON file with the hashes of what it was made of. Raises InputError for a `path`
-    without one, which this did not write.
+    They are made with the prompt for documents. Beside `path` stands a JSON file with the hashes of what it
+    was made of. Raises InputError for a `path` without one, which this did not write.
     """
     import numpy as np
     from tqdm import tqdm
 
     from minbert.corpus.parts import describe_encoder, write_vectors
+    from minbert.sentence import DOCUMENT
 
-    made_of = {"text": _hash(Path(corpus))} | describe_encoder(encoder, precision)
+    prompt = encoder.resolve_prompt(names=DOCUMENT)
+    made_of = {"text": _hash(Path(corpus)), "prompt": prompt} | describe_encoder(encoder, compute)
     described = path.with_name(f"{path.name}.json")
     if path.is_file():
         if not described.is_file():
@@ -146,7 +161,7 @@ def corpus_vectors(encoder, corpus: str, count: int, path: Path, precision: str)
         print(f"{path} belongs to another text or encoder; it is made anew", file=sys.stderr)
     with atomic_write(path, "wb") as file:
         with tqdm(total=count, unit=" texts", disable=None) as bar:
-            pieces = encoder.stream(read_lines(corpus), precision)
+            pieces = encoder.stream(read_lines(corpus), prompt=prompt, compute=compute)
             if write_vectors(file, (count, encoder.size), pieces, bar.update) != count:
                 raise InputError(f"{corpus} no longer has {count} lines; give a file that stays")
         file.flush()

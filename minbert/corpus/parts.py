@@ -6,7 +6,6 @@ that encodes a part reads that part alone, and a second start does what is missi
 float32), or `part-00042.npy` (rows, D) with `part-00042.ids.npy`.
 """
 
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -28,18 +27,18 @@ DESCRIPTION = "encoding.json"
 LOCK = ".encoding.lock"
 
 
-def describe_encoder(encoder, precision: str) -> dict[str, Any]:
-    """Returns all that decides on the vectors of a text, hashes for what is large."""
+def describe_encoder(encoder, compute: str) -> dict[str, Any]:
+    """Returns all that decides on the vectors of a text with its prompt, hashes for what is large."""
     from minbert.adapters.lora import base_hash
 
     return {
         "weights": base_hash(encoder.model),
-        "projection": base_hash(encoder.projection) if encoder.projection else None,
-        "tokenizer": hashlib.sha256(encoder.tokenizer.backend.to_str().encode("utf-8")).hexdigest(),
-        "pooling": encoder.pooling,
-        "normalize": encoder.normalize,
+        "modules": encoder.modules.describe(),
+        "modules_weights": base_hash(encoder.modules),
+        "tokenizer": encoder.tokenizer.fingerprint(),
         "max_length": encoder.max_length,
-        "precision": encoder.resolve(precision),
+        "truncate_dim": encoder.truncate_dim,
+        "compute": encoder.resolve(compute),
     }
 
 
@@ -74,6 +73,18 @@ class PartFolder:
                 f"{path / DESCRIPTION} is damaged ({error}); encode into another folder"
             ) from None
 
+    def check(self, settings: dict[str, Any], hint: str) -> None:
+        """Raises InputError, with the hint, for the first setting that is not the folder's."""
+        for name, value in settings.items():
+            if name not in self.settings:
+                raise InputError(
+                    f"{self.path} was begun by an earlier version, which kept no {name}; encode into another "
+                    f"folder"
+                )
+            if value != self.settings[name]:
+                there, now = _short(self.settings[name]), _short(value)
+                raise InputError(f"{self.path} was begun with {name} {there}, and now it is {now}; {hint}")
+
     @classmethod
     def begin(
         cls,
@@ -84,7 +95,9 @@ class PartFolder:
         format: str,
         size: int,
     ) -> "PartFolder":
-        """Returns the folder, planned anew or as it was left. `encoder` is what `describe_encoder` returns.
+        """Returns the folder, planned anew or as it was left.
+
+        `encoder` is what `describe_encoder` returns, and the prompt before each text.
 
         Reads all texts once when it is planned, so that a row without text is found before hours of work.
         Raises InputError for a folder with other files, or of other settings; nothing is changed then.
@@ -99,13 +112,7 @@ class PartFolder:
         }
         if (path / DESCRIPTION).exists():
             found = cls.open(path)
-            for name, value in settings.items():
-                if value != found.settings.get(name):
-                    there, now = _short(found.settings.get(name)), _short(value)
-                    raise InputError(
-                        f"{path} was begun with {name} {there}, and now it is {now}; give the same input and "
-                        f"options, or another folder"
-                    )
+            found.check(settings, "give the same input and options, or another folder")
             return found
         if path.exists() and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir())):
             raise InputError(
@@ -172,7 +179,8 @@ class PartFolder:
         rows, start = self.rows_of(number), number * self.settings["part_size"]
         texts = (text for _, text in islice(self.files.rows(self.starts[number]), rows))
         ids, path = np.arange(start, start + rows), self.part_file(number)
-        pieces = encoder.stream(texts, self.settings["precision"])
+        settings = {name: self.settings[name] for name in ("prompt", "compute")}
+        pieces = encoder.stream(texts, **settings)
         if self.settings["format"] == "npy":
             with atomic_write(path.with_suffix(".ids.npy"), "wb") as file:
                 np.save(file, ids)
@@ -254,16 +262,21 @@ def _write_parquet(
 
 
 def write_vectors(
-    file: IO[bytes], shape: tuple[int, int], pieces: Iterable[np.ndarray], done: Callable[[int], object]
+    file: IO[bytes],
+    shape: tuple[int, int],
+    pieces: Iterable[np.ndarray],
+    done: Callable[[int], object],
+    dtype: type[np.generic] = np.float32,
 ) -> int:
-    """Writes a .npy file of float32 with this shape (rows, D); returns the number of rows written.
+    """Writes a .npy file with this shape (rows, D); returns the number of rows written.
 
     `done` is called with the number of rows of each piece.
     """
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    kind = np.dtype(dtype).newbyteorder("<")
+    np.lib.format.write_array_header_1_0(file, {"descr": kind.str, "fortran_order": False, "shape": shape})
     written = 0
     for vectors in pieces:
-        file.write(vectors.astype("<f4", copy=False).tobytes())
+        file.write(vectors.astype(kind, copy=False).tobytes())
         written += len(vectors)
         done(len(vectors))
     return written

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from minbert import attach_names
 
 if TYPE_CHECKING:
+    from minbert.export.comparison import encoder_difference as encoder_difference
+    from minbert.export.comparison import sentence_difference as sentence_difference
     from minbert.export.encoder import export_encoder as export_encoder
     from minbert.export.hf import check_plain as check_plain
     from minbert.export.hf import merged_encoder as merged_encoder
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach_names(
     __name__,
     {
+        "comparison": ("encoder_difference", "sentence_difference"),
         "encoder": ("export_encoder",),
         "hf": (
             "check_plain",

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minbert.config import BertConfig
 from minbert.errors import InputError
+from minbert.export.comparison import encoder_difference, sentence_difference
 from minbert.export.hf import merged_encoder, write_encoder
 from minbert.export.onnx import write_sentence_graph
 from minbert.export.sentence_transformers import write_sentence_encoder
@@ -11,6 +11,7 @@ from minbert.export.target import FORMATS, ExportReport, files_of, new_folder, w
 from minbert.model import BertModel
 from minbert.sentence import FROM_FOLDER, SentenceEncoder
 from minbert.tokenizer import Tokenizer
+from minbert.weights.sentence_transformers import transformer_folder
 
 
 def export_encoder(
@@ -34,10 +35,9 @@ def export_encoder(
         raise InputError(f"format is {format!r}; choose from {', '.join(FORMATS)}")
     _check_options(format, pooling, normalize, opset)
     folder = weights_folder(source)
-    difference = None
     with new_folder(out, folder, force) as partial:
         if format == "hf":
-            notes = _write_hf(partial, folder, adapter)
+            notes, difference = _write_hf(partial, folder, adapter)
         else:
             encoder = SentenceEncoder.from_pretrained(folder, pooling, normalize, adapter)
             if format == "onnx":
@@ -45,6 +45,7 @@ def export_encoder(
                 notes = []
             else:
                 notes = write_sentence_encoder(partial, encoder, adapter)
+                difference = sentence_difference(partial, encoder, adapter)
             if pooling is None and not (folder / "modules.json").is_file():
                 notes.append(
                     f"{folder} does not say how sentences are pooled; mean is assumed, see --pooling"
@@ -64,13 +65,16 @@ def _check_options(format: str, pooling: str | None, normalize: str | None, opse
         raise InputError(f"--opset is for --format onnx, not {format}; leave it out")
 
 
-def _write_hf(partial: Path, folder: Path, adapter: str | None) -> list[str]:
-    model = BertModel.from_pretrained(folder, adapter=adapter)
-    tokenizer = Tokenizer.from_pretrained(folder)
-    longest = BertConfig.from_folder(folder).max_position_embeddings
-    notes = write_encoder(partial, merged_encoder(model, adapter), tokenizer, longest)
+def _write_hf(partial: Path, folder: Path, adapter: str | None) -> tuple[list[str], float]:
+    transformer = transformer_folder(folder)
+    model = merged_encoder(BertModel.from_pretrained(transformer, adapter=adapter), adapter)
+    tokenizer = Tokenizer.from_pretrained(transformer)
+    tokenizer.check_embeddings(model.config.vocab_size)
+    longest = model.config.max_length
+    notes = write_encoder(partial, model, tokenizer, longest)
+    difference = encoder_difference(partial, model, tokenizer, longest)
     if (folder / "modules.json").is_file():
         notes.append(
             "pooling and normalisation are not in a transformers folder; sentence-transformers has them"
         )
-    return notes
+    return notes, difference

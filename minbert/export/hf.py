@@ -1,13 +1,11 @@
 """A folder that transformers' BertModel and AutoTokenizer load."""
 
 import copy
-import json
 from pathlib import Path
 
 from minbert.adapters.attention_adapters import attention_adapters
 from minbert.adapters.lora import adapter_names, merge_lora, remove_lora
 from minbert.errors import InputError
-from minbert.files import atomic_write, read_json_object
 from minbert.model import BertModel
 from minbert.tokenizer import Tokenizer
 
@@ -45,29 +43,11 @@ def write_encoder(folder: Path, model: BertModel, tokenizer: Tokenizer, max_leng
     """
     check_plain(model)
     model.save_pretrained(folder)
-    write_tokenizer(folder, tokenizer, max_length)
-    if model.pooler is not None:
+    tokenizer.save_pretrained(folder, max_length)
+    family = model.config.family
+    if model.pooler is not None or not family.pooler:
         return []
     return [
-        "the weights hold no pooler; load them with BertModel.from_pretrained(..., add_pooling_layer=False)"
+        f"the weights hold no pooler; load them with {family.classes}Model.from_pretrained(..., "
+        f"add_pooling_layer=False)"
     ]
-
-
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int) -> None:
-    """Writes tokenizer.json, vocab.txt and tokenizer_config.json, with no truncation or padding baked in.
-
-    transformers builds the tokenizer anew from the vocabulary, so what tokenizer.json says of letters has to
-    stand in tokenizer_config.json too.
-    """
-    tokenizer.save(folder)
-    path = folder / "tokenizer_config.json"
-    settings = read_json_object(path) | {"model_max_length": max_length}
-    letters = json.loads(tokenizer.backend.to_str())["normalizer"]
-    if letters is not None and letters["type"] == "BertNormalizer":
-        settings |= {
-            "do_lower_case": letters["lowercase"],
-            "strip_accents": letters["strip_accents"],
-            "tokenize_chinese_chars": letters["handle_chinese_chars"],
-        }
-    with atomic_write(path) as file:
-        file.write(json.dumps(settings, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """An encoder as an ONNX graph, compared with ours, with a README on how to run it."""
 
+import json
 import logging
 import math
 import warnings
@@ -20,7 +21,7 @@ from minbert.errors import InputError
 from minbert.export.hf import merged_encoder
 from minbert.files import atomic_write
 from minbert.model import BertModel
-from minbert.pooling import FIRST_TOKEN_POOLINGS, Projection, normalize, pool
+from minbert.pooling import SentenceModules
 from minbert.sentence import SentenceEncoder
 from minbert.tokenizer import Tokenizer
 
@@ -36,14 +37,15 @@ _PROGRAMS = {
 _TOWER = """\
     "input_ids{end}": np.array([e.ids for e in {side}], dtype=np.int64),
     "attention_mask{end}": np.array([e.attention_mask for e in {side}], dtype=np.int64),
-    "token_type_ids{end}": np.array([e.type_ids for e in {side}], dtype=np.int64),
+    "token_type_ids{end}": np.array([{types} for e in {side}], dtype=np.int64),
 """
 
 
 def readme(export) -> str:
     """README.md of a GraphExport."""
     towers = [("", "first"), ("_2", "second")][: export.towers]
-    inputs = "".join(_TOWER.format(end=end, side=side) for end, side in towers)
+    types = "e.type_ids" if export.tokenizer.has_token_types else "[0] * len(e.ids)"
+    inputs = "".join(_TOWER.format(end=end, side=side, types=types) for end, side in towers)
     shapes = "(B, S)" + (", those with _2 (B, S2)" if export.towers == 2 else "")
     outputs = "\n".join(f"- `{name}` {about}" for name, about in export.outputs.items())
     facts = "".join(f"\n- {name}: {value}" for name, value in export.facts.items())
@@ -51,7 +53,7 @@ def readme(export) -> str:
 # A BERT as an ONNX graph
 
 Inputs: {", ".join(f"`{name}`" for name in export.inputs)}, int64 {shapes}; B and S are free, S is at most
-{export.config.max_position_embeddings}. The mask is 1 at tokens and 0 at padding, which changes no output.
+{export.config.max_length}. The mask is 1 at tokens and 0 at padding, which changes no output.
 
 Outputs, float32:
 
@@ -68,8 +70,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation({export.max_length})
-tokenizer.enable_padding()
+tokenizer.enable_truncation({export.max_length}, direction="{export.tokenizer.truncation_side}")
+tokenizer.enable_padding(pad_id={export.tokenizer.pad_token_id or 0})
 session = onnxruntime.InferenceSession("model.onnx")
 {_PROGRAMS[export.texts]}
 inputs = {{
@@ -131,22 +133,17 @@ def rectangle(token_ids: Tensor, mask: Tensor, token_types: Tensor) -> Batch:
 
 
 class SentenceGraph(nn.Module):
-    """Padded inputs -> one vector a sentence (B, D): pooled, projected, normalised."""
+    """Padded inputs -> one vector a sentence: what the modules give, cut to `size` features."""
 
-    def __init__(
-        self, model: BertModel, pooling: str, normalization: str | None, projection: Projection | None
-    ):
+    def __init__(self, model: BertModel, modules: SentenceModules, size: int | None = None):
         super().__init__()
         self.model = model
-        self.pooling = pooling
-        self.normalization = normalization
-        self.projection = projection
+        self.sentence_modules = modules
+        self.size = size
 
     def vectors(self, batch: Batch) -> Tensor:
-        vectors = pool(self.model(batch, cls_only=self.pooling in FIRST_TOKEN_POOLINGS), self.pooling)
-        if self.projection is not None:
-            vectors = self.projection(vectors)
-        return normalize(vectors, self.normalization)
+        output = self.model(batch, cls_only=self.sentence_modules.pooling.first_token_only)
+        return self.sentence_modules(output)[:, : self.size]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor]:
         return (self.vectors(rectangle(*inputs)),)
@@ -157,23 +154,34 @@ def write_sentence_graph(
 ) -> float:
     """Writes an encoder as a graph with the output `sentence_embedding`; -> the largest difference from ours.
 
-    The adapter of that name is in use; a LoRA is merged. Raises InputError as `write_graph` does.
+    The adapter of that name is in use; a LoRA is merged. Raises InputError as `write_graph` does, and for a
+    pooling that leaves out prompts, which a graph of tokens does not know.
     """
+    if not encoder.modules.pooling.include_prompt:
+        raise InputError(
+            "include_prompt of the pooling is false, and a graph of tokens does not know a prompt's; take "
+            "--format sentence-transformers"
+        )
     model = traceable(merged_encoder(encoder.model, adapter))
     use_adapter(model, adapter)
-    settings = encoder.pooling, encoder.normalize, encoder.projection
-    ours = SentenceGraph(encoder.model, *settings)
-    about = f"({{B}}, {encoder.size}): {encoder.pooling} pooling"
-    about += f", a projection from {model.config.hidden_size}" if encoder.projection else ""
-    about += f", {encoder.normalize.upper()} length 1" if encoder.normalize else ", not normalised"
+    modules = encoder.modules
+    ours = SentenceGraph(encoder.model, modules, encoder.size)
+    described = ", ".join(modules.describe())
+    facts = {
+        "pooling": ", ".join(modules.pooling.modes),
+        "normalize": str(modules.normalization).lower(),
+    }
+    if any(encoder.prompts.values()):  # the caller puts them before texts
+        facts["prompts"] = json.dumps(encoder.prompts)
+        facts["default_prompt_name"] = str(encoder.default_prompt_name)
     export = GraphExport(
-        SentenceGraph(model, *settings),
+        SentenceGraph(model, modules, encoder.size),
         lambda batch: (ours.vectors(batch),),
-        {"sentence_embedding": about.replace("{B}", "B")},
+        {"sentence_embedding": f"(B, {encoder.size}): {described}"},
         model.config,
         encoder.tokenizer,
         encoder.max_length,
-        facts={"pooling": encoder.pooling, "normalize": str(encoder.normalize).lower()},
+        facts=facts,
     )
     return write_graph(folder, export, opset)
 
@@ -331,7 +339,9 @@ def _probes(export: GraphExport) -> Iterator[list[tuple[list[list[int]], list[li
         return [torch.randint(limit, (length,), generator=generator).tolist() for length in lengths]
 
     for lengths in LENGTHS:
-        lengths = [min(length, config.max_position_embeddings) for length in lengths]
+        lengths = [min(length, config.max_length) for length in lengths]
         # The second tower has other lengths than the first.
         towers = [lengths, [max(length - 1, 1) for length in reversed(lengths)]][: export.towers]
-        yield [(draw(config.vocab_size, tower), draw(config.type_vocab_size, tower)) for tower in towers]
+        yield [
+            (draw(config.vocab_size, tower), draw(max(config.type_vocab_size, 1), tower)) for tower in towers
+        ]

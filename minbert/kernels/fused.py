@@ -47,3 +47,11 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """By torch's kernel, with the error function."""
     return F.gelu(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """By torch's kernel, with the hyperbolic tangent."""
+    return F.gelu(x, approximate="tanh")
+
+
+relu, silu = F.relu, F.silu

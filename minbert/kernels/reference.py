@@ -49,3 +49,18 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """x times the normal distribution function of x, by the error function (Hendrycks and Gimpel 2016)."""
     return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by a hyperbolic tangent (Hendrycks and Gimpel 2016, section 2), as Google's BERT computes it."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0)"""
+    return x.clamp(min=0)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x times the logistic function of x (Elfwing et al. 2017)."""
+    return x * torch.sigmoid(x)

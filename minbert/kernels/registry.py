@@ -1,9 +1,11 @@
 """The sets of kernels by name, and the one in use: `with kernels.use("reference"): ...`."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
+
+from torch import Tensor
 
 from minbert.errors import InputError, did_you_mean
 from minbert.kernels import fused, reference
@@ -34,8 +36,13 @@ def use(kernels: str | ModuleType) -> Iterator[None]:
 
 
 def in_use() -> ModuleType:
-    """Returns the module whose `linear`, `attention`, `layer_norm` and `gelu` are in use."""
+    """Returns the module whose `linear`, `attention`, `layer_norm` and activations are in use."""
     return _in_use.kernels
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """Returns the activation that a BertConfig names (`BertConfig.activation`), by the kernels in use."""
+    return getattr(in_use(), name)
 
 
 def find_kernels(name: str) -> ModuleType:

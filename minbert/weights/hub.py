@@ -27,19 +27,22 @@ from minbert.files import (
     restore_folder,
     write_json,
 )
+from minbert.weights.files import INDEX_FILE, PICKLE_FILE, WEIGHTS_FILE, read_shards
 
 RECORD_FILE = "hub.json"
 CONFIG_FILE = "config.json"
 MODULES_FILE = "modules.json"
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-PICKLE_FILE = "pytorch_model.bin"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt")
+TRANSFORMER_FILES = tuple(  # of sentence-transformers' Transformer, the first that there is
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 SETTINGS_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     MODULES_FILE,
-    "sentence_bert_config.json",
+    *TRANSFORMER_FILES,
     "config_sentence_transformers.json",
 )
 
@@ -363,14 +366,6 @@ def _weight_files(name: str, listed: Collection[str], fetch: Callable[[str], Pat
         if shard not in listed:
             raise InputError(f"{name} has no {shard}, which {INDEX_FILE} must name; choose another model")
     return [INDEX_FILE, *shards]
-
-
-def read_shards(index: Path) -> list[str]:
-    """Returns the names of the weight files that an index lists. Raises InputError for a damaged index."""
-    try:
-        return sorted(set(map(str, read_json_object(index)["weight_map"].values())))
-    except (KeyError, AttributeError):
-        raise InputError(f"{index} has no weight_map; fetch it again") from None
 
 
 def _refuse_pickle(name: str, listed: Collection[str], pickle: str) -> None:

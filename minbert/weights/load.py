@@ -4,7 +4,7 @@ Only safetensors files are read; nothing in them can run code.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,37 +14,38 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from minbert.errors import InputError
-from minbert.files import atomic_write
-from minbert.weights.hub import INDEX_FILE, PICKLE_FILE, WEIGHTS_FILE, read_shards
+from minbert.files import atomic_write, damaged
+from minbert.weights.families.bert import BERT
+from minbert.weights.families.family import Family
+from minbert.weights.families.registry import WORD_EMBEDDINGS
+from minbert.weights.files import WEIGHTS_FILE, weight_files
 
-# A module's name in minbert, in Hugging Face's BertModel, in the CS224N starter code.
-_LAYER_NAMES = (
-    ("attention.query", "attention.self.query", "self_attention.query"),
-    ("attention.key", "attention.self.key", "self_attention.key"),
-    ("attention.value", "attention.self.value", "self_attention.value"),
-    ("attention.output", "attention.output.dense", "attention_dense"),
-    ("attention_norm", "attention.output.LayerNorm", "attention_layer_norm"),
-    ("feed_forward.intermediate", "intermediate.dense", "interm_dense"),
-    ("feed_forward.output", "output.dense", "out_dense"),
-    ("feed_forward_norm", "output.LayerNorm", "out_layer_norm"),
-)
-MODULE_NAMES = (  # {} is the layer's number
-    ("embeddings.word", "embeddings.word_embeddings", "word_embedding"),
-    ("embeddings.position", "embeddings.position_embeddings", "pos_embedding"),
-    ("embeddings.token_type", "embeddings.token_type_embeddings", "tk_type_embedding"),
-    ("embeddings.norm", "embeddings.LayerNorm", "embed_layer_norm"),
-    *(
-        (f"encoder.layers.{{}}.{ours}", f"encoder.layer.{{}}.{hugging_face}", f"bert_layers.{{}}.{course}")
-        for ours, hugging_face, course in _LAYER_NAMES
-    ),
-    ("pooler.dense", "pooler.dense", "pooler_dense"),
-)
-_TO_OURS = {theirs: ours for ours, *others in MODULE_NAMES for theirs in others}
-_TO_HUGGING_FACE = {ours: hugging_face for ours, hugging_face, _ in MODULE_NAMES}
+# Names of BERT's modules in the CS224N starter code.
+_COURSE_LAYER = {
+    "attention.query": "self_attention.query",
+    "attention.key": "self_attention.key",
+    "attention.value": "self_attention.value",
+    "attention.output": "attention_dense",
+    "attention_norm": "attention_layer_norm",
+    "feed_forward.intermediate": "interm_dense",
+    "feed_forward.output": "out_dense",
+    "feed_forward_norm": "out_layer_norm",
+}
+_COURSE = {
+    "embeddings.word": "word_embedding",
+    "embeddings.position": "pos_embedding",
+    "embeddings.token_type": "tk_type_embedding",
+    "embeddings.norm": "embed_layer_norm",
+    **{f"encoder.layers.{{}}.{ours}": f"bert_layers.{{}}.{theirs}" for ours, theirs in _COURSE_LAYER.items()},
+    "pooler.dense": "pooler_dense",
+}
+# A module's name in minbert, in transformers' BertModel, in the starter code; {} is the layer's number.
+MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modules.items())
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
-_LORA = re.compile(r"encoder\.layers\.\d+\..*\.adapters\.")
-# Parts of BERT checkpoints outside the encoder: pre-training and task heads, an old buffer.
-_IGNORED = re.compile(r"(cls|classifier|qa_outputs)\..*|(embeddings\.)?position_ids")
+_LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
+_BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
+_WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
+SHOWN = 8  # names or problems in one message
 
 
 @dataclass(frozen=True)
@@ -52,74 +53,189 @@ class LoadReport:
     """Report of a load, by tensor name: `renamed` from an older spelling, `ignored` as not the encoder's.
 
     `missing` is empty, or holds the pooler's tensors, the only ones that weights may lack. `fresh` are those
-    that the caller's configuration has and the folder's has not: layers on top, parts of variants.
+    that the caller's configuration has and the folder's has not: layers on top, parts of variants. `above`
+    are those of layers that the file has above `num_hidden_layers`, `prefix` what stood before all names.
     """
 
     renamed: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
     fresh: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    prefix: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the load, a sentence each."""
+        notes = []
+        if self.above:
+            notes.append(
+                f"the weights have more layers than num_hidden_layers; {len(self.above)} tensors are left out"
+            )
+        if self.prefix:
+            notes.append(f"the encoder is what the weights have under {self.prefix!r}")
+        if self.ignored:
+            notes.append(f"left out of the weights as not the encoder's: {listed(self.ignored, shown=3)}")
+        return notes
 
 
-def our_name(name: str) -> str:
-    """A tensor's name in this model, from its name in a file: `bert.` prefixes, gamma and beta understood."""
-    name = name.removeprefix("bert.")
+def listed(names: Sequence[str], shown: int = SHOWN, separator: str = ", ") -> str:
+    """Returns the first names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return separator.join(names[:shown]) + more
+
+
+def our_name(name: str, family: Family = BERT) -> str:
+    """A tensor's name in this model, from its name in a file: with or without the family's prefix.
+
+    Understands gamma and beta of old BERTs too.
+    """
+    name = name.removeprefix(f"{family.prefix}.")
     module, _, kind = name.rpartition(".")
     if module.rpartition(".")[2] == "LayerNorm":
         kind = {"gamma": "weight", "beta": "bias"}.get(kind, kind)
-    return f"{_translate(module, _TO_OURS)}.{kind}" if module else name
+    table = {theirs: ours for ours, theirs in family.modules.items()}
+    if family is BERT:
+        table |= {theirs: ours for ours, theirs in _COURSE.items()}
+    return f"{_translate(module, table)}.{kind}" if module else name
 
 
-def hugging_face_name(name: str) -> str:
-    """The name of one of our tensors in a file of transformers' BertModel."""
+def hugging_face_name(name: str, family: Family = BERT) -> str:
+    """The name of one of our tensors in a file of transformers' base model of the family."""
     module, _, kind = name.rpartition(".")
-    return f"{_translate(module, _TO_HUGGING_FACE)}.{kind}"
+    return f"{_translate(module, family.modules)}.{kind}"
 
 
-def _translate(module: str, table: dict[str, str]) -> str:
+def _translate(module: str, table: Mapping[str, str]) -> str:
     pattern = re.sub(r"\.\d+\.", ".{}.", module, count=1)
     number = re.search(r"\.(\d+)\.", module)
     translated = table.get(pattern, module)
     return translated.format(number[1]) if number and pattern in table else translated
 
 
-def load_weights(model: nn.Module, folder: Path, added: Collection[str] | None = None) -> LoadReport:
-    """Puts the tensors of a folder into a BertModel on the meta device, as fp32 copies that can be trained.
+def load_weights(
+    model: nn.Module,
+    folder: Path,
+    added: Collection[str] | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+) -> LoadReport:
+    """Puts the tensors of a folder into a BertModel on the meta device; see `load_tensors`.
 
     If the model's configuration is not the folder's, `added` names the tensors that the folder need not
     have; these, like a pooler's, may stay on the meta device.
-    Raises InputError that lists all missing, unexpected and mis-shaped tensors; nothing is loaded then.
     """
+    tensors = {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
     described = "config.json" if added is None else "the given configuration"
-    added = added or ()
+    return load_tensors(model, tensors, str(folder), described, added or (), prefix, strict)
+
+
+def load_hugging_face_state_dict(model: nn.Module, tensors: Mapping[str, Tensor]) -> LoadReport:
+    """Copies tensors named as in transformers, with or without a head's prefix, into a BertModel.
+
+    Raises InputError, and changes nothing, where one of the encoder is missing, unexpected or mis-shaped.
+    """
+    return load_tensors(model, tensors, "the state dict", "the model's configuration")
+
+
+def hugging_face_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Returns a BertModel's state dict by the names of transformers' base model; adapters are left out."""
+    family, tensors = model.config.family, model.state_dict()
+    return {
+        hugging_face_name(name, family): tensor
+        for name, tensor in tensors.items()
+        if not _ADAPTER.search(name)
+    }
+
+
+def load_tensors(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    described: str,
+    added: Collection[str] = (),
+    prefix: str | None = None,
+    strict: bool = False,
+) -> LoadReport:
+    """Puts the tensors of a file into a BertModel, as fp32 copies that can be trained.
+
+    The encoder's are those with the `prefix`, by default what stands before the name of the word embeddings;
+    others, and those of its heads, are left out and reported, or with `strict` refused.
+    Raises InputError that lists missing, unexpected and mis-shaped tensors, and for the tensors of several
+    encoders without a `prefix`; nothing is loaded then.
+    """
+    family = model.config.family
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    prefix = _prefix(tensors, source, prefix)
+    inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
+    inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
-    renamed, ignored, problems = [], [], []
-    for path in _weight_files(folder):
-        for name, tensor in read_tensors(path).items():
-            ours = our_name(name)
-            if _IGNORED.fullmatch(name.removeprefix("bert.")):
-                ignored.append(name)
-            elif ours not in expected:
-                problems.append(f"unexpected {name} {tuple(tensor.shape)}")
-            elif ours in found:
-                problems.append(f"{name} stands for {ours}, which another tensor gave already")
-            else:
-                found[ours] = tensor
-                problems += misfits(name, tensor, expected[ours], described)
-                if hugging_face_name(ours) != name.removeprefix("bert."):
-                    renamed.append(name)
+    renamed, ignored, above, problems = [], [], [], []
+    for name, tensor in tensors.items():
+        inner = name.removeprefix(prefix)
+        ours = our_name(inner, family)
+        if not name.startswith(prefix) or inner.partition(".")[0] not in inside or _BUFFER.fullmatch(inner):
+            ignored.append(name)
+        elif ours not in expected and _layer(ours) >= model.config.num_hidden_layers:
+            above.append(name)
+        elif ours not in expected:
+            problems.append(f"unexpected {name} {tuple(tensor.shape)}")
+        elif ours in found:
+            problems.append(f"{name} stands for {ours}, which another tensor gave already")
+        else:
+            found[ours] = tensor
+            problems += misfits(name, tensor, expected[ours], described)
+            if hugging_face_name(ours, family) != inner:
+                renamed.append(name)
     missing = [name for name in expected if name not in found and name not in added]
-    problems += [f"missing {hugging_face_name(name)}" for name in missing if not _may_lack(name, missing)]
+    problems += [
+        f"missing {prefix}{hugging_face_name(name, family)}"
+        for name in missing
+        if not _may_lack(name, missing)
+    ]
+    if strict:
+        problems += [f"{name} is not the encoder's" for name in ignored]
     if problems:
+        under = f", under {prefix!r}," if prefix else ""
         raise InputError(
-            f"{folder} does not hold the weights that {described} describes: {'; '.join(problems)}; "
-            f"check num_hidden_layers, hidden_size and vocab_size, or fetch the folder again"
+            f"{source} does not hold{under} the weights of the {family.name} that {described} describes: "
+            f"{listed(problems, separator='; ')}; check the number of layers, the hidden size and the "
+            f"vocabulary's, or fetch it again"
         )
     copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
-    model.load_state_dict(copies, strict=False, assign=True)
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    model.load_state_dict(copies, strict=False, assign=on_meta)
     fresh = tuple(name for name in expected if name in added and name not in found)
-    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh)
+    return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh, tuple(above), prefix)
+
+
+def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
+    """Returns what stands before the names of the encoder's tensors; `given` may lack the last dot.
+
+    Raises InputError for several encoders of which none is named, and for one that is not there.
+    """
+    found = sorted(
+        {name.removesuffix(words) for name in tensors for words in _WORDS if f".{name}".endswith(f".{words}")}
+    )
+    if given is not None:
+        for prefix in found:
+            if given in (prefix, prefix.removesuffix(".")):
+                return prefix
+        raise InputError(
+            f"{source} holds no encoder under {given!r}; give one of {listed([*map(repr, found)]) or 'none'}"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{source} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; choose one by "
+            f"--weights-prefix (weights_prefix in Python)"
+        )
+    return next(iter(found), "")
+
+
+def _layer(name: str) -> int:
+    """Returns the number of the layer that one of our tensors belongs to; -1 for others."""
+    match = re.match(r"encoder\.layers\.(\d+)\.", name)
+    return int(match[1]) if match else -1
 
 
 def misfits(name: str, tensor: Tensor, shape: tuple[int, ...], described: str) -> list[str]:
@@ -135,20 +251,18 @@ def _may_lack(name: str, missing: list[str]) -> bool:
 
 
 def save_weights(model: nn.Module, folder: Path, base_only: bool = False) -> None:
-    """Writes model.safetensors under Hugging Face's names, as fp32 or whatever the parameters are.
+    """Writes model.safetensors as transformers' base model of the family does, in the parameters' types.
 
     Tensors of adapters within attention are left out.
     Raises InputError for a model with LoRA adapters, unless they are to be left out: `base_only`.
     """
-    tensors = model.state_dict()
-    lora = [name for name in tensors if _LORA.match(name)]
+    lora = [name for name in model.state_dict() if _LORA.match(name)]
     if lora and not base_only:
         raise InputError(
             f"the model has LoRA adapters ({lora[0]}, ...), which its weights do not include; merge_lora it "
             f"first, or save the rest with base_only=True and the adapters by save_lora"
         )
-    kept = {hugging_face_name(name): tensor for name, tensor in tensors.items() if not _ADAPTER.search(name)}
-    write_tensors(kept, folder / WEIGHTS_FILE)
+    write_tensors(hugging_face_state_dict(model), folder / WEIGHTS_FILE)
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -166,14 +280,4 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({error}); fetch it again") from None
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Returns model.safetensors, or the shards that its index names."""
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / INDEX_FILE).is_file():
-        return [folder / name for name in read_shards(folder / INDEX_FILE)]
-    pickled = f" ({PICKLE_FILE} is a pickle, which is not read)" if (folder / PICKLE_FILE).is_file() else ""
-    raise InputError(f"{folder} holds no {WEIGHTS_FILE}{pickled}; fetch the folder with its safetensors file")
+        raise damaged(path, f"is damaged ({error})") from None

@@ -28,17 +28,26 @@ def load_pretrained(
     pooler: str | None,
     config: BertConfig | None,
     adapter: str | None,
+    weights_prefix: str | None,
+    strict: bool,
 ) -> "BertModel":
     """Loads a model; see `BertModel.from_pretrained`."""
     if pooler not in (None, "random"):
         raise InputError(f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing')
     folder = find_folder(source)
     own = BertConfig.from_folder(folder)
+    if pooler is not None and not own.family.pooler:
+        raise InputError(f'pooler is {pooler!r}, and {own.family.name} has none; pool by "cls" or "mean"')
+    if config is not None and config.model_type != own.model_type:
+        raise InputError(
+            f"config is of {config.family.name}, {folder} holds {own.family.name}; change the folder's, "
+            f"BertConfig.from_folder"
+        )
     adapter = _choose_adapter(folder, adapter)
     with torch.device("meta"):
         model = kind(config or own, kernels)
         added = model.state_dict().keys() - kind(own).state_dict().keys() if config else None
-    model.load_report = load_weights(model, folder, added)
+    model.load_report = load_weights(model, folder, added, weights_prefix, strict)
     if model.load_report.missing and pooler is None:
         model.pooler = None
     fresh = [module for module in model.modules() if any(p.is_meta for p in module.parameters(recurse=False))]
@@ -55,7 +64,7 @@ def save_pretrained(model: "BertModel", folder: Path, base_only: bool) -> None:
 
     kinds = attention_adapters(model).kinds
     facts: dict[str, Any] = {"dtype": str(next(model.parameters()).dtype).split(".")[1]}
-    facts |= {"minbert_adapters": list(kinds)} if kinds else {"architectures": ["BertModel"]}
+    facts |= {"minbert_adapters": list(kinds)} if kinds else {}
     left_out = ("torch_dtype", "architectures", "minbert_adapters")
     extra = {name: value for name, value in model.config.extra.items() if name not in left_out}
     save_weights(model, folder, base_only)

@@ -1,126 +1,420 @@
-"""Pooling settings of sentence-transformers folders: modules.json, read and written.
+"""Folders of sentence-transformers: what they say of sentence vectors, read and written.
 
-Written in the dialect that all of its versions from 2 on can read.
+Every key is obeyed as sentence-transformers 6 obeys it, or refused by name. Written is the dialect that all
+of its versions from 2 on can read.
 """
 
-from pathlib import Path
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from minbert.errors import InputError
+import torch
+from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
+from torch import nn
+
+from minbert.errors import TRUTH, InputError, Rule, by_name, check, is_number, or_null, whole
 from minbert.files import read_json, read_json_object, write_json
-from minbert.pooling import Projection
+from minbert.pooling import Normalize, Pooling, Projection, SentenceModules
+from minbert.weights.files import PICKLE_FILE, WEIGHTS_FILE
+from minbert.weights.hub import MODULES_FILE, TRANSFORMER_FILES
 from minbert.weights.load import read_tensors, write_tensors
 
-MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
-# The classes of a Dense module's activations, by the names of Projection.ACTIVATIONS.
-_ACTIVATIONS = {"tanh": "torch.nn.modules.activation.Tanh", "identity": "torch.nn.modules.linear.Identity"}
-_FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
+if TYPE_CHECKING:
+    from minbert.tokenizer import Tokenizer
+
+SETTINGS_FILE = "config_sentence_transformers.json"
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# The flags of old versions, in the order in which their vectors are concatenated.
+_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_OTHER_SHAPES = ("GLU", "Softmax2d", "Threshold", "MultiheadAttention")  # or which need arguments
+_FIRST_FLAGS = tuple(_FLAGS)[:4]  # which all versions write
+
+ANYTHING = Rule(lambda value: True, "anything")
+TEXT = Rule(lambda value: isinstance(value, str), "a string")
+SIZE = whole(1)
 
 
-def read_modules(folder: Path) -> dict:
-    """Returns pooling, normalize, projection and max_length as a sentence-transformers folder gives them.
+def _only(*values: Any) -> Rule:
+    """Accepts values that change nothing, of a setting that is not supported."""
+    return Rule(lambda value: value in values, f"{' or '.join(map(str, values))}; others are not supported")
 
-    Reads the dialects of versions 2 to 6. Raises InputError for a module or a pooling that is not known.
+
+_EMPTY = Rule(lambda value: not value, "left out or empty; its settings are not supported")
+_VECTOR_NAME = _only("sentence_embedding", None)
+_LOADING = Rule(
+    lambda value: value is None or (isinstance(value, dict) and value.keys() <= {"trust_remote_code"}),
+    "left out or empty; its settings are not supported",
+)
+SETTINGS_RULES = {
+    "__version__": ANYTHING,
+    "model_type": _only("SentenceTransformer"),
+    "prompts": by_name(or_null(TEXT)),
+    "default_prompt_name": or_null(TEXT),
+    "similarity_fn_name": _only(*SIMILARITIES, None),
+    "truncate_dim": or_null(SIZE),
+    "requirements": _EMPTY,
+}
+TRANSFORMER_RULES = {
+    "max_seq_length": or_null(whole(3)),  # room for a token
+    "do_lower_case": TRUTH,
+    "transformer_task": _only("feature-extraction"),
+    "modality_config": _only(
+        {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}, None
+    ),
+    "module_output_name": _only("token_embeddings"),
+    "unpad_inputs": ANYTHING,  # changes no vector
+    **dict.fromkeys(("processing_kwargs", "query_length", "document_length", "query_expansion"), _EMPTY),
+    "tokenizer_name_or_path": _EMPTY,
+    **dict.fromkeys(("model_args", "tokenizer_args", "config_args"), _LOADING),
+    **dict.fromkeys(("model_kwargs", "processor_kwargs", "config_kwargs"), _LOADING),
+}
+_MODES = Rule(
+    lambda value: (
+        value in _FLAGS.values()
+        if isinstance(value, str)
+        else isinstance(value, list) and bool(value) and all(mode in _FLAGS.values() for mode in value)
+    ),
+    f"one of {', '.join(_FLAGS.values())}, or a list of them",
+)
+POOLING_RULES = {
+    "embedding_dimension": SIZE,
+    "word_embedding_dimension": SIZE,
+    "pooling_mode": _MODES,
+    **dict.fromkeys(_FLAGS, TRUTH),
+    "include_prompt": TRUTH,
+}
+DENSE_RULES = {
+    "in_features": SIZE,
+    "out_features": SIZE,
+    "bias": TRUTH,
+    "activation_function": TEXT,
+    "module_input_name": _VECTOR_NAME,
+    "module_output_name": _VECTOR_NAME,
+    "use_residual": _only(False),
+}
+NORMALIZE_RULES = {"module_input_name": _VECTOR_NAME, "module_output_name": _VECTOR_NAME}
+SHARE = Rule(lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class SentenceFolder:
+    """What a folder says of sentence vectors; the defaults are those of a folder without modules.json.
+
+    `transformer` is the folder of the encoder and its tokenizer; `modules` is None where nothing is said;
+    `settings` are prompts, default_prompt_name, similarity_fn_name and truncate_dim, where they are given.
     """
-    found = {"pooling": "mean", "normalize": None, "projection": None, "max_length": _max_length(folder)}
-    path = folder / "modules.json"
-    if not path.is_file():
-        return found
-    try:
-        modules = [(entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in read_json(path)]
-    except (AttributeError, KeyError, TypeError):
+
+    transformer: Path
+    max_length: int | None
+    modules: SentenceModules | None = None
+    lower_case: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_sentence_folder(folder: Path) -> SentenceFolder:
+    """Reads the dialects of versions 2 to 6.
+
+    Raises InputError, by file and key, for modules and settings that are not supported, values of another
+    type, files that cannot be read, and the folder of a CrossEncoder.
+    """
+    _refuse_cross_encoder(folder)
+    if not os.path.lexists(folder / MODULES_FILE):
+        return SentenceFolder(folder, _tokenizer_length(folder))
+    (_, transformer), *modules = _read_entries(folder)
+    if not modules:
         raise InputError(
-            f"{path} is not a list of modules with type and path; fetch the folder again"
-        ) from None
-    kinds = [kind for kind, _ in modules]
-    if kinds != [kind for kind in MODULES if kind in kinds]:
-        raise InputError(
-            f"{path} asks for {', '.join(kinds)}; {', '.join(MODULES)} are supported, in this order"
+            f"{folder / MODULES_FILE} has no Pooling module, so the folder makes no sentence vectors; load "
+            f"its encoder with BertModel.from_pretrained"
         )
-    for kind, module in modules:
-        if kind == "Pooling":
-            found["pooling"] = _pooling_name(module / "config.json")
-        elif kind == "Dense":
-            found["projection"] = _read_projection(module)
-        elif kind == "Normalize":
-            found["normalize"] = "l2"
+    settings = {
+        name: value
+        for name, value in _read(folder / SETTINGS_FILE, SETTINGS_RULES).items()
+        if name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
+        and value is not None
+    }
+    found = next(
+        filter(None, (_read(transformer / name, TRANSFORMER_RULES) for name in TRANSFORMER_FILES)), {}
+    )
+    length = found.get("max_seq_length")
+    length = _tokenizer_length(transformer) if length is None else length
+    parts = [_KINDS[kind](path) for kind, path in modules]
+    try:
+        joined = SentenceModules(*parts)
+    except InputError as error:
+        raise InputError(f"{folder / MODULES_FILE}: {error}") from None
+    return SentenceFolder(transformer, length, joined, found.get("do_lower_case", False), settings)
+
+
+def transformer_folder(folder: Path) -> Path:
+    """Returns the folder of the encoder's files, which modules.json may name."""
+    return _read_entries(folder)[0][1] if os.path.lexists(folder / MODULES_FILE) else folder
+
+
+def _read_entries(folder: Path) -> list[tuple[str, Path]]:
+    """Returns kind and folder of each module: Transformer, Pooling, and those on vectors."""
+    path = folder / MODULES_FILE
+    entries = read_json(path)
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path} is not a list of modules with type and path; fetch the folder again")
+    found = []
+    for number, entry in enumerate(entries):
+        rules = {"type": TEXT, "path": TEXT, "idx": ANYTHING, "name": ANYTHING, "kwargs": _EMPTY}
+        _check_keys(entry, rules, path, required=("type", "path"))
+        package, _, kind = entry["type"].rpartition(".")
+        below = PurePosixPath(entry["path"])
+        if below.is_absolute() or ".." in below.parts:
+            raise InputError(f"{path}: path is {entry['path']!r}; it must name a folder within {folder}")
+        # The first two have a place of their own.
+        accepted = ("Transformer", "Pooling")[number : number + 1] or tuple(_KINDS)[1:]
+        if package.partition(".")[0] != "sentence_transformers" or kind not in accepted:
+            raise InputError(
+                f"{path}: type of module {number} is {entry['type']!r}; supported are sentence_transformers' "
+                f"Transformer, Pooling, then any of {', '.join(tuple(_KINDS)[1:])}"
+            )
+        found.append((kind, folder / below))
     return found
 
 
-def _max_length(folder: Path) -> int | None:
-    """Returns the length that sentences are cut to, from `max_seq_length` or where version 6 writes it."""
-    for name, key in (
-        ("sentence_bert_config.json", "max_seq_length"),
-        ("tokenizer_config.json", "model_max_length"),
+def _refuse_cross_encoder(folder: Path) -> None:
+    """Raises InputError for a CrossEncoder, as versions 3 to 6 write it."""
+
+    def says(name: str, key: str, accepts: Callable[[Any], bool]) -> bool:
+        return os.path.lexists(folder / name) and accepts(read_json_object(folder / name).get(key))
+
+    if (
+        says(SETTINGS_FILE, "model_type", lambda value: value == "CrossEncoder")
+        or says("config.json", "sbert_ce_default_activation_function", bool)
+        or says(
+            "config.json",
+            "sentence_transformers",
+            lambda value: isinstance(value, dict) and "activation_fn" in value,
+        )
     ):
-        length = read_json_object(folder / name).get(key) if (folder / name).is_file() else None
-        if length is not None:
-            return int(length)
-    return None
+        raise InputError(
+            f"{folder} is a CrossEncoder, which scores pairs and makes no sentence vectors; take the folder "
+            f"of a SentenceTransformer, or score pairs with sentence_transformers.CrossEncoder"
+        )
 
 
-def _pooling_name(path: Path) -> str:
-    settings = read_json_object(path)
-    prefix = "pooling_mode_"
-    chosen = [key.removeprefix(prefix) for key, on in settings.items() if key.startswith(prefix) and on]
-    if "pooling_mode" in settings:  # the dialect of version 6
-        chosen = [settings["pooling_mode"]]
-    names = {name: name for name in _FLAGS} | {flag: name for name, flag in _FLAGS.items()}
-    if len(chosen) != 1 or str(chosen[0]) not in names:
-        raise InputError(f"{path} asks for the pooling {chosen}; one of cls, mean, max is supported")
-    return names[chosen[0]]
+def _read(path: Path, rules: Mapping[str, Rule], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns the values of a JSON file, {} where there is none; raises InputError for a key it breaks."""
+    values = read_json_object(path) if os.path.lexists(path) else {}
+    _check_keys(values, rules, path, required)
+    return values
 
 
-def _read_projection(folder: Path) -> Projection:
-    settings = read_json_object(folder / "config.json")
-    activation = settings.get("activation_function", "Tanh").rpartition(".")[2].lower()
-    tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
+def _check_keys(values: dict, rules: Mapping[str, Rule], path: Path, required: tuple[str, ...] = ()) -> None:
+    for name in required:
+        if name not in values:
+            raise InputError(f"{path} has no key {name!r}; fetch the folder again")
+    for name in values:
+        if name not in rules:
+            raise InputError(
+                f"{path} has the key {name!r}, which is not supported; remove it if vectors do not "
+                f"depend on it"
+            )
+    check(values, {name: rules[name] for name in values}, f"{path}: ")
+
+
+def _tokenizer_length(folder: Path) -> int | None:
+    """Returns the length to cut to where sentence-transformers 6 writes it."""
+    path = folder / "tokenizer_config.json"
+    length = read_json_object(path).get("model_max_length") if os.path.lexists(path) else None
+    if length is not None and not (is_number(length) and length >= 3):
+        raise InputError(f"{path}: model_max_length is {length!r}; it must be a number of at least 3")
+    return None if length is None else int(length)
+
+
+def _read_pooling(folder: Path) -> Pooling:
+    path = folder / "config.json"
+    settings = _read(path, POOLING_RULES)
+    size = settings.get("embedding_dimension", settings.get("word_embedding_dimension"))
+    if size is None:
+        raise InputError(f"{path} has no key 'embedding_dimension'; fetch the folder again")
+    modes = settings.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if settings.get(flag)]
+    modes = [modes] if isinstance(modes, str) else modes
+    return Pooling(size, *modes, include_prompt=settings.get("include_prompt", True))
+
+
+def _read_dense(folder: Path) -> Projection:
+    path = folder / "config.json"
+    settings = _read(path, DENSE_RULES, ("in_features", "out_features"))
+    name = settings.get("activation_function", "torch.nn.Tanh")
+    return _with_weights(
+        lambda: Projection(
+            settings["in_features"],
+            settings["out_features"],
+            _activation(name, path),
+            settings.get("bias", True),
+        ),
+        folder,
+    )
+
+
+def _activation(name: str, path: Path) -> Callable[[], nn.Module]:
+    """Returns an activation of torch by its full name; nothing is imported that a file names."""
+    kind = name.rpartition(".")[2] if name.startswith("torch.nn.") else ""
+    found = getattr(torch.nn.modules.activation, kind, None)
+    if kind == "Identity":
+        return nn.Identity
+    if kind in ("Softmax", "Softmin", "LogSoftmax"):
+        return partial(found, dim=-1)  # of two-dimensional inputs that is torch's default, with a warning
+    known = isinstance(found, type) and found.__module__ == nn.Tanh.__module__
+    if kind in _OTHER_SHAPES or not known:
+        raise InputError(
+            f"{path}: activation_function is {name!r}; it must be an activation of torch.nn without "
+            f"arguments, such as torch.nn.modules.activation.GELU"
+        )
+    return found
+
+
+def _read_layer_norm(folder: Path) -> nn.LayerNorm:
+    size = _read(folder / "config.json", {"dimension": SIZE}, ("dimension",))["dimension"]
+    return _with_weights(lambda: nn.LayerNorm(size), folder, "norm.")
+
+
+def _read_normalize(folder: Path) -> Normalize:
+    _read(folder / "config.json", NORMALIZE_RULES)
+    return Normalize()
+
+
+def _read_dropout(folder: Path) -> nn.Dropout:
+    return nn.Dropout(_read(folder / "config.json", {"dropout": SHARE}).get("dropout", 0.2))
+
+
+def _with_weights(make: Callable[[], nn.Module], folder: Path, prefix: str = "") -> Any:
+    """Returns a module with the tensors of its folder, in fp32."""
+    path = folder / WEIGHTS_FILE
+    if not path.is_file() and (folder / PICKLE_FILE).is_file():
+        raise InputError(
+            f"{folder} has only {PICKLE_FILE}, and a pickle can run code and is not read; take a folder with "
+            f"{WEIGHTS_FILE}"
+        )
+    tensors = {
+        name.removeprefix(prefix): tensor.float().clone() for name, tensor in read_tensors(path).items()
+    }
     try:
-        sizes = settings["in_features"], settings["out_features"]
-        projection = Projection(*sizes, activation, bool(settings.get("bias", True)))
-        projection.load_state_dict(tensors)  # copies
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} holds no Dense module ({error}); fetch the folder again") from None
-    return projection.eval()
+        with torch.device("meta"):
+            module = make()
+        module.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path} does not fit {folder / 'config.json'} ({reason}); fetch both again"
+        ) from None
+    return module.eval()
+
+
+def lower_case_first(tokenizer: "Tokenizer") -> None:
+    """Has a tokenizer lower-case texts before all else, as `do_lower_case` asks for it.
+
+    BERT's own normalizer is told to lower-case, which is the same; it strips accents if it did before.
+    """
+    before = tokenizer.backend.normalizer
+    if has_lower_case(before):
+        return
+    if not isinstance(before, BertNormalizer):
+        tokenizer.backend.normalizer = Sequence([Lowercase(), *([] if before is None else [before])])
+        return
+    strips = before.lowercase if before.strip_accents is None else before.strip_accents
+    tokenizer.backend.normalizer = BertNormalizer(
+        clean_text=before.clean_text,
+        handle_chinese_chars=before.handle_chinese_chars,
+        strip_accents=strips,
+        lowercase=True,
+    )
+    tokenizer.settings |= {"do_lower_case": True, "strip_accents": strips}
+
+
+def has_lower_case(normalizer: Any) -> bool:
+    """True for Lowercase, or a sequence with it; sentence-transformers does not look into others."""
+    parts = list(normalizer) if isinstance(normalizer, Sequence) else [normalizer]
+    return any(isinstance(part, Lowercase) for part in parts)
 
 
 def write_modules(
-    folder: Path,
-    size: int,
-    pooling: str,
-    normalize: str | None = None,
-    max_length: int | None = None,
-    projection: Projection | None = None,
+    folder: Path, modules: SentenceModules, max_length: int | None = None, lower_case: bool = False
 ) -> None:
-    """Says in a folder of weights of hidden size `size` how its sentences are pooled.
+    """Says in a folder of weights how its sentences are pooled, cut and lower-cased.
 
-    The projection is written as a Dense module, between pooling and normalisation.
-    Raises InputError for poolings and lengths that sentence-transformers has no module for.
+    Raises InputError for modules that sentence-transformers does not have.
     """
-    if pooling not in _FLAGS:
-        raise InputError(f"pooling {pooling!r} has no module; choose from {', '.join(_FLAGS)}")
-    if normalize not in (None, "l2"):
-        raise InputError(f"normalization {normalize!r} has no module; choose l2 or none")
-    kinds = ["Pooling", *(["Dense"] if projection else []), *(["Normalize"] if normalize else [])]
-    paths = [f"{i}_{kind}" for i, kind in enumerate(kinds, start=1)]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(zip(["", *paths], ["Transformer", *kinds], strict=True))
-    ]
-    flags = {f"pooling_mode_{flag}": name == pooling for name, flag in _FLAGS.items()}
-    settings = {"word_embedding_dimension": size, **flags, "pooling_mode_mean_sqrt_len_tokens": False}
-    (folder / paths[-1]).mkdir(parents=True, exist_ok=True)  # that of Normalize has no file
-    write_json(folder / "1_Pooling" / "config.json", settings)
-    if projection is not None:
-        linear = projection.linear
-        dense = {
-            "in_features": linear.in_features,
-            "out_features": linear.out_features,
-            "bias": linear.bias is not None,
-            "activation_function": _ACTIVATIONS[projection.activation],
-        }
-        write_json(folder / "2_Dense" / "config.json", dense)
-        write_tensors(projection.state_dict(), folder / "2_Dense" / "model.safetensors")
+    written = [_described(module) for module in (modules.pooling, *modules.after)]
+    entries = [("", "Transformer"), *((f"{i}_{kind}", kind) for i, (kind, *_) in enumerate(written, start=1))]
+    for (path, _), (_, settings, tensors) in zip(entries[1:], written, strict=True):
+        (folder / path).mkdir(parents=True, exist_ok=True)  # that of Normalize has no file
+        if settings:
+            write_json(folder / path / "config.json", settings)
+        if tensors:
+            write_tensors(tensors, folder / path / WEIGHTS_FILE)
     if max_length is not None:
-        length = {"max_seq_length": max_length, "do_lower_case": False}
-        write_json(folder / "sentence_bert_config.json", length)
-    write_json(folder / "modules.json", modules)
+        length = {"max_seq_length": max_length, "do_lower_case": lower_case}
+        write_json(folder / TRANSFORMER_FILES[0], length)
+    listed = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(entries)
+    ]
+    write_json(folder / MODULES_FILE, listed)
+
+
+def _described(module: nn.Module) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    """Returns a module's kind, settings and tensors. Raises InputError where there is no such module."""
+    match module:
+        case Pooling():
+            return "Pooling", _pooling_settings(module), {}
+        case Projection():
+            activation = type(module.activation_function)
+            settings = {
+                "in_features": module.linear.in_features,
+                "out_features": module.linear.out_features,
+                "bias": module.linear.bias is not None,
+                "activation_function": f"{activation.__module__}.{activation.__qualname__}",
+            }
+            return "Dense", settings, module.state_dict()
+        case nn.LayerNorm(eps=1e-5, elementwise_affine=True):
+            tensors = {f"norm.{name}": tensor for name, tensor in module.state_dict().items()}
+            return "LayerNorm", {"dimension": module.normalized_shape[0]}, tensors
+        case Normalize(kind="l2"):
+            return "Normalize", {}, {}
+        case nn.Dropout():
+            return "Dropout", {"dropout": module.p}, {}
+        case Normalize():
+            raise InputError(
+                "normalize is 'l1', and sentence-transformers' Normalize divides by the L2 length; take "
+                "--format onnx, or normalize by l2 or none"
+            )
+    raise InputError(f"sentence-transformers has no module for {module}; take {', '.join(_KINDS)}")
+
+
+def _pooling_settings(pooling: Pooling) -> dict[str, Any]:
+    if "pooler" in pooling.modes:
+        raise InputError(
+            "pooling is 'pooler', and sentence-transformers has no module for BERT's pooler; take --format "
+            "onnx, or pool by cls, mean or max"
+        )
+    prompt = {} if pooling.include_prompt else {"include_prompt": False}
+    flags = {flag: mode in pooling.modes for flag, mode in _FLAGS.items()}
+    if tuple(mode for flag, mode in _FLAGS.items() if flags[flag]) != pooling.modes:
+        # In another order, which only version 6 knows.
+        return {"embedding_dimension": pooling.size, "pooling_mode": list(pooling.modes)} | prompt
+    kept = {flag: on for flag, on in flags.items() if on or flag in _FIRST_FLAGS}
+    return {"word_embedding_dimension": pooling.size} | kept | prompt
+
+
+_KINDS: dict[str, Callable[[Path], nn.Module]] = {
+    "Pooling": _read_pooling,
+    "Dense": _read_dense,
+    "Normalize": _read_normalize,
+    "LayerNorm": _read_layer_norm,
+    "Dropout": _read_dropout,
+}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from minbert import CommandParser
 from multitask.cli.option_groups import add_task_file, add_tasks
+from multitask.config.option_types import table
+from multitask.config.run_config import read_config
 from multitask.config.task_kinds import KINDS, find_kind, load_task_file
 
 INVALID = 1  # exit status of `validate` where a file has errors
@@ -21,7 +23,9 @@ def add_validate_options(parser: CommandParser) -> None:
 
 def add_doctor_options(parser: CommandParser) -> None:
     parser.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
-    add_tasks(parser, "the course's tasks that have data")
+    add_tasks(parser, "the course's tasks that have data, and your own")
+    parser.add_argument("--config", metavar="FILE", help="TOML file whose [tasks.NAME] say what the data are")
+    add_task_file(parser, more="")
     parser.add_argument("--weights", help="count tokens with the tokenizer of these weights")
     length = "tokens; what counts as cut; default 512"
     parser.add_argument("--max-length", type=int, default=512, help=length)
@@ -50,10 +54,13 @@ def doctor_command(options: Namespace) -> None:
     from multitask.tasks.splits import missing_split, open_data
     from multitask.tasks.validation import tasks_with_data
 
+    values = read_config(options.config) if options.config else {}
+    load_task_file(options.task_file or values.get("task_file"))
+    configured = table("tasks", values.get("tasks", {}))
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []
     with open_data(options.data) as folder:
-        for task in tasks_with_data(folder, options.tasks):
+        for task in tasks_with_data(folder, options.tasks, configured):
             for split in ("train", "dev", "test"):
                 if missing := missing_split(task, folder, split):
                     notes.append(missing)

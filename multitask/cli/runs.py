@@ -37,8 +37,10 @@ def add_evaluate_options(parser: CommandParser) -> None:
     parser.add_argument("--weights", help="pretrained weights or a checkpoint, instead of RUN")
     _add_data_options(parser)
     parser.add_argument(
-        "--limit", type=int, action="at_least_one", help="use the first N examples of each task only"
+        "--limit", type=int, action="at_least_one", help="use N examples of each task only, a random part"
     )
+    about = "share of a split's rows that may be rejected; 1: score what is left; default: the run's"
+    parser.add_argument("--max-rejected", type=float, help=about)
     parser.add_json()
 
 
@@ -120,6 +122,8 @@ def evaluate_command(options: Namespace) -> None:
         raise InputError("give either a run's folder or --weights")
     run = _open(options, options.run_folder or options.weights)
     run.config = replace(run.config, limit=options.limit)
+    if options.max_rejected is not None:
+        run.config = replace(run.config, max_rejected=options.max_rejected)
     evaluation = run.evaluate(options.data, options.split, options.tasks)
     if options.json:
         from multitask.runtime.tracking import strict

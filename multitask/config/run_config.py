@@ -160,7 +160,12 @@ class RunConfig:
         None, "folder for tokenized data of this run and later ones; default: the user's cache folder"
     )
     out: str | None = option(None, "folder of the run; must not exist")
-    limit: int | None = option(None, "use the first N examples of each split only")
+    limit: int | None = option(
+        None, "use N examples of each split only: a random part, the same for every seed and command"
+    )
+    max_rejected: float = option(
+        0.1, "share of a split's rows that may be rejected before the run stops; 1: go on with what is left"
+    )
     sampling: str = option(
         "proportional",
         "order of the tasks: sequential[:TASK,TASK,...], round-robin, uniform, proportional, square-root, "
@@ -211,6 +216,7 @@ class RunConfig:
         if not self.tasks:
             object.__setattr__(self, "tasks", {name: task_config(name, {}) for name in DEFAULT_TASKS})
         within("limit", self.limit, 1, float("inf"), "at least 1")
+        within("max_rejected", self.max_rejected, 0, 1, "a share from 0 to 1")
         within("threads", self.threads, 1, float("inf"), "at least 1")
         within("patience", self.patience, 1, float("inf"), "at least 1")
         one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))

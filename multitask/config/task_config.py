@@ -19,6 +19,7 @@ LOSS_OPTIONS = (
 )
 # Keys of TaskConfig about labels and predictions; `label_options` of a kind's class says which it reads.
 LABEL_OPTIONS = ("labels", "label_separator", "threshold", "low", "high", "label_scale")
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 PAIR_FEATURES = ("u", "v", "difference", "product", "cosine")
 
 
@@ -34,6 +35,9 @@ class TaskConfig:
     text2: str | None = option(None, "column of the second text of a pair")
     negatives: tuple[str, ...] = option((), "columns of hard negatives; ranking and nli only")
     label: str = option("label", "column of the label")
+    delimiter: str | None = option(
+        None, f"{', '.join(DELIMITERS)}: between the columns of CSV files; default: found in the header"
+    )
     labels: tuple[str, ...] = option((), "label names of a classification; default: those in train, sorted")
     label_separator: str = option("|", "multilabel: between the labels of a row; a JSON list needs none")
     threshold: float = option(
@@ -83,6 +87,7 @@ class TaskConfig:
     max_length: int = option(512, "tokens; longer inputs are cut")
 
     def __post_init__(self):
+        one_of("delimiter", self.delimiter, (None, *DELIMITERS, *DELIMITERS.values()))
         one_of("pairs", self.pairs, (None, "bi", "cross"))
         one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
         one_of("normalize", self.normalize, (None, "l1", "l2"))

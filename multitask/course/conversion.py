@@ -140,6 +140,11 @@ def encoder_config(tensors: Mapping[str, Tensor], folder: Path | None, file: str
         raise InputError(f"{file} lacks tensors of the course's encoder: {error}; is it whole?") from None
     if folder is not None:
         found = BertConfig.from_folder(folder)
+        if found.model_type != "bert":
+            raise InputError(
+                f"{folder} holds a {found.family.name}, and the checkpoint is of the course's BERT; give the "
+                f"folder of the weights that training began with"
+            )
         if found.hidden_size != hidden:
             raise InputError(
                 f"the hidden size of {folder} is {found.hidden_size}, that of the checkpoint {hidden}; give "

@@ -20,6 +20,7 @@ class MultitaskBERT(nn.Module):
     def __init__(self, run: Run):
         super().__init__()
         self.model = run.model
+        self.tokenizer = run.tokenizer
         self.names = {
             kind: [name for name in run.trained if run.model.tasks[name].config.type == kind]
             for kind in ("sst", "paraphrase", "sts")
@@ -76,8 +77,8 @@ class MultitaskBERT(nn.Module):
             raise InputError(f"{len(first)} first sentences and {len(second)} second ones; give pairs")
         if task.towers:
             return self.model(name, _batch(_cut([*first, *second], length), self.model.device))
-        joined = [_join(*pair, length) for pair in zip(first, second, strict=True)]
-        ids, types = [pair[0] for pair in joined], [pair[1] for pair in joined]
+        joined = [self.tokenizer.join(a[1:-1], b[1:-1], length) for a, b in zip(first, second, strict=True)]
+        ids, types = [pair.ids for pair in joined], [pair.types for pair in joined]
         return self.model(name, Batch.from_sequences(ids, types).to(self.model.device))
 
 
@@ -99,20 +100,6 @@ def _sentences(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
 def _cut(sentences: list[list[int]], length: int) -> list[list[int]]:
     """Cuts each sentence to `length` tokens; its last one, [SEP], is kept."""
     return [ids if len(ids) <= length else [*ids[: length - 1], ids[-1]] for ids in sentences]
-
-
-def _join(first: list[int], second: list[int], length: int) -> tuple[list[int], list[int]]:
-    """Returns [CLS] a [SEP] b [SEP] and its token types, cut as the tokenizer cuts: the longer one first."""
-    start, end = first[0], first[-1]
-    a, b = first[1:-1], second[1:-1]
-    room = length - 3
-    shorter = min(len(a), len(b))
-    if len(a) + len(b) > room:
-        shorter = min(shorter, room // 2)
-        kept = room - shorter
-        a, b = (a[:shorter], b[:kept]) if len(a) <= len(b) else (a[:kept], b[:shorter])
-    ids = [start, *a, end, *b, end]
-    return ids, [0] * (len(a) + 2) + [1] * (len(b) + 1)
 
 
 def _batch(sentences: list[list[int]], device) -> Batch:

@@ -1,24 +1,27 @@
-"""Sentences as words with a tag each: CoNLL files, and JSON lines with two lists.
+"""Sentences as words with a tag each: CoNLL files, and JSON, Parquet or Arrow with two lists a row.
 
 A CoNLL file has a word a line, its tag in the last column, and a blank line behind each sentence. Entity
-tags in IOB1 (as CoNLL-2003 has them) and in IOB2 come back as IOB2; one rule reads both, see entities.py, so
-that nothing has to be said or guessed about a file. Tags of another sort, such as parts of speech, stay as
-they are. A sentence with a line that cannot be used is a reject as a whole.
+tags in IOB1 (as CoNLL-2003 has them), IOB2 or another scheme come back as IOB2; one rule reads all, see
+entities.py, so that nothing has to be said or guessed about a file. Where entities are demanded and no tag of
+a file has a mark, each run of words with the same type is one. Tags of another sort, such as parts of speech,
+stay as they are. A sentence with a line that cannot be used is a reject as a whole.
 """
 
 import io
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from minbert import InputError, did_you_mean
 from multitask.data.readers import Example, Examples, Reject
-from multitask.data.records import Record, is_json_lines, json_rows, read_text
-from multitask.metrics.entities import is_entity_tag, to_iob2
+from multitask.data.records import Record, class_names, files_of, has_objects, open_objects, read_text
+from multitask.metrics.entities import SCHEMES, is_entity_tag, to_iob2
 
 _BETWEEN = re.compile("[ \t]+")
+_MARKED = re.compile("[BIESLU]-.*|.*-[BIESLU]|O", re.IGNORECASE)
 _NO_WORD = re.compile("[ \t\r\n\0\ud800-\udfff]")
 
 
@@ -28,45 +31,64 @@ class _Sentence:
 
     line: int
     id: str | None
+    file: str | None = None
     words: list[str] = field(default_factory=list)
     tags: list[str] | None = None
     problem: tuple[int, str] | None = None
 
 
 def read_tagged(
-    path: str | Path, *, words: str = "words", tags: str = "tags", entities: bool | None = None
+    path: str | Path,
+    *,
+    words: str = "words",
+    tags: str = "tags",
+    entities: bool | None = None,
+    names: Sequence[str] = (),
 ) -> Examples:
     """Reads the sentences of a file, each with its words, their tags as its label, and its text.
 
-    `.jsonl` and `.ndjson` are JSON lines whose columns `words` and `tags` are lists of equal length; all else
-    is CoNLL, with the word in the first column and the tag in the last one. The text is the words joined by
-    spaces. Where no line has a tag, labels are None. ids are those of a column `id`, else sentence numbers
-    from 0. `entities=True` demands tags in IOB1 or IOB2, None finds out whether all of the file's are, False
-    leaves them as they are. Raises InputError for a file or a column that cannot be read.
+    JSON, Parquet and Arrow have lists of equal length in the columns `words` and `tags`, in one file or many;
+    all else is CoNLL, with the word in the first column and the tag in the last one. Tags that are numbers
+    are places in `names`, or in the names that the file itself has. The text is the words joined by spaces.
+    Where no line has a tag, labels are None. ids are those of a column `id`, else sentence numbers from 0.
+    `entities=True` demands entities, None finds out whether all of the file's tags mark some, False leaves
+    tags as they are. Raises InputError for a file or a column that cannot be read.
     """
-    if is_json_lines(path):
-        columns, sentences = _json_sentences(path, words, tags)
+    if has_objects(files_of(path)[0]):
+        columns, sentences = _object_sentences(path, words, tags, names)
     else:
         columns, sentences = _conll_sentences(path, read_text(path))
     for sentence in sentences:
         sentence.problem = sentence.problem or _problem(sentence)
+    usable = {tag for s in sentences if not s.problem for tag in s.tags or ()}
     if entities is None:
-        usable = [tag for s in sentences if not s.problem for tag in s.tags or ()]
         entities = all(map(is_entity_tag, usable))
+    if entities and has_bare_types(usable):
+        for sentence in sentences:
+            sentence.tags = sentence.tags and [_marked(tag) for tag in sentence.tags]
     rows, rejects = [], []
     for number, sentence in enumerate(sentences):
         problem = sentence.problem or (_wrong_tag(sentence) if entities else None)
         texts = (" ".join(sentence.words),) if sentence.words else ()
         row_id = str(number) if sentence.id is None else sentence.id
         if problem:
-            rejects.append(Reject(row_id or None, texts, *problem, number))
+            rejects.append(Reject(row_id or None, texts, *problem, number, sentence.file))
             continue
         label = None if sentence.tags is None else tuple(sentence.tags)
         if label is not None and entities:
             label = to_iob2(label)
-        rows.append(Example(row_id, texts, label, sentence.line, tuple(sentence.words)))
+        rows.append(Example(row_id, texts, label, sentence.line, tuple(sentence.words), sentence.file))
     labelled = any(sentence.tags is not None for sentence in sentences)
     return Examples(str(path), tuple(rows), tuple(rejects), columns, labelled)
+
+
+def has_bare_types(tags: Iterable[str]) -> bool:
+    """Returns True for O and types without a mark, of which none looks like one with a mark."""
+    return "O" in tags and all(tag == "O" or not _MARKED.fullmatch(tag) for tag in tags)
+
+
+def _marked(tag: str) -> str:
+    return tag if tag == "O" else f"I-{tag}"
 
 
 def _conll_sentences(path: str | Path, content: str) -> tuple[tuple[str, ...], list[_Sentence]]:
@@ -104,17 +126,44 @@ def _is_word(columns: list[str]) -> bool:
     return columns[0] not in ("", "-DOCSTART-")
 
 
-def _json_sentences(path: str | Path, words: str, tags: str) -> tuple[tuple[str, ...], list[_Sentence]]:
-    columns, records = json_rows(path)
-    if words not in columns:
-        raise InputError(
-            f"{path}: no column {words!r}{did_you_mean(words, columns)}; the file has {', '.join(columns)}; "
-            "name the column that holds the lists of words"
-        )
-    return columns, [_json_sentence(record, columns, words, tags) for record in records]
+def _object_sentences(
+    path: str | Path, words: str, tags: str, names: Sequence[str]
+) -> tuple[tuple[str, ...], list[_Sentence]]:
+    files, sentences = files_of(path), []
+    names = class_names(files[0], tags) or names
+    for file in files:
+        table = open_objects(file, ("id", words, tags))
+        columns = table.columns
+        if words not in columns:
+            raise InputError(
+                f"{file}: no column {words!r}{did_you_mean(words, columns)}; the file has "
+                f"{', '.join(columns)}; name the column that holds the lists of words"
+            )
+        for record in table.objects():
+            sentence = _object_sentence(record, columns, words, tags)
+            sentence.file = str(file) if len(files) > 1 else None
+            _name_tags(sentence, tags, names)
+            sentences.append(sentence)
+    return columns, sentences
 
 
-def _json_sentence(record: Record, columns: tuple[str, ...], words: str, tags: str) -> _Sentence:
+def _name_tags(sentence: _Sentence, column: str, names: Sequence[str]) -> None:
+    """Puts names in the place of numbers."""
+    if not any(isinstance(tag, int) for tag in sentence.tags or ()):
+        return
+    reason = None
+    if not names:
+        reason = f"{column!r} has numbers; give `labels`, the names of 0, 1, ... in this order"
+    elif not all(0 <= tag < len(names) for tag in sentence.tags):
+        reason = f"{column!r} has numbers outside 0 to {len(names) - 1}, the places in `labels`"
+    if reason:
+        sentence.problem = sentence.problem or (sentence.line, reason)
+        sentence.tags = [str(tag) for tag in sentence.tags]
+    else:
+        sentence.tags = [names[tag] for tag in sentence.tags]
+
+
+def _object_sentence(record: Record, columns: tuple[str, ...], words: str, tags: str) -> _Sentence:
     row_id = str(record.values.get("id") or "") if "id" in columns else None
     sentence = _Sentence(record.line, row_id)
     problem = record.problem
@@ -124,15 +173,16 @@ def _json_sentence(record: Record, columns: tuple[str, ...], words: str, tags: s
         if column not in columns:
             continue
         value = record.values.get(column)
-        if _is_texts(value):
+        if _is_list(value, str) or (target == "tags" and _is_list(value, int)):
             setattr(sentence, target, value)
-        problem = problem or (None if _is_texts(value) else f"{column!r} is not a list of strings")
+        else:
+            problem = problem or f"{column!r} is not a list of strings"
     sentence.problem = (record.line, problem) if problem else None
     return sentence
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(entry) is kind for entry in value)
 
 
 def _problem(sentence: _Sentence) -> tuple[int, str] | None:
@@ -155,7 +205,7 @@ def _problem(sentence: _Sentence) -> tuple[int, str] | None:
 def _wrong_tag(sentence: _Sentence) -> tuple[int, str] | None:
     for number, tag in enumerate(sentence.tags or ()):
         if not is_entity_tag(tag):
-            reason = f"word {number + 1} has the tag {tag!r}, and entities are tagged O, B-type or I-type"
+            reason = f"word {number + 1} has the tag {tag!r}; the tags of entities are O, and {SCHEMES}"
             return sentence.line, reason
     return None
 

@@ -1,9 +1,9 @@
 """Tables of labelled text: the only place that knows the formats of input files.
 
 The course's files are tab-separated in spite of `.csv` and quoted as the csv module quotes by default;
-other tasks may bring commas, JSON lines, Parquet or Arrow, in one file or in many. Columns are found by name,
-never by position. Every data row comes back either as an example or as a reject that says why: nothing is
-left out in silence. Rows are read in pieces, whenever they are iterated over: no file is held in memory
+other tasks may bring other delimiters, JSON, Parquet or Arrow, in one file or in many. Columns are found by
+name, never by position. Every data row comes back either as an example or as a reject that says why: nothing
+is left out in silence. Rows are read in pieces, whenever they are iterated over: no file is held in memory
 unless its rows are asked for by number.
 """
 
@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 # NUL, and halves of surrogate pairs, which JSON can escape and no UTF-8 file can hold.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e\+[0-9]{1,3})?")  # as Python and JSON write numbers
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ class Examples:
         """Returns usable rows and rejects together, as they stand in the files."""
         if self.source is not None:
             return SourceRows(self.source, Row)
-        return tuple(sorted((*self.rows, *self.rejects), key=lambda row: row.line))
+        return tuple(sorted((*self.rows, *self.rejects), key=lambda row: (row.file or "", row.line)))
 
     def changed(self, change: Callable[[Row], Row | None]) -> "Examples":
         """Returns these with each row and reject changed; `change` returns None for a row to drop."""
@@ -259,22 +262,22 @@ def read_table(
     label: str | None,
     parse_label: LabelParser | None,
     quoting: bool = True,
+    delimiter: str | None = None,
     lists: bool = False,
 ) -> Examples:
     """Reads the rows of a table with the columns `texts`, and the rows that cannot be used.
 
     Without a `label` column in the file all labels are None; `parse_label=None` keeps labels as text.
     `parse_label` refuses a value with a ValueError, which makes the row a reject. ids are those of a column
-    "id", else row numbers from 0. `.jsonl` and `.ndjson` are JSON lines, `.tsv` or a header with a tab is
-    tab-separated, `.parquet`, `.arrow` and `.feather` need the extra `data`, all else is comma-separated.
-    `quoting=False` takes quotes as plain characters; `lists=True` gives lists of labels as JSON writes them.
-    Blank lines are not rows. `path` may be a folder or a glob pattern: its files are read one after the
-    other, sorted by name, and row numbers go on.
+    "id", else row numbers from 0. For the formats see `open_table`. `quoting=False` takes quotes as plain
+    characters; `lists=True` gives lists of labels as JSON writes them. Blank lines are not rows. `path` may
+    be a folder or a glob pattern: its files are read one after the other, sorted by name, and row numbers go
+    on.
     Raises InputError for a file or a column that cannot be read, and for files with and without labels.
     """
     wanted = ["id", *texts, *([label] if label is not None else [])]
     kept = (label,) if lists else ()
-    tables = [open_table(file, wanted, quoting, kept) for file in files_of(path)]
+    tables = [open_table(file, wanted, quoting, delimiter, kept) for file in files_of(path)]
     for table in tables:
         _check_columns(table, texts, label)
     labelled = label in tables[0].columns
@@ -312,9 +315,9 @@ def _check_columns(table: Table, texts: Sequence[str], label: str | None) -> Non
             raise InputError(f"{path}: the header names the column {column!r} twice; rename one of them")
 
 
-def column_names(path: str | Path) -> tuple[str, ...]:
+def column_names(path: str | Path, delimiter: str | None = None) -> tuple[str, ...]:
     """Returns the names of a table's columns, as `read_table` finds them."""
-    return open_table(files_of(path)[0]).columns
+    return open_table(files_of(path)[0], delimiter=delimiter).columns
 
 
 def read_lines(path: str | Path) -> Examples:
@@ -371,6 +374,14 @@ def integer_label(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def class_name(text: str) -> str:
+    """Returns the name of the class that a label means: "1" for `1`, `1.0` and a JSON `1.0`."""
+    if ("." in text or "e" in text) and _NUMBER.fullmatch(text):
+        value = Decimal(text)
+        return str(int(value)) if value == value.to_integral_value() else text
+    return text
+
+
 def number_label(lowest: float, highest: float) -> Callable[[str], float]:
     """Returns a parser for numbers from `lowest` to `highest`, which stay floats."""
     return lambda text: _number(text, lowest, highest)
@@ -405,7 +416,10 @@ def _usable_label(
     try:
         return parse_label(value) if parse_label else value
     except ValueError as error:
-        raise ValueError(f"the label {label!r} cannot be used: {error}") from None
+        reason = str(error)
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]} ..."
+        raise ValueError(f"the label {label!r} cannot be used: {reason}") from None
 
 
 def _number(text: str, lowest: float, highest: float) -> float:

@@ -1,6 +1,7 @@
-"""Rows as the formats give them, before their values are judged: CSV, JSON lines, plain text, Parquet, Arrow.
+"""Rows as the formats give them, before their values are judged: CSV, JSON, plain text, Parquet, Arrow.
 
-Files are read in pieces. Parquet and Arrow need the extra `data`.
+Files are read in pieces, JSON arrays and indented JSON whole. Parquet and Arrow, and with them the folders
+that `datasets.save_to_disk` writes, need the extra `data`.
 
 A record's `place` is where it can be read again without what stands before it: the byte at which it begins,
 in Parquet and Arrow files its number.
@@ -9,27 +10,32 @@ in Parquet and Arrow files its number.
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from minbert import InputError, did_you_mean
+from minbert import InputError, did_you_mean, read_json_object
+from multitask.config.task_config import DELIMITERS
 
 COLUMNAR = (".parquet", ".arrow", ".feather")
+DATASET = ("dataset_info.json", "state.json")  # beside the data files of datasets.save_to_disk
 ROWS_AT_ONCE = 1024
 SEEN = (
     1000  # rows of a JSON lines file that say which columns it has; more are read only where one is missing
 )
+WHOLE = 10**9  # bytes of a JSON document that is read at once
 _LAST_LINE = "end"
+_SPACE = re.compile(r"[ \t\r\n]*")
 _field_limit_lock = threading.Lock()
 
 
 class Record(NamedTuple):
     """A row as the format gives it, before its values are judged; `problem` says why it cannot be used.
 
-    Values are texts, but for `json_rows`.
+    Values are texts, but for `Table.objects`.
     """
 
     values: dict[str, Any]
@@ -88,25 +94,72 @@ class Table:
         raise NotImplementedError
 
 
+class ObjectTable(Table):
+    """A file whose values have types; as texts lists, objects and null are empty.
+
+    Lists in the columns `lists` become the text that JSON has for them.
+    """
+
+    lists: Collection[str] = ()
+
+    def objects(self) -> Iterator[Record]:
+        """Yields all rows with their values as they are."""
+        raise NotImplementedError
+
+    def records(self) -> Iterator[Record]:
+        for record in self.objects():
+            self.lines = record.line
+            yield self.as_texts(record)
+
+    def as_texts(self, record: Record) -> Record:
+        """Returns a row with its values as texts."""
+        return record._replace(
+            values={name: self._text(name, value) for name, value in record.values.items()}
+        )
+
+    def _text(self, name: str, value: Any) -> str:
+        if isinstance(value, list) and name in self.lists:
+            return json.dumps(value, ensure_ascii=False)
+        return "" if isinstance(value, list | dict | None) else str(value).strip()
+
+
 def open_table(
-    path: Path, wanted: Collection[str] = (), quoting: bool = True, lists: Collection[str] = ()
+    path: Path,
+    wanted: Collection[str] = (),
+    quoting: bool = True,
+    delimiter: str | None = None,
+    lists: Collection[str] = (),
 ) -> Table:
     """Opens a table in the format that its name or its header tells, to read the columns `wanted`.
 
-    A list in a column of `lists` becomes the text that JSON has for it; in another one it is an empty text.
-    `.jsonl` and `.ndjson` are JSON lines, `.parquet`, `.arrow` and `.feather` what they say, all else is CSV.
-    Raises InputError for a file that cannot be read.
+    `.json`, `.jsonl` and `.ndjson` are JSON, `.parquet`, `.arrow` and `.feather` what they say, all else is
+    CSV, whose `delimiter` is found in the header unless it is given. For `lists` see ObjectTable. Raises
+    InputError for a file that cannot be read, and for a delimiter of another format than CSV.
     """
-    if is_json_lines(path):
-        return JsonTable(path, wanted, lists)
-    if path.suffix.lower() in COLUMNAR:
-        return ColumnarTable(path, wanted, lists)
-    return CsvTable(path, quoting)
+    if has_objects(path):
+        if delimiter is not None:
+            raise InputError(
+                f"{path}: delimiter is {delimiter!r}, and {path.suffix} files have none; leave it out"
+            )
+        table = open_objects(path, wanted)
+        table.lists = lists
+        return table
+    return CsvTable(path, quoting, delimiter, wanted)
 
 
-def is_json_lines(path: str | Path) -> bool:
-    """Returns True if the file's name says that each of its lines is a JSON object."""
-    return Path(path).suffix.lower() in (".jsonl", ".ndjson")
+def has_objects(path: str | Path) -> bool:
+    """Returns True if the file's name says that its values have types."""
+    return is_json(path) or Path(path).suffix.lower() in COLUMNAR
+
+
+def open_objects(path: Path, wanted: Collection[str] = ()) -> ObjectTable:
+    """Opens a file of JSON, Parquet or Arrow, as `open_table` does."""
+    return JsonTable(path, wanted) if is_json(path) else ColumnarTable(path, wanted)
+
+
+def is_json(path: str | Path) -> bool:
+    """Returns True if the file's name says that its rows are JSON objects."""
+    return Path(path).suffix.lower() in (".json", ".jsonl", ".ndjson")
 
 
 @contextmanager
@@ -137,21 +190,25 @@ def read_text(path: str | Path) -> str:
 
 
 class CsvTable(Table):
-    """Comma-separated, or tab-separated where the name ends in .tsv or the header has a tab.
+    """Text with the columns' names in its first line; `delimiter` is that one of DELIMITERS.
 
-    `quoting=False` takes quotes as plain characters. Raises InputError for a missing or unreadable header.
+    Where it is not given, it is a tab in files whose names end in .tsv, else the one with which the header
+    has most of the columns `wanted`, then most columns. `quoting=False` takes quotes as plain characters.
+    Raises InputError for a missing or unreadable header.
     """
 
-    def __init__(self, path: Path, quoting: bool = True):
+    def __init__(
+        self, path: Path, quoting: bool = True, delimiter: str | None = None, wanted: Collection[str] = ()
+    ):
         super().__init__(path)
         self._options = {} if quoting else {"quoting": csv.QUOTE_NONE, "quotechar": None}
-        self._delimiter = ","
         with open_binary(path) as file:
             first = next((line for line in Lines(path, file) if line.strip(" \r\n")), None)
             if first is None:
                 raise InputError(f"{path}: has no header; the first line has to name the columns")
-            if "\t" in first or path.suffix.lower() == ".tsv":
-                self._delimiter = "\t"
+            if delimiter is None:
+                delimiter = "\t" if path.suffix.lower() == ".tsv" else self._found_in(first, wanted)
+            self.delimiter = DELIMITERS.get(delimiter, delimiter)
             _, line, header, problem = next(self._rows(file, at_once=1))
         if problem:
             raise InputError(f"{path}:{line}: the header cannot be read: {problem}; mend that line")
@@ -168,12 +225,25 @@ class CsvTable(Table):
         with open_binary(self.path) as file:
             return self._record(*next(self._rows(file, place, at_once=1)))
 
+    def _found_in(self, header: str, wanted: Collection[str]) -> str:
+        """Returns the delimiter of a header; a comma where none stands out."""
+
+        def rank(delimiter: str) -> tuple[int, int]:
+            names = next(csv.reader([header], delimiter=delimiter, **self._options))
+            return len({*wanted} & {name.strip() for name in names}), len(names)
+
+        with _fields_of_any_length(len(header)):
+            try:
+                return max(DELIMITERS.values(), key=rank)
+            except csv.Error:  # a carriage return: named when the header is read
+                return ","
+
     def _rows(
         self, file: IO[bytes], place: int = 0, at_once: int = ROWS_AT_ONCE
     ) -> Iterator[tuple[int, int, list[str], str | None]]:
         """Yields (place, first line, fields, problem) of each row that is not blank."""
         lines = _WithEnd(self.path, file, place)
-        reader = csv.reader(lines, delimiter=self._delimiter, **self._options)
+        reader = csv.reader(lines, delimiter=self.delimiter, **self._options)
         size = file.seek(0, io.SEEK_END)
         file.seek(place)
         while not lines.ended:
@@ -204,7 +274,7 @@ class CsvTable(Table):
         return place, line, fields, problem
 
     def _record(self, place: int, line: int, fields: list[str], problem: str | None) -> Record:
-        if problem is None and self._delimiter == "\t":
+        if problem is None and self.delimiter == "\t":
             # Real text has no tabs: an unmatched quote has taken up the lines to the next quote.
             if any("\n" in field and "\t" in field for field in fields):
                 count = sum(field.count("\n") for field in fields)
@@ -252,71 +322,57 @@ def _fields_of_any_length(characters: int) -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-# --- JSON lines ---------------------------------------------------------------------------------------------
+# --- JSON ---------------------------------------------------------------------------------------------------
 
 
-class JsonTable(Table):
-    """JSON lines; an object, null, or a list but in `lists`, is an empty text. InputError without any row.
+class JsonTable(ObjectTable):
+    """JSON: an object a line, or a document, which is an array of objects or objects over several lines.
 
-    Columns are those of the first SEEN rows, and those of `wanted` that any row names.
+    Columns are those of the first SEEN rows, and those of `wanted` that any row names. Raises InputError
+    without a row or a column.
     """
 
-    def __init__(self, path: Path, wanted: Collection[str] = (), lists: Collection[str] = ()):
+    def __init__(self, path: Path, wanted: Collection[str] = ()):
         super().__init__(path)
-        self._lists = lists
+        self.document = _is_document(path)
         columns: dict[str, None] = {}
         first, count = None, 0
-        for record in _json_lines(path):
+        for record in self.objects():
             first, count = first or record, count + 1
             columns.update(dict.fromkeys(record.values))
             if columns and count >= SEEN:
                 break
-        _check_columns(path, columns, first)
+        if first is None:
+            raise InputError(f"{path}: has no header and no row; give one JSON object a line, or an array")
+        if not columns:
+            problem = first.problem or "an object without fields"
+            raise InputError(f"{path}:{first.line}: {problem}; each row has to be one JSON object")
         missing = {*wanted} - columns.keys()
         if missing and count >= SEEN:
-            columns.update(dict.fromkeys(name for name in wanted if name in _named_later(path, missing)))
+            columns.update(dict.fromkeys(name for name in wanted if name in self._named_later(missing)))
         self.columns = tuple(columns)
 
-    def records(self) -> Iterator[Record]:
-        for record in _json_lines(self.path):
-            self.lines = record.line
-            yield self._as_texts(record)
+    def objects(self) -> Iterator[Record]:
+        return _document_rows(self.path) if self.document else _json_lines(self.path)
 
     def record_at(self, place: int) -> Record:
-        return self._as_texts(next(_json_lines(self.path, place)))
+        if not self.document:
+            return self.as_texts(next(_json_lines(self.path, place)))
+        return self.as_texts(_object_row(_value_at(self.path, place), 1))
 
-    def _as_texts(self, record: Record) -> Record:
-        values = {name: _as_text(value, name in self._lists) for name, value in record.values.items()}
-        return record._replace(values=values)
-
-
-def _named_later(path: Path, missing: set[str]) -> set[str]:
-    """Returns which of the names some row of the file has; parses only lines that hold one of them."""
-    spelled = {spelling.encode() for name in missing for spelling in (json.dumps(name), f'"{name}"')}
-    found: set[str] = set()
-    with open_binary(path) as file:
-        for line in file:
-            if any(name in line for name in spelled) or b"\\u" in line:
-                found |= missing & _json_row(line.decode(errors="replace"), 0).values.keys()
-            if found == missing:
-                break
-    return found
-
-
-def json_rows(path: str | Path) -> tuple[tuple[str, ...], list[Record]]:
-    """Returns columns and rows with the values as JSON has them. Raises InputError without either."""
-    rows = [*_json_lines(Path(path))]
-    columns = dict.fromkeys(name for row in rows for name in row.values)
-    _check_columns(path, columns, rows[0] if rows else None)
-    return tuple(columns), rows
-
-
-def _check_columns(path: str | Path, columns: Collection[str], first: Record | None) -> None:
-    if first is None:
-        raise InputError(f"{path}: has no header and no row; each line has to be one JSON object")
-    if not columns:
-        problem = first.problem or "an object without fields"
-        raise InputError(f"{path}:{first.line}: {problem}; each line has to be one JSON object")
+    def _named_later(self, missing: set[str]) -> set[str]:
+        """Returns which of the names some row of the file has; parses only lines that hold one of them."""
+        if self.document:
+            return missing & {name for record in self.objects() for name in record.values}
+        spelled = {spelling.encode() for name in missing for spelling in (json.dumps(name), f'"{name}"')}
+        found: set[str] = set()
+        with open_binary(self.path) as file:
+            for line in file:
+                if any(name in line for name in spelled) or b"\\u" in line:
+                    found |= missing & _json_row(line.decode(errors="replace"), 0).values.keys()
+                if found == missing:
+                    break
+        return found
 
 
 def _json_lines(path: Path, place: int = 0) -> Iterator[Record]:
@@ -333,9 +389,78 @@ def _json_row(line: str, number: int) -> Record:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         return Record({}, number, f"not JSON ({error})")
+    return _object_row(row, number)
+
+
+def _object_row(row: Any, number: int) -> Record:
     if not isinstance(row, dict):
         return Record({}, number, f"a JSON {type(row).__name__} where an object is needed")
     return Record(row, number)
+
+
+def _is_document(path: Path) -> bool:
+    """Returns True unless the first line of a JSON file is an object."""
+    with open_binary(path) as file:
+        lines = iter(lambda: file.readline(2**16).removeprefix(b"\xef\xbb\xbf"), b"")
+        first = next((line.strip() for line in lines if line.strip()), b"")
+    if not first.startswith(b"{") or first == b"{":
+        return first[:1] in (b"[", b"{")
+    # In JSON lines a line that is cut is a reject of its own; .json files are as often indented.
+    broken = _json_row(first.decode(errors="replace"), 1).problem is not None
+    return broken and path.suffix.lower() == ".json"
+
+
+def _document_rows(path: Path) -> Iterator[Record]:
+    """Yields the objects of arrays, and those outside of one. Raises InputError for what is not JSON."""
+    size = path.stat().st_size
+    if size > WHOLE:
+        raise InputError(
+            f"{path}: {size / 1e9:.1f} GB of JSON that is not one object a line, and at most "
+            f"{WHOLE / 1e9:g} GB is read whole; write it as JSON lines (.jsonl)"
+        )
+    with open_binary(path) as file:
+        place = 3 if file.read(3) == b"\xef\xbb\xbf" else 0
+    text, decode = read_text(path), json.JSONDecoder().raw_decode
+    line, position, counted, before = 1, 0, 0, ""  # before: what stands before this place in an array
+    while (start := _SPACE.match(text, position).end()) < len(text):
+        mark, position = text[start], start + 1
+        if not before and mark == "[":
+            before = mark
+        elif before and before != "," and mark == "]":
+            before = ""
+        elif before == "row" and mark == ",":
+            before = mark
+        else:
+            place += len(text[counted:start].encode())
+            line += text.count("\n", counted, start)
+            counted = start
+            try:
+                if before == "row":
+                    raise ValueError(f"a comma or ] is missing before {mark!r}")
+                value, position = decode(text, start)
+            except (ValueError, RecursionError) as error:
+                what = getattr(error, "msg", error)
+                line += text.count("\n", counted, getattr(error, "pos", start))
+                raise InputError(f"{path}:{line}: not JSON ({what}); mend that line") from None
+            yield _object_row(value, line)._replace(place=place)
+            before = before and "row"
+    if before:
+        raise InputError(f"{path}: the array is not closed; the file is cut: write it again")
+
+
+def _value_at(path: Path, place: int) -> Any:
+    """Returns the JSON value that begins at a byte of a file."""
+    size = 2**16
+    with open_binary(path) as file:
+        while True:
+            file.seek(place)
+            raw = file.read(size)
+            try:
+                return json.JSONDecoder().raw_decode(raw.decode("utf-8", "ignore"))[0]
+            except ValueError:
+                if len(raw) < size:
+                    raise
+            size *= 4
 
 
 # --- plain text ---------------------------------------------------------------------------------------------
@@ -365,16 +490,15 @@ class TextTable(Table):
 # --- Parquet and Arrow --------------------------------------------------------------------------------------
 
 
-class ColumnarTable(Table):
+class ColumnarTable(ObjectTable):
     """Parquet, and Arrow's files and streams; a row's line is its number from 1.
 
-    Values become texts as in JSON lines. Raises InputError without
-    pyarrow, and for a file that is not one of the two.
+    Without `wanted` all columns are read. Raises InputError without pyarrow, and for a file that is not one
+    of the two.
     """
 
-    def __init__(self, path: Path, wanted: Collection[str] = (), lists: Collection[str] = ()):
+    def __init__(self, path: Path, wanted: Collection[str] = ()):
         super().__init__(path)
-        self._lists = lists
         with open_binary(path):
             pass
         try:
@@ -385,15 +509,14 @@ class ColumnarTable(Table):
             ) from None
         self._error = pyarrow.ArrowException
         with self._open() as reader:
-            schema = reader.schema_arrow if path.suffix.lower() == ".parquet" else reader.schema
-            self.columns = tuple(schema.names)
-        self._wanted = [column for column in self.columns if column in wanted]
+            self.schema = reader.schema_arrow if path.suffix.lower() == ".parquet" else reader.schema
+        self.columns = tuple(self.schema.names)
+        self._wanted = [column for column in self.columns if column in wanted or not wanted]
         self._kept: tuple[int, list[Record]] = (0, [])  # the batch that `record_at` read last
 
-    def records(self) -> Iterator[Record]:
+    def objects(self) -> Iterator[Record]:
         for rows in self._batches():
             yield from rows
-            self.lines = rows[-1].line if rows else self.lines
 
     def record_at(self, place: int) -> Record:
         start, rows = self._kept
@@ -404,7 +527,7 @@ class ColumnarTable(Table):
                     break
                 start += len(rows)
             self._kept = start, rows
-        return rows[place - start]
+        return self.as_texts(rows[place - start])
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -431,10 +554,7 @@ class ColumnarTable(Table):
         with self._open() as reader:
             for batch in self._record_batches(reader):
                 names = [name for name in batch.schema.names if name in self._wanted]
-                columns = [
-                    [_as_text(value, name in self._lists) for value in batch.column(name).to_pylist()]
-                    for name in names
-                ]
+                columns = [batch.column(name).to_pylist() for name in names]
                 rows = zip(*columns, strict=True) if columns else ((),) * batch.num_rows
                 yield [
                     Record(dict(zip(names, row, strict=True)), number + i + 1, None, number + i)
@@ -453,21 +573,53 @@ class ColumnarTable(Table):
                 yield batch.slice(start, ROWS_AT_ONCE)
 
 
-def _as_text(value: Any, as_list: bool) -> str:
-    if as_list and isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if isinstance(value, list | dict | None) else str(value).strip()
+def class_names(path: str | Path, column: str) -> tuple[str, ...] | None:
+    """Returns the names of the numbers in a column of lists, where the file says them, as `datasets` does."""
+    file = files_of(path)[0]
+    if file.suffix.lower() not in COLUMNAR:
+        return None
+    described = (ColumnarTable(file).schema.metadata or {}).get(b"huggingface")
+    try:
+        facts = json.loads(described)["info"] if described else read_json_object(file.parent / DATASET[0])
+        feature = facts["features"][column]
+        feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        return tuple(feature["names"]) if feature["_type"] == "ClassLabel" else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _saved_dataset(folder: Path) -> list[Path] | None:
+    """Returns the files of a folder that `datasets.save_to_disk` wrote, None for another folder.
+
+    Raises InputError for the folder of a DatasetDict, which has a folder for each split.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        splits = [str(name) for name in read_json_object(folder / "dataset_dict.json").get("splits", [])]
+        raise InputError(
+            f"{folder}: has the splits {', '.join(splits)}; name the folder of one, as in "
+            f"{folder.name}/{splits[0] if splits else 'train'}"
+        )
+    if not all((folder / name).is_file() for name in DATASET):
+        return None
+    entries = read_json_object(folder / DATASET[1]).get("_data_files")
+    try:
+        return [folder / entry["filename"] for entry in entries]
+    except (TypeError, KeyError):
+        raise InputError(f"{folder / DATASET[1]}: names no data files; save the dataset again") from None
 
 
 def files_of(path: str | Path) -> tuple[Path, ...]:
     """Returns the file of that name, or the files of a folder or those that match a glob pattern, sorted.
 
-    Of a folder, files whose names begin with a dot or an underscore are left out. A name without files comes
-    back as it is, for its reader to refuse.
+    Of a folder, files whose names begin with a dot or an underscore are left out; of one that
+    `datasets.save_to_disk` wrote, its data files come in their order. A name without files comes back as it
+    is, for its reader to refuse.
     """
     path = Path(path)
     found: Sequence[Path] = ()
     if path.is_dir():
+        if (saved := _saved_dataset(path)) is not None:
+            return tuple(saved) or (path,)
         found = [entry for entry in path.iterdir() if entry.is_file() and entry.name[0] not in "._"]
     elif not path.exists() and any(mark in path.name for mark in "*?["):
         found = [entry for entry in path.parent.glob(path.name) if entry.is_file()]

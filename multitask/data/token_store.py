@@ -22,10 +22,11 @@ import numpy as np
 
 from minbert import InputError, Tokenizer, TokenSequence, make_folder, sync_folder
 from multitask.data.collate import TokenizedExample
+from multitask.data.limit import Limit
 from multitask.data.readers import Example, Examples, Reject, Source, Summary, hash_texts
 
 # Raise it with every change of what reading or tokenizing gives: a store of another version is not found.
-FORMAT = 1
+FORMAT = 2
 ROWS_AT_ONCE = 4096
 NOTED = 5  # rejected rows that are named one by one
 ARRAYS = {  # the files of a store, by name: their numbers, and what they hold
@@ -42,13 +43,15 @@ ARRAYS = {  # the files of a store, by name: their numbers, and what they hold
     "id_ends": np.int64,  # (N,) where each ends
     "labels": np.int64,  # (N,) numbers (float64 for fractions), or places in the names of facts.json
     "hashes": np.uint64,  # (rows, texts) of all rows of the files, for losses that compare texts
+    "kept": np.int64,  # (N,) where each row stands among them; empty without a limit
 }
 
 
 class Rejected(NamedTuple):
-    """The number of rejected rows, and the first of them as `FILE:LINE rejected: REASON`."""
+    """The number of rejected rows, of all `rows`, and the first of them as `FILE:LINE rejected: REASON`."""
 
     count: int
+    rows: int
     first: tuple[str, ...]
 
 
@@ -66,7 +69,7 @@ class StoredRows(Sequence[Example]):
         self._file_ends = np.array(facts["file_ends"])
         self._kind = facts["label_kind"]
         self._names = list(map(_label_of, facts["label_names"]))
-        self._hashes = arrays["hashes"]
+        self._hashes, self._kept = arrays["hashes"], arrays["kept"]
         whole = self._kind in ("int", "name") and facts["examples"] == facts["rows"]
         self._counted = [(_label_of(label), n) for label, n in facts["labels"]] if whole else None
 
@@ -94,7 +97,8 @@ class StoredRows(Sequence[Example]):
         if self._kind != "file":
             known["label"] = self._label(index)
         if self._hashes.size:
-            known["_text_hashes"] = self._hashes[index].tolist()
+            among_all = int(self._kept[index]) if len(self._kept) else index
+            known["_text_hashes"] = self._hashes[among_all].tolist()
         return Example.stored(lambda: self.source.read(file, place), **known)
 
     def _label(self, index: int) -> Any:
@@ -124,7 +128,7 @@ class StoredRows(Sequence[Example]):
     @property
     def text_hashes(self) -> np.ndarray:
         """(N, texts) 8 bytes for each text, of tasks that ask for them."""
-        return self._hashes[: len(self)]
+        return self._hashes[self._kept] if len(self._kept) else self._hashes
 
     @property
     def all_text_hashes(self) -> np.ndarray:
@@ -150,7 +154,8 @@ class TokenStore(Sequence[TokenizedExample]):
         self.lengths = arrays["lengths"]
         self.token_ids = arrays["used"]
         self.truncated = float(self._cut.mean()) if len(self._cut) else 0.0
-        self.rejected = Rejected(facts["rejected"], tuple(facts["rejects"]))
+        read = facts["rows"] + facts["dropped"] + facts["rejected"]
+        self.rejected = Rejected(facts["rejected"], read, tuple(facts["rejects"]))
         self.rows = StoredRows(arrays, facts, rows) if isinstance(rows, Source) else rows
         self.unlabelled = facts["unlabelled"]
         if isinstance(rows, Source) and facts["labels"] is not None:
@@ -190,17 +195,20 @@ def open_store(
     tokenizer: Tokenizer,
     key: str | None = None,
     cache: Path | None = None,
-    limit: int | None = None,
+    limit: Limit | None = None,
     hashed: bool = False,
 ) -> TokenStore:
-    """Returns the tokenized examples of a split, at most the first `limit`, from the cache where it has them.
+    """Returns the tokenized examples of a split, or of a part of it, from the cache where it has them.
 
     `tokenize` is called for pieces of the split, or once for none where the cache has it. `key` says what
     decides the tokens (see `store_key`); without it, or without a `cache`, the store is in a temporary folder
     that goes with it. One process of a machine writes, others wait for it. `hashed` keeps hashes of texts.
     """
-    rows: Sequence[Example] | Source = examples.source or examples.rows[:limit]
-    write = _Writing(examples, tokenize, tokenizer, limit, hashed)
+    if examples.source is None and limit is not None:
+        rows: Sequence[Example] | Source = tuple(limit.kept(examples))
+    else:
+        rows = examples.source or examples.rows
+    write = _Writing(examples, rows, tokenize, tokenizer, limit, hashed)
     if key is None or cache is None or not _can_write(cache / "tokens"):
         with tempfile.TemporaryDirectory(prefix="minbert-tokens-") as name:
             write.into(Path(name))
@@ -274,7 +282,7 @@ def store_key(facts: dict[str, Any], tokenizer: Tokenizer, hashes: Sequence[str]
     everything = {
         "format": FORMAT,
         "task": facts,
-        "tokenizer": hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest(),
+        "tokenizer": tokenizer.fingerprint(),
         "files": list(hashes),
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
@@ -286,23 +294,25 @@ class _Writing:
     def __init__(
         self,
         examples: Examples,
+        rows: Sequence[Example] | Source,
         tokenize: Callable[[Tokenizer, Sequence[Example]], Sequence[TokenizedExample]],
         tokenizer: Tokenizer,
-        limit: int | None,
+        limit: Limit | None,
         hashed: bool,
     ):
         self.examples = examples
+        self.rows = rows
         self.tokenize = tokenize
         self.tokenizer = tokenizer
         self.limit = limit
         self.hashed = hashed
 
     def into(self, folder: Path) -> None:
-        source = self.examples.source
+        source, rows = self.examples.source, self.rows
         with ExitStack() as files:
-            writer = _Arrays(folder, files, self.tokenizer.vocab_size, source is not None)
+            writer = _Arrays(folder, files, self.tokenizer.vocab_size)
             if source is None:
-                rows = self.examples.rows[: self.limit]
+                writer.rows = len(self.examples.rows)
                 for start in range(0, len(rows), ROWS_AT_ONCE):
                     self._tokens(writer, rows[start : start + ROWS_AT_ONCE])
                 for reject in self.examples.rejects:
@@ -318,7 +328,8 @@ class _Writing:
             writer.close()
 
     def _of_source(self, writer: "_Arrays", source: Source) -> None:
-        taken, piece = 0, []
+        takes = None if self.limit is None else self.limit.taker(self.examples)
+        piece: list[Example] = []
         for number, (file, place, row) in enumerate(source.entries(), start=1):
             if not number % ROWS_AT_ONCE:
                 writer.flush()
@@ -327,16 +338,17 @@ class _Writing:
             elif isinstance(row, Reject):
                 writer.reject(row, self.examples.path)
             else:
-                writer.count(row)
-                if self.hashed:
-                    writer.add("hashes", hash_texts(row.texts))
-                if self.limit is None or taken < self.limit:
-                    taken += 1
+                if takes is None or takes(row):
+                    if takes is not None and self.hashed:
+                        writer.add("kept", (writer.rows,))
                     piece.append(row)
                     writer.row(file, place, row)
                     if len(piece) == ROWS_AT_ONCE:
                         self._tokens(writer, piece)
                         piece = []
+                writer.count(row)
+                if self.hashed:
+                    writer.add("hashes", hash_texts(row.texts))
         self._tokens(writer, piece)
 
     def _tokens(self, writer: "_Arrays", rows: Sequence[Example]) -> None:
@@ -350,7 +362,7 @@ def _states(source: Source) -> list[tuple[int, int]]:
 class _Arrays:
     """The arrays of a store while they grow, and the facts beside them."""
 
-    def __init__(self, folder: Path, files: ExitStack, vocab_size: int, has_rows: bool):
+    def __init__(self, folder: Path, files: ExitStack, vocab_size: int):
         self.folder = folder
         self.kinds = {name: np.dtype(kind) for name, kind in ARRAYS.items()}
         if vocab_size > 2**16:
@@ -366,7 +378,6 @@ class _Arrays:
         self._typed = False
         self._end = self._id_end = 0
         self._id_bytes = bytearray()
-        self._has_rows = has_rows
         self._file_rows: Counter = Counter()
         self._label_kind: str | None = None
         self._names: dict[Any, int] = {}

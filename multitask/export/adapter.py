@@ -15,14 +15,21 @@ from minbert import (
     write_tensors,
 )
 from minbert.export import check_plain
-from multitask.export.task_model import SEQUENCE, TOKEN, find_task_model, write_classifier
+from multitask.export.task_model import (
+    SEQUENCE,
+    TOKEN,
+    class_of,
+    find_task_model,
+    head_modules,
+    write_classifier,
+)
 from multitask.inference.checkpoint import ADAPTER_FOLDER
 from multitask.inference.run import Run
 from multitask.tasks.base import TrainingTask
 
 WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "base.json"
 BASE_FOLDER = "base"
-_OURS, _THEIRS = "base_model.model.", "base_model.model.bert."
+_MODEL = "base_model.model."
 _TASK_TYPES = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS"}
 
 
@@ -30,25 +37,26 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     """Writes the adapter of the task, or the one of all tasks, with head and pooler; -> notes for the user.
 
     `base/` holds the run's base as a BertForSequenceClassification or BertForTokenClassification with the
-    task's labels, which adapter_config.json names by its place in `out`, where the folder will be; it is left
-    out where the base is no longer where the run found it. Raises InputError for a checkpoint without LoRA,
-    and for a head that transformers has not.
+    task's labels, or its family's class of that kind; adapter_config.json names it by its place in `out`,
+    where the folder will be. It is left out where the base is no longer where the run found it. Raises
+    InputError for a checkpoint without LoRA, and for a head that transformers has not.
     """
     adapters = checkpoint / ADAPTER_FOLDER
     source = next((path for path in (adapters / task.name, adapters) if (path / CONFIG).is_file()), None)
     if source is None:
         raise InputError(f"{checkpoint} has no LoRA adapter for {task.name}; take --format hf")
-    check_plain(run.model.encoder)
+    encoder = run.model.encoder
+    check_plain(encoder)
     found = find_task_model(task)
+    prefix = f"{encoder.config.family.prefix}."
     tensors = {
-        name.replace(_OURS, _THEIRS, 1): tensor for name, tensor in read_tensors(source / WEIGHTS).items()
+        name.replace(_MODEL, f"{_MODEL}{prefix}", 1): tensor
+        for name, tensor in read_tensors(source / WEIGHTS).items()
     }
-    saved = {"classifier": found.classifier}
-    if found.architecture == SEQUENCE:
-        saved["bert.pooler"] = run.model.encoder.pooler
+    saved = head_modules(encoder, found)
     for module, layer in saved.items():
-        tensors |= {f"{_OURS}{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
-    modules = [name.removeprefix("bert.") for name in saved]
+        tensors |= {f"{_MODEL}{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
+    modules = sorted({name.removeprefix(prefix).partition(".")[0] for name in saved})
     settings = read_json_object(source / CONFIG)
     changes = {"task_type": _TASK_TYPES[found.architecture], "modules_to_save": modules}
     weights = settings["base_model_name_or_path"]
@@ -64,7 +72,7 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
         labels = len(found.classifier.bias)
         loading = (
             f"the base, {weights}, is not there or has changed, so there is no base/; load the adapter onto "
-            f"{found.architecture}.from_pretrained(BASE, num_labels={labels})"
+            f"{class_of(encoder, found)}.from_pretrained(BASE, num_labels={labels})"
         )
     write_tensors(tensors, folder / WEIGHTS)
     write_json(folder / CONFIG, settings | changes, sort_keys=True)

@@ -25,7 +25,10 @@ SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
 
 @dataclass(frozen=True)
 class TaskModel:
-    """A head that a class of transformers has: the class, its classifier, and what config.json says of it."""
+    """A head that a class of transformers has: the class, its classifier, and what config.json says of it.
+
+    `architecture` is BERT's class; `class_of` names that of another family.
+    """
 
     architecture: str
     classifier: nn.Linear
@@ -55,9 +58,10 @@ def write_task_model(folder: Path, run: Run, task: TrainingTask) -> list[str]:
     """Writes encoder, head, tokenizer and a README.md; -> notes for the user."""
     check_plain(run.model.encoder)
     found = find_task_model(task)
-    write_classifier(folder, merged_encoder(run.model.encoder, task.name), run.tokenizer, task, found)
+    encoder = merged_encoder(run.model.encoder, task.name)
+    write_classifier(folder, encoder, run.tokenizer, task, found)
     with atomic_write(folder / "README.md") as file:
-        file.write(_readme(task, found))
+        file.write(_readme(task, found, class_of(encoder, found)))
     return [found.about]
 
 
@@ -66,21 +70,35 @@ def write_classifier(
 ) -> None:
     """Writes an encoder with the head of a task as transformers' class has them, and the tokenizer."""
     write_encoder(folder, encoder, tokenizer, task.config.max_length)
-    tensors = {f"bert.{name}": tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
-    if found.architecture == TOKEN:  # which has no pooler
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("bert.pooler.")}
-    for name, tensor in found.classifier.state_dict().items():
-        tensors[f"classifier.{name}"] = tensor
+    family = encoder.config.family
+    saved = read_tensors(folder / "model.safetensors")
+    tensors = {f"{family.prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
+    for module, layer in head_modules(encoder, found).items():
+        tensors |= {f"{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
     write_tensors(tensors, folder / "model.safetensors")
-    path, changes = folder / "config.json", {"architectures": [found.architecture], **found.settings}
+    path = folder / "config.json"
+    changes = {"architectures": [class_of(encoder, found)], **found.settings}
     write_json(path, read_json_object(path) | changes, sort_keys=True)
 
 
-def _readme(task: TrainingTask, found: TaskModel) -> str:
+def class_of(encoder: BertModel, found: TaskModel) -> str:
+    """Returns the class of transformers for a head on an encoder of its family."""
+    return found.architecture.replace("Bert", encoder.config.family.classes)
+
+
+def head_modules(encoder: BertModel, found: TaskModel) -> dict[str, nn.Linear]:
+    """Returns what that class has above the encoder's layers, by its names: pooler and classifier."""
+    if found.architecture == TOKEN:  # which has no pooler
+        return {"classifier": found.classifier}
+    pooler, classifier = encoder.config.family.sequence_head
+    return {pooler: encoder.pooler.dense, classifier: found.classifier}
+
+
+def _readme(task: TrainingTask, found: TaskModel, architecture: str) -> str:
     labels = ", ".join(found.settings["label2id"])
     auto = found.architecture.replace("Bert", "AutoModel")
     return f"""\
-# {task.name}: a {found.architecture}
+# {task.name}: a {architecture}
 
 {found.about}
 

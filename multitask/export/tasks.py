@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-from minbert import InputError, SentenceEncoder
+from minbert import InputError, SentenceEncoder, SentenceModules
 from minbert.export import (
     ExportReport,
+    encoder_difference,
     export_encoder,
     files_of,
+    merged_encoder,
     new_folder,
+    sentence_difference,
     weights_folder,
     write_sentence_encoder,
 )
@@ -45,14 +48,18 @@ def export_run(
     with new_folder(out, folder, force) as partial:
         if format == "hf":
             notes = write_task_model(partial, run, kind)
+            encoder = merged_encoder(run.model.encoder, kind.name)
+            difference = encoder_difference(partial, encoder, run.tokenizer, kind.config.max_length)
         elif format == "onnx":
             difference = write_task_graph(partial, run, kind, opset)
         elif format == "peft":
             notes = write_task_adapter(partial, run, kind, folder, Path(out))
         else:
-            parts, length = kind.sentence_vector_parts(), kind.config.max_length
-            vectors = SentenceEncoder(run.model.encoder, run.tokenizer, *parts, length)
+            size, parts = run.model.encoder.config.hidden_size, kind.sentence_vector_parts()
+            modules = SentenceModules.of(size, *parts)
+            vectors = SentenceEncoder(run.model.encoder, run.tokenizer, modules, kind.config.max_length)
             notes = write_sentence_encoder(partial, vectors, kind.name)
+            difference = sentence_difference(partial, vectors, kind.name)
             notes.append(f"the head of {task} is not part of a sentence's vector, and not in the folder")
         files = files_of(partial)
     return ExportReport(format, str(out), files, difference, tuple(notes))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minbert import (
     InputError,
+    SentenceModules,
     Tokenizer,
     adapter_names,
     atomic_write,
@@ -65,7 +66,7 @@ def save_model(
     write_json(folder / "heads.json", {"tasks": tasks})
     pooled = [task.sentence_pooling for task in model.tasks.values() if task.sentence_pooling is not None]
     if pooled:  # a task of the run trains sentence vectors as such
-        write_modules(folder, encoder.config.hidden_size, *pooled[0])
+        write_modules(folder, SentenceModules.of(encoder.config.hidden_size, *pooled[0]))
     return change
 
 

@@ -15,6 +15,7 @@ from minbert import (
     Batch,
     BertModel,
     InputError,
+    SentenceModules,
     Tokenizer,
     did_you_mean,
     find_folder,
@@ -22,12 +23,13 @@ from minbert import (
     load_lora,
     read_attention_adapters,
     read_json_object,
-    read_modules,
+    read_sentence_folder,
 )
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
 from multitask.data.cache_folder import cache_folder
+from multitask.data.given_rows import MEMORY
 from multitask.data.readers import Example, Examples, Row
 from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
@@ -42,9 +44,16 @@ from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.probabilities import probability_path, write_probabilities
-from multitask.tasks.splits import SAMPLE, load_split, missing_split, open_data, tokenize_split
+from multitask.tasks.splits import (
+    SAMPLE,
+    check_rejected,
+    load_split,
+    missing_split,
+    open_data,
+    tokenize_split,
+)
 
-SAMPLE_FOLDER = "sample"  # in a run's folder
+SAMPLE_FOLDER, MEMORY_FOLDER = "sample", "data"  # in a run's folder: the bundled corpus, rows from Python
 
 
 @dataclass
@@ -164,6 +173,7 @@ class Run:
                     continue
                 store, note = self._tokenize(task, examples, split, self.config.limit)
                 notes += note
+                check_rejected(task, examples.path, store.rejected, self.config.max_rejected)
                 if len(store):
                     tokenized[name] = store
                 else:
@@ -264,9 +274,9 @@ class Run:
         data = self.config.data if data is None else data
         if data is None:
             raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
-        own = self.folder / SAMPLE_FOLDER if self.folder else None
-        if str(data) == SAMPLE and own is not None and own.is_dir():
-            yield own
+        kept = {SAMPLE: SAMPLE_FOLDER, MEMORY: MEMORY_FOLDER}.get(str(data))
+        if kept and self.folder and (self.folder / kept).is_dir():
+            yield self.folder / kept
             return
         with open_data(data) as folder:
             yield folder
@@ -324,6 +334,7 @@ def load_weights(
         replace(config, tasks=dict(tasks)) if config else RunConfig(weights=str(weights), tasks=dict(tasks))
     )
     tokenizer = Tokenizer.from_pretrained(folder)
+    tokenizer.check_embeddings(encoder.config.vocab_size)
     group = ProcessGroup.start(chosen)
     return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
@@ -368,5 +379,11 @@ def _task_for(name: str, folder: Path, saved: Mapping[str, Mapping[str, Any]]) -
         return task_config(name, saved[name]["config"])
     if not saved or not (folder / "modules.json").is_file():
         return task_config(name, {})
-    found = read_modules(folder)
-    return task_config(name, {"pooling": found["pooling"], "normalize": found["normalize"]})
+    modules = read_sentence_folder(folder).modules
+    pooling, normalization = modules.pooling.modes[0], modules.normalization
+    if modules.describe() != SentenceModules.of(modules.pooling.size, pooling, normalization).describe():
+        raise InputError(
+            f"modules.json of {folder} asks for {', '.join(modules.describe())}, and a task has one pooling "
+            f"and a normalisation; take another folder"
+        )
+    return task_config(name, {"pooling": pooling, "normalize": normalization})

@@ -42,10 +42,19 @@ def make_tasks(
     encoder: BertConfig,
     labels: Mapping[str, Sequence[str] | None] | None = None,
 ) -> dict[str, TrainingTask]:
-    """Returns the tasks of a configuration, their inputs cut to what the encoder takes."""
+    """Returns the tasks of a configuration, their inputs cut to what the encoder takes.
+
+    Raises InputError for a task that pools by the pooler of a family that has none.
+    """
     tasks = {}
     for name, config in configs.items():
-        length = min(config.max_length, encoder.max_position_embeddings)
+        if config.pooling == "pooler" and not encoder.family.pooler:
+            raise InputError(
+                f"{name}.pooling is 'pooler', and {encoder.family.name} has none; take cls or mean"
+            )
+        length = min(config.max_length, encoder.max_length)
         saved = tuple((labels or {}).get(name) or ())
         tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
+        if not config.labels:
+            tasks[name].tag_names = ()  # a checkpoint's labels are not in the order of a file's numbers
     return tasks

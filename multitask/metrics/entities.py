@@ -1,15 +1,18 @@
-"""Entities in sequences of tags: spans from IOB1 and IOB2, and precision, recall and F1 over whole entities.
+"""Entities in sequences of tags: spans, and precision, recall and F1 over whole entities.
 
-One rule reads both schemes: an entity of type X begins at B-X, and at an I-X that does not continue an
-entity of type X; it goes on through the I-X that follow. In IOB2 every entity begins with B-; in IOB1 only
-one that stands directly behind another of its type; a model may also predict an I-X on its own. This is how
-CoNLL's own scorer and seqeval's default mode read tags, so the scores are theirs.
+One rule reads IOB1, IOB2, IOE1, IOE2, BIOES and BILOU: an entity of type X begins at B-X and S-X, and at an
+I-X or E-X that does not continue one of type X; it goes on through the I-X that follow, and ends with E-X and
+S-X. L- and U- are other names of E- and S-. In IOB2 every entity begins with B-; in IOB1 only one that stands
+directly behind another of its type; a model may also predict an I-X on its own. This is how CoNLL's own
+scorer and seqeval's default mode read tags, so the scores are theirs.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from minbert import InputError
+
+SCHEMES = "a type behind B-, I-, E- or S- (IOB1, IOB2, IOE1, IOE2, BIOES), or L- and U- (BILOU)"
 
 
 class Entity(NamedTuple):
@@ -21,27 +24,27 @@ class Entity(NamedTuple):
 
 
 def is_entity_tag(tag: str) -> bool:
-    """Returns True for a tag that is O, B-type or I-type."""
-    return tag == "O" or (len(tag) > 2 and tag[:2] in ("B-", "I-"))
+    """Returns True for O, and for a type behind one of B-, I-, E-, S-, L-, U-."""
+    return tag == "O" or (len(tag) > 2 and tag[0] in "BIESLU" and tag[1] == "-")
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
     """Converts tags to IOB2, with a B- at the first word of each entity; valid IOB2 stays as it is.
 
-    Raises InputError for a tag that is not O, B-type or I-type.
+    Raises InputError for a tag of none of the schemes.
     """
     converted, before = [], "O"
     for tag in tags:
         if not is_entity_tag(tag):
-            raise InputError(f"the tag {tag!r} is not O, B-type or I-type; give entities in IOB1 or IOB2")
-        begins = tag[0] == "I" and before[2:] != tag[2:]
-        converted.append(f"B-{tag[2:]}" if begins else tag)
+            raise InputError(f"the tag {tag!r} is not O or {SCHEMES}")
+        inside = tag[0] in "IEL" and before[0] in "BI" and before[2:] == tag[2:]
+        converted.append(tag if tag == "O" else f"{'I' if inside else 'B'}-{tag[2:]}")
         before = tag
     return tuple(converted)
 
 
 def entity_spans(tags: Sequence[str]) -> list[Entity]:
-    """Returns the entities of a sequence in IOB1 or IOB2, in their order."""
+    """Returns the entities of a sequence, in their order."""
     spans: list[Entity] = []
     for position, tag in enumerate(to_iob2(tags)):
         if tag[0] == "B":

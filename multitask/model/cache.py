@@ -117,6 +117,8 @@ class FrozenRows:
             "layers": [base_hash(layer) for layer in encoder.encoder.layers[: self.part.layers]],
             "heads": encoder.config.num_attention_heads,
             "epsilon": encoder.config.layer_norm_eps,
+            "activation": encoder.config.activation,
+            "positions": [encoder.config.family.counts_positions, encoder.config.pad_token_id],
             "kernels": encoder.kernels,
             "pooling": self.part.pooling,
             "computed": [model.device.type, numbers],

@@ -28,7 +28,8 @@ from multitask.tasks.predictions import PredictionFormat, generic_format, write_
 LossFunction = Callable[..., Tensor]
 # Keys of TaskConfig that decide what our kinds read and how they tokenize.
 DATA_OPTIONS = (
-    *("text", "text2", "negatives", "label", "label_separator", "low", "high", "pairs", "max_length"),
+    *("text", "text2", "negatives", "label", "label_separator", "delimiter", "low", "high", "pairs"),
+    "max_length",
 )
 
 
@@ -69,6 +70,8 @@ class TrainingTask(nn.Module):
     task are refused.
     """
 
+    # The form of the task's files: a table, plain text with an example a line, or words with tags.
+    reads: ClassVar[Literal["table", "lines", "words"]] = "table"
     # Changes of TaskConfig's defaults; a kind that extends another one writes Base.defaults | {...}.
     defaults: ClassVar[dict[str, Any]] = {}
     losses: ClassVar[dict[str, LossFunction]] = {}
@@ -99,6 +102,11 @@ class TrainingTask(nn.Module):
         self.name = name
         self.config = config
         self.head: nn.Module | None = None
+        if config.delimiter is not None and self.reads != "table":
+            raise InputError(
+                f"{name}.delimiter is {config.delimiter!r}, and tasks of type {config.type!r} read no CSV; "
+                f"leave it out"
+            )
         self._check_loss()
         for option in LABEL_OPTIONS:
             value = getattr(config, option)
@@ -397,8 +405,14 @@ class TextTask(ScoredTask):
     def load(self, source: Path, split: str) -> Examples:
         config, path = self.config, self.path(source, split)
         texts = [config.text] if config.text2 is None else [config.text, config.text2]
-        parse, lists = self.parse_label, self.label_lists
-        return read_table(path, texts=texts, label=config.label, parse_label=parse, lists=lists)
+        return read_table(
+            path,
+            texts=texts,
+            label=config.label,
+            parse_label=self.parse_label,
+            delimiter=config.delimiter,
+            lists=self.label_lists,
+        )
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         texts = [

@@ -132,8 +132,9 @@ class ContrastiveTask(TrainingTask):
         return int(self._masked) / self._negatives if self._negatives else 0.0
 
     def load(self, source: Path, split: str) -> Examples:
-        path = self.path(source, split)
-        return self._remember(split, read_table(path, texts=self.columns, label=None, parse_label=None))
+        path, delimiter = self.path(source, split), self.config.delimiter
+        read = read_table(path, texts=self.columns, label=None, parse_label=None, delimiter=delimiter)
+        return self._remember(split, read)
 
     def _remember(self, split: str, examples: Examples) -> Examples:
         """Keeps the whole file's positives: those beyond --limit connect texts too."""
@@ -249,6 +250,7 @@ class SimCSE(ContrastiveTask):
     Both copies run in one forward pass of 2 B rows. Without dropout they would be equal, and nothing learnt.
     """
 
+    reads = "lines"
     defaults = {"train": "mlm/sentences.txt", "loss": "info_nce", "max_length": 32, "batch_size": 64}
     texts_an_example = 2
 
@@ -328,8 +330,9 @@ class Ranking(ContrastiveTask):
 
     def load(self, source: Path, split: str) -> Examples:
         """Reads the rows with label 1, or all of them from a file without labels."""
-        path, label = self.path(source, split), self.config.label
-        examples = read_table(path, texts=self.columns, label=label, parse_label=integer_label(0, 1))
+        path, label, delimiter = self.path(source, split), self.config.label, self.config.delimiter
+        parse = integer_label(0, 1)
+        examples = read_table(path, texts=self.columns, label=label, parse_label=parse, delimiter=delimiter)
         if examples.labelled:
             examples = examples.changed(_positive)
         elif split == "train":

@@ -45,7 +45,14 @@ class MRPC(PairTask):
         """Reads the pairs of a split. In these files a quote is a character like others and opens nothing."""
         config, path = self.config, self.path(source, split)
         texts, parse = [config.text, config.text2], self.parse_label
-        return read_table(path, texts=texts, label=config.label, parse_label=parse, quoting=False)
+        return read_table(
+            path,
+            texts=texts,
+            label=config.label,
+            parse_label=parse,
+            quoting=False,
+            delimiter=config.delimiter,
+        )
 
 
 class News(ClassificationTask):
@@ -69,10 +76,16 @@ class News(ClassificationTask):
     def load(self, source: Path, split: str) -> Examples:
         """Reads a split whose text is one column, or else title and description, with a space between."""
         config, path = self.config, self.path(source, split)
-        columns = column_names(path)
+        columns = column_names(path, config.delimiter)
         whole = config.text in columns or not set(PARTS) <= set(columns)
         texts = [config.text] if whole else list(PARTS)
-        examples = read_table(path, texts=texts, label=config.label, parse_label=self.parse_label)
+        examples = read_table(
+            path,
+            texts=texts,
+            label=config.label,
+            parse_label=self.parse_label,
+            delimiter=config.delimiter,
+        )
 
         def mended(row: Row) -> Row:
             return row if isinstance(row, Reject) and len(row.texts) != len(texts) else _mended(row)

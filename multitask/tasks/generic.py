@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert import Batch, InputError
+from minbert import Batch, InputError, did_you_mean
 from multitask.data.readers import (
     Example,
     Examples,
+    class_name,
     integer_label,
     label_counts,
     labels_of,
@@ -70,6 +71,10 @@ class ClassificationTask(ClassLabels, TextTask):
                 f"{self.name}.threshold is {self.config.threshold}, and there are {count} classes: "
                 f"{', '.join(self.labels)}; a threshold is for two, leave it out"
             )
+        if len({*map(class_name, self.labels)}) < count:
+            raise InputError(
+                f"{self.name}.labels are {', '.join(self.labels)}, and some mean the same class; name it once"
+            )
         if self.class_weights is not None and len(self.class_weights) != count:
             raise InputError(
                 f"{self.name}.class-weights has {len(self.class_weights)} numbers, and there are {count} "
@@ -81,11 +86,24 @@ class ClassificationTask(ClassLabels, TextTask):
         return self.class_count - (self.config.loss == "ordinal")
 
     def parse_label(self, text: str) -> str:
-        if self._labels and text not in self._labels:  # `labels` would read them from train
-            raise ValueError(f"label {text!r} is not one of {', '.join(self._labels)}")
-        if not text:
-            raise ValueError("the label is empty")
-        return text
+        """Returns a class's name; numbers are compared as numbers, and named as `labels` names them."""
+        if text in self._labels:  # `labels` would read them from train
+            return text
+        name = class_name(text)
+        if name in self._labels:
+            return name
+        if text.lower() == "nan":
+            raise ValueError("NaN stands for a missing value")
+        if "\n" in text or "\r" in text:  # which no prediction file can hold
+            raise ValueError("it has more than one line")
+        if not self._labels:
+            return name
+        named = {class_name(label): label for label in self._labels}
+        if name not in named:
+            raise ValueError(
+                f"{text!r} is not one of {', '.join(self._labels)}{did_you_mean(text, self._labels)}"
+            )
+        return named[name]
 
     def load(self, source: Path, split: str) -> Examples:
         """As for every text; where the configuration names no labels, those of train are taken, sorted."""
@@ -278,12 +296,11 @@ class SimilarityTask(TextTask):
         self.batch_level_loss = config.loss in ("pearson", "cosent", "angle")
 
     def parse_label(self, text: str) -> float:
-        name, low, high = self.name, self.config.low, self.config.high
-        value = number_label(-math.inf, math.inf)(text)
-        if not low <= value <= high:
+        value, config = number_label(-math.inf, math.inf)(text), self.config
+        if not config.low <= value <= config.high:
             raise ValueError(
-                f"{text!r} is outside {name}.low {low:g} to {name}.high {high:g}; set both to the range of "
-                f"the scores"
+                f"{text!r} is not between {config.low:g} and {config.high:g}, which are {self.name}.low and "
+                f"{self.name}.high: set both to the range of the scores"
             )
         return value
 

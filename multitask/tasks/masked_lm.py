@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert import Batch, BertConfig, InputError, Tokenizer
+from minbert import Batch, BertConfig, InputError, Tokenizer, activation
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
 from multitask.data.readers import Example, Examples, read_lines
@@ -21,24 +21,26 @@ from multitask.losses.divergence import symmetric_kl
 from multitask.model.multitask_model import EncoderView
 from multitask.tasks.base import Loss, TrainingTask
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become [MASK], another one; the rest stays
+HIDDEN, RANDOM = 0.8, 0.1  # shares of the tokens to guess that become the mask, another one; the rest stays
 
 
 class MaskedLMHead(nn.Module):
-    """A dense layer, GELU, layer norm, and a decoder whose weights are the word embeddings, plus a bias."""
+    """A dense layer, activation, norm, and a decoder whose weights are the word embeddings, plus a bias."""
 
-    def __init__(self, hidden_size: int, vocab_size: int):
+    def __init__(self, encoder: BertConfig):
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size, eps=1e-12)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        kind, size = encoder.family.masked_lm_activation, encoder.hidden_size
+        self.activation = encoder.activation if kind == "hidden_act" else kind
+        self.dense = nn.Linear(size, size)
+        self.norm = nn.LayerNorm(size, eps=encoder.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(encoder.vocab_size))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, rows: Tensor, word_embeddings: Tensor) -> Tensor:
         """(N, D), (V, D) -> (N, V)"""
-        return F.linear(self.norm(F.gelu(self.dense(rows))), word_embeddings, self.bias)
+        rows = self.norm(activation(self.activation)(self.dense(rows)))
+        return F.linear(rows, word_embeddings, self.bias)
 
 
 class MaskedLM(TrainingTask):
@@ -48,6 +50,7 @@ class MaskedLM(TrainingTask):
     numbers the tokens to guess from 0, with -1 at all others: only their rows go through the head.
     """
 
+    reads = "lines"
     defaults = {"train": "mlm/sentences.txt", "loss": "masked_lm", "max_length": 128}
     losses = {"masked_lm": Loss(cross_entropy, "mask_rate")}
     label_options = ()
@@ -65,16 +68,15 @@ class MaskedLM(TrainingTask):
         return read_lines(self.path(source, split))
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
-        """Also remembers the tokenizer's [MASK], and which ids are word pieces."""
-        vocabulary = tokenizer.backend.get_vocab()
-        if "[MASK]" not in vocabulary:
+        """Also remembers the tokenizer's mask, and which ids are word pieces."""
+        if tokenizer.mask_token_id is None:
             raise InputError(
-                f"{self.name} hides tokens behind [MASK], which the vocabulary has not; take another"
+                f"{self.name} hides tokens behind a mask, and the tokenizer has no mask_token; take another"
             )
-        special = {vocabulary[mark] for mark in SPECIAL if mark in vocabulary}
-        self._mask_id = vocabulary["[MASK]"]
+        special = set(tokenizer.all_special_ids)
+        self._mask_id = tokenizer.mask_token_id
         self._special = torch.tensor(sorted(special))
-        self._pieces = torch.tensor(sorted(set(vocabulary.values()) - special))
+        self._pieces = torch.tensor(sorted(set(tokenizer.vocab.values()) - special))
         texts = [example.texts[0] for example in examples]
         sequences = tokenizer.encode(texts, max_length=self.config.max_length)
         return [TokenizedExample(*entry) for entry in zip(examples, zip(sequences), strict=True)]
@@ -100,14 +102,19 @@ class MaskedLM(TrainingTask):
         return chosen
 
     def _hide(self, ids: Tensor, chosen: Tensor) -> Tensor:
-        """(T,) -> what the model sees: 80 % of the chosen are [MASK], 10 % any piece, 10 % themselves."""
+        """(T,) -> what the model sees: 80 % of the chosen are the mask, 10 % any piece, 10 % themselves."""
         fate = torch.rand(len(ids))
         others = self._pieces[torch.randint(len(self._pieces), (len(ids),))]
         ids = torch.where(chosen & (fate < HIDDEN), self._mask_id, ids)
         return torch.where(chosen & (fate >= HIDDEN) & (fate < HIDDEN + RANDOM), others, ids)
 
     def build_head(self, encoder: BertConfig) -> None:
-        self.head = MaskedLMHead(encoder.hidden_size, encoder.vocab_size)
+        if encoder.family.masked_lm_activation is None:
+            raise InputError(
+                f"{self.name} guesses hidden tokens, for which {encoder.family.name} has no head: its "
+                f"discriminator never sees a mask; take weights of another family, or leave out {self.name}"
+            )
+        self.head = MaskedLMHead(encoder)
 
     def forward(self, encoder: EncoderView, inputs: Batch) -> Tensor:
         """Computes (N, V), a row for each token to guess."""

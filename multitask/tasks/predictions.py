@@ -6,6 +6,7 @@ shows. Both are read. A task says which `PredictionFormat` is its own; nothing h
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from multitask.data.records import read_text
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
 FILE_FORMATS = ("code", "handout")
 NEXT_LABEL, NO_LABEL = "|", "[]"  # of several labels
+_QUOTED = re.compile(r'(.*?),\s*"((?:[^"]|"")+)"\s*')  # the id, and a value in quotes
 LISTED = 5  # problems of one sort that are named one by one
 
 
@@ -27,9 +29,10 @@ class PredictionFormat:
     """Format of one task's prediction files.
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
-    "number" is any finite number, expected (not demanded) in the range; "text" is a label, or a list of
-    them, which is joined by spaces; "labels" is any number of labels with | between them, or [] for none;
-    "tags" is not a table but a word and its tag a line, see `write_tags`.
+    "number" is any finite number, expected (not demanded) in the range; "text" is a label, in quotes where it
+    has a comma or a quote, or a list of labels, which is joined by spaces; "labels" is any number of labels
+    with | between them, or [] for none, in quotes as a label; "tags" is not a table but a word and its tag a
+    line, see `write_tags`.
     """
 
     stem: str
@@ -202,8 +205,10 @@ def _read(
         message = f"the header is {lines[0].rstrip()!r}; it has to be {accepted[0]!r} or {accepted[1]!r}"
         malformed.append((1, message))
     for number, line in enumerate(lines[1:], start=2):
-        # The last comma: an id may hold one, a written value never does.
-        row_id, comma, value = (part.strip() for part in line.rpartition(","))
+        # The last comma: an id may hold one, and a written value only inside of its quotes.
+        quoted = _QUOTED.fullmatch(line) if format.values == "text" else None
+        parts = (quoted[1], ",", quoted[2].replace('""', '"')) if quoted else line.rpartition(",")
+        row_id, comma, value = (part.strip() for part in parts)
         if comma and row_id and value:
             rows.append((row_id, value, number))
         else:
@@ -296,11 +301,9 @@ def _other_split(
 def _written(value, row_id: str, format: PredictionFormat, file_format: str) -> str:
     if format.values in ("text", "labels"):
         text = text_of(value, format)
-        if not text.strip() or any(mark in text for mark in ",\r\n"):
-            raise InputError(
-                f"{format.stem}: the prediction {text!r} for {row_id} has to be one line, no comma"
-            )
-        return text
+        if not text.strip() or any(mark in text for mark in "\r\n"):
+            raise InputError(f"{format.stem}: the prediction {text!r} for {row_id} has to be one line")
+        return '"{}"'.format(text.replace('"', '""')) if any(mark in text for mark in ',"') else text
     number = float(value)
     if not math.isfinite(number):
         raise InputError(

@@ -6,7 +6,7 @@ cut off, or of which the tokenizer left nothing, is predicted as O and scored as
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from minbert import Batch, BertConfig, InputError, Tokenizer, TokenSequence
 from multitask.config.task_config import TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample
-from multitask.data.conll import read_tagged
+from multitask.data.conll import has_bare_types, read_tagged
 from multitask.data.readers import Example, Examples, Reject
 from multitask.losses.divergence import symmetric_kl
 from multitask.metrics.entities import entity_scores, is_entity_tag, to_iob2
@@ -31,18 +31,20 @@ NO_TARGET = -100  # a tag that training never saw; it can only stand in a split 
 
 
 class TokensTask(ClassLabels, ScoredTask):
-    """A tag a word, from CoNLL files or JSON lines with lists of words and tags.
+    """A tag a word, from CoNLL files, or JSON, Parquet or Arrow with lists of words and tags.
 
-    Where all tags of train are O, B-type or I-type they mark entities, which are scored as wholes; other tags
-    (parts of speech, say) are scored word by word.
+    Where all tags of train are O or a type behind a mark such as B- (see entities.py) they mark entities,
+    which are scored as wholes; other tags (parts of speech, say) are scored word by word. Tags that are
+    numbers are places in the configuration's `labels`.
     """
 
+    reads = "words"
     defaults = {"text": "words", "label": "tags", "loss": "cross_entropy"}
     hub_task = "token-classification"
     architecture = "BertForTokenClassification"
     input_form = "words"
     label_options = ("labels",)
-    demands_entities = False  # whether another tag than O, B-type or I-type makes a sentence a reject
+    demands_entities = False  # whether a tag that marks no entity makes a sentence a reject
 
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
@@ -55,6 +57,11 @@ class TokensTask(ClassLabels, ScoredTask):
                     f"leave it out"
                 )
         self.read_labels()
+        self.tag_names = config.labels  # of the numbers 0, 1, ... in files
+        if self.demands_entities and has_bare_types(self.labels):
+            self.labels = _both_marks(f"I-{label}" if label != OUTSIDE else label for label in self.labels)
+        elif self.entities and not all(label[0] in "BIO" for label in self.labels):
+            self.labels = _both_marks(self.labels)
 
     @property
     def entities(self) -> bool:
@@ -79,7 +86,10 @@ class TokensTask(ClassLabels, ScoredTask):
         if not self.labels and split != "train":
             self.load(source, "train")
         entities = self.entities if self.labels or self.demands_entities else None
-        examples = read_tagged(path, words=self.config.text, tags=self.config.label, entities=entities)
+        config = self.config
+        examples = read_tagged(
+            path, words=config.text, tags=config.label, entities=entities, names=self.tag_names
+        )
         if not self.labels:
             self.labels = _labels(examples)
         return self._without_unknown_tags(examples) if split == "train" else examples
@@ -87,14 +97,15 @@ class TokensTask(ClassLabels, ScoredTask):
     def _without_unknown_tags(self, examples: Examples) -> Examples:
         known = set(self.labels)
         rows, rejects = [], list(examples.rejects)
-        numbers = {row.line: number for number, row in enumerate(examples.in_file_order())}
+        numbers = {(row.file, row.line): number for number, row in enumerate(examples.in_file_order())}
         for row in examples.rows:
             unknown = next((tag for tag in row.label or () if tag not in known), None)
             if unknown is None:
                 rows.append(row)
                 continue
             reason = f"tag {unknown!r} is not one of {', '.join(self.labels)}"
-            rejects.append(Reject(row.id, row.texts, row.line, reason, numbers[row.line]))
+            place = numbers[row.file, row.line]
+            rejects.append(Reject(row.id, row.texts, row.line, reason, place, row.file))
         return Examples(examples.path, tuple(rows), tuple(rejects), examples.columns, examples.labelled)
 
     def prepare_training(self, examples: Sequence[Example]) -> list[str]:
@@ -231,6 +242,10 @@ def first_subwords(inputs: Batch) -> Tensor:
 def _labels(examples: Examples) -> tuple[str, ...]:
     """Returns the tags of a split, sorted; of an entity type always both B- and I-."""
     tags = {tag for row in examples.rows for tag in row.label or ()}
-    if all(map(is_entity_tag, tags)):
-        tags |= {f"{mark}-{tag[2:]}" for tag in tags if tag != OUTSIDE for mark in "BI"}
-    return tuple(sorted(tags))
+    return _both_marks(tags) if all(map(is_entity_tag, tags)) else tuple(sorted(tags))
+
+
+def _both_marks(tags: Iterable[str]) -> tuple[str, ...]:
+    """Returns the tags in IOB2 that tags of any scheme become, sorted."""
+    types = {tag.partition("-")[2] for tag in tags}
+    return tuple(sorted({f"{mark}-{type}" if type else OUTSIDE for type in types for mark in "BI"}))

@@ -1,19 +1,20 @@
 """Validation of prediction files against the data: which files a folder should have, and with which ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minbert import InputError
 from multitask.config.task_config import DEFAULT_TASKS, task_config
-from multitask.config.task_kinds import make_task
+from multitask.config.task_kinds import KINDS, make_task
+from multitask.data.given_rows import SPLITS
 from multitask.tasks.base import ScoredTask, TrainingTask
 from multitask.tasks.predictions import Problem, validate_folder
 from multitask.tasks.probabilities import probability_path, validate_probabilities
-from multitask.tasks.splits import load_split, open_data
+from multitask.tasks.splits import load_split, missing_split, open_data
 
 COURSE_TASKS = (*DEFAULT_TASKS, "cfimdb")
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,20 @@ class Validation:
         return [*self.notes, *map(str, self.problems), counts]
 
 
-def tasks_with_data(folder: Path, names: Sequence[str] | None) -> list[TrainingTask]:
-    """Returns the named tasks, else those of the course that have a file in the folder."""
-    tasks = [make_task(name, task_config(name, {})) for name in names or COURSE_TASKS]
-    found = [task for task in tasks if names or any((folder / task.file(split)).exists() for split in SPLITS)]
+def tasks_with_data(
+    folder: Path, names: Sequence[str] | None, configured: Mapping[str, dict[str, Any]] | None = None
+) -> list[TrainingTask]:
+    """Returns the named tasks, else the configured ones, else known ones that have a file in the folder.
+
+    Known are the tasks of the course, and those of kinds that the user has registered.
+    """
+    known = configured or {}
+    own = [kind for kind, task in KINDS.items() if not isinstance(task, str)]
+    chosen = names or [*known] or [*COURSE_TASKS, *own]
+    tasks = [make_task(name, task_config(name, known.get(name, {}))) for name in chosen]
+    if names or known:
+        return tasks
+    found = [task for task in tasks if any(missing_split(task, folder, split) is None for split in SPLITS)]
     if not found:
         raise InputError(
             f"{folder} has no file of the course's tasks; expected names such as ids-sst-train.csv"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from minbert import (
     Tokenizer,
     add_attention_adapters,
     add_lora,
+    did_you_mean,
     find_folder,
     load_attention_adapters,
     load_lora,
@@ -29,7 +29,15 @@ from multitask.inference.checkpoint import ADAPTER_FOLDER
 from multitask.inference.saved_tasks import load_trained_heads, make_tasks, saved_labels
 from multitask.model.multitask_model import DEFAULT_ADAPTER, MultitaskModel
 from multitask.tasks.base import TrainingTask
-from multitask.tasks.splits import missing_split, open_data, tokenize_split
+from multitask.tasks.splits import (
+    check_rejected,
+    class_notes,
+    files_of_split,
+    missing_split,
+    open_data,
+    part_of,
+    tokenize_split,
+)
 from multitask.training.parameters.freezing import freeze
 
 SCRATCH = "scratch"
@@ -66,15 +74,18 @@ def load_inputs(
         bert = replace(bert, vocab_size=tokenizer.vocab_size)
     else:
         tokenizer = Tokenizer.from_pretrained(source)
+        tokenizer.check_embeddings(bert.vocab_size)
     stores, hashes, notes = splits.tokenize(tokenizer)
     for name, store in stores["train"].items():
-        notes += [f"{name}: {note}" for note in tasks[name].prepare_training(store.rows)]
+        said = [*class_notes(tasks[name], store.rows), *tasks[name].prepare_training(store.rows)]
+        notes += [f"{name}: {note}" for note in said]
     model = make_model(config, bert, tasks, checkpoint)
     trained = () if scratch else load_trained_heads(model, find_folder(source))
     notes += freeze(model, config.freeze)
     report = model.encoder.load_report
     if report and report.missing and model.encoder.pooler is not None:
         notes.append("the weights have no pooler; a random one takes its place")
+    notes += report.notes if report else []
     if report and report.fresh:
         notes.append(f"{len(report.fresh)} tensors of the encoder are not in the weights and start anew")
     train = {}
@@ -202,20 +213,28 @@ class _Splits:
                 continue
             if missing := missing_split(task, self.data, split):
                 if split == "train":
-                    raise self._nothing_to_train(name)
+                    raise self._no_training_file(name)
                 self.notes.append(missing)
             else:
                 found[name] = task.load(self.data, split)
         return found
 
-    def _nothing_to_train(self, name: str) -> InputError:
-        file = self.data / (self.tasks[name].file("train") or "")
-        return InputError(f"{name} has nothing to train on: {file} is missing or has no usable row")
+    def _no_training_file(self, name: str) -> InputError:
+        file = self.tasks[name].file("train")
+        if file is None:
+            return InputError(f"{name} has nothing to train on; set {name}.train to a file name")
+        path = self.data / file
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        return InputError(
+            f"{name} has nothing to train on: there is no file {path}{did_you_mean(path.name, near)}"
+        )
 
     def training_texts(self) -> Iterator[str]:
         """Yields the texts of the training rows of all tasks."""
         for examples in self.train.values():
-            for row in islice(examples.rows, self.config.limit):
+            limit = self.config.limit
+            rows = examples.rows if limit is None else part_of(examples, limit).kept(examples)
+            for row in rows:
                 yield from row.texts
 
     def tokenize(self, tokenizer: Tokenizer) -> tuple[dict[str, Stores], dict[str, str], list[str]]:
@@ -232,8 +251,9 @@ class _Splits:
                 task = self.tasks[name]
                 store, notes = tokenize_split(task, examples, split, tokenizer, cache, limit)
                 self.notes += notes
+                check_rejected(task, examples.path, store.rejected, self.config.max_rejected)
                 if len(store):
-                    files = [Path(examples.path)] if examples.source is None else examples.source.files
+                    files = files_of_split(examples)
                     for file in files:
                         known = task.file(split) if len(files) == 1 else f"{task.file(split)}/{file.name}"
                         hashes[known] = file_hash(file, cache)
@@ -242,8 +262,13 @@ class _Splits:
                         unlabelled.append(f"{name}: {task.file('dev')} has no labels to score by")
                     else:
                         stores[split][name] = store
-                elif split == "train":
-                    raise self._nothing_to_train(name)
+                elif split == "dev":
+                    self.notes.append(f"{name}: {examples.path} has no usable row to score")
+                else:
+                    first = f"; {store.rejected.first[0]}" if store.rejected.count else ""
+                    raise InputError(
+                        f"{name} has nothing to train on: no row of {examples.path} is usable{first}"
+                    )
         return stores, hashes, self.notes + unlabelled
 
     def _refuse_unlabelled(self, name: str, examples: Examples, split: str) -> None:

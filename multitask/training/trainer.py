@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,10 +18,18 @@ from minbert import InputError, atomic_folder, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.stages import stage_configs
 from multitask.data.collate import Joined
+from multitask.data.given_rows import MEMORY, GivenRows, given_config, write_given
 from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
-from multitask.inference.run import SAMPLE_FOLDER, Evaluation, Run, load_run, read_run_config
+from multitask.inference.run import (
+    MEMORY_FOLDER,
+    SAMPLE_FOLDER,
+    Evaluation,
+    Run,
+    load_run,
+    read_run_config,
+)
 from multitask.model.cache import check_folder, open_cache
 from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar, Scores
 from multitask.runtime.device import find_device
@@ -41,14 +50,23 @@ from multitask.training.selection import check_select, selectors
 CACHE_FOLDER = "cache"  # in the run's folder, while it trains
 
 
-def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = True) -> Run:
+def train(
+    config: RunConfig,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = True,
+    data: GivenRows | None = None,
+) -> Run:
     """Fine-tunes as the configuration says, into the new folder `config.out`; returns the best checkpoint.
 
+    `data` gives rows in place of the folder `config.data`, as {"sst": {"train": rows, "dev": rows}}: lists of
+    dictionaries, or tables of pandas, pyarrow or datasets. They are kept in the run's folder.
     `callbacks` get the records of metrics.jsonl and may end the run; `quiet` hides the progress bars.
     Messages go to the logger "multitask". Where torchrun starts the command again after a process was lost,
     the run goes on from its `last/`. Raises InputError for a configuration or data that cannot be used,
     before anything is written.
     """
+    if data is not None:
+        config = given_config(config, data)
     check_sources(config)
     if config.out is None:
         raise InputError("no folder for the run; give --out RUN")
@@ -66,7 +84,7 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), quiet: bool = T
         raise InputError(
             f"{out} exists already; choose another --out, or continue it: multitask resume {out}"
         )
-    return _train_stages(config, callbacks, quiet)
+    return _train_stages(config, callbacks, quiet, data)
 
 
 def resume(folder: str | Path, callbacks: Sequence[Callback] = (), quiet: bool = True) -> Run:
@@ -127,7 +145,9 @@ def plan_table(config: RunConfig) -> list[str]:
     return lines
 
 
-def _train_stages(config: RunConfig, callbacks: Sequence[Callback], quiet: bool) -> Run:
+def _train_stages(
+    config: RunConfig, callbacks: Sequence[Callback], quiet: bool, data: GivenRows | None = None
+) -> Run:
     """Begins or continues each stage that is not finished."""
     stages = stage_configs(config)
     for stage in stages:
@@ -138,16 +158,32 @@ def _train_stages(config: RunConfig, callbacks: Sequence[Callback], quiet: bool)
             continue
         if len(stages) > 1:
             logger.info(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
-        if (out / "environment.json").is_file() or (out / "last").is_dir():
-            trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"])
-            trainer.load()
-        else:
-            trainer = Trainer(stage, callbacks, quiet)
-            with open_data(stage.data) as folder:
+        begun = (out / "environment.json").is_file() or (out / "last").is_dir()
+        trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"] if begun else None)
+        with _open_stage_data(config, stage, data) as folder:  # where texts are read, as long as it trains
+            if begun:
+                trainer.load(folder)
+            else:
                 trainer.setup(folder)
                 trainer.make_folder(config, folder)
-        run = trainer.train()
+            run = trainer.train()
     return run
+
+
+@contextmanager
+def _open_stage_data(config: RunConfig, stage: RunConfig, data: GivenRows | None) -> Iterator[Path]:
+    """Yields the data folder of a stage of the run `config`: what a run's folder keeps comes from there."""
+    folders = {MEMORY: Path(config.out) / MEMORY_FOLDER, SAMPLE: Path(stage.out) / SAMPLE_FOLDER}
+    kept = folders.get(config.data)
+    if kept is not None and kept.is_dir():
+        yield kept
+    elif data is not None:
+        with TemporaryDirectory(prefix="minbert-data-") as name:
+            write_given(config, data, Path(name))
+            yield Path(name)
+    else:
+        with open_data(stage.data) as folder:
+            yield folder
 
 
 class Trainer:
@@ -184,7 +220,7 @@ class Trainer:
             check_select(self.config, self.inputs)
         self._build()
 
-    def load(self) -> None:
+    def load(self, data: Path) -> None:
         """Sets up a run that was interrupted, from its `last/`; from the start where it has none yet.
 
         Raises InputError for data files that have changed.
@@ -193,10 +229,8 @@ class Trainer:
             self._clean_up()
         self.group.barrier()
         last = self.out / "last" if (self.out / "last").is_dir() else None
-        data = self.out / SAMPLE_FOLDER if self.config.data == SAMPLE else self.config.data
         with self.group.common_errors():
-            with open_data(data) as folder:
-                self.inputs = load_inputs(self.config, folder, self.device, last)
+            self.inputs = load_inputs(self.config, data, self.device, last)
             before, now = read_environment(self.out)["data"], self.inputs.hashes
             changed = [name for name in before | now if now.get(name) != before.get(name)]
             if changed:
@@ -238,6 +272,9 @@ class Trainer:
                 write_json(Path(out) / "config.json", config.to_dict())
             if self.config.data == SAMPLE:
                 shutil.copytree(data, self.out / SAMPLE_FOLDER, dirs_exist_ok=True)
+            elif self.config.data == MEMORY and data != Path(run.out) / MEMORY_FOLDER:
+                with atomic_folder(Path(run.out) / MEMORY_FOLDER) as folder:
+                    shutil.copytree(data, folder, dirs_exist_ok=True)
             write_json(self.out / "environment.json", environment(self.device, self.inputs.hashes))
         self.group.barrier()
 

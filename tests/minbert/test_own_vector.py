@@ -9,7 +9,7 @@ import torch
 from minbert import Batch, BertModel, InputError, normalize, pool
 from minbert.tokenizer import pack
 
-POOLINGS = ["cls", "pooler", "mean", "max"]
+POOLINGS = ["cls", "pooler", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
 
 @pytest.fixture(params=["reference", "fused"])

@@ -1,10 +1,9 @@
-"""SentenceEncoder equals sentence-transformers, reads its folders of both dialects, and streams.
+"""SentenceEncoder: each vector is its sentence's own; batches, precisions, options, a stream.
 
 Run: pytest tests/minbert/test_sentence.py
 """
 
 import itertools
-import json
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,11 @@ import torch
 from minbert import (
     InputError,
     LoRAConfig,
+    Normalize,
+    Pooling,
     Projection,
     SentenceEncoder,
+    SentenceModules,
     add_lora,
     sentence,
     use_adapter,
@@ -52,7 +54,7 @@ def test_order_is_kept_and_each_vector_is_its_own(tiny_folder, texts, pooling, n
 
 def test_defaults_of_a_folder_without_modules(tiny_folder, texts):
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
-    assert (encoder.pooling, encoder.normalize, encoder.projection) == ("mean", None, None)
+    assert encoder.modules.describe() == ["Pooling(24, mean)"]
     assert encoder.max_length == 64 and encoder.size == 24
     batch = encoder.tokenizer(texts)
     hidden = encoder.model(batch).last_hidden_state
@@ -64,11 +66,6 @@ def test_defaults_of_a_folder_without_modules(tiny_folder, texts):
 def test_empty_list(tiny_folder):
     vectors = SentenceEncoder.from_pretrained(tiny_folder).encode([])
     assert vectors.shape == (0, 24) and vectors.dtype == np.float32
-
-
-def test_one_string_is_refused(tiny_folder):
-    with pytest.raises(InputError, match="texts is one string"):
-        SentenceEncoder.from_pretrained(tiny_folder).encode("hello")
 
 
 def test_stream_reads_one_piece_ahead(tiny_folder):
@@ -148,16 +145,18 @@ def test_batches_by_tokens():
 
 def test_half_precision_is_near_and_named(tiny_folder, texts):
     encoder = SentenceEncoder.from_pretrained(tiny_folder, normalize="l2")
-    full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
+    full, half = encoder.encode(texts), encoder.encode(texts, compute="bf16")
     assert half.dtype == np.float32 and not np.array_equal(full, half)
     np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
     chosen = {"fp32": full, "bf16": half}[encoder.resolve("auto")]
-    assert np.array_equal(encoder.encode(texts, precision="auto"), chosen)
+    assert np.array_equal(encoder.encode(texts, compute="auto"), chosen)
     for some in (texts, []):
-        with pytest.raises(InputError, match="precision is 'fp8'"):
+        with pytest.raises(InputError, match="compute is 'fp8'; choose from fp32, bf16"):
+            encoder.encode(some, compute="fp8")
+        with pytest.raises(InputError, match="precision is 'fp8'; choose from float32, int8"):
             encoder.encode(some, precision="fp8")
         with pytest.raises(InputError, match="fp16 needs a CUDA device, this is cpu; take bf16 or fp32"):
-            encoder.encode(some, precision="fp16")
+            encoder.encode(some, compute="fp16")
 
 
 @pytest.mark.parametrize("checks", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
@@ -185,7 +184,7 @@ def test_half_precision_follows_the_weights(tiny_folder, texts, pooling):
     assert encoder.half.current(torch.bfloat16) is half is not encoder.half.current(torch.float16)
 
     def check():
-        full, half = encoder.encode(texts), encoder.encode(texts, precision="bf16")
+        full, half = encoder.encode(texts), encoder.encode(texts, compute="bf16")
         np.testing.assert_allclose((full * half).sum(axis=1), 1, atol=1e-2)
         return full
 
@@ -224,9 +223,59 @@ def test_progress_is_shown_only_on_request(tiny_folder, texts, capsys):
     encoder = SentenceEncoder.from_pretrained(tiny_folder)
     encoder.encode(texts)
     assert capsys.readouterr() == ("", "")
-    encoder.encode(texts, progress=True)
+    encoder.encode(texts, show_progress_bar=True)
     out, err = capsys.readouterr()
     assert out == "" and f"{len(texts)}/{len(texts)}" in err
+
+
+def test_the_old_names_of_options_go_on_with_a_note(tiny_folder, texts, capsys):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    with pytest.warns(DeprecationWarning, match="precision='bf16' is compute='bf16' now") as notes:
+        half = encoder.encode(texts, precision="bf16")
+    assert notes[0].filename == __file__
+    np.testing.assert_array_equal(half, encoder.encode(texts, compute="bf16"))
+    with pytest.warns(DeprecationWarning, match="progress is show_progress_bar now"):
+        encoder.encode(texts, progress=True)
+    assert f"{len(texts)}/{len(texts)}" in capsys.readouterr().err
+
+
+def test_a_batch_has_at_most_the_sentences_asked_for(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    counts = []
+    encoder.model.register_forward_pre_hook(lambda module, inputs: counts.append(len(inputs[0])))
+    expected = encoder.encode(texts)
+    np.testing.assert_allclose(encoder.encode(texts, batch_size=3), expected, rtol=0, atol=1e-6)
+    assert counts == [len(texts), 3, 3, 2]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "truncate_dim"])
+def test_numbers_below_one_are_refused(tiny_folder, texts, name):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    with pytest.raises(InputError, match=f"{name} is 0; it must be a whole number of at least 1"):
+        encoder.encode(texts, **{name: 0})
+
+
+def test_options_that_exclude_each_other(tiny_folder, texts):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    for options, message in (
+        (dict(prompt="a", prompt_name="query"), "prompt and prompt_name are both given"),
+        (dict(prompt_name="qurey"), "there is no prompt 'qurey'; choose from query, document"),
+        (dict(output_value="sentence"), "choose sentence_embedding or token_embeddings"),
+        (dict(output_value="token_embeddings", precision="int8"), "are for sentence_embedding; leave"),
+    ):
+        with pytest.raises(InputError, match=message):
+            encoder.encode(texts, **options)
+    with pytest.raises(InputError, match="precision int8 needs the ranges of all vectors; take encode"):
+        next(encoder.stream(texts, precision="int8"))
+    with pytest.raises(InputError, match="similarity_fn_name is 'cos'; choose from cosine, dot"):
+        SentenceEncoder.from_pretrained(tiny_folder, similarity_fn_name="cos")
+
+
+def test_moving_the_encoder_moves_its_modules(tiny_folder):
+    encoder = SentenceEncoder.from_pretrained(tiny_folder)
+    encoder.modules = SentenceModules.of(24, projection=Projection(24, 7))
+    assert encoder.to("meta") is encoder and encoder.device.type == "meta"
+    assert {parameter.device.type for parameter in encoder.modules.parameters()} == {"meta"}
 
 
 def test_long_text_is_cut(tiny_folder):
@@ -237,74 +286,28 @@ def test_long_text_is_cut(tiny_folder):
 
 
 def test_wrong_choices_are_refused(tiny_folder):
-    with pytest.raises(InputError, match="pooling is 'meen'"):
+    with pytest.raises(InputError, match="pooling 'meen' does not exist; .*; did you mean 'mean'?"):
         SentenceEncoder.from_pretrained(tiny_folder, pooling="meen")
     with pytest.raises(InputError, match="normalize is 'L2'"):
         SentenceEncoder.from_pretrained(tiny_folder, normalize="L2")
 
 
-# --- folders of sentence-transformers -----------------------------------------------------------------------
+# --- folders ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def write(tiny_folder, tmp_path):
-    """Adds modules, in the dialect of old versions, to a copy of the tiny weights."""
-
-    def write_folder(pooling="mean", normalize=None, **parts):
-        folder = shutil.copytree(tiny_folder, tmp_path / "weights")
-        write_modules(folder, 24, pooling, normalize, **parts)
-        return folder
-
-    return write_folder
-
-
-@pytest.mark.parametrize(("pooling", "normalize"), [("cls", None), ("mean", "l2"), ("max", None)])
-def test_old_dialect(write, texts, pooling, normalize):
-    folder = write(pooling, normalize, max_length=9)
-    encoder = SentenceEncoder.from_pretrained(folder)
-    assert (encoder.pooling, encoder.normalize, encoder.max_length) == (pooling, normalize, 9)
-    chosen = SentenceEncoder.from_pretrained(folder, pooling="max", normalize=None)
-    assert (chosen.pooling, chosen.normalize) == ("max", None)  # the caller's
-    theirs = sentence_transformers().SentenceTransformer(str(folder), device="cpu").encode(texts)
-    np.testing.assert_allclose(encoder.encode(texts), theirs, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "identity"])
-@pytest.mark.parametrize("bias", [True, False])
-def test_projection(tiny_folder, write, texts, activation, bias):
-    projection = Projection(24, 7, activation, bias)
-    encoder = SentenceEncoder.from_pretrained(write("mean", "l2", projection=projection))
-    vectors = encoder.encode(texts)
-    assert encoder.size == 7 and encoder.encode([]).shape == (0, 7)
-    mean = SentenceEncoder.from_pretrained(tiny_folder).encode(texts).astype(np.float64)
-    expected = mean @ projection.linear.weight.detach().double().numpy().T
-    if bias:
-        expected += projection.linear.bias.detach().numpy()
-    if activation == "tanh":
-        expected = np.tanh(expected)
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", ["cls", "mean", "max"])
-def test_folder_that_the_library_writes(tiny_folder, tmp_path, texts, mode):
-    """The dialect of the installed version (6 moves the maximal length to the tokenizer's settings)."""
-    library = sentence_transformers()
-    models = library.models if hasattr(library, "models") else library.sentence_transformer.modules
-    transformer = models.Transformer(str(tiny_folder))
-    modules = [
-        transformer,
-        models.Pooling(24, pooling_mode=mode),
-        models.Dense(24, 7, activation_function=torch.nn.Tanh()),
-        models.Normalize(),
-    ]
-    theirs = library.SentenceTransformer(modules=modules, device="cpu")
-    theirs.max_seq_length = 11
-    theirs.save_pretrained(str(tmp_path / "saved"))
-    encoder = SentenceEncoder.from_pretrained(tmp_path / "saved")
-    assert (encoder.pooling, encoder.normalize, encoder.size) == (mode, "l2", 7)
-    assert encoder.max_length == 11
-    np.testing.assert_allclose(encoder.encode(texts), theirs.encode(texts), rtol=0, atol=1e-5)
+def test_the_callers_pooling_and_normalization(tiny_folder, tmp_path, texts):
+    """They take the place of the folder's; a normalisation within the modules stays."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "weights")
+    after = [Normalize("l2"), Projection(24, 24), Normalize("l2")]
+    write_modules(folder, SentenceModules(Pooling(24, "mean", "cls"), Projection(48, 24), *after), 9)
+    encoder = SentenceEncoder.from_pretrained(folder, normalize=None)
+    assert encoder.modules.describe()[-2:] == ["Normalize(l2)", "Projection(24, 24, Tanh)"]
+    assert encoder.max_length == 9 and encoder.modules.normalization is None
+    encoder = SentenceEncoder.from_pretrained(folder, normalize="l1")
+    assert encoder.modules.describe()[-2:] == ["Projection(24, 24, Tanh)", "Normalize(l1)"]
+    np.testing.assert_allclose(abs(encoder.encode(texts)).sum(axis=1), 1, atol=1e-6)
+    with pytest.raises(InputError, match="takes vectors of 48 features and gets 24"):
+        SentenceEncoder.from_pretrained(folder, pooling="max")
 
 
 def test_minilm_equals_the_library(minilm):
@@ -312,70 +315,19 @@ def test_minilm_equals_the_library(minilm):
     texts = ["A man is eating food.", "", "caf\u00e9 \u4e2d\u6587 \U0001f600", "one two " * 200, "Hello!"]
     theirs = library.SentenceTransformer(str(minilm), device="cpu").encode(texts)
     encoder = SentenceEncoder.from_pretrained(minilm)
-    assert (encoder.pooling, encoder.normalize, encoder.max_length) == ("mean", "l2", 256)
+    assert repr(encoder) == "SentenceEncoder(Pooling(384, mean), Normalize(l2), max_length=256, device='cpu')"
     np.testing.assert_allclose(encoder.encode(texts), theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("pooling", "normalize", "message"),
+    ("modules", "message"),
     [
-        ("pooler", None, "pooling 'pooler' has no module; choose from cls, mean, max"),
-        ("mean", "l1", "normalization 'l1' has no module; choose l2 or none"),
+        ([Pooling(24, "pooler")], "no module for BERT's pooler; take --format onnx, or pool by cls, mean"),
+        ([Pooling(24), Normalize("l1")], "Normalize divides by the L2 length; take --format onnx"),
+        ([Pooling(24), torch.nn.ReLU()], r"has no module for ReLU\(\); take Pooling, Dense"),
     ],
 )
-def test_what_has_no_module_is_refused_and_nothing_written(tmp_path, pooling, normalize, message):
+def test_what_has_no_module_is_refused_and_nothing_written(tmp_path, modules, message):
     with pytest.raises(InputError, match=message):
-        write_modules(tmp_path, 24, pooling, normalize)
+        write_modules(tmp_path, SentenceModules(*modules))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "kinds",
-    [
-        "Transformer Pooling LSTM",
-        "Transformer Pooling Normalize Dense",
-        "Transformer Pooling Dense Dense",
-        "Pooling Transformer",
-    ],
-)
-def test_modules_in_another_order_or_unknown_are_refused(write, kinds):
-    folder = write()
-    modules = [{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in kinds.split()]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(InputError, match="Transformer, Pooling, Dense, Normalize are supported"):
-        SentenceEncoder.from_pretrained(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("modules.json", "{", "modules.json is not JSON"),
-        ("modules.json", "[1]", "modules.json is not a list of modules"),
-        ("modules.json", '{"type": "Transformer"}', "modules.json is not a list of modules"),
-        ("modules.json", '[{"type": "Transformer"}]', "modules.json is not a list of modules"),
-        ("sentence_bert_config.json", "[]", "sentence_bert_config.json holds a list"),
-        ("1_Pooling/config.json", "[]", "config.json holds a list"),
-        ("1_Pooling/config.json", '{"pooling_mode_mean_sqrt_len_tokens": true}', "one of cls, mean, max is"),
-        (
-            "1_Pooling/config.json",
-            '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
-            "one of cls, mean, max is",
-        ),
-        ("1_Pooling/config.json", '{"pooling_mode_mean_tokens": false}', "one of cls, mean, max is"),
-        ("1_Pooling/config.json", '{"pooling_mode": "weightedmean"}', "one of cls, mean, max is"),
-        ("1_Pooling/config.json", '{"pooling_mode": ["mean", "max"]}', "one of cls, mean, max is"),
-        ("2_Dense/config.json", "{}", "2_Dense holds no Dense module"),
-        ("2_Dense/config.json", '{"in_features": 24, "out_features": 9}', "2_Dense holds no Dense module"),
-        (
-            "2_Dense/config.json",
-            '{"in_features": 24, "out_features": 7, "activation_function": "x.GELU"}',
-            "activation 'gelu' does not",
-        ),
-        ("2_Dense/model.safetensors", "", "model.safetensors is damaged"),
-    ],
-)
-def test_damaged_and_unknown_modules_are_refused(write, file, content, message):
-    folder = write(projection=Projection(24, 7), max_length=9)
-    (folder / file).write_text(content)
-    with pytest.raises(InputError, match=message):
-        SentenceEncoder.from_pretrained(folder)

@@ -3,15 +3,18 @@
 Run: pytest tests/minbert/test_tokenizer.py
 """
 
+import copy
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
-from minbert import InputError, Tokenizer
+from minbert import InputError, SentenceEncoder, Tokenizer
 
 TRICKY = [
     "",
@@ -69,6 +72,50 @@ def test_pairs_are_cut_as_transformers_cuts_them(minilm, minilm_tokenizer, max_l
         assert ours.truncated == (len(one(reference([a], [b]))["input_ids"]) > max_length)
 
 
+@pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second"])
+def test_every_cut_is_the_librarys(tiny_tokenizer, strategy):
+    """Every pair of lengths up to 12, cut to 5 to 24 tokens."""
+    words = "the cat a dog book good bad very not movie film great".split()
+    backend = copy.deepcopy(tiny_tokenizer.backend)
+    for length in range(5, 25):
+        pairs = []
+        for a, b in itertools.product(range(len(words) + 1), repeat=2):
+            alone = {"only_first": a, "only_second": b}.get(strategy)  # of which a token has to stay
+            if alone is None or a + b + 3 - length < alone:
+                pairs.append((" ".join(words[:a]), " ".join(words[:b])))
+        backend.enable_truncation(length, strategy=strategy)
+        expected = [encoding.ids for encoding in backend.encode_batch(pairs)]
+        found = tiny_tokenizer.encode(*zip(*pairs, strict=True), max_length=length, truncation=strategy)
+        assert [sequence.ids for sequence in found] == expected
+
+
+def test_texts_of_which_nothing_would_stay(tiny_tokenizer):
+    with pytest.raises(InputError, match="only_first leaves nothing of a text; cut the longer one first"):
+        tiny_tokenizer.encode(["a cat"], ["a dog reads a book"], max_length=7, truncation="only_first")
+
+
+def test_pairs_of_long_texts_are_cut_in_time(tiny_tokenizer):
+    """500 pairs of 500 tokens: a few milliseconds a pair, where the library's own cutting takes 120."""
+    texts = ["the cat reads a book " * 100] * 500
+    start = time.process_time()
+    sequences = tiny_tokenizer.encode(texts, texts, max_length=64)
+    assert time.process_time() - start < 3
+    assert all(len(sequence.ids) == 64 and sequence.truncated for sequence in sequences)
+
+
+def test_texts_given_as_ids_are_joined_as_encode_joins(tiny_tokenizer):
+    texts = [
+        "",
+        "good",
+        "the cat reads a book",
+        "the student writes over the house and under the green river",
+    ]
+    for (a, b), length in itertools.product(itertools.product(texts, texts), (5, 8, 13, 40)):
+        [expected] = tiny_tokenizer.encode([a], [b], max_length=length)
+        first, second = (sequence.ids[1:-1] for sequence in tiny_tokenizer.encode([a, b]))
+        assert tiny_tokenizer.join(first, second, length) == expected
+
+
 def one(encoded):
     return {name: values[0] for name, values in encoded.items()}
 
@@ -85,7 +132,7 @@ def test_baked_truncation_and_padding_are_switched_off(minilm):
 
 
 def test_cut_to_length(tiny_tokenizer):
-    cls, sep = (tiny_tokenizer.backend.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+    cls, sep = tiny_tokenizer.cls_token_id, tiny_tokenizer.sep_token_id
     for length in (3, 4, 10):
         [cut] = tiny_tokenizer.encode(["the cat reads a book and writes a book"], max_length=length)
         assert len(cut.ids) == length and cut.truncated and cut.ids[0] == cls and cut.ids[-1] == sep
@@ -101,8 +148,7 @@ def test_lower_case_follows_the_settings(tiny_folder, tmp_path):
     ).encode(["the cat"])
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     cased = Tokenizer.from_pretrained(tmp_path)
-    assert not cased.lowercase
-    unknown = cased.backend.token_to_id("[UNK]")
+    unknown = cased.unk_token_id
     assert cased.encode([upper])[0].ids[1:-1] == [unknown, unknown]
     cased.save(tmp_path / "saved")
     assert Tokenizer.from_pretrained(tmp_path / "saved").encode([upper]) == cased.encode([upper])
@@ -114,7 +160,7 @@ def test_words_and_their_map(tiny_tokenizer):
     words = [["the", "unreadable", "books"], ["cat's"], ["a", "", "dog"]]
     sequences = tiny_tokenizer.encode(words, words=True)
     for given, sequence in zip(words, sequences, strict=True):
-        tokens = [tiny_tokenizer.backend.id_to_token(token) for token in sequence.ids]
+        tokens = tiny_tokenizer.convert_ids_to_tokens(sequence.ids)
         assert sequence.words[0] == sequence.words[-1] == -1 and len(sequence.words) == len(sequence.ids)
         inside = list(zip(tokens, sequence.words, strict=True))[1:-1]
         for number, word in enumerate(given):
@@ -134,13 +180,113 @@ def test_save_loads_again_and_in_transformers(tiny_tokenizer, tmp_path):
     tiny_tokenizer.save(tmp_path / "out")
     again = Tokenizer.from_pretrained(tmp_path / "out")
     assert again.encode(TRICKY) == tiny_tokenizer.encode(TRICKY)
-    assert again.backend.get_vocab() == tiny_tokenizer.backend.get_vocab()
+    assert again.vocab == tiny_tokenizer.vocab
     transformers = pytest.importorskip("transformers", reason="loads the folder with AutoTokenizer too")
     for kind in (transformers.AutoTokenizer, transformers.BertTokenizer):
         theirs = kind.from_pretrained(tmp_path / "out")
         for text in TRICKY:
             assert theirs(text)["input_ids"] == tiny_tokenizer.encode([text])[0].ids, text
         assert (theirs.pad_token, theirs.mask_token, theirs.cls_token) == ("[PAD]", "[MASK]", "[CLS]")
+
+
+def test_tensors_are_those_of_transformers(tiny_folder, tiny, tmp_path, texts):
+    transformers = pytest.importorskip("transformers", reason="compares with transformers' tensors")
+    for side in ("right", "left"):
+        settings = {"model_max_length": 12, "padding_side": side, "tokenizer_class": "BertTokenizer"}
+        shutil.copy(tiny_folder / "vocab.txt", tmp_path)
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        ours, theirs = (
+            Tokenizer.from_pretrained(tmp_path),
+            transformers.BertTokenizer.from_pretrained(tmp_path),
+        )
+        for arguments in (
+            dict(padding=True),
+            dict(padding="longest", truncation=True),
+            dict(padding="max_length", truncation="longest_first", max_length=9),
+            dict(padding="max_length", truncation=True),
+            dict(padding=True, truncation="do_not_truncate"),
+        ):
+            for pairs in (None, texts[::-1]):
+                given = ours(texts, pairs, return_tensors="pt", **arguments)
+                expected = theirs(texts, pairs, return_tensors="pt", **arguments)
+                assert list(given) == list(expected) and type(given) is dict
+                assert all(torch.equal(given[name], expected[name]) for name in given)
+        for one_text in (dict(), dict(max_length=6), dict(truncation=True)):
+            given = ours(texts[-1], return_tensors="pt", **one_text)
+            assert torch.equal(
+                given["input_ids"], theirs(texts[-1], return_tensors="pt", **one_text)["input_ids"]
+            )
+    whole = Tokenizer.from_pretrained(tiny_folder)
+    inputs = whole(texts, padding=True, return_tensors="pt")
+    torch.testing.assert_close(tiny(**inputs).last_hidden_state, tiny(whole(texts)).last_hidden_state)
+
+
+def test_one_text_is_a_batch_of_one(tiny_tokenizer):
+    assert len(tiny_tokenizer("the cat")) == 1
+    assert tiny_tokenizer("the cat", "a dog", max_length=6).layout.lengths == (6,)
+    assert tiny_tokenizer(["good"] * 3, truncation=False).layout.lengths == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(return_tensors="pt"), "the texts have 3 to 4 tokens; give padding=True"),
+        (dict(return_tensors="np"), "return_tensors is 'np'; it must be \"pt\", or left out for"),
+        (dict(padding=True), "a Batch has no padding; leave out padding, or add return_tensors"),
+        (dict(padding="left", return_tensors="pt"), "padding is 'left'; choose from True, False, 'longest'"),
+    ],
+)
+def test_calls_that_are_refused(tiny_tokenizer, arguments, message):
+    with pytest.raises(InputError, match=message):
+        tiny_tokenizer(["good", "the cat"], **arguments)
+
+
+def test_tokens_ids_and_texts(tiny_folder, tmp_path):
+    """What people call on a tokenizer of transformers gives the same here."""
+    transformers = pytest.importorskip("transformers", reason="compares with transformers' BertTokenizer")
+    shutil.copy(tiny_folder / "vocab.txt", tmp_path)
+    for clean in (False, True):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"clean_up_tokenization_spaces": clean}))
+        ours, theirs = (
+            Tokenizer.from_pretrained(tmp_path),
+            transformers.BertTokenizer.from_pretrained(tmp_path),
+        )
+        for text in ("the cat ' s book isn't unreadable, is it? No! Zebra.", "[MASK] dogs ' s", ""):
+            [ids] = theirs([text])["input_ids"]
+            for skip in (False, True):
+                assert ours.decode(ids, skip) == theirs.decode(ids, skip)
+                assert ours.decode(torch.tensor(ids), skip_special_tokens=skip) == theirs.decode(ids, skip)
+                tokens = ours.convert_ids_to_tokens(ids, skip_special_tokens=skip)
+                assert tokens == theirs.convert_ids_to_tokens(ids, skip_special_tokens=skip)
+                assert ours.convert_tokens_to_ids(tokens) == theirs.convert_tokens_to_ids(tokens)
+    assert ours.convert_ids_to_tokens(5) == theirs.convert_ids_to_tokens(5)
+    assert ours.convert_tokens_to_ids("no such token") == theirs.unk_token_id
+    assert ours.get_vocab() == ours.vocab == theirs.get_vocab()
+    assert ours.all_special_ids == theirs.all_special_ids
+    assert len(ours) == ours.vocab_size == len(theirs)
+    assert repr(ours) == f"Tokenizer(BertTokenizer, {len(theirs)} tokens)"
+
+
+def test_a_fingerprint_is_that_of_the_tokens(tiny_folder, tmp_path):
+    shutil.copy(tiny_folder / "vocab.txt", tmp_path)
+    found = set()
+    for settings in ("{}", '{"truncation_side": "left"}', '{"do_lower_case": false}'):
+        (tmp_path / "tokenizer_config.json").write_text(settings)
+        found.add(Tokenizer.from_pretrained(tmp_path).fingerprint())
+    assert len(found) == 3
+    assert Tokenizer.from_pretrained(tiny_folder).fingerprint() in found
+
+
+def test_more_ids_than_embeddings_are_refused(tiny_tokenizer, tiny):
+    rows = tiny.config.vocab_size
+    tiny_tokenizer.check_embeddings(rows)
+    with pytest.raises(
+        InputError, match=f"ids to {rows - 1}, the table of embeddings {rows - 1} rows .*belongs to"
+    ):
+        tiny_tokenizer.check_embeddings(rows - 1)
+    tiny_tokenizer.backend.add_tokens(["newword"])
+    with pytest.raises(InputError, match=f"'newword' has {rows}"):
+        SentenceEncoder(tiny, tiny_tokenizer)
 
 
 CORPUS = [
@@ -154,7 +300,7 @@ CORPUS = [
 def test_train_puts_the_marks_and_knows_its_texts():
     tokenizer = Tokenizer.train(CORPUS, vocab_size=120)
     assert tokenizer.vocab_size <= 120
-    vocabulary = tokenizer.backend.get_vocab()
+    vocabulary = tokenizer.vocab
     assert [vocabulary[t] for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")] == [0, 1, 2, 3, 4]
     for sequence in tokenizer.encode([text.upper() for text in CORPUS]):
         assert sequence.ids[0] == 2 and sequence.ids[-1] == 3 and 1 not in sequence.ids
@@ -191,6 +337,10 @@ def test_train_is_deterministic(tmp_path):
         (dict(texts=["a cat"], words=True), "text 0 is not a list of strings"),
         (dict(texts=[["a"], ["a", 3]], words=True), "text 1 is not a list"),
         (dict(texts=["half a pair \ud800"]), "half of a surrogate pair"),
+        (
+            dict(texts=["a"], truncation="longest"),
+            "truncation is 'longest'; choose from True, False, 'longest_",
+        ),
     ],
 )
 def test_wrong_texts_are_refused(tiny_tokenizer, arguments, message):
@@ -205,19 +355,18 @@ def test_no_text_at_all(tiny_tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "message"),
     [
-        ("tokenizer.json", b""),
-        ("tokenizer.json", b"{}"),
-        ("tokenizer.json", b"\xff"),
-        ("vocab.txt", b""),
-        ("vocab.txt", b"a\nb\n"),
-        ("vocab.txt", b"\xff\xfe\n"),
+        ("tokenizer.json", b"", "is not JSON"),
+        ("tokenizer.json", b"{}", "is damaged"),
+        ("tokenizer.json", b"\xff", "is not JSON"),
+        ("vocab.txt", b"", r"has no \[UNK\]"),
+        ("vocab.txt", b"\xff\xfe\n", "is damaged"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path, name, content):
+def test_damaged_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name} is damaged"):
+    with pytest.raises(InputError, match=f"{name} {message}"):
         Tokenizer.from_pretrained(tmp_path)
 
 

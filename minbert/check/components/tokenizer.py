@@ -21,14 +21,11 @@ def load(module: ModuleType) -> Tokenize | None:
 
 
 def own() -> Tokenize:
-    from tokenizers.implementations import BertWordPieceTokenizer
-
     from minbert.tokenizer import Tokenizer
 
     @cache
     def tokenizer_of(tokens: tuple[str, ...]) -> Tokenizer:
-        vocabulary = {token: number for number, token in enumerate(tokens)}
-        return Tokenizer(BertWordPieceTokenizer(vocabulary, lowercase=True)._tokenizer)
+        return Tokenizer.from_vocabulary({token: number for number, token in enumerate(tokens)})
 
     def tokenize(text: str, vocabulary: Mapping[str, int]) -> list[int]:
         tokenizer = tokenizer_of(tuple(sorted(vocabulary, key=vocabulary.get)))

@@ -74,7 +74,7 @@ def tables(summary: Summary) -> list[Table]:
 def notes(summary: Summary) -> list[str]:
     """Returns the notes under the table: seeds and split, intervals, both formulas, failed cells."""
     seeds = ", ".join(map(str, summary["seeds"]))
-    limit = f", the first {summary['limit']:,} examples of each split" if summary["limit"] else ""
+    limit = f", {summary['limit']:,} random examples of each split" if summary["limit"] else ""
     percent, resamples = round(100 * summary["level"]), summary["resamples"]
     lines = [
         f"Mean ± standard deviation over seeds {seeds} on the {summary['split']} split{limit}.",

@@ -13,7 +13,7 @@ from minbert import InputError, atomic_write
 from multitask.config.task_config import TaskConfig
 from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example, Examples, read_table
-from multitask.data.records import is_json_lines, json_rows, read_text
+from multitask.data.records import JsonTable, open_table, read_text
 from multitask.experiments.augmentation.reply import is_treebank
 from multitask.tasks.splits import load_split
 
@@ -82,16 +82,21 @@ class TrainingTable:
 
     def write(self, path: Path, made: Mapping[Request, str], mark: str) -> None:
         """Writes the training file as it is, then the new texts, with ids such as `SOURCE-MARK1`."""
+        table = open_table(self.path, self.columns, delimiter=self.task.config.delimiter)
+        is_json = isinstance(table, JsonTable)
+        if is_json and table.document:
+            raise InputError(f"{self.path} is a JSON array, and rows are appended; give JSON lines or CSV")
         content = read_text(self.path)
         end = "\r\n" if content.partition("\n")[0].endswith("\r") else "\n"
         if not content.endswith("\n"):
             content += end
         config = self.task.config
-        read = read_table(self.path, texts=[config.text], label=config.label, parse_label=None)
+        read = read_table(
+            self.path, texts=[config.text], label=config.label, parse_label=None, delimiter=config.delimiter
+        )
         labels = {row.line: row.label for row in read.rows}  # as the file spells them
-        if is_json_lines(self.path):
-            records = json_rows(self.path)[1]
-            labels = {record.line: record.values.get(config.label) for record in records}
+        if is_json:
+            labels = {record.line: record.values.get(config.label) for record in table.objects()}
         ids = _fresh_ids(read, [request.source.id for request in made], mark)
         rows = [
             {"id": id, config.text: text, config.label: labels[request.source.line]}
@@ -99,19 +104,17 @@ class TrainingTable:
         ]
         with atomic_write(path) as file:
             file.write(content)
-            if is_json_lines(self.path):
+            if is_json:
                 kept = [{name: row[name] for name in row if name in self.columns} for row in rows]
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
             else:
-                self._write_rows(file, content, rows, end)
+                self._write_rows(file, content, rows, table.delimiter, end)
 
-    def _write_rows(self, file, content: str, rows: list[dict[str, str]], end: str) -> None:
+    def _write_rows(self, file, content: str, rows: list[dict[str, str]], separator: str, end: str) -> None:
         """Appends rows as the csv module quotes them, with the file's own separator and line end.
 
         A first column without a name is an index, which goes on; texts begin with a space where all do.
         """
-        header = next(line for line in content.split("\n") if line.strip(" \r"))
-        separator = "\t" if "\t" in header or self.path.suffix.lower() == ".tsv" else ","
         table = csv.writer(file, delimiter=separator, lineterminator=end)
         text = self.task.config.text
         place = self.columns.index(text)

@@ -50,8 +50,8 @@ def run_page(folder: Path, data: str | Path | None, split: str, with_texts: bool
         _configuration_section(run),
     ]
     limit = run.config.limit
-    first = "" if limit is None else f", the first {limit:,} examples of each split only"
-    about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}{first}."
+    part = "" if limit is None else f", {limit:,} random examples of each split only"
+    about = f"Tasks {', '.join(run.config.tasks)}; predictions on {split}{part}."
     return html.page(f"Run {folder.resolve().name}", about, sections)
 
 

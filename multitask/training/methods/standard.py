@@ -94,7 +94,7 @@ class Smart(StandardLoss):
     def worst_noise(self, model: nn.Module, task: str, inputs, outputs: Tensor) -> Tensor:
         """Returns the noise (T, D) of algorithm 1, against the clean `outputs`, which are constants here."""
         weight = model.encoder.embeddings.word.weight
-        shape = (len(inputs.token_ids), weight.shape[1])
+        shape = (len(inputs.token_ids), model.encoder.config.hidden_size)
         noise = torch.randn(shape, dtype=weight.dtype, device=weight.device) * self.config.noise
         for _ in range(self.config.steps):
             noise.requires_grad_()

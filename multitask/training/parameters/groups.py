@@ -52,14 +52,15 @@ def assign(
     | adapters, layers of attention heads  | `optim.adapter_lr`, else `optim.head_lr`                      |
 
     The decay by layer is that of Howard and Ruder 2018 (section 3.2) and Sun et al. 2019, with the head at
-    distance 0: the last layer is one factor below `optim.lr`. Weight decay is for matrices: none on
+    distance 0: the last layer is one factor below `optim.lr`. Weight decay is for matrices: none on tables of
     embeddings, norms, biases and other vectors. `unused` names tensors that no task reads, `later` those that
     are frozen for now.
     """
     depth = len(model.encoder.encoder.layers)
     assignments = []
     for name, parameter in model.named_parameters():
-        decays = parameter.ndim > 1 and not name.startswith("encoder.embeddings.")
+        table = name.startswith("encoder.embeddings.") and ".projection." not in name
+        decays = parameter.ndim > 1 and not table
         trained = TRAINED if parameter.requires_grad else LATER if name in later else FROZEN
         own, default = _rates(name, optim, depth, head_rates)
         entry = Assignment(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minbert import BertModel, InputError, LoRAConfig, add_lora, load_lora, save_lora, use_adapter
+from minbert import BertModel, InputError, LoRAConfig, add_lora, load_lora, merge_lora, save_lora, use_adapter
 from minbert.adapters.lora import adapter_names, lora_layers
 from minbert.kernels.dropout import Dropout
 from minbert.weights.load import hugging_face_name
@@ -168,20 +168,77 @@ def test_a_task_models_adapter_and_its_head(tiny, tiny_folder, tmp_path):
     assert torch.equal(report.others["classifier.bias"], whole.classifier.modules_to_save["default"].bias)
 
 
-def test_pefts_all_linear_has_the_pooler_ours_not(tiny, tiny_folder, tmp_path):
-    peers = theirs(tiny_folder, target_modules="all-linear")
+@pytest.mark.parametrize(
+    "settings", [{"target_modules": "all-linear"}, {"target_modules": ["dense"]}], ids=str
+)
+def test_adapters_of_the_pooler(tiny, tiny_folder, tmp_path, settings):
+    peers = theirs(tiny_folder, **settings)
     peers.save_pretrained(tmp_path)
-    message = (
-        "unexpected pooler.dense.lora_A.weight .the pooler: peft's all-linear takes it too, ours the six"
-    )
-    with pytest.raises(InputError, match=message):
-        load_lora(tiny, tmp_path)
-    assert not lora_layers(tiny)
-    path = tmp_path / "adapter_model.safetensors"  # as peft leaves it for a model without a pooler
-    save_file({name: t for name, t in load_file(path).items() if "pooler" not in name}, path)
-    change(tmp_path, target_modules="all-linear")
+    plain = type(tiny.pooler.dense)
+    load_lora(tiny, tmp_path)
+    assert "pooler.dense" in lora_layers(tiny)
+    assert_same(output(tiny), output(peers))
+    assert_same(tiny(IDS, MASK).pooler_output, peers(IDS, MASK).pooler_output)
+    save_lora(tiny, tmp_path / "again")
+    found = peft.PeftModel.from_pretrained(hugging_face(tiny_folder), tmp_path / "again").eval()
+    assert_same(found(IDS, MASK).pooler_output, peers(IDS, MASK).pooler_output)
+    with pytest.raises(InputError, match="LoRA adapters"):
+        tiny.save_pretrained(tmp_path / "whole")
+    merge_lora(tiny)
+    assert_same(tiny(IDS, MASK).pooler_output, peers(IDS, MASK).pooler_output)
+    assert type(tiny.pooler.dense) is plain
+
+
+def test_all_linear_of_a_model_without_a_pooler(tiny, tiny_folder, tmp_path):
+    model = transformers.BertModel.from_pretrained(tiny_folder, add_pooling_layer=False).eval()
+    peers = peft.get_peft_model(model, peft.LoraConfig(target_modules="all-linear")).eval()
+    fill_adapters(peers)
+    peers.save_pretrained(tmp_path)
     load_lora(tiny, tmp_path)
     assert len(lora_layers(tiny)) == 12
+    assert_same(output(tiny), output(peers))
+
+
+def test_a_poolers_adapter_needs_a_pooler(tiny, tiny_folder, tmp_path):
+    theirs(tiny_folder, target_modules="all-linear").save_pretrained(tmp_path)
+    tiny.pooler = None
+    with pytest.raises(InputError, match="unexpected pooler.dense.lora_A.weight .the model has no pooler"):
+        load_lora(tiny, tmp_path)
+    assert not lora_layers(tiny)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"bias": "all"}, {"bias": "lora_only"}, {"modules_to_save": ["pooler", "LayerNorm"]}],
+    ids=str,
+)
+def test_parts_of_the_encoder_that_were_trained_with_the_adapter(tiny, tiny_folder, tmp_path, settings):
+    peers = theirs(tiny_folder, target_modules=["query", "output.dense"], **settings)
+    with torch.no_grad():
+        for parameter in peers.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) / 4)
+    peers.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(
+        hugging_face(tiny_folder), tmp_path
+    ).eval()  # all that the file has
+    report = load_lora(tiny, tmp_path)
+    assert_same(output(tiny), output(loaded))
+    assert_same(tiny(IDS, MASK).pooler_output, loaded(IDS, MASK).pooler_output)
+    changed = any("lora_" not in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+    assert changed == any("in place of the base's" in note for note in report.notes)
+
+
+def test_trained_parts_beside_another_adapter_are_refused(tiny, tiny_folder, tmp_path):
+    peers = theirs(tiny_folder, target_modules=["query"], bias="all")
+    with torch.no_grad():
+        peers.base_model.model.embeddings.LayerNorm.bias += 1
+    peers.save_pretrained(tmp_path)
+    add_lora(tiny, LoRAConfig(rank=2), ("first",))
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    with pytest.raises(InputError, match="holds embeddings.norm.bias, .* load it alone"):
+        load_lora(tiny, tmp_path, "second")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.state_dict().items())
 
 
 # --- our own folders ----------------------------------------------------------------------------------------
@@ -347,8 +404,8 @@ def test_both_spellings_of_the_magnitudes(tiny, fresh, tmp_path):
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights 'pissa_niter_4'"),
         ({"init_lora_weights": "olora"}, "init_lora_weights 'olora'"),
         (
-            {"peft_type": "LOHA", "bias": "all", "use_bdlora": {"nblocks": 2}},
-            "peft_type 'LOHA', use_bdlora {'nblocks': 2}, bias 'all'",
+            {"peft_type": "LOHA", "bias": "some", "use_bdlora": {"nblocks": 2}},
+            "peft_type 'LOHA', use_bdlora {'nblocks': 2}, bias 'some'",
         ),
     ],
 )

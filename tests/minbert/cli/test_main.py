@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from minbert import SentenceEncoder
+from minbert import SentenceEncoder, SentenceModules, write_modules
 
 
 @pytest.fixture
@@ -66,9 +66,59 @@ def test_encode_equals_the_api(run, tiny_folder, lines, tmp_path):
 
 def test_auto_says_which_precision_it_chose(run, tiny_folder):
     chosen = SentenceEncoder.from_pretrained(tiny_folder).resolve("auto")
-    for precision, said in (("auto", f"precision auto: {chosen}\n"), ("fp32", "")):
-        code, out, err = run("similarity", "--weights", tiny_folder, "--precision", precision, "cat", "dog")
+    for words, said in (
+        (["--compute", "auto"], f"compute auto: {chosen}\n"),
+        (["--compute", "fp32"], ""),
+        (["--precision", "fp32"], "note: --precision fp32 is --compute fp32 now\n"),
+    ):
+        code, out, err = run("similarity", "--weights", tiny_folder, *words, "cat", "dog")
         assert (code, err) == (0, said)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_vectors_in_smaller_numbers(run, tiny_folder, lines, tmp_path, precision):
+    output = tmp_path / "vectors.npy"
+    status = run("encode", "--weights", tiny_folder, "--precision", precision, lines, output)
+    assert status == (0, "", "") and sorted(p.name for p in tmp_path.iterdir()) == [
+        "input.txt",
+        "vectors.npy",
+    ]
+    texts = ["the cat reads", "", "caf\u00e9 and a good book", "no end of line"]
+    expected = SentenceEncoder.from_pretrained(tiny_folder).encode(texts, precision=precision)
+    found = np.load(output, allow_pickle=False)
+    assert found.dtype == expected.dtype and np.array_equal(found, expected)
+
+
+@pytest.fixture
+def prompted(weights):
+    """Weights with prompts, compared by scalar products."""
+    modules = SentenceModules.of(24)
+    write_modules(weights, modules)
+    prompts = {"prompts": {"query": "a cat ", "document": "the dog "}, "similarity_fn_name": "dot"}
+    (weights / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    return weights
+
+
+def test_prompts_and_the_folders_similarity(run, refused, prompted, lines, tmp_path):
+    encoder = SentenceEncoder.from_pretrained(prompted)
+    for words, options in (([], {}), (["--prompt-name", "query"], {"prompt_name": "query"})):
+        out = run("similarity", "--weights", prompted, *words, "good", "bad", "--json")[1]
+        expected = encoder.similarity_pairwise(*encoder.encode(["good", "bad"], **options).reshape(2, 1, 24))
+        assert json.loads(out)["dot"] == pytest.approx(float(expected), rel=1e-5)
+    run("encode", "--weights", prompted, "--prompt", "a dog ", lines, tmp_path / "out.npy")
+    expected = encoder.encode(["the cat reads"], prompt="a dog ")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy")[:1], expected, rtol=0, atol=1e-5)
+    nearest = ("nearest", "--weights", prompted, lines, "--query", "reads")
+    assert "similarity_fn_name of" in refused(*nearest)
+    status, out, _ = run(*nearest, "--normalize", "l2", "--json", "--top", 4)
+    cosines = (
+        encoder.encode_query("reads", normalize_embeddings=True)
+        @ encoder.encode_document(
+            ["the cat reads", "", "caf\u00e9 and a good book", "no end of line"], normalize_embeddings=True
+        ).T
+    )
+    found = {line["line"]: line["cosine"] for line in json.loads(out)["queries"][0]["nearest"]}
+    np.testing.assert_allclose([found[i] for i in (1, 2, 3, 4)], cosines, rtol=0, atol=1e-5)
 
 
 def test_very_long_line_is_cut(run, tiny_folder, tmp_path):
@@ -91,7 +141,8 @@ def test_inspect(run, tiny_folder):
     status, out, err = run("inspect", tiny_folder, "--json")
     facts = json.loads(out)
     assert (status, err) == (0, "")
-    assert facts["config"]["hidden_size"] == 24 and facts["sentence"]["pooling"] == "mean"
+    assert facts["config"]["hidden_size"] == 24
+    assert facts["sentence"] == {"modules": ["Pooling(24, mean)"], "max_length": None, "do_lower_case": False}
     tensors = load_file(tiny_folder / "model.safetensors")
     assert facts["parameters"] == sum(tensor.numel() for tensor in tensors.values())
     assert len(facts["tensors"]) == len(tensors)
@@ -104,11 +155,12 @@ def test_inspect(run, tiny_folder):
 def test_name_under_checkpoints(run, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     copied = shutil.copytree(tiny_folder, tmp_path / "checkpoints" / "tiny")
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]
-    modules.append({"idx": 1, "name": "1", "path": "2_Normalize", "type": "x.Normalize"})
-    (copied / "modules.json").write_text(json.dumps(modules))
+    write_modules(copied, SentenceModules.of(24, "cls", "l2"))
     facts = json.loads(run("inspect", "tiny", "--json")[1])
-    assert facts["sentence"]["normalize"] == "l2"
+    assert facts["sentence"]["modules"] == ["Pooling(24, cls)", "Normalize(l2)"]
+    (copied / "modules.json").write_text("[]")
+    facts = json.loads(run("inspect", "tiny", "--json")[1])
+    assert "modules.json is not a list of modules" in facts["sentence"]["refused"]
 
 
 # --- wrong words --------------------------------------------------------------------------------------------
@@ -198,12 +250,12 @@ def huge_header(path):
         (huge_header, ["model.safetensors is damaged"]),
         (lambda path: path.with_name("config.json").unlink(), ["holds no config.json"]),
         (lambda path: path.with_name("config.json").write_text("{"), ["config.json is not JSON"]),
-        (lambda path: change_config(path, hidden_size=48), ["(24, 24); config.json says (48, 48)"]),
+        (lambda path: change_config(path, hidden_size=48), ["(24,); config.json says (48,)"]),
         (
             lambda path: change_config(path, num_hidden_layers=5),
-            ["missing encoder.layer.4.output.dense"],
+            ["missing encoder.layer.2.attention.self.query.weight", "and 40 more"],
         ),
-        (lambda path: change_config(path, model_type="roberta"), ["model_type is 'roberta'"]),
+        (lambda path: change_config(path, model_type="mpnet"), ["model_type is 'mpnet'"]),
         (lambda path: (path.unlink(), path.mkdir()), ["holds no model.safetensors"]),
     ],
 )
@@ -233,7 +285,7 @@ def test_missing_pooler(refused, run, weights, lines, tmp_path):
     kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
     save_file(kept, weights / "model.safetensors")
     common = ("encode", "--weights", weights, lines, tmp_path / "out.npy", "--pooling")
-    assert "have no pooler" in refused(*common, "pooler")
+    assert "has no pooler" in refused(*common, "pooler")
     assert json.loads(run("inspect", weights, "--json")[1])["missing"] == [
         "pooler.dense.weight",
         "pooler.dense.bias",

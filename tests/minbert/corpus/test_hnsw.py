@@ -110,7 +110,10 @@ def test_an_index_of_other_vectors_is_refused(search, run, encoded, tiny_folder,
 
 def test_what_does_not_go_together(search, run, encoded, tiny_folder, tmp_path, monkeypatch):
     for options, message in (
-        (["--pooling", "cls"], "was encoded with pooling 'mean', and this encoder has 'cls'"),
+        (
+            ["--pooling", "cls"],
+            'begun with modules ["Pooling(24, mean)"], and now it is ["Pooling(24, cls)"]',
+        ),
         (["--vectors", tmp_path / "v.npy"], "--vectors is for a text file"),
         (["--index-file", tmp_path / "i"], "--index-file is given without --index hnsw"),
         (["--index", "hnsw", "--top", "0"], "--top is 0"),

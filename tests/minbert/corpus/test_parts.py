@@ -96,9 +96,13 @@ def test_a_second_start_does_what_is_missing(encode, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--pooling", "cls"], 'was begun with pooling "mean", and now it is "cls"'),
-        (["--normalize", "l2"], 'was begun with normalize null, and now it is "l2"'),
-        (["--precision", "bf16"], 'was begun with precision "fp32", and now it is "bf16"'),
+        (
+            ["--pooling", "cls"],
+            'was begun with modules ["Pooling(24, mean)"], and now it is ["Pooling(24, cl',
+        ),
+        (["--normalize", "l2"], 'now it is ["Pooling(24, mean)", "Normalize(l2)"]'),
+        (["--compute", "bf16"], 'was begun with compute "fp32", and now it is "bf16"'),
+        (["--prompt", "a"], 'was begun with prompt "", and now it is "a"'),
         (["--format", "parquet"], 'was begun with format "npy", and now it is "parquet"'),
         (["--part-size", "31"], "was begun with part_size 30, and now it is 31"),
         ("weights", "was begun with weights"),
@@ -157,7 +161,8 @@ def test_folders_of_others_and_bad_input_leave_nothing(encode, tmp_path, corpus)
             ["--workers", "2", "--device", "cuda:1"],
             "--device cuda:1; give --device cuda, and at most as many",
         ),
-        (["--engine", "ray", "--precision", "auto"], "--precision auto depends on the node that computes"),
+        (["--engine", "ray", "--compute", "auto"], "--compute auto depends on the node that computes"),
+        (["--precision", "int8"], "--precision int8 is for one array, and"),
     ):
         status, error = encode("--format", "npy", *words, out=new)
         assert status == 2 and message in error and not new.exists(), error

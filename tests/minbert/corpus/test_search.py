@@ -219,7 +219,9 @@ def test_vectors_are_kept_and_taken(run, corpus, tiny_folder, tmp_path, monkeypa
     encoded = []
     stream = SentenceEncoder.stream
     monkeypatch.setattr(
-        SentenceEncoder, "stream", lambda self, *a: (encoded.append(v) or v for v in stream(self, *a))
+        SentenceEncoder,
+        "stream",
+        lambda self, *a, **k: (encoded.append(v) or v for v in stream(self, *a, **k)),
     )
     assert run(*arguments) == first
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == written and sum(
@@ -247,11 +249,12 @@ def test_vectors_of_something_else_are_made_anew(run, corpus, tiny_folder, tmp_p
         randomize(model, seed=1)
         model.save_pretrained(weights)
     elif change == "lowercase":
-        tokenizer = json.loads((weights / "tokenizer.json").read_text())
-        tokenizer["normalizer"]["lowercase"] = not tokenizer["normalizer"]["lowercase"]
-        (weights / "tokenizer.json").write_text(json.dumps(tokenizer))
+        settings = json.loads((weights / "tokenizer_config.json").read_text())
+        settings["do_lower_case"] = not settings["do_lower_case"]
+        (weights / "tokenizer_config.json").write_text(json.dumps(settings))
     elif change == "length":
-        (weights / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
+        settings = json.loads((weights / "tokenizer_config.json").read_text()) | {"model_max_length": 4}
+        (weights / "tokenizer_config.json").write_text(json.dumps(settings))
     elif change == "vectors":
         np.save(path, np.load(path)[::-1])
     elif change == "cut":

@@ -5,6 +5,7 @@ Run: pytest tests/minbert/export/test_hf.py
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from minbert import (
     BertModel,
     CommandParser,
     InputError,
+    SentenceModules,
     Tokenizer,
     adapter_names,
     merge_lora,
+    write_modules,
 )
 from minbert.cli.export import add_export_options, export_command
 from minbert.export.hf import merged_encoder
@@ -47,7 +50,7 @@ def test_transformers_gives_our_numbers(export, tiny, tiny_folder, tmp_path, tex
     report = export(tiny_folder, tmp_path / "out", "--format", "hf")
     files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
     assert report["files"] == files == sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert report["largest_difference"] is None and report["notes"] == []
+    assert 0 < report["largest_difference"] < 1e-5 and report["notes"] == []
     longer = " ".join(["running"] * 80)  # than the 64 tokens that the model takes
     compare_outputs(tmp_path / "out", tiny, [*texts, longer], 64)
     again = BertModel.from_pretrained(tmp_path / "out")
@@ -93,6 +96,59 @@ def test_letters_are_treated_alike(
     export(folder, tmp_path / "out", "--format", "hf")
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(texts)["input_ids"] == expected
     assert [s.ids for s in Tokenizer.from_pretrained(tmp_path / "out").encode(texts)] == expected
+
+
+@pytest.fixture
+def other_normalizer(tiny_folder, tmp_path) -> Path:
+    """A folder whose tokenizer keeps capitals and reads cats as dogs, as no setting of BertTokenizer does."""
+    folder = tmp_path / "source"
+    shutil.copytree(tiny_folder, folder)
+    values = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    cats = {"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}
+    values["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}, cats]}
+    (folder / "tokenizer.json").write_text(json.dumps(values), "utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize("format", ["hf", "sentence-transformers"])
+def test_any_normalizer_is_exported_as_it_is(other_normalizer, export, tmp_path, format):
+    texts = ["a cat", "a dog", "A Cat"]
+    expected = [sequence.ids for sequence in Tokenizer.from_pretrained(other_normalizer).encode(texts)]
+    assert expected[0] == expected[1] != expected[2]
+    report = export(other_normalizer, tmp_path / "out", "--format", format)
+    assert report["largest_difference"] < 1e-5
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(texts)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("format", ["hf", "sentence-transformers"])
+def test_a_folder_with_other_vectors_is_not_written(
+    export, tiny_folder, tmp_path, monkeypatch, format, installed
+):
+    """By transformers or sentence-transformers, and without these as this package reads the folder."""
+    if not installed:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    export(tiny_folder, tmp_path / "right", "--format", format)
+    save = Tokenizer.save_pretrained
+
+    def save_another(tokenizer, folder, max_length):
+        tokens = sorted(tokenizer.vocab, key=lambda token: (tokenizer.vocab[token] > 4, token))
+        save(
+            Tokenizer.from_vocabulary({token: number for number, token in enumerate(tokens)}),
+            folder,
+            max_length,
+        )
+
+    monkeypatch.setattr(Tokenizer, "save_pretrained", save_another)
+    with pytest.raises(
+        InputError, match="gives other vectors than ours for .A short text.*nothing was written"
+    ):
+        export(tiny_folder, tmp_path / "wrong", "--format", format)
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_an_adapter_is_merged(export, with_adapters, tmp_path, texts, same_tensors):
@@ -187,7 +243,7 @@ def test_what_fails_on_the_way_leaves_nothing(export, tiny_folder, tmp_path, mon
     def fail(*arguments):
         raise OSError("no room left")
 
-    monkeypatch.setattr(Tokenizer, "save", fail)
+    monkeypatch.setattr(Tokenizer, "save_pretrained", fail)
     with pytest.raises(OSError, match="no room left"):
         export(tiny_folder, tmp_path / "out", "--format", "hf")
     assert list(tmp_path.iterdir()) == []
@@ -222,7 +278,7 @@ def test_lines_for_people(tiny_folder, tmp_path, capsys):
     add_export_options(parser)
     source = tmp_path / "source"
     shutil.copytree(tiny_folder, source)
-    (source / "modules.json").write_text("[]")
+    write_modules(source, SentenceModules.of(24))
     assert export_command(parser.parse_args([str(source), str(tmp_path / "out"), "--format", "hf"])) is None
     printed = capsys.readouterr()
     assert printed.out.startswith(f"wrote {tmp_path / 'out'}: config.json, model.safetensors, ")

@@ -15,7 +15,7 @@ import pytest
 import tokenizers
 import torch
 
-from minbert import InputError, Projection, SentenceEncoder, Tokenizer, write_modules
+from minbert import InputError, Projection, SentenceEncoder, SentenceModules, Tokenizer, write_modules
 from minbert.export import onnx as graphs
 from minbert.export.encoder import export_encoder
 from minbert.export.onnx import GraphExport, SentenceGraph, largest_difference, traceable, write_graph
@@ -57,7 +57,7 @@ def test_onnxruntime_gives_our_vectors(export, tiny_folder, tmp_path, texts, poo
     shutil.copytree(tiny_folder, source)
     if size is not None:
         torch.manual_seed(0)
-        write_modules(source, 24, "mean", None, projection=Projection(24, size))
+        write_modules(source, SentenceModules.of(24, projection=Projection(24, size)))
     words = ["--pooling", pooling, "--normalize", normalize or "none"]
     report = export(source, tmp_path / "out", "--format", "onnx", *words)
     assert report["files"] == ["README.md", "model.onnx", "tokenizer.json"]
@@ -137,7 +137,7 @@ def test_the_program_in_the_readme_runs(exported, tiny_folder, monkeypatch):
     [texts] = re.findall(r"encode_batch\((\[.*\])\)", program)
     ours = SentenceEncoder.from_pretrained(tiny_folder).encode(json.loads(texts))
     np.testing.assert_allclose(names["outputs"][0], ours, rtol=0, atol=1e-5)
-    assert "`sentence_embedding` (B, 24): mean pooling, not normalised" in text
+    assert "`sentence_embedding` (B, 24): Pooling(24, mean)" in text
     assert "S is at most\n64" in text and "cut to 64 tokens" in text
 
 
@@ -217,7 +217,7 @@ def graph_export(tiny, tiny_folder, graph, expected) -> GraphExport:
     ],
 )
 def test_a_graph_that_computes_something_else_is_refused(exported, tiny, tiny_folder, change, message):
-    ours = SentenceGraph(tiny, "mean", None, None)
+    ours = SentenceGraph(tiny, SentenceModules.of(24))
     export = graph_export(tiny, tiny_folder, ours, lambda batch: (change(ours.vectors(batch)),))
     with pytest.raises(InputError, match=message):
         largest_difference(exported / "model.onnx", export)
@@ -229,7 +229,7 @@ def test_what_cannot_be_traced_is_refused(tiny, tiny_folder, tmp_path):
             [vectors] = super().forward(*inputs)
             return (vectors if vectors.sum() > 0 else -vectors,)
 
-    export = graph_export(tiny, tiny_folder, Branches(traceable(tiny), "mean", None, None), None)
+    export = graph_export(tiny, tiny_folder, Branches(traceable(tiny), SentenceModules.of(24)), None)
     with pytest.raises(InputError, match="cannot write this as ONNX with opset 18: .*; try opset 18"):
         write_graph(tmp_path, export)
 
@@ -241,7 +241,7 @@ def test_a_graph_that_is_tied_to_a_number_of_sentences_is_refused(tiny, tiny_fol
             [vectors] = super().forward(*inputs)
             return (torch.cat(torch.cat([vectors, vectors]).chunk(2)[:1]),)
 
-    ours = SentenceGraph(tiny, "mean", None, None)
+    ours = SentenceGraph(tiny, SentenceModules.of(24))
     graph = Tied(traceable(tiny), "mean", None, None)
     export = graph_export(tiny, tiny_folder, graph, lambda batch: (ours.vectors(batch),))
     with pytest.raises(

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from minbert import InputError, Projection, SentenceEncoder, Tokenizer, read_modules
+from minbert import InputError, Projection, SentenceEncoder, SentenceModules, Tokenizer, read_sentence_folder
 from minbert.export.sentence_transformers import write_sentence_encoder
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -24,24 +25,23 @@ def their_vectors(folder, texts: list[str]) -> tuple[np.ndarray, object]:
 
 def assert_same_encoder(a: SentenceEncoder, b: SentenceEncoder, texts: list[str]) -> None:
     """The same settings, the same bits in every tensor, the same bits in the vectors."""
-    names = ("pooling", "normalize", "max_length")
-    assert [getattr(a, name) for name in names] == [getattr(b, name) for name in names]
-    for first, second in ((a.model, b.model), (a.projection, b.projection)):
-        if first is not None:
-            x, y = first.state_dict(), second.state_dict()
-            assert x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+    assert repr(a) == repr(b)
+    for first, second in ((a.model, b.model), (a.modules, b.modules)):
+        x, y = first.state_dict(), second.state_dict()
+        assert x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
     np.testing.assert_array_equal(a.encode(texts), b.encode(texts))
 
 
 @pytest.mark.parametrize(
     ("pooling", "normalize", "activation"),
-    [("mean", "l2", None), ("cls", None, "tanh"), ("max", "l2", "identity"), ("mean", None, None)],
+    [("mean", "l2", None), ("cls", None, nn.Tanh), ("max", "l2", nn.Identity), ("mean", None, None)],
 )
 def test_their_encode_gives_our_vectors(tiny, tiny_folder, tmp_path, texts, pooling, normalize, activation):
     torch.manual_seed(0)
-    projection = None if activation is None else Projection(24, 10, activation, bias=activation == "tanh")
+    projection = None if activation is None else Projection(24, 10, activation, bias=activation is nn.Tanh)
     tokenizer = Tokenizer.from_pretrained(tiny_folder)
-    ours = SentenceEncoder(tiny, tokenizer, pooling, normalize, projection, max_length=20)
+    modules = SentenceModules.of(24, pooling, normalize, projection)
+    ours = SentenceEncoder(tiny, tokenizer, modules, max_length=20)
     assert write_sentence_encoder(tmp_path, ours) == []
     found, model = their_vectors(tmp_path, texts)
     np.testing.assert_allclose(found, ours.encode(texts), rtol=0, atol=1e-5)
@@ -53,7 +53,8 @@ def test_their_encode_gives_our_vectors(tiny, tiny_folder, tmp_path, texts, pool
 def test_the_dialect_is_the_old_one(tiny, tiny_folder, tmp_path):
     """Names of classes and keys that version 2 knows; the library's later versions understand them too."""
     projection = Projection(24, 10)
-    ours = SentenceEncoder(tiny, Tokenizer.from_pretrained(tiny_folder), "mean", "l2", projection)
+    modules = SentenceModules.of(24, "mean", "l2", projection)
+    ours = SentenceEncoder(tiny, Tokenizer.from_pretrained(tiny_folder), modules)
     write_sentence_encoder(tmp_path, ours)
     modules = json.loads((tmp_path / "modules.json").read_text())
     kinds = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -84,18 +85,15 @@ def test_the_dialect_is_the_old_one(tiny, tiny_folder, tmp_path):
 def test_the_command_takes_the_folders_settings_or_the_options(export, tiny_folder, tmp_path, texts):
     [note] = export(tiny_folder, tmp_path / "a", "--format", "sentence-transformers")["notes"]
     assert "tiny does not say how sentences are pooled; mean is assumed, see --pooling" in note
-    assert (
-        read_modules(tmp_path / "a")["normalize"] is None
-        and read_modules(tmp_path / "a")["pooling"] == "mean"
-    )
+    assert read_sentence_folder(tmp_path / "a").modules.describe() == ["Pooling(24, mean)"]
     words = ["--format", "sentence-transformers", "--pooling", "cls", "--normalize", "l2"]
     export(tiny_folder, tmp_path / "b", *words)
     assert not export(tmp_path / "b", tmp_path / "c", "--format", "sentence-transformers")["notes"]
     again = SentenceEncoder.from_pretrained(tmp_path / "c")
-    assert (again.pooling, again.normalize, again.max_length) == ("cls", "l2", 64)
+    assert again.modules.describe() == ["Pooling(24, cls)", "Normalize(l2)"] and again.max_length == 64
     assert_same_encoder(again, SentenceEncoder.from_pretrained(tiny_folder, "cls", "l2"), texts)
     export(tmp_path / "b", tmp_path / "d", "--format", "sentence-transformers", "--normalize", "none")
-    assert read_modules(tmp_path / "d")["normalize"] is None
+    assert read_sentence_folder(tmp_path / "d").modules.describe() == ["Pooling(24, cls)"]
 
 
 def test_an_adapter_is_merged(export, with_adapters, tmp_path, texts):

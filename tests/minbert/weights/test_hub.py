@@ -423,8 +423,8 @@ SHARDS = "model.safetensors.index.json"
     [
         ({"config.json": None}, "has no config.json"),
         (
-            {"config.json": b'{"model_type": "roberta"}'},
-            "not a BERT that can be used: model_type is 'roberta'",
+            {"config.json": b'{"model_type": "mpnet"}'},
+            "not a BERT that can be used: model_type is 'mpnet'",
         ),
         ({"config.json": b"[1]"}, "must hold one JSON object"),
         ({"config.json": b"{"}, "is not JSON"),

@@ -10,7 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minbert import AdamW, BertConfig, BertModel, InputError
+from minbert import (
+    AdamW,
+    BertConfig,
+    BertModel,
+    InputError,
+    hugging_face_state_dict,
+    load_hugging_face_state_dict,
+)
 
 
 @pytest.fixture
@@ -93,6 +100,77 @@ def test_every_spelling_is_read_and_what_is_not_the_encoders_is_ignored(tiny, te
     report = model.load_report
     assert report.missing == () and set(report.ignored) == set(stray)
     assert set(report.renamed) == {new for new, old in spelled.items() if new.removeprefix("bert.") != old}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "module.bert.", "_orig_mod.", "model.bert.", "0.auto_model.", "encoder.", "bert."]
+)
+def test_any_prefix_is_stripped_and_what_is_outside_the_encoder_left_out(tiny, tensors, write, prefix):
+    stray = {
+        "linear.weight": torch.ones(8, 24),
+        "crf.transitions": torch.ones(2, 2),
+        f"{prefix}embeddings.token_type_ids": torch.zeros(1, 64),
+        f"{prefix}projection.weight": torch.ones(8, 24),
+    }
+    model = BertModel.from_pretrained(write({f"{prefix}{name}": t for name, t in tensors.items()} | stray))
+    assert_same_model(model, tiny)
+    report = model.load_report
+    assert report.prefix == prefix and set(report.ignored) == set(stray) and not report.renamed
+
+
+def test_strict_refuses_what_is_not_the_encoders(tiny_folder, tensors, write):
+    BertModel.from_pretrained(tiny_folder, strict=True)
+    folder = write(tensors | {"crf.transitions": torch.ones(2, 2)})
+    notes = BertModel.from_pretrained(folder).load_report.notes
+    assert notes == ["left out of the weights as not the encoder's: crf.transitions"]
+    with pytest.raises(InputError, match="crf.transitions is not the encoder's"):
+        BertModel.from_pretrained(folder, strict=True)
+
+
+def test_of_two_encoders_one_is_chosen(tiny, tensors, write):
+    other = {name: tensor + 1 for name, tensor in tensors.items()}
+    queries = {f"query_encoder.{name}": tensor for name, tensor in tensors.items()}
+    folder = write(queries | {f"ctx_encoder.bert.{name}": tensor for name, tensor in other.items()})
+    with pytest.raises(
+        InputError, match="2 encoders, under 'ctx_encoder.bert.' and 'query_encoder.'; .*--weights-prefix"
+    ):
+        BertModel.from_pretrained(folder)
+    with pytest.raises(InputError, match="no encoder under 'bert'; give one of 'ctx_encoder.bert.', 'qu"):
+        BertModel.from_pretrained(folder, weights_prefix="bert")
+    for prefix in ("query_encoder", "query_encoder."):
+        assert_same_model(BertModel.from_pretrained(folder, weights_prefix=prefix), tiny)
+    model = BertModel.from_pretrained(folder, weights_prefix="ctx_encoder.bert")
+    assert torch.equal(model.pooler.dense.bias, other["pooler.dense.bias"])
+    assert model.load_report.notes[0] == "the encoder is what the weights have under 'ctx_encoder.bert.'"
+    assert "and 36 more" in model.load_report.notes[1]
+
+
+def test_names_of_transformers_both_ways(tiny, tiny_folder, tensors):
+    names = hugging_face_state_dict(tiny)
+    assert names.keys() == tensors.keys() and all(torch.equal(names[name], tensors[name]) for name in names)
+    fresh = BertModel(tiny.config)
+    weight = fresh.embeddings.word.weight
+    report = load_hugging_face_state_dict(fresh, {f"bert.{name}": tensor for name, tensor in names.items()})
+    assert_same_model(fresh, tiny)
+    assert fresh.embeddings.word.weight is weight and report.prefix == "bert."  # an optimizer may hold it
+    with pytest.raises(InputError, match="the state dict does not hold .*missing encoder.layer.1.output"):
+        load_hugging_face_state_dict(fresh, {n: t for n, t in names.items() if "layer.1.output" not in n})
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer.*git lfs"),
+        ("\n<!DOCTYPE html>\n<html></html>", "an HTML page"),
+        ("<html></html>", "an HTML page"),
+    ],
+)
+def test_what_stands_in_a_files_place(tensors, write, file, content, message):
+    folder = write(tensors)
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=f"{file} is {message}"):
+        BertModel.from_pretrained(folder)
 
 
 def test_gamma_elsewhere_is_not_renamed(tensors, write):
@@ -188,9 +266,8 @@ def test_all_problems_are_in_one_message(tensors, write):
     del tensors["embeddings.LayerNorm.bias"]
     del tensors["encoder.layer.1.output.dense.weight"]
     tensors["encoder.layer.0.output.dense.weight"] = torch.ones(3, 5)
-    tensors["encoder.layer.2.output.dense.weight"] = torch.ones(24, 40)
-    tensors["roberta.something"] = torch.ones(1)
-    tensors["bert.pooler.dense.bias"] = tensors["pooler.dense.bias"]
+    tensors["embeddings.task_type_embeddings.weight"] = torch.ones(3, 24)
+    tensors["pooler_dense.bias"] = tensors["pooler.dense.bias"]
     with pytest.raises(InputError) as error:
         BertModel.from_pretrained(write(tensors))
     message = str(error.value)
@@ -198,10 +275,9 @@ def test_all_problems_are_in_one_message(tensors, write):
         "missing embeddings.LayerNorm.bias",
         "missing encoder.layer.1.output.dense.weight",
         "encoder.layer.0.output.dense.weight has shape (3, 5); config.json says (24, 40)",
-        "unexpected encoder.layer.2.output.dense.weight (24, 40)",
-        "unexpected roberta.something",
+        "unexpected embeddings.task_type_embeddings.weight (3, 24)",
         "pooler.dense.bias, which another tensor gave already",
-        "check num_hidden_layers",
+        "check the number of layers",
     ):
         assert part in message, part
     assert "missing encoder.layer.0" not in message and "\n" not in message
@@ -210,9 +286,8 @@ def test_all_problems_are_in_one_message(tensors, write):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (dict(num_hidden_layers=1), ["unexpected encoder.layer.1.output.dense.bias"]),
-        (dict(num_hidden_layers=3), ["missing encoder.layer.2.output.dense.bias"]),
-        (dict(hidden_size=48), ["has shape (24, 24); config.json says (48, 48)"]),
+        (dict(num_hidden_layers=3), ["missing encoder.layer.2.attention.self.key.bias", "and 8 more"]),
+        (dict(hidden_size=48), ["has shape (106, 24); config.json says (106, 48)", "and 29 more"]),
         (dict(vocab_size=7, pad_token_id=0), ["embeddings.word_embeddings.weight has shape"]),
     ],
 )

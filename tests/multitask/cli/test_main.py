@@ -217,7 +217,7 @@ def test_wrong_input_to_train(refused, arguments, tmp_path, tiny_data):
         ([*arguments, "--precision", "fp16"], "fp16 needs a CUDA device"),
         ([*arguments, "--device", "gpu"], "device 'gpu' cannot be used"),
         ([*arguments, "--select", "sts.pearsn"], "did you mean 'sts.pearson'"),
-        ([*arguments, "--sts.train", "sts-trian.csv"], "sts-trian.csv is missing or has no usable row"),
+        ([*arguments, "--sts.train", "sts-trian.csv"], "sts-trian.csv; did you mean 'sts-train.csv'"),
         ([*arguments, "--sst.label", "lable"], "the training split of sst has no labels"),
         ([*arguments, "--sst.loss", "mse"], "sst.loss is 'mse'; choose from cross_entropy"),
     ):

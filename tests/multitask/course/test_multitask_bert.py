@@ -3,14 +3,12 @@
 Run: pytest tests/multitask/course/test_multitask_bert.py
 """
 
-import random
-
 import pytest
 import torch
 
 from minbert import InputError
 from multitask import RunConfig, train
-from multitask.course.multitask_bert import MultitaskBERT, _join
+from multitask.course.multitask_bert import MultitaskBERT
 from multitask.data.readers import Example
 from multitask.inference.run import load_run
 
@@ -98,17 +96,6 @@ def test_it_can_be_trained_as_any_module(runs):
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert all("pooler" in name for name in without)
     assert all(name.startswith("model.") for name in model.state_dict())
-
-
-def test_pairs_are_cut_as_the_tokenizer_cuts_them(tiny_tokenizer):
-    draw = random.Random(0)
-    words = ["good", "dull", "cat", "dog", "river", "book"]
-    for _ in range(500):
-        a, b = (" ".join(draw.choices(words, k=draw.randint(0, 15))) for _ in range(2))
-        length = draw.randint(5, 30)
-        [expected] = tiny_tokenizer.encode([a], [b], max_length=length)
-        first, second = (sequence.ids for sequence in tiny_tokenizer.encode([a, b]))
-        assert _join(first, second, length) == (expected.ids, expected.types)
 
 
 def test_what_is_refused(runs, tiny_folder, tiny_data, tmp_path):

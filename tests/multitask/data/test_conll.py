@@ -65,8 +65,79 @@ def test_other_tags_stay_unless_entities_are_demanded(write):
     assert [row.label for row in examples.rows] == [("B-X",)]
     (reject,) = examples.rejects
     assert (reject.id, reject.line, reject.texts) == ("0", 1, ("the cat",))
-    assert reject.reason == "word 1 has the tag 'DT', and entities are tagged O, B-type or I-type"
+    assert reject.reason.startswith("word 1 has the tag 'DT'; the tags of entities are O, and a type behind")
     assert [entry.line for entry in examples.in_file_order()] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("tags", "iob2"),
+    [
+        ("B-X E-X S-Y O", "B-X I-X B-Y O"),
+        ("B-X L-X U-Y O", "B-X I-X B-Y O"),
+        ("X X Y O", "B-X I-X B-Y O"),
+        ("per per O loc", "B-per I-per O B-loc"),
+        ("X-1 X-1 O O", "B-X-1 I-X-1 O O"),
+    ],
+)
+def test_entities_of_other_schemes_come_back_as_iob2(write, tags, iob2):
+    rows = [{"words": list("abcd"), "tags": tags.split()}]
+    conll = "".join(f"{word} {tag}\n" for word, tag in zip("abcd", tags.split(), strict=True))
+    for path in (write(conll), write(json.dumps(rows), "a.json"), write(json.dumps(rows[0]), "a.jsonl")):
+        (row,) = read_tagged(path, entities=True).rows
+        assert row.label == tuple(iob2.split())
+    unmarked = tags if "-" not in tags.replace("X-1", "") else iob2
+    (row,) = read_tagged(path).rows  # a type without a mark may be a part of speech
+    assert row.label == tuple(unmarked.split())
+
+
+@pytest.mark.parametrize("tags", ["X X O PER-B", "O b-per O O", "X o O O", "X O B-X O", "NN DT NN NN"])
+def test_types_without_a_mark_are_not_guessed(write, tags):
+    path = write(json.dumps([{"words": list("abcd"), "tags": tags.split()}]), "a.json")
+    (reject,) = read_tagged(path, entities=True).rejects
+    assert "the tags of entities are O, and a type behind B-, I-, E- or S-" in reject.reason
+
+
+NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+NUMBERS = [[3, 4, 0], [1], [0, 5, -1]]
+
+
+def test_tags_that_are_numbers_are_places_in_a_list_of_names(write, tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"words": [["New", "York", "is"], ["Ann"], ["a", "b", "c"]], "tags": NUMBERS}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    for path in (write(json.dumps(rows), "a.json"), tmp_path / "a.parquet"):
+        examples = read_tagged(path, entities=True, names=NAMES)
+        assert [row.label for row in examples.rows] == [("B-LOC", "I-LOC", "O"), ("B-PER",)]
+        assert [r.reason for r in examples.rejects] == [
+            "'tags' has numbers outside 0 to 4, the places in `labels`"
+        ]
+        for reject in read_tagged(path, entities=True).rejects:
+            assert reject.reason == "'tags' has numbers; give `labels`, the names of 0, 1, ... in this order"
+        bare = read_tagged(path, entities=True, names=["O", "LOC", "LOC", "PER", "PER"])
+        assert [row.label for row in bare.rows] == [("B-PER", "I-PER", "O"), ("B-LOC",)]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_names_that_a_saved_dataset_has(tmp_path, old):
+    """As `datasets` writes them: beside its files, or within each; lists were lists once, and are objects."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = {"names": list(NAMES), "_type": "ClassLabel"}
+    features = {"ner": [names] if old else {"feature": names, "_type": "List"}, "words": {}}
+    table = pyarrow.table({"words": [["New", "York", "is"]], "ner": NUMBERS[:1]})
+    described = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    parquet.write_table(table.replace_schema_metadata(described), tmp_path / "a.parquet")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    with pyarrow.OSFile(str(folder / "a.arrow"), "wb") as sink:
+        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "a.arrow"}]}')
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    for path in (tmp_path / "a.parquet", folder):
+        for given in ((), ("wrong", "order")):  # the file knows
+            (row,) = read_tagged(path, tags="ner", names=given).rows
+            assert row.label == ("B-LOC", "I-LOC", "O")
 
 
 def test_a_bad_line_makes_its_sentence_a_reject_and_is_named(write):

@@ -1,12 +1,24 @@
 """Reading tables and plain text: each irregularity on a small file made here, then the course's files."""
 
 import csv
+import json
 import re
 
 import pytest
 
 from minbert import InputError
-from multitask.data.readers import Example, column_names, integer_label, number_label, read_lines, read_table
+from multitask.config.task_config import DELIMITERS
+from multitask.data import records
+from multitask.data.readers import (
+    Example,
+    class_name,
+    column_names,
+    integer_label,
+    number_label,
+    read_lines,
+    read_table,
+)
+from multitask.data.records import files_of
 
 HEADER = "\tid\tsentence\tsentiment\n"
 PAIR_HEADER = "\tid\tsentence1\tsentence2\tis_duplicate\n"
@@ -145,6 +157,147 @@ def test_format_is_found_from_suffix_and_header(write, name, content):
     assert column_names(path) == examples.columns and {"id", "text", "label"} <= set(examples.columns)
 
 
+@pytest.mark.parametrize(("name", "mark"), DELIMITERS.items())
+def test_delimiters_are_found_in_the_header_or_given(write, name, mark):
+    others = "".join(set(DELIMITERS.values()) - {mark})
+    rows = [["id", "a text", "label"], ["7", f"one{others}two", "x"], ["8", "three", "y"]]
+    path = write("".join(mark.join(row) + "\r\n" for row in rows))
+    wanted = {"texts": ["a text"], "label": "label", "parse_label": None}
+    for given in (None, name, mark):
+        examples = read_table(path, **wanted, delimiter=given)
+        assert [(row.texts[0], row.label) for row in examples.rows] == [
+            (f"one{others}two", "x"),
+            ("three", "y"),
+        ]
+        assert column_names(path, given) == ("id", "a text", "label")
+    # The columns that are wanted decide where a header has several marks.
+    odd = write(mark.join(["a text", f"b{others}c{others}d{others}e", "label"]) + f"\none{mark}b{mark}x\n")
+    assert read_table(odd, **wanted).rows[0].texts == ("one",)
+    assert read_table(odd, texts=["a text"], label=None, parse_label=None).columns[0] == "a text"
+    alone = write(f"a text\none{mark}two\n")
+    assert len(read_table(alone, **wanted).rows) == (mark != ",")
+    table = write(f"a text{mark}label\none{mark}x\n", "a.tsv")
+    if mark == "\t":
+        assert len(read_table(table, **wanted)) == 1
+    else:  # the name says tabs
+        with pytest.raises(InputError, match="no column 'a text'"):
+            read_table(table, **wanted)
+        assert len(read_table(table, **wanted, delimiter=name)) == 1
+    with pytest.raises(InputError, match=r"delimiter is '.*', and .jsonl files have none; leave it out"):
+        read_table(write("{}", "a.jsonl"), **wanted, delimiter=mark)
+
+
+DOCUMENTS = {
+    "array": lambda rows: json.dumps(rows),
+    "array of lines": lambda rows: "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n",
+    "indented array": lambda rows: json.dumps(rows, indent=2, ensure_ascii=False),
+    "indented objects": lambda rows: "\n".join(json.dumps(row, indent="\t") for row in rows),
+    "two arrays": lambda rows: json.dumps(rows[:1]) + "\n" + json.dumps(rows[1:], indent=1),
+    "lines": lambda rows: "\n".join(map(json.dumps, rows)),
+}
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_documents_are_read_whole(write, form, suffix, mark):
+    rows = [
+        {"text": f"é\u2028{i} {'x' * (70_000 if i == 2 else 3)}", "label": float(i), "x": [1]}
+        for i in range(4)
+    ]
+    rows.append(rows[0] | {"text": ""})
+    path = write(mark + DOCUMENTS[form](rows), f"a{suffix}")
+    examples = read_table(path, texts=["text"], label="label", parse_label=integer_label(0, 9))
+    assert [(row.id, *row.texts, row.label) for row in examples.rows] == [
+        (str(i), rows[i]["text"], i) for i in range(4)
+    ]
+    (reject,) = examples.rejects
+    assert (reject.row, reject.reason) == (4, "the text 'text' is empty or not text")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for row in (*examples.rows, reject):  # the line is where the object begins
+        assert "{" in lines[row.line - 1] and (form == "array" or row.line in (row.line, reject.line))
+    assert form in ("array", "two arrays") or len({row.line for row in examples.rows}) == 4
+    for file, place, row in examples.source.entries():  # read again from its place, as the token store does
+        again = examples.source.read(file, place)
+        assert (again.texts, getattr(again, "label", None)) == (row.texts, getattr(row, "label", None))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"text": "a"}, {"text": "b"}', "a.json: the array is not closed; the file is cut"),
+        ('[{"text": "a"}\n {"text": "b"}]', "a.json:2: not JSON (a comma or ] is missing before '{')"),
+        ('[{"text": "a"},\n]', "a.json:2: not JSON (Expecting value)"),
+        ('[{"text": "a"},\n{"text":\n b}]', "a.json:3: not JSON (Expecting value)"),
+        ('{\n"text": "a"}]', "a.json:2: not JSON (Expecting value)"),
+        ("[" * 100_000, "a.json:1: not JSON (maximum recursion depth exceeded"),
+        ("[" + "1" * 5000 + "]", "a.json:1: not JSON (Exceeds the limit"),
+        ("[]", "has no header and no row; give one JSON object a line, or an array"),
+        ("[3, 4]", "a.json:1: a JSON int where an object is needed; each row has to be one JSON object"),
+        ('{"text": {"0": "a"},\n"label": [1]}', None),
+        ('{"rows": [{"text": "a"}]}', "no column 'text'; the file has 'rows'"),
+    ],
+)
+def test_json_documents_that_cannot_be_read(write, content, message):
+    path = write(content, "a.json")
+    if message is None:  # columns in the place of rows: a row without a text
+        assert read_table(path, **TEXT).rejects[0].reason == "the text 'text' is empty or not text"
+        return
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        [*read_table(path, **TEXT).rows]
+    assert len(str(caught.value)) < 300 + len(str(path)) and "\n" not in str(caught.value)
+
+
+def test_larger_documents_are_refused_and_lines_are_not(write, monkeypatch):
+    monkeypatch.setattr(records, "WHOLE", 60)
+    rows = [{"text": f"text {i}"} for i in range(9)]
+    assert len(read_table(write(DOCUMENTS["lines"](rows), "a.json"), **TEXT)) == 9
+    with pytest.raises(InputError, match=r"a.json: .* GB of JSON that is not one object a line.*\(.jsonl\)"):
+        read_table(write(DOCUMENTS["array"](rows), "a.json"), **TEXT)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """saved(name) -> the folder that datasets.save_to_disk(name) writes, in two files of two rows."""
+    pyarrow = pytest.importorskip("pyarrow")
+
+    def write(name: str, columns: dict, features: dict | None = None):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        names = [f"data-0000{i}-of-00002.arrow" for i in range(2)]
+        for i, file in enumerate(names):
+            table = pyarrow.table({key: values[2 * i : 2 * i + 2] for key, values in columns.items()})
+            with pyarrow.OSFile(str(folder / file), "wb") as sink:
+                with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table)
+        state = {"_data_files": [{"filename": file} for file in names], "_format_type": None, "_split": name}
+        (folder / "state.json").write_text(json.dumps(state))
+        (folder / "dataset_info.json").write_text(json.dumps({"features": features or {}, "splits": {}}))
+        return folder
+
+    return write
+
+
+def test_folders_that_datasets_saved(saved, tmp_path):
+    folder = saved("train", {"text": ["a", "b", None, "d"], "label": [1, 0, 1, 2]})
+    examples = read_table(folder, texts=["text"], label="label", parse_label=integer_label(0, 2))
+    assert [(row.id, row.texts[0], row.label, row.line) for row in examples.rows] == [
+        ("0", "a", 1, 1),
+        ("1", "b", 0, 2),
+        ("3", "d", 2, 2),
+    ]
+    assert [path.name for path in files_of(folder)] == [
+        "data-00000-of-00002.arrow",
+        "data-00001-of-00002.arrow",
+    ]
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(InputError, match=f"has the splits train, test; name .*{tmp_path.name}/train"):
+        files_of(tmp_path)
+    (folder / "state.json").write_text("{}")
+    with pytest.raises(InputError, match="state.json: names no data files; save the dataset again"):
+        files_of(folder)
+
+
 def test_json_lines_reject_what_is_not_a_row(write):
     lines = {
         "[1, 2]": "a JSON list",
@@ -184,6 +337,26 @@ def test_plain_text_is_an_example_a_line(write):
 
 
 # --- labels -------------------------------------------------------------------------------------------------
+
+
+def test_numbers_equal_to_whole_numbers_are_one_class():
+    for text, name in {
+        "1": "1",
+        "1.0": "1",
+        "-2.00": "-2",
+        "-0.0": "0",
+        "1e+16": "10000000000000000",
+        "1.5": "1.5",
+        "1e5": "1e5",  # a code, as numbers are not written
+        "007": "007",
+        "1.0.0": "1.0.0",
+        "v1.0": "v1.0",
+        "": "",
+        "None": "None",
+    }.items():
+        assert class_name(text) == name
+    for value in (3, -7, 1e16, 1e22, 123456.0):
+        assert class_name(json.dumps(value)) == str(int(value))
 
 
 def test_labels_keep_their_type_and_are_never_rounded():

@@ -84,7 +84,7 @@ def test_a_store_is_what_was_tokenized(kind, values, limit, pieces, table, tiny_
     path, cache = table(), tmp_path / "cache"
     task = a_task(kind, **values)
     examples = task.load(path.parent, "train")
-    rows = examples.rows[:limit]
+    rows = load_split(task, path.parent, "train", limit)[0].rows
     wanted = task.tokenize(tiny_tokenizer, rows)
     for fresh in (True, False):  # written, then found
         task = a_task(kind, **values)
@@ -129,7 +129,7 @@ def test_prepare_training_and_majorities_are_the_same_from_arrays(pieces, table,
         table(label=lambda i: i % 2)
         task, plain = a_task(kind, **values), a_task(kind, **values)
         for limit in (None, 9):
-            rows = plain.load(folder, "train").rows[:limit]
+            rows = load_split(plain, folder, "train", limit)[0].rows
             for _ in range(2):
                 store, _ = stored(task, folder, tiny_tokenizer, tmp_path / "cache", limit)
                 assert task.prepare_training(store.rows) == plain.prepare_training(rows) or kind == "simcse"
@@ -155,17 +155,18 @@ def test_what_decides_the_tokens_makes_another_store(pieces, table, tiny_tokeniz
         {"labels": ["0", "1"]},
         {"text2": "other", "pairs": "cross"},
         {"text2": "other", "pairs": "bi"},
+        {"delimiter": "tab"},
         {"limit": 4},
         {"tokenizer": small},
     ]
-    assert [count(**change) for change in changes] == list(range(2, 9))
-    assert count(dropout=0.5) == count(loss="focal") == 8  # decide nothing of it
+    assert [count(**change) for change in changes] == list(range(2, 10))
+    assert count(dropout=0.5) == count(loss="focal") == 9  # decide nothing of it
     before = path.stat()
     path.write_text(path.read_text(encoding="utf-8").replace("good", "food"), encoding="utf-8")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    assert count() == 9
+    assert count() == 10
     path.with_name("copy.csv").write_bytes(path.read_bytes())
-    assert count(train="copy.csv") == 9  # the content counts, not the name
+    assert count(train="copy.csv") == 10  # the content counts, not the name
 
 
 def test_kinds_of_a_user_are_kept_if_they_say_so(pieces, table, tiny_tokenizer, tmp_path):
@@ -317,20 +318,21 @@ def test_memory_does_not_grow_with_the_rows(pieces, table, tiny_tokenizer, tmp_p
     """tracemalloc counts numpy's and Python's own; maps of files are neither."""
     monkeypatch.setattr(store_module, "ROWS_AT_ONCE", 200)
 
-    def peak(rows):
+    def peak(rows, limit):
         folder = table(rows=rows).parent
         task = a_task(labels=["0", "1", "2"])
         tracemalloc.start()
-        store, _ = stored(task, folder, tiny_tokenizer, tmp_path / "cache")
+        store, _ = stored(task, folder, tiny_tokenizer, tmp_path / "cache", limit)
         task.prepare_training(store.rows)
         task.majority_prediction(store.rows)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
 
-    peak(100)
-    few, many = peak(2000), peak(8000)
-    assert (many - few) / 6000 < 60
+    for limit in (None, 50):
+        peak(100, limit)
+        few, many = peak(2000, limit), peak(8000, limit)
+        assert (many - few) / 6000 < (60 if limit is None else 10)
 
 
 # --- hashes of files ----------------------------------------------------------------------------------------
@@ -390,6 +392,9 @@ def parts(tmp_path):
                 path.write_text("text,label\n" + "".join(f"{a},{b}\n" for a, b in lines), encoding="utf-8")
             elif suffix == "jsonl":
                 path.write_text("".join(json.dumps({"text": a, "label": int(b)}) + "\n" for a, b in lines))
+            elif suffix == "json":
+                rows = [json.dumps({"text": a, "label": int(b)}) for a, b in lines]
+                path.write_text("[" + ", \n".join(rows) + "]")
             else:
                 import pyarrow
                 from pyarrow import ipc, parquet
@@ -412,7 +417,7 @@ def parts(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow", "feather"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "parquet", "arrow", "feather"])
 @pytest.mark.parametrize("pattern", ["", "part-*"])
 def test_folders_and_patterns_are_read_file_by_file(suffix, pattern, pieces, parts, tiny_tokenizer, tmp_path):
     if suffix in ("parquet", "arrow", "feather"):

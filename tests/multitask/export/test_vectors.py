@@ -53,15 +53,18 @@ def test_their_encode_gives_the_tasks_vectors(export, checkpoint, tmp_path, name
     assert model.max_seq_length == {"projected": 12, "simcse": 32}.get(name, 64)
     again = SentenceEncoder.from_pretrained(tmp_path / "out")
     config = open_source(source).model.tasks[name].config
-    assert (again.pooling, again.normalize) == (config.pooling, config.normalize)
+    assert again.modules.pooling.modes == (config.pooling,)
+    assert again.modules.normalization == config.normalize
     if name == "projected":
         held = open_source(source).model.heads[name].projection.state_dict()
-        assert all(torch.equal(tensor, held[key]) for key, tensor in again.projection.state_dict().items())
+        assert all(
+            torch.equal(tensor, held[key]) for key, tensor in again.modules.after[0].state_dict().items()
+        )
     np.testing.assert_allclose(again.encode(TEXTS), expected, rtol=0, atol=1e-6)
     if name == "simcse":  # the one task that trains sentence vectors as such: without --task, as it pools
         export(source, tmp_path / "encoder", "--format", "sentence-transformers")
         again = SentenceEncoder.from_pretrained(tmp_path / "encoder")
-        assert (again.pooling, again.normalize) == ("cls", "l2")
+        assert again.modules.describe() == ["Pooling(24, cls)", "Normalize(l2)"]
 
 
 def test_the_similarity_that_is_predicted_with_the_adapter_of_the_task(export, checkpoint, tmp_path):

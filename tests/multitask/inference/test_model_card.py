@@ -87,7 +87,7 @@ def test_a_variant_without_dev_scores_on_few_examples_says_so(tiny_config, tiny_
     assert "There was no dev split to score." in card.text and "best of" not in card.text
     assert card.data.library_name == "minbert"
     assert "AutoModel" not in card.text and "only minBERT can load it" in card.text
-    assert "Only the first 5 examples of each split were used." in card.text
+    assert "Only 5 random examples of each split were used." in card.text
     assert ["`limit`", "5", "none"] in tables_of(card.text)
 
 

@@ -80,10 +80,17 @@ def test_what_cannot_be_scored_is_named(run, data, tmp_path):
     assert paraphrase.endswith("quora-test-student.csv), left out")
     row = "\tid\tsentence1\tsentence2\tsimilarity\n0\ta\tgood\tfilm\t9.5\n"
     (tmp_path / "sts-dev.csv").write_text(row, encoding="utf-8")
-    evaluation = run.evaluate(tmp_path, tasks=["sts"])
+    reason = (
+        "sts-dev.csv:2 rejected: the label 'similarity' cannot be used: '9.5' is not between 0 and 5, which"
+    )
+    with pytest.raises(InputError, match=f"sts: 1 of 1 rows of .* cannot be used; .*{reason}"):
+        run.evaluate(tmp_path, tasks=["sts"])
+    config = replace(run.config, max_rejected=1.0)
+    lenient = Run(run.model, run.tokenizer, trained=run.trained, config=config)
+    evaluation = lenient.evaluate(tmp_path, tasks=["sts"])
     assert evaluation.scores == {}
     rejected, unusable = evaluation.notes
-    assert "sts-dev.csv:2 rejected: the label 'similarity' cannot be used: '9.5' is outside" in rejected
+    assert reason in rejected
     assert unusable.endswith("sts-dev.csv has no usable row to score")
     with pytest.raises(InputError, match="absent does not exist; give a folder with the data files"):
         run.evaluate(tmp_path / "absent")
@@ -153,6 +160,7 @@ def test_best_is_opened_without_the_run_also_by_its_short_name(run, run_folder, 
     alone = open_source("best")
     assert alone.trained == TASKS == open_source("best", ["sst"]).trained
     assert alone.fallbacks == run.fallbacks and alone.predict("sst", texts) == run.predict("sst", texts)
+    alone.config = replace(alone.config, max_rejected=0.2)
     assert alone.evaluate(data).scores == run.evaluate(data).scores
     assert open_source(run_folder).folder == run_folder
 
@@ -164,6 +172,7 @@ def test_training_goes_on_from_best_with_matching_heads(run_folder, data, tmp_pa
         "device": "cpu",
         "train": {"max_steps": 1},
         "optim": {"lr": 0.0, "head_lr": 0.0, "weight_decay": 0.0},
+        "max_rejected": 0.2,
     }
     tasks = {"sst": {"hidden": [9]}, "paraphrase": {"pairs": "bi"}, "sts": {}}
     again = train(RunConfig.from_dict(values | {"out": str(tmp_path / "run"), "tasks": tasks}))

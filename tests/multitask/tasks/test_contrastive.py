@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 import torch
 
-from minbert import InputError, SentenceEncoder, read_modules
+from minbert import InputError, SentenceEncoder
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
 from multitask.inference.checkpoint import load_head, save_model
@@ -176,8 +176,8 @@ def test_evaluation_leaves_the_training_head_out(
         head.dense.bias.normal_()
     batch = task.collate(task.tokenize(tiny_tokenizer, rows))
     save_model(tmp_path / "best", model, tiny_tokenizer, {})
-    assert (read_modules(tmp_path / "best")["pooling"], normalization) == task.sentence_pooling
     encoder = SentenceEncoder.from_pretrained(tmp_path / "best")
+    assert (*encoder.modules.pooling.modes, encoder.modules.normalization) == task.sentence_pooling
     texts = [row.texts[side] for side in range(3) for row in rows]
     expected = torch.from_numpy(encoder.encode(texts))
     with torch.no_grad():

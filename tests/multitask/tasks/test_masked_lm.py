@@ -1,5 +1,7 @@
 """Masked language modelling: the loss of transformers' BertForMaskedLM, and what is hidden how often."""
 
+import json
+
 import pytest
 import torch
 
@@ -101,6 +103,27 @@ def test_special_tokens_are_never_guessed_or_put_in(masked_lm, vocabulary):
         assert ((put_in >= 5) | (put_in == mask)).all()
 
 
+def test_special_tokens_are_those_of_the_tokenizer(tiny, vocabulary, tmp_path):
+    """A vocabulary without [MASK] and [CLS], whose special tokens are not the first."""
+    names = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
+    words = [names.get(word, word) for word in [*vocabulary[5:], *vocabulary[:5]]]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    settings = {f"{old.strip('[]').lower()}_token": new for old, new in names.items()}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "lines.txt").write_text("the cat reads\n")
+    task = make_task("masked_lm", task_config("masked_lm", {"train": "lines.txt", "mask_rate": 0.99}))
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    examples = task.tokenize(tokenizer, task.load(tmp_path, "train").rows)
+    seen = set()
+    for _ in range(50):
+        batch = task.collate(examples)
+        chosen = batch.inputs.word_ids >= 0
+        assert set(batch.targets.tolist()) <= {words.index(word) for word in ("the", "cat", "reads")}
+        seen |= set(batch.inputs.token_ids[chosen].tolist())
+    special = {words.index(name) for name in names.values()}
+    assert seen & special == {words.index("<mask>")}
+
+
 def test_every_batch_has_something_to_guess(masked_lm):
     task, examples = masked_lm(mask_rate=1e-9)
     places = set()
@@ -138,7 +161,7 @@ def test_masks_are_drawn_anew_and_follow_torchs_generator(masked_lm):
 def test_wrong_settings_and_vocabularies_are_refused(masked_lm, tmp_path):
     task, examples = masked_lm()
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", encoding="utf-8")
-    with pytest.raises(InputError, match="which the vocabulary has not"):
+    with pytest.raises(InputError, match="the tokenizer has no mask_token; take another"):
         task.tokenize(Tokenizer.from_pretrained(tmp_path), [entry.example for entry in examples])
     for values, message in (
         ({"text2": "b"}, "masked_lm reads plain text"),

@@ -67,10 +67,28 @@ def test_a_users_file_brings_a_kind_and_may_be_loaded_again(tmp_path):
     assert find_kind("entailment") is not first
 
 
+def test_doctor_reports_on_tasks_of_a_users_own(tmp_path, capsys):
+    """A kind from --task-file whose files are there, and tasks that a configuration makes of our kinds."""
+    write(tmp_path / "nli.csv", "premise;hypothesis;label\na;b;1\nc;d;0\ne;f;2\n")
+    write(tmp_path / "news.csv", "text|label\none|A\ntwo|B\n")
+    toml = write(tmp_path / "own.toml", '[tasks.news]\ntype = "classification"\ntrain = "news.csv"\n')
+    path = write(tmp_path / "own.py", OWN)
+    for words, lines in (
+        (["--task-file", path], ["entailment train: 2 rows, 1 rejected", "is not between 0 and 1"]),
+        (["--task-file", path, "--tasks", "entailment"], ["entailment train: 2 rows"]),
+        (["--config", toml], ["news train: 2 rows, 0 rejected", "labels: A: 1 (50.0%), B: 1 (50.0%)"]),
+    ):
+        run(["doctor", str(tmp_path), *map(str, words)])
+        found = capsys.readouterr().out
+        assert all(line in found for line in lines)
+    with pytest.raises(InputError, match="there is no Python file"):
+        run(["doctor", str(tmp_path), "--task-file", str(tmp_path / "absent.py")])
+
+
 def test_a_kind_that_extends_sst_with_a_loss_of_its_own(tmp_path, monkeypatch):
     """The second file of docs/adding-a-task.md: defaults are inherited, the added loss is SST's too."""
     monkeypatch.setattr(SST, "losses", SST.losses)  # taken back after the test
-    [block] = re.findall(r"^```py\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    [_, block] = re.findall(r"^```py\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     for _ in range(2):
         load_task_file(write(tmp_path / "reviews.py", block))
     task = make_task("reviews", task_config("reviews", {}))

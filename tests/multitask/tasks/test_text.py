@@ -1,6 +1,7 @@
 """Sentences and pairs: inputs, pooling, heads, labels, losses and their options, example scores."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -135,13 +136,63 @@ def test_labels_of_a_classification_are_those_of_train_sorted_or_as_configured(b
     examples = task.load(folder, "dev")  # reads train first
     assert task.labels == ("sport", "world") and task.outputs == 2
     assert len(examples.rows) == 3 and len(examples.rejects) == 3
-    assert "label 'weather' is not one of sport, world" in examples.rejects[0].reason
+    assert "'weather' is not one of sport, world" in examples.rejects[0].reason
     rows = task.load(folder, "train").rows
     batch = task.collate(task.tokenize(tiny_tokenizer, rows))
     assert [row.label for row in rows[:2]] == ["world", "sport"] and batch.targets.tolist()[:2] == [1, 0]
     assert task.decode(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), None) == ["world", "sport"]
     task, folder = build("classification", labels=["world", "sport"])
     assert task.load(folder, "dev").rejects == () and task.labels == ("world", "sport")
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """labelled(train, dev, **config) -> a classification of JSON lines with these labels, and its rows."""
+
+    def make(train: list, dev: list | None = None, **values):
+        for split, labels in {"train": train, "dev": dev}.items():
+            rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels or ())]
+            (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        files = {"train": "train.jsonl", "dev": "dev.jsonl" if dev else None}
+        task = task_of("classification", **files, **values)
+        return task, task.load(tmp_path, "dev" if dev else "train")
+
+    return make
+
+
+def test_numbers_equal_to_whole_numbers_are_one_class(labelled):
+    task, examples = labelled([1, 1.0, "1", "1.0", 0, 2.5], [1.0, 0.0, "0", 2.5, 3.0])
+    assert task.labels == ("0", "1", "2.5")
+    assert [row.label for row in examples.rows] == ["1", "0", "0", "2.5"]
+    assert "'3.0' is not one of 0, 1, 2.5" in examples.rejects[0].reason
+    # A list, or an older checkpoint, keeps its own spelling.
+    task, examples = labelled([1, "0.0"], labels=["1.0", "0.0"])
+    assert [row.label for row in examples.rows] == ["1.0", "0.0"]
+    with pytest.raises(InputError, match="labels are 1, 1.0, and some mean the same class; name it once"):
+        labelled([1], labels=["1", "1.0"])
+
+
+def test_labels_that_stand_for_a_missing_value_are_rejects(labelled, tmp_path):
+    task, examples = labelled(["a", float("nan"), None, "", "NaN", "nan", "b"])
+    assert task.labels == ("a", "b") and len(examples.rows) == 2
+    reasons = [reject.reason.removeprefix("the label 'label' ") for reject in examples.rejects]
+    missing = "cannot be used: NaN stands for a missing value"
+    assert reasons == [missing, "is empty", "is empty", missing, missing]
+    (tmp_path / "train.csv").write_text("text,label\none,nan\ntwo,\nthree,a\nfour,b\n")
+    examples = task_of("classification", train="train.csv").load(tmp_path, "train")
+    assert [row.label for row in examples.rows] == ["a", "b"]
+    (tmp_path / "train.csv").write_text('text,label\none,"a\nb"\n')  # which no prediction file can hold
+    (reject,) = task_of("classification", train="train.csv").load(tmp_path, "train").rejects
+    assert reject.reason.endswith("it has more than one line")
+    assert len(labelled(["nan", "zh"], labels=["nan", "zh"])[1].rows) == 2  # a language, where it is named
+
+
+def test_scores_outside_of_the_range_name_the_options(tmp_path):
+    (tmp_path / "train.csv").write_text("sentence1,sentence2,label\na,b,3.0\n")
+    (reject,) = task_of("similarity", train="train.csv").load(tmp_path, "train").rejects
+    assert reject.reason.endswith(
+        "'3.0' is not between 0 and 1, which are similarity.low and similarity.high"
+    )
 
 
 def test_labels_outside_a_kinds_range_are_refused_never_rounded():

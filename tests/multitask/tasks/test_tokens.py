@@ -14,6 +14,7 @@ from minbert import BertConfig, InputError
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
+from multitask.inference.saved_tasks import make_tasks
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.predictions import prediction_path, validate_file
 from multitask.tasks.tokens import first_subwords, words_of
@@ -91,6 +92,38 @@ def test_tags_outside_the_labels_are_rejected_in_train_and_count_as_missed_in_de
     best = [[tag if tag in task.labels else "O" for tag in row.label] for row in dev.rows]
     scores = task.score(best, dev.rows)
     assert scores["precision"] == 1 and scores["recall"] == 1 / 5
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC"],
+        ["O", "S-PER", "U-LOC"],
+        ["O", "PER", "LOC"],
+        ["O", "I-LOC", "L-PER"],
+    ],
+)
+def test_outputs_are_tags_in_iob2_whatever_the_scheme_of_the_names(labels, tmp_path):
+    task = make(labels=labels, train="train.json")
+    assert task.labels == ("B-LOC", "B-PER", "I-LOC", "I-PER", "O") and task.entities
+    rows = [{"words": list("abc"), "tags": [1, 0, len(labels) - 1]}]
+    (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
+    (row,) = task.load(tmp_path, "train").rows
+    types = [labels[i].rpartition("-")[2] for i in (1, 0, len(labels) - 1)]
+    assert row.label == tuple(type if type == "O" else f"B-{type}" for type in types)
+
+
+def test_labels_of_a_checkpoint_are_no_names_of_numbers(tmp_path):
+    """They are sorted: a file's 1 is not the second of them."""
+    (tmp_path / "dev.json").write_text('[{"words": ["a"], "tags": [1]}]', encoding="utf-8")
+    config = task_config("ner", {"dev": "dev.json"})
+    saved = {"ner": ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]}
+    (reject,) = make_tasks({"ner": config}, BertConfig(), saved)["ner"].load(tmp_path, "dev").rejects
+    assert "'tags' has numbers; give `labels`" in reject.reason
+    named = task_config("ner", {"dev": "dev.json", "labels": ["O", "B-PER", "I-PER"]})
+    assert make_tasks({"ner": named}, BertConfig(), saved)["ner"].load(tmp_path, "dev").rows[0].label == (
+        "B-PER",
+    )
 
 
 def test_the_first_sub_word_carries_the_tag_and_no_other_row(folder, tiny_tokenizer):

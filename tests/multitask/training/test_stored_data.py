@@ -1,6 +1,7 @@
 """Runs on token stores: the same tensors, losses, scores and predictions as on rows in memory."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_scores_and_predictions_from_stores(stores, tiny_run, tiny_data, tmp_pat
         lines[2:2] = [without_text, "\n", no_label.replace(lines[2].split("\t")[1], "no-label"), "\tshort\n"]
         (data / path.name).write_text("".join(lines), encoding="utf-8")
     run = load_run(tiny_run, device="cpu")
+    run.config = replace(run.config, max_rejected=0.2)
     found = []
     for small, name in ((2**30, "memory"), (0, "written"), (0, "found")):
         monkeypatch.setattr(splits, "SMALL", small)

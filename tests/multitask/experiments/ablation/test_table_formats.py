@@ -42,7 +42,7 @@ def test_markdown_has_the_rounded_numbers(summary):
     assert "| 50 % \\| a_b | -0.115 [-0.200, -0.010]* | +0.100 |" in text
     assert "| 50 % \\| a_b | 0.529 | 0.719 | 0.683 | mean_raw |" in text
     assert "| broken | - | - | - | - | - | - |" in text
-    assert "the first 1,500 examples of each split" in text and "10,000 resamples" in text
+    assert "1,500 random examples of each split" in text and "10,000 resamples" in text
     assert text.count("the loss is nan") == 1, "one line for one error"
     assert "failed: broken, seed 1; broken, seed 2: InputError: the loss is nan" in text
     for block in text.split("\n\n"):

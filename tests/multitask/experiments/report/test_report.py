@@ -85,7 +85,7 @@ def test_the_ablation_shows_the_numbers_of_its_file(pages, tables_of, ablation):
     assert published["overall_2024"][0] == pytest.approx((0.529 + 0.738 + 1.782 / 2) / 3)
     page = pages["table"].read_text(encoding="utf-8")
     assert "failed: full, seed 2; a name" in page and "the loss is nan &lt;/script&gt;" in page
-    assert "the first 400 examples of each split" in page and "another formula" in page
+    assert "400 random examples of each split" in page and "another formula" in page
 
 
 def test_the_search_shows_the_numbers_of_its_file(pages, tables_of, search):
