@@ -17,9 +17,9 @@ LOSS_OPTIONS = (
     *("label_smoothing", "class_weights", "focal_gamma", "temperature", "learn_temperature", "symmetric"),
     *("hard_negative_weight", "training_head", "mask_rate"),
 )
-DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 # Keys of TaskConfig about labels and predictions; `label_options` of a kind's class says which it reads.
 LABEL_OPTIONS = ("labels", "label_separator", "threshold", "low", "high", "label_scale")
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 PAIR_FEATURES = ("u", "v", "difference", "product", "cosine")
 
 

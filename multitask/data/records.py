@@ -95,9 +95,9 @@ class Table:
 
 
 class ObjectTable(Table):
-    """A file whose values have types; as texts objects, null, and lists but those in `lists` are empty.
+    """A file whose values have types; as texts lists, objects and null are empty.
 
-    A list in one of the columns `lists` becomes the text that JSON has for it.
+    Lists in the columns `lists` become the text that JSON has for them.
     """
 
     lists: Collection[str] = ()
@@ -112,14 +112,15 @@ class ObjectTable(Table):
             yield self.as_texts(record)
 
     def as_texts(self, record: Record) -> Record:
-        values = {name: _as_text(value, name in self.lists) for name, value in record.values.items()}
-        return record._replace(values=values)
+        """Returns a row with its values as texts."""
+        return record._replace(
+            values={name: self._text(name, value) for name, value in record.values.items()}
+        )
 
-
-def _as_text(value: Any, as_list: bool) -> str:
-    if as_list and isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if isinstance(value, list | dict | None) else str(value).strip()
+    def _text(self, name: str, value: Any) -> str:
+        if isinstance(value, list) and name in self.lists:
+            return json.dumps(value, ensure_ascii=False)
+        return "" if isinstance(value, list | dict | None) else str(value).strip()
 
 
 def open_table(
@@ -132,8 +133,8 @@ def open_table(
     """Opens a table in the format that its name or its header tells, to read the columns `wanted`.
 
     `.json`, `.jsonl` and `.ndjson` are JSON, `.parquet`, `.arrow` and `.feather` what they say, all else is
-    CSV, whose `delimiter` is found in the header unless it is given. Lists in the columns `lists` are kept as
-    JSON's texts. Raises InputError for a file that cannot be read, and for a delimiter of another format.
+    CSV, whose `delimiter` is found in the header unless it is given. For `lists` see ObjectTable. Raises
+    InputError for a file that cannot be read, and for a delimiter of another format than CSV.
     """
     if has_objects(path):
         if delimiter is not None:

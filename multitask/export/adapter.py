@@ -37,8 +37,8 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     """Writes the adapter of the task, or the one of all tasks, with head and pooler; -> notes for the user.
 
     `base/` holds the run's base as a BertForSequenceClassification or BertForTokenClassification with the
-    task's labels, or its family's class of that kind, which adapter_config.json names by its place in `out`,
-    where the folder will be; it is left out where the base is no longer where the run found it. Raises
+    task's labels, or its family's class of that kind; adapter_config.json names it by its place in `out`,
+    where the folder will be. It is left out where the base is no longer where the run found it. Raises
     InputError for a checkpoint without LoRA, and for a head that transformers has not.
     """
     adapters = checkpoint / ADAPTER_FOLDER

@@ -70,12 +70,14 @@ def write_classifier(
 ) -> None:
     """Writes an encoder with the head of a task as transformers' class has them, and the tokenizer."""
     write_encoder(folder, encoder, tokenizer, task.config.max_length)
-    prefix, saved = encoder.config.family.prefix, read_tensors(folder / "model.safetensors")
-    tensors = {f"{prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
+    family = encoder.config.family
+    saved = read_tensors(folder / "model.safetensors")
+    tensors = {f"{family.prefix}.{name}": t for name, t in saved.items() if not name.startswith("pooler.")}
     for module, layer in head_modules(encoder, found).items():
         tensors |= {f"{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
     write_tensors(tensors, folder / "model.safetensors")
-    path, changes = folder / "config.json", {"architectures": [class_of(encoder, found)], **found.settings}
+    path = folder / "config.json"
+    changes = {"architectures": [class_of(encoder, found)], **found.settings}
     write_json(path, read_json_object(path) | changes, sort_keys=True)
 
 

@@ -28,7 +28,7 @@ from multitask.tasks.predictions import PredictionFormat, generic_format, write_
 LossFunction = Callable[..., Tensor]
 # Keys of TaskConfig that decide what our kinds read and how they tokenize.
 DATA_OPTIONS = (
-    *("text", "text2", "negatives", "label", "delimiter", "label_separator", "low", "high", "pairs"),
+    *("text", "text2", "negatives", "label", "label_separator", "delimiter", "low", "high", "pairs"),
     "max_length",
 )
 
@@ -405,8 +405,14 @@ class TextTask(ScoredTask):
     def load(self, source: Path, split: str) -> Examples:
         config, path = self.config, self.path(source, split)
         texts = [config.text] if config.text2 is None else [config.text, config.text2]
-        found = {"parse_label": self.parse_label, "lists": self.label_lists, "delimiter": config.delimiter}
-        return read_table(path, texts=texts, label=config.label, **found)
+        return read_table(
+            path,
+            texts=texts,
+            label=config.label,
+            parse_label=self.parse_label,
+            delimiter=config.delimiter,
+            lists=self.label_lists,
+        )
 
     def tokenize(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[TokenizedExample]:
         texts = [

@@ -66,14 +66,14 @@ class ClassificationTask(ClassLabels, TextTask):
                     f"three or more, whole numbers that ascend: list them so in {self.name}.labels, or take "
                     f"cross_entropy"
                 )
-        if len({*map(class_name, self.labels)}) < count:
-            raise InputError(
-                f"{self.name}.labels are {', '.join(self.labels)}, and some mean the same class; name it once"
-            )
         if self.config.threshold != 0.5 and count != 2:
             raise InputError(
                 f"{self.name}.threshold is {self.config.threshold}, and there are {count} classes: "
                 f"{', '.join(self.labels)}; a threshold is for two, leave it out"
+            )
+        if len({*map(class_name, self.labels)}) < count:
+            raise InputError(
+                f"{self.name}.labels are {', '.join(self.labels)}, and some mean the same class; name it once"
             )
         if self.class_weights is not None and len(self.class_weights) != count:
             raise InputError(
@@ -300,7 +300,7 @@ class SimilarityTask(TextTask):
         if not config.low <= value <= config.high:
             raise ValueError(
                 f"{text!r} is not between {config.low:g} and {config.high:g}, which are {self.name}.low and "
-                f"{self.name}.high"
+                f"{self.name}.high: set both to the range of the scores"
             )
         return value
 

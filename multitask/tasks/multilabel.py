@@ -37,10 +37,10 @@ class MultiLabelTask(ClassificationTask):
     def _check_labels(self) -> None:
         """Raises InputError for a label that could not be read back from a prediction file."""
         for label in self.labels:
-            if not label.strip() or any(mark in label for mark in ",|\r\n"):
+            if not label.strip() or any(mark in label for mark in "|\r\n"):
                 raise InputError(
-                    f"{self.name}: the label {label!r} is empty or has a comma, bar or line end, which "
-                    f"prediction files cannot hold; rename it in the data and in {self.name}.labels"
+                    f"{self.name}: the label {label!r} is empty or has a bar or line end, which prediction "
+                    f"files cannot hold; rename it in the data and in {self.name}.labels"
                 )
 
     def parse_label(self, text: str) -> tuple[str, ...]:

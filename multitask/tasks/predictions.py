@@ -19,8 +19,8 @@ from multitask.data.records import read_text
 # What `--option` of the course's first part may be, in its two versions; files bear it in their names.
 COURSE_OPTIONS = ("pretrain", "finetune", "last-linear-layer", "full-model")
 FILE_FORMATS = ("code", "handout")
-_QUOTED = re.compile(r'(.*?),\s*"((?:[^"]|"")+)"\s*')  # the id, and a value in quotes
 NEXT_LABEL, NO_LABEL = "|", "[]"  # of several labels
+_QUOTED = re.compile(r'(.*?),\s*"((?:[^"]|"")+)"\s*')  # the id, and a value in quotes
 LISTED = 5  # problems of one sort that are named one by one
 
 
@@ -30,8 +30,9 @@ class PredictionFormat:
 
     `values`: "class" is a whole number; "flag" is 0 or 1, written as a float in the format "code";
     "number" is any finite number, expected (not demanded) in the range; "text" is a label, in quotes where it
-    has a comma or a quote, or a list of labels, which is joined by spaces; "labels" is any number of them
-    with | between, or [] for none; "tags" is not a table but a word and its tag a line, see `write_tags`.
+    has a comma or a quote, or a list of labels, which is joined by spaces; "labels" is any number of labels
+    with | between them, or [] for none, in quotes as a label; "tags" is not a table but a word and its tag a
+    line, see `write_tags`.
     """
 
     stem: str
