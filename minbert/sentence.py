@@ -144,7 +144,6 @@ class SentenceEncoder:
         tokenizer = Tokenizer.from_pretrained(found.transformer)
         if found.lower_case:
             tokenizer.backend.normalizer = lower_case_first(tokenizer.backend.normalizer)
-            tokenizer.lowercase = True
         modules = found.modules or SentenceModules.of(model.config.hidden_size)
         given = {name: value for name, value in settings.items() if value is not None}
         given["prompts"] = {**found.settings.get("prompts", {}), **given.get("prompts", {})}

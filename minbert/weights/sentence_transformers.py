@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
+from tokenizers.normalizers import Lowercase, Sequence
 from torch import nn
 
 from minbert.errors import TRUTH, InputError, Rule, by_name, check, is_number, or_null, whole
@@ -311,27 +311,21 @@ def _with_weights(make: Callable[[], nn.Module], folder: Path, prefix: str = "")
     return module.eval()
 
 
-def lower_case_first(normalizer: Any) -> Any:
-    """The normalizer of a tokenizer with Lowercase before it, as `do_lower_case` asks for it.
-
-    BERT's own is told to lower-case instead, which is the same; it strips accents if it did before.
-    """
-    if has_lower_case(normalizer):
-        return normalizer
-    if not isinstance(normalizer, BertNormalizer):
-        return Sequence([Lowercase(), *([] if normalizer is None else [normalizer])])
-    return BertNormalizer(
-        clean_text=normalizer.clean_text,
-        handle_chinese_chars=normalizer.handle_chinese_chars,
-        strip_accents=normalizer.lowercase if normalizer.strip_accents is None else normalizer.strip_accents,
-        lowercase=True,
-    )
+def lower_case_first(normalizer: Any) -> Sequence:
+    """The normalizer of a tokenizer with Lowercase before it, as `do_lower_case` asks for it."""
+    parts = _parts(normalizer)
+    return Sequence(parts if has_lower_case(normalizer) else [Lowercase(), *parts])
 
 
 def has_lower_case(normalizer: Any) -> bool:
     """True for Lowercase, or a sequence with it; sentence-transformers does not look into others."""
-    parts = list(normalizer) if isinstance(normalizer, Sequence) else [normalizer]
-    return any(isinstance(part, Lowercase) for part in parts)
+    return any(isinstance(part, Lowercase) for part in _parts(normalizer))
+
+
+def _parts(normalizer: Any) -> list[Any]:
+    if isinstance(normalizer, Sequence):
+        return list(normalizer)
+    return [] if normalizer is None else [normalizer]
 
 
 def write_modules(
