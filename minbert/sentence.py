@@ -150,7 +150,7 @@ class SentenceEncoder:
         model = BertModel.from_pretrained(found.transformer, adapter=adapter, weights_prefix=weights_prefix)
         tokenizer = Tokenizer.from_pretrained(found.transformer)
         if found.lower_case:
-            lower_case_first(tokenizer)
+            tokenizer.backend.normalizer = lower_case_first(tokenizer.backend.normalizer)
         modules = found.modules or SentenceModules.of(model.config.hidden_size)
         given = {name: value for name, value in settings.items() if value is not None}
         given["prompts"] = {**found.settings.get("prompts", {}), **given.get("prompts", {})}

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
+from tokenizers.normalizers import Lowercase, Sequence
 from torch import nn
 
 from minbert.errors import TRUTH, InputError, Rule, by_name, check, is_number, or_null, whole
@@ -21,9 +21,6 @@ from minbert.pooling import Normalize, Pooling, Projection, SentenceModules
 from minbert.weights.files import PICKLE_FILE, WEIGHTS_FILE
 from minbert.weights.hub import MODULES_FILE, TRANSFORMER_FILES
 from minbert.weights.load import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from minbert.tokenizer import Tokenizer
 
 SETTINGS_FILE = "config_sentence_transformers.json"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
@@ -315,31 +312,21 @@ def _with_weights(make: Callable[[], nn.Module], folder: Path, prefix: str = "")
     return module.eval()
 
 
-def lower_case_first(tokenizer: "Tokenizer") -> None:
-    """Has a tokenizer lower-case texts before all else, as `do_lower_case` asks for it.
-
-    BERT's own normalizer is told to lower-case, which is the same; it strips accents if it did before.
-    """
-    before = tokenizer.backend.normalizer
-    if has_lower_case(before):
-        return
-    if not isinstance(before, BertNormalizer):
-        tokenizer.backend.normalizer = Sequence([Lowercase(), *([] if before is None else [before])])
-        return
-    strips = before.lowercase if before.strip_accents is None else before.strip_accents
-    tokenizer.backend.normalizer = BertNormalizer(
-        clean_text=before.clean_text,
-        handle_chinese_chars=before.handle_chinese_chars,
-        strip_accents=strips,
-        lowercase=True,
-    )
-    tokenizer.settings |= {"do_lower_case": True, "strip_accents": strips}
+def lower_case_first(normalizer: Any) -> Sequence:
+    """The normalizer of a tokenizer with Lowercase before it, as `do_lower_case` asks for it."""
+    parts = _parts(normalizer)
+    return Sequence(parts if has_lower_case(normalizer) else [Lowercase(), *parts])
 
 
 def has_lower_case(normalizer: Any) -> bool:
     """True for Lowercase, or a sequence with it; sentence-transformers does not look into others."""
-    parts = list(normalizer) if isinstance(normalizer, Sequence) else [normalizer]
-    return any(isinstance(part, Lowercase) for part in parts)
+    return any(isinstance(part, Lowercase) for part in _parts(normalizer))
+
+
+def _parts(normalizer: Any) -> list[Any]:
+    if isinstance(normalizer, Sequence):
+        return list(normalizer)
+    return [] if normalizer is None else [normalizer]
 
 
 def write_modules(
