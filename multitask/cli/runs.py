@@ -118,13 +118,16 @@ def score_table(scores: dict, overall: dict, notes: Sequence[str] = ()) -> str:
 
 
 def evaluate_command(options: Namespace) -> None:
+    from multitask.runtime.messages import show_messages
+
     if (options.run_folder is None) == (options.weights is None):
         raise InputError("give either a run's folder or --weights")
     run = _open(options, options.run_folder or options.weights)
     run.config = replace(run.config, limit=options.limit)
     if options.max_rejected is not None:
         run.config = replace(run.config, max_rejected=options.max_rejected)
-    evaluation = run.evaluate(options.data, options.split, options.tasks)
+    with show_messages(say):
+        evaluation = run.evaluate(options.data, options.split, options.tasks)
     if options.json:
         from multitask.runtime.tracking import strict
 

@@ -141,6 +141,7 @@ def plan_table(config: RunConfig) -> list[str]:
         device, group = start_runtime(stage)
         with open_data(stage.data) as folder:
             inputs = load_inputs(stage, folder, device)
+        lines += inputs.notes
         lines += plan_lines(make_plan(stage, inputs.model, inputs.train, group))
     return lines
 

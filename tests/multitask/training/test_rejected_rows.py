@@ -80,5 +80,6 @@ def test_more_than_a_tenth_of_rejects_stops_unless_told_to_go_on(tiny_config, tm
     assert "own" in capsys.readouterr().out
     with pytest.raises(InputError, match="3 of 21 rows"):
         run([*words, "--max-rejected", "0.1"])
+    assert capsys.readouterr().err.count("dev.csv:") == 3  # each of them, beside the error
     with pytest.raises(InputError, match="max_rejected is 2.0; it must be a share from 0 to 1"):
         tiny_config(max_rejected=2.0)
