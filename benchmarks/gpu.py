@@ -129,7 +129,7 @@ def made_up(sizes: BertConfig, texts: Sequence[str]) -> Iterator[Path]:
     with TemporaryDirectory(prefix="minbert-made-up-") as name:
         folder = Path(name)
         (folder / "vocab.txt").write_text("\n".join(vocabulary(sizes)) + "\n", "utf-8")
-        Tokenizer.from_pretrained(folder).save(folder)
+        Tokenizer.from_pretrained(folder).save_pretrained(folder)
         torch.manual_seed(SEED)
         BertModel(sizes).save_pretrained(folder)
         rows = [f"{i}\t{i}\t{text}\t{draw.randrange(CLASSES)}\n" for i, text in enumerate(texts)]

@@ -161,7 +161,7 @@ def bert_base(weights: str) -> Iterator[str]:
     tokenizer = Tokenizer.from_pretrained(weights)
     torch.manual_seed(SEED)
     with TemporaryDirectory(prefix="minbert-base-") as folder:
-        tokenizer.save(folder)
+        tokenizer.save_pretrained(folder)
         BertModel(BertConfig(vocab_size=tokenizer.vocab_size)).save_pretrained(folder)
         yield folder
 

@@ -73,7 +73,7 @@ def last_rows(rows: Tensor, layout: Layout, skip: int = 0) -> Tensor:
             return block[:, -1]
         places = torch.arange(mask.shape[1], device=mask.device)[:, None]
         column = (mask * places).amax(dim=1, keepdim=True)  # (B, 1, 1)
-        return block.take_along_dim(column, dim=1).squeeze(1)
+        return block.gather(1, column.expand(-1, -1, block.shape[-1])).squeeze(1)
 
     return _reduce(rows, layout, last, skip)
 

@@ -133,19 +133,21 @@ class SentenceEncoder:
         pooling: str | None = None,
         normalize: str | None = FROM_FOLDER,
         adapter: str | None = None,
+        weights_prefix: str | None = None,
         **settings: Any,
     ) -> Self:
         """From a folder; what is not given is as the folder says, else mean pooling, not normalised.
 
         `pooling` takes the place of the folder's, `normalize` (l1, l2, None) that of a normalisation that is
-        the last step. `adapter` names the task whose adapter is used, in a folder that holds one for each.
+        the last step. `adapter` names the task whose adapter is used, in a folder that holds one for each;
+        `weights_prefix` one of several encoders, see BertModel.from_pretrained.
         `settings` are `prompts`, which are added to the folder's, and the class's other ones.
 
         Raises InputError for a folder without a BERT, and for settings and modules that are not supported.
         """
         folder = find_folder(source)
         found = read_sentence_folder(folder)
-        model = BertModel.from_pretrained(found.transformer, adapter=adapter)
+        model = BertModel.from_pretrained(found.transformer, adapter=adapter, weights_prefix=weights_prefix)
         tokenizer = Tokenizer.from_pretrained(found.transformer)
         if found.lower_case:
             lower_case_first(tokenizer)
@@ -397,9 +399,9 @@ class SentenceEncoder:
         step = _step(sum(lengths))
         for number, indices in enumerate(_batches(lengths, batch_size), start=1):
             chosen = [sequences[i] for i in indices]
-            chosen += _filler(
-                -sum(lengths[i] for i in indices) % step, self.model.config.max_position_embeddings
-            )
+            # The longest sequence comes first, so it has a token, or none is wanted.
+            filler = -sum(lengths[i] for i in indices) % step
+            chosen += _filler(filler, self.model.config.max_length, chosen[0].ids[:1])
             yield indices, model(pack(chosen).to(self.device), **reads)
             if number % TRIM_EVERY == 0 and self.device.type == "cpu":
                 return_freed_memory()

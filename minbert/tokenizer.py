@@ -390,7 +390,7 @@ class Tokenizer:
         settings = self.settings if max_length is None else self.settings | {"model_max_length": max_length}
         write_tokenizer(Path(folder), self.backend, settings)
 
-    save = save_pretrained
+    save = save_pretrained  # its name in 0.1
 
     def fingerprint(self) -> str:
         """Returns a hash of all that decides the tokens of a text."""

@@ -82,7 +82,7 @@ def tiny_folder(tmp_path_factory, vocabulary) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    Tokenizer.from_pretrained(folder).save(folder)
+    Tokenizer.from_pretrained(folder).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=24,

@@ -112,7 +112,7 @@ def write_family(model_type: str, folder: Path, words: list[str], randomize, **c
         "num_attention_heads": 3,
         "num_hidden_layers": 2,
         "max_position_embeddings": 66,
-        "type_vocab_size": 2,
+        "type_vocab_size": 2 if marks is WORDPIECE else 1,
         "embedding_size": 16,
     }
     pad = backend.token_to_id(marks["pad"])

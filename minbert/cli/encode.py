@@ -9,7 +9,7 @@ from minbert.cli.command_line import CommandParser, say
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.errors import InputError
 
-ENCODER = ("weights", "pooling", "normalize", "compute", "device", "threads")
+ENCODER = ("weights", "weights_prefix", "pooling", "normalize", "compute", "device", "threads")
 OUTPUTS = ("float32", "int8", "uint8", "binary", "ubinary")
 FORMAT, PART_SIZE = "parquet", 50_000
 

@@ -26,6 +26,7 @@ def add_encoder_options(
     parser.add_argument(
         "--weights", required=True, metavar="W", help="a folder of weights, or a name on the hub"
     )
+    add_weights_prefix(parser)
     parser.add_argument(
         "--pooling", choices=("cls", "pooler", "mean", "max"), help="default: as the folder says"
     )
@@ -54,6 +55,14 @@ def add_encoder_options(
     parser.add_threads()
 
 
+def add_weights_prefix(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--weights-prefix",
+        metavar="P",
+        help="which encoder, of weights that hold several; default: the only one",
+    )
+
+
 def load_encoder(options: argparse.Namespace):
     """The SentenceEncoder that the options ask for, on their device; says what --compute auto means."""
     import torch
@@ -63,7 +72,9 @@ def load_encoder(options: argparse.Namespace):
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     normalize = {None: FROM_FOLDER, "none": None}.get(options.normalize, options.normalize)
-    encoder = SentenceEncoder.from_pretrained(options.weights, options.pooling, normalize)
+    encoder = SentenceEncoder.from_pretrained(
+        options.weights, options.pooling, normalize, weights_prefix=options.weights_prefix
+    )
     try:
         encoder.to(options.device)
     except (RuntimeError, AssertionError) as error:

@@ -3,12 +3,14 @@
 from argparse import Namespace
 
 from minbert.cli.command_line import CommandParser
+from minbert.cli.encoder_options import add_weights_prefix
 from minbert.export.target import FORMATS
 
 
 def add_export_options(parser: CommandParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a run, a checkpoint, or any folder of weights")
     parser.add_argument("out", metavar="OUT", help="the new folder")
+    add_weights_prefix(parser)
     parser.add_argument("--format", required=True, choices=FORMATS, help="for which software")
     parser.add_argument(
         "--pooling", choices=("cls", "pooler", "mean", "max"), help="default: as the folder says; not for hf"
@@ -38,5 +40,6 @@ def export_command(options: Namespace) -> None:
         options.adapter,
         options.opset,
         options.force,
+        options.weights_prefix,
     )
     report.show(options.json)

@@ -9,7 +9,7 @@ from minbert.cli.check import add_check_options, check_command
 from minbert.cli.command_line import CommandParser, run_command
 from minbert.cli.download import add_download_options, download_command
 from minbert.cli.encode import add_encode_options, encode_command
-from minbert.cli.encoder_options import add_encoder_options, load_encoder
+from minbert.cli.encoder_options import add_encoder_options, add_weights_prefix, load_encoder
 from minbert.cli.export import add_export_options, export_command
 from minbert.cli.nearest import add_nearest_options, nearest_command
 from minbert.errors import InputError
@@ -58,6 +58,7 @@ def build_parser() -> CommandParser:
 
     inspect = commands.add_parser("inspect", help="print the sizes and tensors of a folder of weights")
     inspect.add_argument("weights", metavar="WEIGHTS", help="a folder of weights, or a name on the hub")
+    add_weights_prefix(inspect)
     inspect.add_json()
     inspect.set_defaults(command=print_inspection, parser=inspect)
     return parser
@@ -84,7 +85,7 @@ def print_inspection(options: argparse.Namespace) -> None:
         folder = found.transformer
     except InputError as error:
         found, sentence = None, {"refused": str(error)}
-    model = BertModel.from_pretrained(folder)
+    model = BertModel.from_pretrained(folder, weights_prefix=options.weights_prefix)
     if found:
         modules = found.modules or SentenceModules.of(model.config.hidden_size)
         sentence = {"modules": modules.describe()} | sentence

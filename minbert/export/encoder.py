@@ -23,13 +23,14 @@ def export_encoder(
     adapter: str | None = None,
     opset: int | None = None,
     force: bool = False,
+    weights_prefix: str | None = None,
 ) -> ExportReport:
     """Writes the encoder of `source` into the new folder `out`, which is whole or not there.
 
     `source` is a run, a checkpoint, or a folder of transformers or sentence-transformers; `adapter` the task
-    whose adapter is used, where it holds one for each. Pooling and normalisation are the folder's where they
-    are not given; `hf` has neither. Raises InputError for what the format cannot hold, and for an `out` that
-    is not empty, unless `force`.
+    whose adapter is used, where it holds one for each; `weights_prefix` one of several encoders. Pooling and
+    normalisation are the folder's where they are not given; `hf` has neither. Raises InputError for what the
+    format cannot hold, and for an `out` that is not empty, unless `force`.
     """
     if format not in FORMATS:
         raise InputError(f"format is {format!r}; choose from {', '.join(FORMATS)}")
@@ -37,9 +38,11 @@ def export_encoder(
     folder = weights_folder(source)
     with new_folder(out, folder, force) as partial:
         if format == "hf":
-            notes, difference = _write_hf(partial, folder, adapter)
+            notes, difference = _write_hf(partial, folder, adapter, weights_prefix)
         else:
-            encoder = SentenceEncoder.from_pretrained(folder, pooling, normalize, adapter)
+            encoder = SentenceEncoder.from_pretrained(
+                folder, pooling, normalize, adapter, weights_prefix=weights_prefix
+            )
             if format == "onnx":
                 difference = write_sentence_graph(partial, encoder, adapter, opset)
                 notes = []
@@ -65,9 +68,12 @@ def _check_options(format: str, pooling: str | None, normalize: str | None, opse
         raise InputError(f"--opset is for --format onnx, not {format}; leave it out")
 
 
-def _write_hf(partial: Path, folder: Path, adapter: str | None) -> tuple[list[str], float]:
+def _write_hf(
+    partial: Path, folder: Path, adapter: str | None, weights_prefix: str | None
+) -> tuple[list[str], float]:
     transformer = transformer_folder(folder)
-    model = merged_encoder(BertModel.from_pretrained(transformer, adapter=adapter), adapter)
+    loaded = BertModel.from_pretrained(transformer, adapter=adapter, weights_prefix=weights_prefix)
+    model = merged_encoder(loaded, adapter)
     tokenizer = Tokenizer.from_pretrained(transformer)
     tokenizer.check_embeddings(model.config.vocab_size)
     longest = model.config.max_length

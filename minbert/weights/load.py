@@ -44,7 +44,7 @@ MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modu
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
 _BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
-_WORDS = (f"{WORD_EMBEDDINGS}", f"{_COURSE['embeddings.word']}.weight")
+_WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
 SHOWN = 8  # names or problems in one message
 
 
@@ -166,7 +166,7 @@ def load_tensors(
     """
     family = model.config.family
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    prefix = _prefix(tensors, source, prefix)
+    prefix = _prefix(tensors, source, family, prefix)
     inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
     inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
@@ -209,7 +209,7 @@ def load_tensors(
     return LoadReport(tuple(renamed), tuple(ignored), tuple(missing), fresh, tuple(above), prefix)
 
 
-def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
+def _prefix(tensors: Collection[str], source: str, family: Family, given: str | None) -> str:
     """Returns what stands before the names of the encoder's tensors; `given` may lack the last dot.
 
     Raises InputError for several encoders of which none is named, and for one that is not there.
@@ -229,7 +229,8 @@ def _prefix(tensors: Collection[str], source: str, given: str | None) -> str:
             f"{source} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; choose one by "
             f"--weights-prefix (weights_prefix in Python)"
         )
-    return next(iter(found), "")
+    usual = f"{family.prefix}."  # where the word embeddings are missing, to say so
+    return next(iter(found), usual if any(name.startswith(usual) for name in tensors) else "")
 
 
 def _layer(name: str) -> int:

@@ -155,6 +155,9 @@ class RunConfig:
     """A whole run. `tasks` maps the name of each task to its TaskConfig, in the order of --tasks."""
 
     weights: str | None = option(None, "pretrained folder, RUN/best, or `scratch` for a fresh BERT")
+    weights_prefix: str | None = option(
+        None, "which encoder, of weights that hold several: what its tensors' names begin with"
+    )
     data: str | None = option(None, "folder with the data files, or `sample` for the bundled corpus")
     data_cache: str | None = option(
         None, "folder for tokenized data of this run and later ones; default: the user's cache folder"

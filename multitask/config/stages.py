@@ -14,7 +14,17 @@ from multitask.config.compatibility import CHANGEABLE
 from multitask.config.option_types import listed, merge, table
 from multitask.config.run_config import RunConfig
 
-NOT_IN_STAGES = ("weights", "data", "out", "device", "threads", "task_file", "stages", "vocab_size")
+NOT_IN_STAGES = (
+    "weights",
+    "weights_prefix",
+    "data",
+    "out",
+    "device",
+    "threads",
+    "task_file",
+    "stages",
+    "vocab_size",
+)
 
 
 def stage_configs(config: RunConfig) -> list[RunConfig]:
@@ -54,6 +64,7 @@ def _stage_config(config: RunConfig, number: int, changes: dict[str, Any]) -> Ru
     merged["tasks"] = {name: merge(tasks[name], of_tasks.get(name, {})) for name in names}
     if number > 1:
         merged["weights"] = str(stage_folder(config.out or ".", number - 1) / "best")
+        merged["weights_prefix"] = None
         merged["model"] = {key: value for key, value in merged["model"].items() if key in CHANGEABLE}
         if "extra_layers" not in changes:
             merged["extra_layers"] = 0  # the stage before has added them

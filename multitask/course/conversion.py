@@ -51,7 +51,7 @@ class Report:
 class NoTokenizer:
     """Stands for the tokenizer of a checkpoint without one; writes nothing."""
 
-    def save(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path) -> None:
         pass
 
 
@@ -86,7 +86,7 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
             save_model(partial, model, tokenizer, facts)
         else:
             encoder.save_pretrained(partial)
-            tokenizer.save(partial)
+            tokenizer.save_pretrained(partial)
     return report
 
 

@@ -61,7 +61,7 @@ def save_model(
         else:
             remove_lora(encoder)
     encoder.save_pretrained(folder)
-    tokenizer.save(folder)
+    tokenizer.save_pretrained(folder)
     write_tensors(model.heads.state_dict(), folder / "heads.safetensors")
     write_json(folder / "heads.json", {"tasks": tasks})
     pooled = [task.sentence_pooling for task in model.tasks.values() if task.sentence_pooling is not None]

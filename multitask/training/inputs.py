@@ -183,7 +183,10 @@ def make_model(
     else:
         wants_pooler = any(task.config.pooling == "pooler" for task in tasks.values())
         pooler = "random" if wants_pooler else None
-        encoder = BertModel.from_pretrained(source, config=bert, pooler=pooler, adapter="none")
+        prefix = config.weights_prefix if source == config.weights else None
+        encoder = BertModel.from_pretrained(
+            source, config=bert, pooler=pooler, adapter="none", weights_prefix=prefix
+        )
     add_adapters_within_attention(config, encoder, source)
     if config.lora.rank:
         names = config.trained_tasks if config.adapter_per_task else (DEFAULT_ADAPTER,)

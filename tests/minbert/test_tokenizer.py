@@ -150,7 +150,7 @@ def test_lower_case_follows_the_settings(tiny_folder, tmp_path):
     cased = Tokenizer.from_pretrained(tmp_path)
     unknown = cased.unk_token_id
     assert cased.encode([upper])[0].ids[1:-1] == [unknown, unknown]
-    cased.save(tmp_path / "saved")
+    cased.save_pretrained(tmp_path / "saved")
     assert Tokenizer.from_pretrained(tmp_path / "saved").encode([upper]) == cased.encode([upper])
     (tmp_path / "saved" / "tokenizer.json").unlink()  # vocab.txt with the settings says the same
     assert Tokenizer.from_pretrained(tmp_path / "saved").encode([upper]) == cased.encode([upper])
@@ -177,7 +177,7 @@ def test_words_and_their_map(tiny_tokenizer):
 
 
 def test_save_loads_again_and_in_transformers(tiny_tokenizer, tmp_path):
-    tiny_tokenizer.save(tmp_path / "out")
+    tiny_tokenizer.save_pretrained(tmp_path / "out")
     again = Tokenizer.from_pretrained(tmp_path / "out")
     assert again.encode(TRICKY) == tiny_tokenizer.encode(TRICKY)
     assert again.vocab == tiny_tokenizer.vocab

@@ -42,19 +42,19 @@ def recognise(values: Mapping[str, Any], tensors: Iterable[str] = ()) -> Family:
 
     `model_type` decides; where it is missing or "bert", `architectures` and the prefix of the tensors may
     name another family. Raises InputError, by name, for other models, where these contradict each other, and
-    for a configuration that fits several families.
+    for a configuration that may be RoBERTa's.
     """
     declared = values.get("model_type")
     if declared is not None and str(declared) not in FAMILIES:
         name, _ = OTHER_MODELS.get(str(declared), (None, None))
         raise _other_model(f"model_type is {declared!r}", name)
-    said = {**_by_prefixes(tensors), **_by_classes(values)}
-    if declared is None and not said:
+    tensors_say, classes_say = _by_prefixes(tensors), _by_classes(values)
+    if declared is None and not tensors_say and not classes_say:
         _refuse_unnamed(values)
     if declared in (None, BERT.model_type):
-        said = {what: family for what, family in said.items() if family is not BERT}
+        said = tensors_say | {what: family for what, family in classes_say.items() if family is not BERT}
     else:
-        said[f"model_type {declared!r}"] = FAMILIES[declared]
+        said = tensors_say | classes_say | {f"model_type {declared!r}": FAMILIES[declared]}
     if len({family.prefix for family in said.values()}) > 1:
         raise InputError(
             f"{' and '.join(f'{what} ({family.name})' for what, family in said.items())} contradict each "

@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from minbert import SentenceEncoder, SentenceModules, write_modules
 
@@ -135,6 +136,24 @@ def test_similarity(run, tiny_folder):
     status, out, _ = run("similarity", "--weights", tiny_folder, "a cat", "the green river")
     a, b = SentenceEncoder.from_pretrained(tiny_folder, normalize="l2").encode(["a cat", "the green river"])
     assert float(out) == pytest.approx(float(a @ b), abs=1e-4)
+
+
+def test_one_of_two_encoders_by_its_prefix(run, refused, tiny_folder, tmp_path):
+    two, tensors = tmp_path / "two", load_file(tiny_folder / "model.safetensors")
+    shutil.copytree(tiny_folder, two)
+    parts = {f"first.{name}": tensor for name, tensor in tensors.items()}
+    save_file(parts | {f"second.{name}": t * 2 for name, t in tensors.items()}, two / "model.safetensors")
+    lines = tmp_path / "texts.txt"
+    lines.write_text("the cat\na book\n")
+    assert "2 encoders" in refused("encode", "--weights", two, lines, tmp_path / "a.npy")
+    for weights, options, out in ((tiny_folder, (), "a"), (two, ("--weights-prefix", "first"), "b")):
+        assert run("encode", "--weights", weights, *options, lines, tmp_path / f"{out}.npy")[0] == 0
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    notes = json.loads(run("inspect", two, "--weights-prefix", "second.", "--json")[1])["notes"]
+    assert notes[0] == "the encoder is what the weights have under 'second.'"
+    assert run("export", two, tmp_path / "one", "--format", "hf", "--weights-prefix", "first")[0] == 0
+    exported = load_file(tmp_path / "one" / "model.safetensors")
+    assert all(torch.equal(exported[name], tensors[name]) for name in tensors)
 
 
 def test_inspect(run, tiny_folder):
@@ -271,6 +290,14 @@ def change_config(path, **changes):
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
 
 
+def test_nan_in_weights(refused, weights):
+    tensors = load_file(weights / "model.safetensors")
+    tensors["embeddings.LayerNorm.bias"][3] = float("nan")
+    save_file(tensors, weights / "model.safetensors")
+    message = refused("similarity", "--weights", weights, "a", "b")
+    assert "the weights have NaN or infinite numbers in embeddings.norm.bias; take other weights" in message
+
+
 def test_missing_tokenizer(refused, weights, lines, tmp_path):
     for name in ("tokenizer.json", "vocab.txt"):
         (weights / name).unlink()
@@ -279,8 +306,6 @@ def test_missing_tokenizer(refused, weights, lines, tmp_path):
 
 
 def test_missing_pooler(refused, run, weights, lines, tmp_path):
-    from safetensors.torch import save_file
-
     tensors = load_file(weights / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
     save_file(kept, weights / "model.safetensors")

@@ -132,6 +132,17 @@ def test_other_settings_are_refused_by_name(
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_a_folder_of_an_earlier_version_is_named(encode, run, tiny_folder, tmp_path):
+    encode("--format", "npy")
+    record = json.loads((tmp_path / "out" / "encoding.json").read_text())
+    record["settings"]["precision"] = record["settings"].pop("compute")
+    (tmp_path / "out" / "encoding.json").write_text(json.dumps(record))
+    status, error = encode("--format", "npy")
+    assert status == 2 and "out was begun by an earlier version, which kept no compute" in error
+    status, _, error = run("nearest", "--weights", tiny_folder, tmp_path / "out", "--query", "a")
+    assert status == 2 and "out was begun by an earlier version, which kept no compute" in error
+
+
 def test_folders_of_others_and_bad_input_leave_nothing(encode, tmp_path, corpus):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine\n")

@@ -15,7 +15,16 @@ import pytest
 import tokenizers
 import torch
 
-from minbert import InputError, Projection, SentenceEncoder, SentenceModules, Tokenizer, write_modules
+from minbert import (
+    InputError,
+    Normalize,
+    Pooling,
+    Projection,
+    SentenceEncoder,
+    SentenceModules,
+    Tokenizer,
+    write_modules,
+)
 from minbert.export import onnx as graphs
 from minbert.export.encoder import export_encoder
 from minbert.export.onnx import GraphExport, SentenceGraph, largest_difference, traceable, write_graph
@@ -68,6 +77,33 @@ def test_onnxruntime_gives_our_vectors(export, tiny_folder, tmp_path, texts, poo
         found = run(session, tmp_path / "out", batch, 64)
         assert found.dtype == np.float32 and found.shape == (len(batch), size or 24)
         np.testing.assert_allclose(found, ours.encode(batch), rtol=0, atol=1e-5)
+
+
+@slow
+def test_a_pipeline_of_modules(export, tiny_folder, tmp_path, texts):
+    source = shutil.copytree(tiny_folder, tmp_path / "source")
+    torch.manual_seed(0)
+    pooling = Pooling(24, "weightedmean", "lasttoken", "mean_sqrt_len_tokens", "cls")
+    after = [torch.nn.LayerNorm(96), Projection(96, 9, torch.nn.GELU), Normalize(), Projection(9, 7)]
+    write_modules(source, SentenceModules(pooling, *after))
+    settings = {"prompts": {"query": "a "}, "default_prompt_name": "query", "truncate_dim": 5}
+    (source / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    export(source, tmp_path / "out", "--format", "onnx")
+    session = session_of(tmp_path / "out")
+    found = run(session, tmp_path / "out", [f"a {text}" for text in texts], 64)
+    ours = SentenceEncoder.from_pretrained(source).encode(texts)
+    assert found.shape == (len(texts), 5)
+    np.testing.assert_allclose(found, ours, rtol=0, atol=1e-5)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["prompts"])["query"] == "a " and facts["default_prompt_name"] == "query"
+
+
+def test_a_graph_cannot_leave_prompts_out(export, tiny_folder, tmp_path):
+    source = shutil.copytree(tiny_folder, tmp_path / "source")
+    write_modules(source, SentenceModules(Pooling(24, include_prompt=False)))
+    with pytest.raises(InputError, match="include_prompt of the pooling is false, and a graph of tokens"):
+        export(source, tmp_path / "out", "--format", "onnx")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

@@ -291,6 +291,12 @@ def test_what_cannot_be_told_is_refused(values, message):
         BertConfig.from_dict(values)
 
 
+def test_classes_that_contradict_the_tensors_are_refused():
+    values = {"model_type": "bert", "architectures": ["RobertaModel"]}
+    with pytest.raises(InputError, match="tensor bert.embeddings.* .BERT. and architectures 'RobertaModel'"):
+        BertConfig.from_dict(values, ["bert.embeddings.word_embeddings.weight"])
+
+
 def test_values_that_a_family_does_not_have_are_refused():
     with pytest.raises(InputError, match="type_vocab_size is 2; for DistilBERT it must be 0"):
         BertConfig(model_type="distilbert")
@@ -388,8 +394,10 @@ def test_vectors_equal_those_of_sentence_transformers(name, pooling, folders, tm
 
 
 @each_family
-def test_exported_weights_load_elsewhere(name, folders, tmp_path):
+def test_exported_folders_load_elsewhere(name, folders, tmp_path, texts):
     export_encoder(folders(name), tmp_path / "out", "hf")
+    ids = [sequence.ids for sequence in Tokenizer.from_pretrained(folders(name)).encode(texts)]
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(texts)["input_ids"] == ids
     found = transformers.AutoModel.from_pretrained(tmp_path / "out").state_dict()
     assert same_bits(found, transformers.AutoModel.from_pretrained(folders(name)).state_dict())
 

@@ -1,13 +1,15 @@
 """Runs that add parts to the encoder: what their folders hold; they run, continue and load elsewhere."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from minbert import BertModel, InputError, SentenceEncoder, Tokenizer
-from multitask import evaluate, train
+from multitask import evaluate, load_run, train
 from multitask.inference.run import open_source
 
 LORA = {"lora": {"rank": 2, "targets": ["query", "output"]}, "limit": 24, "tasks": {"sst": {}, "sts": {}}}
@@ -36,6 +38,20 @@ def test_the_root_of_a_lora_run_is_merged_and_the_adapter_lies_beside_it(
     assert any("outputs change by at most" in line for line in said)
     for task, scores in evaluate(tmp_path / "run").scores.items():  # those of the run were not merged yet
         assert scores == pytest.approx(run.scores["scores"][task], abs=1e-4)
+
+
+def test_one_of_two_encoders_is_trained_by_its_prefix(tiny_config, tiny_folder, tmp_path):
+    two, tensors = tmp_path / "two", encoder_tensors(tiny_folder)
+    shutil.copytree(tiny_folder, two)
+    parts = {f"first.{name}": tensor for name, tensor in tensors.items()}
+    save_file(parts | {f"second.{name}": t + 1 for name, t in tensors.items()}, two / "model.safetensors")
+    config = tiny_config(limit=24, weights=str(two), freeze="backbone", tasks={"sst": {}})
+    with pytest.raises(InputError, match="2 encoders, under 'first.' and 'second.'"):
+        train(config)
+    run = train(replace(config, weights_prefix="first"))
+    best = encoder_tensors(run.folder / "best")
+    assert best.keys() == tensors.keys() and all(torch.equal(best[name], tensors[name]) for name in best)
+    assert load_run(run.folder).scores["scores"] == run.scores["scores"]
 
 
 def test_an_adapter_a_task_leaves_the_base_as_it_is(tiny_config, tiny_folder, tmp_path):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minbert import BertModel, InputError
+from minbert import BertModel, InputError, Tokenizer
 from multitask import RunConfig, load_run, train
-from multitask.inference.run import make_tasks
+from multitask.inference.run import make_tasks, open_source
 from multitask.runtime.precision import Precision
 from multitask.runtime.tracking import read_metrics
 from multitask.training.inputs import load_inputs
@@ -68,6 +68,19 @@ def test_the_folder_of_a_run(tiny_run, tiny_config, tiny_data, tmp_path):
     assert heads["sst"]["config"]["pooling"] == "mean" and heads["sst"]["fallback"] in range(5)
     load_run(tiny_run).write_predictions(tmp_path / "predictions")
     assert len(list((tmp_path / "predictions").iterdir())) == 3
+
+
+def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(tiny_folder, tiny_config, tmp_path):
+    weights = shutil.copytree(tiny_folder, tmp_path / "weights")
+    tokenizer = Tokenizer.from_pretrained(weights)
+    tokenizer.backend.add_tokens(["newword"])
+    tokenizer.save_pretrained(weights)
+    message = "'newword' has .*take the tokenizer that belongs to the weights"
+    with pytest.raises(InputError, match=message):
+        train(tiny_config(weights=str(weights), out=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=message):
+        open_source(weights)
 
 
 def test_config_json_alone_repeats_the_run_whatever_the_process_did_before(tiny_run, tmp_path):

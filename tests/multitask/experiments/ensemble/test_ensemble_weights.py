@@ -150,7 +150,7 @@ def test_half_precision_becomes_single_and_whole_numbers_have_to_be_equal(tmp_pa
     ("key", "value", "message"),
     [
         ("config.json layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05, and 1e-12 in the first"),
-        ("tokenizer.json normalizer lowercase", False, "the tokenizer's normalizer, by its hash, is"),
+        ("tokenizer_config.json do_lower_case", False, "the tokenizer's normalizer, by its hash, is"),
         ("tokenizer.json model vocab cat", 9999, "the tokenizer's model, by its hash, is"),
         ("heads.json tasks", {}, "the list of tasks is 'none', and 'paraphrase, sst, sts'"),
         ("heads.json tasks sst labels", ["4", "3"], r"the list of labels of sst is \['4', '3'\]"),
