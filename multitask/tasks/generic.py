@@ -300,7 +300,7 @@ class SimilarityTask(TextTask):
         if not config.low <= value <= config.high:
             raise ValueError(
                 f"{text!r} is not between {config.low:g} and {config.high:g}, which are {self.name}.low and "
-                f"{self.name}.high: set both to the range of the scores"
+                f"{self.name}.high"
             )
         return value
 
