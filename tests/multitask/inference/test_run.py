@@ -231,7 +231,7 @@ def test_a_pooler_that_is_not_there_is_refused_not_made_up(run_folder, tiny_fold
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooler.")}
     save_file(kept, tmp_path / "weights" / "model.safetensors", metadata={"format": "pt"})
     bare = load_weights(tmp_path / "weights", {"sts": task_config("sts", {"pooling": "pooler"})})
-    with pytest.raises(InputError, match="the weights have no pooler"):
+    with pytest.raises(InputError, match="the model has no pooler"):
         bare.predict("sts", ["a"], ["b"])
 
 
