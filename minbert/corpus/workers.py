@@ -81,7 +81,7 @@ def _work(parts: Connection, folder: PartFolder, load: Callable, threads: int, c
         while (number := parts.recv()) is not None:
             folder.encode(number, encoder, parts.send)
             parts.send(None)
-    except EOFError:
+    except (EOFError, ConnectionError):  # the command is gone
         pass
     except (InputError, OSError) as error:
         parts.send(error)

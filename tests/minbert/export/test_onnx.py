@@ -278,7 +278,7 @@ def test_a_graph_that_is_tied_to_a_number_of_sentences_is_refused(tiny, tiny_fol
             return (torch.cat(torch.cat([vectors, vectors]).chunk(2)[:1]),)
 
     ours = SentenceGraph(tiny, SentenceModules.of(24))
-    graph = Tied(traceable(tiny), "mean", None, None)
+    graph = Tied(traceable(tiny), SentenceModules.of(24))
     export = graph_export(tiny, tiny_folder, graph, lambda batch: (ours.vectors(batch),))
     with pytest.raises(
         InputError, match="onnxruntime cannot run the graph .*[Ii]nvalid dim.*; nothing was written"
