@@ -115,7 +115,7 @@ def load_encoder(tensors: Mapping[str, Tensor], folder: Path | None, file: str) 
         try:
             return BertModel.from_pretrained(temporary)
         except InputError as error:
-            message = str(error).replace(temporary, file).partition("; check num_hidden_layers")[0]
+            message = str(error).replace(temporary, file).partition("; check the number of layers")[0]
             raise InputError(f"{message}; is the encoder the course's?") from None
 
 

@@ -19,9 +19,10 @@ from torch import nn
 from transformers import BertConfig as ReferenceConfig
 from transformers import BertModel as Reference
 
-from minbert import CommandParser, InputError, SentenceEncoder
+from minbert import BertConfig, CommandParser, InputError, SentenceEncoder
 from multitask import RunConfig, train
 from multitask.cli.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
+from multitask.course.conversion import encoder_config
 from multitask.inference.run import open_source
 
 # From transformers' names to the course's.
@@ -269,3 +270,11 @@ def test_without_a_tokenizer_it_is_said(saved, vocabulary, tmp_path, capsys, ran
     with torch.no_grad():
         expected, found = model.double()(**padded), run.model.encoder.double()(**padded)
     torch.testing.assert_close(found.pooler_output, expected.pooler_output, atol=1e-10, rtol=0)
+
+
+def test_the_folder_of_another_family_is_refused(tmp_path):
+    BertConfig(hidden_size=24, num_attention_heads=3, model_type="roberta").save(tmp_path)
+    names = ("word_embedding", "pos_embedding", "tk_type_embedding", "bert_layers.0.interm_dense")
+    tensors = {f"{name}.weight": torch.ones(5, 24) for name in names}
+    with pytest.raises(InputError, match="holds a RoBERTa, and the checkpoint is of the course's BERT"):
+        encoder_config(tensors, tmp_path, "model.pt")
