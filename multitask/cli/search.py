@@ -7,9 +7,10 @@ from pathlib import Path
 from minbert import CommandParser, InputError
 from multitask.cli.option_groups import add_engine
 from multitask.config.options import RunOptions, add_key_options
+from multitask.config.task_file import load_task_file
 
 # Options of a search that a continued one may be given; it has the others from its folder.
-WHEN_CONTINUED = ("space", "trials", "storage", "jobs", "engine", "ray_address", "timeout", "json")
+WHEN_CONTINUED = ("space", "trust", "trials", "storage", "jobs", "engine", "ray_address", "timeout", "json")
 
 
 def add_search_options(parser: CommandParser) -> None:
@@ -44,7 +45,7 @@ def search_command(options: RunOptions) -> int:
     from multitask.experiments.executor.engine import Engine
     from multitask.experiments.search.results import table
     from multitask.experiments.search.search import Workers, continue_search, search
-    from multitask.experiments.search.settings import Method
+    from multitask.experiments.search.settings import Method, read_settings
     from multitask.experiments.search.space import read_space
     from multitask.experiments.search.storage import command_line
 
@@ -53,6 +54,8 @@ def search_command(options: RunOptions) -> int:
     workers = Workers(engine, given.timeout, given.storage)
     if Path(given.space).is_dir():
         _refuse_when_continued(options)
+        if given.trust:
+            load_task_file(read_settings(given.space).base.get("task_file"))
         result = continue_search(given.space, given.trials, workers, _say)
     else:
         out = vars(given)["key:out"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from minbert import InputError
 from multitask.config.run_config import RunConfig
+from multitask.config.task_file import load_task_file
 from multitask.experiments.executor.shared_folder import check_shared_folder
 from multitask.experiments.search.settings import Settings, read_settings
 from multitask.experiments.search.space import Point
@@ -217,6 +218,7 @@ def work(argument: dict[str, Any]) -> None:
     folder, threads = Path(argument["folder"]), argument["threads"]
     check_shared_folder(folder, argument["folder_id"])
     torch.set_num_threads(threads)
+    load_task_file(argument["task_file"], argument["task_file_hash"])
     settings = read_settings(folder)
     study = open_study(settings, folder, argument["storage"])
     Worker(settings, folder, study, argument["name"], threads, argument["until"]).run()
