@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import say as say
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
+    from minbert.cli.shown_text import ShownText as ShownText
+    from minbert.cli.shown_text import hide_secrets as hide_secrets
+    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import InputError as InputError
@@ -115,6 +118,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
+        "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),
         "errors": ("InputError", "did_you_mean"),
         "files": (

@@ -1,10 +1,9 @@
 """The command `multitask search`. No torch here."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
-from minbert import CommandParser, InputError
+from minbert import CommandParser, InputError, say
 from multitask.cli.option_groups import add_engine
 from multitask.config.options import RunOptions, add_key_options
 from multitask.config.task_file import load_task_file
@@ -56,7 +55,7 @@ def search_command(options: RunOptions) -> int:
         _refuse_when_continued(options)
         if given.trust:
             load_task_file(read_settings(given.space).base.get("task_file"))
-        result = continue_search(given.space, given.trials, workers, _say)
+        result = continue_search(given.space, given.trials, workers, say)
     else:
         out = vars(given)["key:out"]
         if out is None:
@@ -69,7 +68,7 @@ def search_command(options: RunOptions) -> int:
         if space.metric is not None and vars(given)["key:select"] is not None:
             raise InputError("the search names its metric; leave out --select")
         line = command_line(options.words, given.storage)
-        result = search(space, out, method, workers, options.configure, _say, command=line)
+        result = search(space, out, method, workers, options.configure, say, command=line)
     if given.json:
         print((result.folder / "search.json").read_text(encoding="utf-8"), end="")
     else:
@@ -91,9 +90,3 @@ def _refuse_when_continued(options: RunOptions) -> None:
         raise InputError(
             f"{given.space} has a search, which is continued as it began; leave out --{names[0]}"
         )
-
-
-def _say(line: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)

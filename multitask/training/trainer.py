@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from minbert import InputError, atomic_folder, read_json_object, restore_folder
+from minbert import InputError, atomic_folder, hide_secrets, read_json_object, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.stages import stage_configs
 from multitask.config.task_file import record_task_file, task_file_hash
@@ -344,7 +344,7 @@ class Trainer:
         except Exception:
             if self.group.size > 1:
                 path = self.out / f"rank-{self.group.rank}.log"
-                path.write_text(traceback.format_exc(), encoding="utf-8")
+                path.write_text(hide_secrets(traceback.format_exc()), encoding="utf-8")
             raise
 
     def _after_step(self, step: Step) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minbert import atomic_write
+from minbert import atomic_write, hide_secrets
 from multitask.experiments.executor.shared_folder import check_shared_folder, take_lock, this_place
 
 RESULTS, RUNS, LOGS = "cells", "runs", "logs"  # in the table's folder
@@ -118,4 +118,10 @@ def measure(job: CellJob, run: Any) -> dict[str, Any]:
 
 def failure(row: str, seed: int, error: str) -> dict[str, Any]:
     """Returns the record of a cell that could not be computed."""
-    return {"row": row, "seed": seed, "state": "failed", "error": " ".join(error.split()), "tasks": {}}
+    return {
+        "row": row,
+        "seed": seed,
+        "state": "failed",
+        "error": hide_secrets(" ".join(error.split())),
+        "tasks": {},
+    }

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from minbert import InputError
+from minbert import InputError, hide_secrets
 from multitask.config.run_config import RunConfig
 from multitask.config.task_file import load_task_file
 from multitask.experiments.executor.shared_folder import check_shared_folder
@@ -207,7 +207,7 @@ def trial_errors() -> tuple[type[Exception], ...]:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = " ".join(str(error).split())
+    text = hide_secrets(" ".join(str(error).split()))
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
