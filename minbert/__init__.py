@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from minbert.files import git_blob_id as git_blob_id
     from minbert.files import make_folder as make_folder
     from minbert.files import read_json_object as read_json_object
+    from minbert.files import refuse_pipe as refuse_pipe
     from minbert.files import restore_folder as restore_folder
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
@@ -127,6 +128,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "git_blob_id",
             "make_folder",
             "read_json_object",
+            "refuse_pipe",
             "restore_folder",
             "sync_folder",
             "write_json",

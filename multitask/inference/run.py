@@ -24,6 +24,7 @@ from minbert import (
     read_attention_adapters,
     read_json_object,
     read_sentence_folder,
+    refuse_pipe,
 )
 from multitask.config.option_types import checked
 from multitask.config.run_config import RunConfig
@@ -315,7 +316,7 @@ def load_best(folder: Path, config: RunConfig, device: str = "auto", precision: 
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
     scores = folder / "scores.json"
-    run.scores = read_json_object(scores) if scores.is_file() else {}
+    run.scores = read_json_object(scores) if scores.exists() else {}
     return run
 
 
@@ -359,6 +360,7 @@ def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bo
     the folder. Raises InputError for another folder, and for a file that may not run.
     """
     path = folder / "config.json"
+    refuse_pipe(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
