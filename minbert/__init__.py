@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import say as say
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
+    from minbert.cli.shown_text import ShownText as ShownText
+    from minbert.cli.shown_text import hide_secrets as hide_secrets
+    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import InputError as InputError
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from minbert.files import git_blob_id as git_blob_id
     from minbert.files import make_folder as make_folder
     from minbert.files import read_json_object as read_json_object
+    from minbert.files import refuse_pipe as refuse_pipe
     from minbert.files import restore_folder as restore_folder
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
@@ -115,6 +119,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
+        "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),
         "errors": ("InputError", "did_you_mean"),
         "files": (
@@ -123,6 +128,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "git_blob_id",
             "make_folder",
             "read_json_object",
+            "refuse_pipe",
             "restore_folder",
             "sync_folder",
             "write_json",

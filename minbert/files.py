@@ -121,8 +121,15 @@ def damaged(path: Path, problem: str) -> InputError:
     return InputError(f"{path} {problem}; fetch it again")
 
 
+def refuse_pipe(path: Path) -> None:
+    """Raises InputError for a pipe, a socket or a device, which would be waited for."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is a pipe or a device; put a file in its place")
+
+
 def read_json(path: Path) -> Any:
     """Returns the value in a JSON file. Raises InputError for a file that is missing or is not JSON."""
+    refuse_pipe(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

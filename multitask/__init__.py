@@ -7,6 +7,7 @@ from minbert import attach_names
 if TYPE_CHECKING:
     from multitask.config.run_config import RunConfig as RunConfig
     from multitask.config.task_config import TaskConfig as TaskConfig
+    from multitask.config.task_file import load_task_file as load_task_file
     from multitask.config.task_kinds import register as register
     from multitask.course.multitask_bert import MultitaskBERT as MultitaskBERT
     from multitask.inference.run import Run as Run
@@ -36,6 +37,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "TextTask",
             "TrainingTask",
         ),
+        "config.task_file": ("load_task_file",),
         "config.task_kinds": ("register",),
         "training.trainer": (
             "resume",

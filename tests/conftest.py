@@ -12,8 +12,10 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# Nothing is kept in the cache folder of whoever runs the tests.
+# Nothing is kept in the cache and state folders of whoever runs the tests.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="minbert-tests-")
+os.environ["XDG_STATE_HOME"] = os.path.join(os.environ["XDG_CACHE_HOME"], "state")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # of programs that tests start: two test processes share the cores

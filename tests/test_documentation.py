@@ -19,7 +19,8 @@ from minbert.check.parts import find_part, part_places
 from multitask import TaskConfig, TextTask
 from multitask.cli.main import run
 from multitask.config.task_config import task_config
-from multitask.config.task_kinds import KINDS, load_task_file, make_task
+from multitask.config.task_file import load_task_file
+from multitask.config.task_kinds import KINDS, make_task
 from multitask.data.readers import Example
 
 ROOT = Path(__file__).parents[1]

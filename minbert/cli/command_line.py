@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import NoReturn
 
+from minbert.cli.shown_text import ShownText, hide_variables, printable, shown_line
 from minbert.errors import InputError, did_you_mean
 
 BAD_INPUT = 2
@@ -83,14 +86,16 @@ def run_command(
     """Runs a command line and leaves the process with its status.
 
     Bad input (InputError, a file that cannot be read or written) is one line and status 2; Ctrl-C is 130.
-    MINBERT_TRACEBACK=1 shows where an error was raised. Of the processes that torchrun starts only the first
-    one prints results and errors.
+    What is printed has no secrets, and nothing that a terminal obeys. MINBERT_TRACEBACK=1 shows where an
+    error was raised. Of the processes that torchrun starts only the first one prints results and errors.
     """
+    sys.excepthook = _print_exception
     is_first = "WORLD_SIZE" not in os.environ or int(os.environ.get("RANK", 0)) == 0
     if not is_first:
         sys.stdout = open(os.devnull, "w")  # for as long as the process lives
     try:
-        status = run(sys.argv[1:] if arguments is None else arguments) or 0
+        with redirect_stdout(ShownText(sys.stdout, lambda text: printable(hide_variables(text)))):
+            status = run(sys.argv[1:] if arguments is None else arguments) or 0
         sys.stdout.flush()
     except (InputError, OSError) as error:
         if os.environ.get("MINBERT_TRACEBACK"):
@@ -100,7 +105,7 @@ def run_command(
             status = 128 + signal.SIGPIPE
         else:
             if is_first:
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                print(shown_line(f"error: {' '.join(str(error).split())}"), file=sys.stderr)
             else:
                 time.sleep(FIRST_SPEAKS)
             status = BAD_INPUT
@@ -115,4 +120,8 @@ def say(line: str) -> None:
     """Prints a line on standard error, beside a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(shown_line(line), file=sys.stderr)
+
+
+def _print_exception(*error) -> None:
+    print(shown_line("".join(traceback.format_exception(*error))), end="", file=sys.stderr)

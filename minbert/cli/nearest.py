@@ -3,12 +3,11 @@
 import argparse
 import hashlib
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from minbert.cli.command_line import CommandParser
+from minbert.cli.command_line import CommandParser, say
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.errors import InputError
 from minbert.files import atomic_write, read_json_object, read_lines
@@ -158,7 +157,7 @@ def corpus_vectors(encoder, corpus: str, count: int, path: Path, compute: str):
         record = read_json_object(described)
         if record == made_of | {"vectors": _hash(path)}:
             return np.load(path, mmap_mode="r")
-        print(f"{path} belongs to another text or encoder; it is made anew", file=sys.stderr)
+        say(f"{path} belongs to another text or encoder; it is made anew")
     with atomic_write(path, "wb") as file:
         with tqdm(total=count, unit=" texts", disable=None) as bar:
             pieces = encoder.stream(read_lines(corpus), prompt=prompt, compute=compute)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -192,6 +193,7 @@ def write_graph(folder: Path, export: GraphExport, opset: int | None = None) -> 
     Raises InputError where onnx, onnxruntime or onnxscript is missing, for an opset that torch cannot write,
     for what cannot be traced, and where onnxruntime computes something else than we do.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when onnxruntime is loaded
     for package in ("onnx", "onnxruntime", "onnxscript"):
         _import(package)
     folder.mkdir(parents=True, exist_ok=True)

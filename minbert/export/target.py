@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from minbert.cli.shown_text import shown_line
 from minbert.errors import InputError
 from minbert.files import atomic_folder
 from minbert.weights.hub import find_folder
@@ -34,7 +35,7 @@ class ExportReport:
         if self.largest_difference is not None:
             print(f"largest difference from our own outputs: {self.largest_difference:.1e}")
         for note in self.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(shown_line(f"note: {note}"), file=sys.stderr)
 
 
 def weights_folder(source: str | Path) -> Path:

@@ -13,9 +13,13 @@ PICKLE_FILE = "pytorch_model.bin"
 def read_shards(index: Path) -> list[str]:
     """Returns the names of the weight files that an index lists. Raises InputError for a damaged index."""
     try:
-        return sorted(set(map(str, read_json_object(index)["weight_map"].values())))
+        names = sorted(set(map(str, read_json_object(index)["weight_map"].values())))
     except (KeyError, AttributeError):
         raise InputError(f"{index} has no weight_map; fetch it again") from None
+    for name in names:
+        if Path(name).name != name:
+            raise InputError(f"{index} names {name!r}, which is not a file of its folder; fetch it again")
+    return names
 
 
 def weight_files(folder: Path) -> list[Path]:

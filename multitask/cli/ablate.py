@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbert import CommandParser, InputError
+from minbert import CommandParser, InputError, hide_secrets
 from multitask.cli.option_groups import add_engine
 from multitask.config.option_types import parse
 from multitask.config.options import RunOptions, add_key_options
@@ -47,7 +47,7 @@ def ablate_command(options: RunOptions) -> int:
         raise InputError("no folder for the table; give --out FOLDER")
     engine = Engine(given.engine, given.jobs, given.ray_address)
     with live_table(make_cells(ablation), Path(out)) as watch:
-        command = shlex.join(["multitask", "ablate", *options.words])
+        command = shlex.join(["multitask", "ablate", *map(hide_secrets, options.words)])
         summary = ablate(ablation, out, engine, given.keep_weights, given.retry_failed, command, watch)
     page = write_report(out)
     print(json.dumps(summary, allow_nan=False) if given.json else markdown(summary))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert import CommandParser, InputError
-from multitask.cli.option_groups import add_task_file
-from multitask.config.task_kinds import load_task_file
+from multitask.cli.option_groups import add_task_file, add_trust, trust_folders
+from multitask.config.task_file import load_task_file
 
 METHODS = ("paraphrase", "words", "resample")
 INCOMPLETE = 1  # exit status where the limits stopped it before all texts were there
@@ -52,6 +52,7 @@ def add_augment_options(parser: CommandParser) -> None:
     )
     add("--config", help="configuration or preset that describes the task, where its name does not")
     add_task_file(parser, more="")
+    add_trust(parser)
     add("--method", choices=METHODS, default=METHODS[0], help="default paraphrase, by a language model")
     add("--per-class", type=int, metavar="N", help="rows of each class; default: as many as the largest has")
     add("--attempts", type=int, default=3, help="tries at a text until one is kept; default 3")
@@ -69,6 +70,8 @@ def add_augment_options(parser: CommandParser) -> None:
 def augment_command(options: Namespace) -> int | None:
     settings = method_settings(options)
     load_task_file(options.task_file)
+    if options.trust and options.check:
+        trust_folders([options.check])
     from multitask.experiments.augmentation.augment import augment
 
     config = _task_config(options)

@@ -4,7 +4,14 @@ import json
 from argparse import Namespace
 
 from minbert import CommandParser, InputError
-from multitask.cli.option_groups import add_device, add_file_format, add_tasks, use_threads
+from multitask.cli.option_groups import (
+    add_device,
+    add_file_format,
+    add_tasks,
+    add_trust,
+    trust_folders,
+    use_threads,
+)
 
 
 def add_ensemble_options(parser: CommandParser) -> None:
@@ -29,12 +36,15 @@ def add_ensemble_options(parser: CommandParser) -> None:
     parser.add_argument("--out", help="folder for the prediction files, or for the averaged checkpoint")
     add_file_format(parser)
     add_device(parser)
+    add_trust(parser)
     parser.add_json()
 
 
 def ensemble_command(options: Namespace) -> None:
     """Averages predictions or weights, and prints the scores of each run and of the average on dev."""
     use_threads(options)
+    if options.trust:
+        trust_folders(options.runs)
     average = _average_weights if options.average == "weights" else _average_predictions
     result, lines = average(options, options.tasks or None)
     if options.json:

@@ -3,8 +3,7 @@
 from argparse import Namespace
 
 from minbert import CommandParser
-from multitask.cli.option_groups import add_task_file
-from multitask.config.task_kinds import load_task_file
+from multitask.cli.option_groups import add_task_file, add_trust
 
 FORMATS = ("hf", "sentence-transformers", "onnx", "peft")
 
@@ -31,6 +30,7 @@ def add_export_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators; default 18")
     add_task_file(parser)
+    add_trust(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT, all of it, where it is not empty")
     parser.add_json()
 
@@ -38,8 +38,14 @@ def add_export_options(parser: CommandParser) -> None:
 def export_command(options: Namespace) -> None:
     from multitask.export.tasks import export_run
 
-    load_task_file(options.task_file)
     report = export_run(
-        options.run_folder, options.out, options.format, options.task, options.opset, options.force
+        options.run_folder,
+        options.out,
+        options.format,
+        options.task,
+        options.opset,
+        options.force,
+        options.task_file,
+        options.trust,
     )
     report.show(options.json)

@@ -5,10 +5,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from minbert import CommandParser
-from multitask.cli.option_groups import add_task_file, add_tasks
-from multitask.config.option_types import table
+from multitask.cli.option_groups import add_task_file, add_tasks, add_trust
+from multitask.config.option_types import checked, table
 from multitask.config.run_config import read_config
-from multitask.config.task_kinds import KINDS, find_kind, load_task_file
+from multitask.config.task_file import load_recorded_task_file, load_task_file
+from multitask.config.task_kinds import KINDS, find_kind
 
 INVALID = 1  # exit status of `validate` where a file has errors
 
@@ -25,7 +26,8 @@ def add_doctor_options(parser: CommandParser) -> None:
     parser.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
     add_tasks(parser, "the course's tasks that have data, and your own")
     parser.add_argument("--config", metavar="FILE", help="TOML file whose [tasks.NAME] say what the data are")
-    add_task_file(parser, more="")
+    add_task_file(parser, more="; default: that of --config, if you trained with it")
+    add_trust(parser)
     parser.add_argument("--weights", help="count tokens with the tokenizer of these weights")
     length = "tokens; what counts as cut; default 512"
     parser.add_argument("--max-length", type=int, default=512, help=length)
@@ -55,7 +57,10 @@ def doctor_command(options: Namespace) -> None:
     from multitask.tasks.validation import tasks_with_data
 
     values = read_config(options.config) if options.config else {}
-    load_task_file(options.task_file or values.get("task_file"))
+    if options.task_file is None:
+        named = checked("task_file", values.get("task_file"), str | None)
+        load_recorded_task_file(named, options.config or "", options.trust)
+    load_task_file(options.task_file)
     configured = table("tasks", values.get("tasks", {}))
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []

@@ -1,9 +1,12 @@
 """Options that several commands share, described and checked once. No torch here."""
 
 from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
 
 from minbert import CommandParser
 from multitask.config.option_types import comma_list
+from multitask.config.task_file import TRUST
 from multitask.tasks.predictions import FILE_FORMATS
 
 
@@ -12,9 +15,23 @@ def add_tasks(parser: CommandParser, default: str) -> None:
     parser.add_argument("--tasks", type=comma_list, help=f"comma-separated; default: {default}")
 
 
-def add_task_file(parser: CommandParser, more: str = "; a RUN knows its own") -> None:
+def add_task_file(parser: CommandParser, more: str = "; default: the RUN's, if you trained with it") -> None:
     """Adds --task-file."""
     parser.add_argument("--task-file", help=f"Python file that registers kinds of your own{more}")
+
+
+def add_trust(parser: CommandParser) -> None:
+    """Adds --trust."""
+    parser.add_argument("--trust", action="store_true", help=TRUST)
+
+
+def trust_folders(folders: Sequence[str]) -> None:
+    """Runs the task files that runs' folders name, as --trust asks for."""
+    from multitask.inference.run import read_run_config
+
+    for folder in folders:
+        if (Path(folder) / "environment.json").is_file():
+            read_run_config(Path(folder), trust=True)
 
 
 def add_device(parser: CommandParser, of: str = "") -> None:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from minbert import CommandParser
-from multitask.cli.option_groups import add_device, use_threads
+from multitask.cli.option_groups import add_device, add_trust, trust_folders, use_threads
 
 
 def add_report_options(parser: CommandParser) -> None:
@@ -16,12 +16,15 @@ def add_report_options(parser: CommandParser) -> None:
     without = "of a run: leave every sentence of the data out"
     parser.add_argument("--without-texts", action="store_true", help=without)
     add_device(parser, "of a run: ")
+    add_trust(parser)
 
 
 def report_command(options: Namespace) -> None:
     from multitask.experiments.report.report import write_report
 
     use_threads(options)
+    if options.trust:
+        trust_folders([options.folder])
     path = write_report(
         options.folder, options.out, options.data, options.split, not options.without_texts, options.device
     )

@@ -9,9 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbert import CommandParser, InputError, say
-from multitask.cli.option_groups import add_device, add_file_format, add_task_file, add_tasks, use_threads
+from multitask.cli.option_groups import (
+    add_device,
+    add_file_format,
+    add_task_file,
+    add_tasks,
+    add_trust,
+    use_threads,
+)
 from multitask.config.options import add_run_options
-from multitask.config.task_kinds import load_task_file
 
 SPLITS = ("train", "dev", "test")
 
@@ -30,6 +36,8 @@ def add_groups_options(parser: CommandParser) -> None:
 
 def add_resume_options(parser: CommandParser) -> None:
     parser.add_argument("run_folder", metavar="RUN")
+    add_task_file(parser)
+    add_trust(parser)
 
 
 def add_evaluate_options(parser: CommandParser) -> None:
@@ -70,6 +78,7 @@ def _add_data_options(parser: CommandParser) -> None:
     add_device(parser)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     add_task_file(parser)
+    add_trust(parser)
 
 
 def train_command(config, options: Namespace) -> None:
@@ -90,7 +99,7 @@ def resume_command(options: Namespace) -> None:
 
     finished = is_finished(options.run_folder)
     with show_messages(say):
-        run = resume(options.run_folder, quiet=False)
+        run = resume(options.run_folder, quiet=False, task_file=options.task_file, trust=options.trust)
     _show_run(run, plots=not finished)
 
 
@@ -139,9 +148,15 @@ def evaluate_command(options: Namespace) -> None:
 def _open(options: Namespace, source: str):
     from multitask.inference.run import open_source
 
-    load_task_file(options.task_file)
     use_threads(options)
-    run = open_source(source, options.tasks, device=options.device, precision=options.precision)
+    run = open_source(
+        source,
+        options.tasks,
+        options.task_file,
+        options.trust,
+        device=options.device,
+        precision=options.precision,
+    )
     if options.data_cache is not None:
         run.config = replace(run.config, data_cache=options.data_cache)
     return run

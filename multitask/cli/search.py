@@ -1,15 +1,15 @@
 """The command `multitask search`. No torch here."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
-from minbert import CommandParser, InputError
+from minbert import CommandParser, InputError, say
 from multitask.cli.option_groups import add_engine
 from multitask.config.options import RunOptions, add_key_options
+from multitask.config.task_file import load_task_file
 
 # Options of a search that a continued one may be given; it has the others from its folder.
-WHEN_CONTINUED = ("space", "trials", "storage", "jobs", "engine", "ray_address", "timeout", "json")
+WHEN_CONTINUED = ("space", "trust", "trials", "storage", "jobs", "engine", "ray_address", "timeout", "json")
 
 
 def add_search_options(parser: CommandParser) -> None:
@@ -44,7 +44,7 @@ def search_command(options: RunOptions) -> int:
     from multitask.experiments.executor.engine import Engine
     from multitask.experiments.search.results import table
     from multitask.experiments.search.search import Workers, continue_search, search
-    from multitask.experiments.search.settings import Method
+    from multitask.experiments.search.settings import Method, read_settings
     from multitask.experiments.search.space import read_space
     from multitask.experiments.search.storage import command_line
 
@@ -53,7 +53,9 @@ def search_command(options: RunOptions) -> int:
     workers = Workers(engine, given.timeout, given.storage)
     if Path(given.space).is_dir():
         _refuse_when_continued(options)
-        result = continue_search(given.space, given.trials, workers, _say)
+        if given.trust:
+            load_task_file(read_settings(given.space).base.get("task_file"))
+        result = continue_search(given.space, given.trials, workers, say)
     else:
         out = vars(given)["key:out"]
         if out is None:
@@ -66,7 +68,7 @@ def search_command(options: RunOptions) -> int:
         if space.metric is not None and vars(given)["key:select"] is not None:
             raise InputError("the search names its metric; leave out --select")
         line = command_line(options.words, given.storage)
-        result = search(space, out, method, workers, options.configure, _say, command=line)
+        result = search(space, out, method, workers, options.configure, say, command=line)
     if given.json:
         print((result.folder / "search.json").read_text(encoding="utf-8"), end="")
     else:
@@ -88,9 +90,3 @@ def _refuse_when_continued(options: RunOptions) -> None:
         raise InputError(
             f"{given.space} has a search, which is continued as it began; leave out --{names[0]}"
         )
-
-
-def _say(line: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)

@@ -14,7 +14,7 @@ from minbert import CommandParser, InputError, did_you_mean
 from multitask.config.option_types import checked, comma_list, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
-from multitask.config.task_kinds import load_task_file
+from multitask.config.task_file import TRUST, load_recorded_task_file
 
 COURSE_ALIASES = {
     "--lr": "optim.lr",
@@ -46,6 +46,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_key_options(parser: argparse.ArgumentParser) -> None:
     """Adds an option for every key of RunConfig, the aliases, and --tasks."""
     parser.add_argument("--tasks", help=f"comma-separated; default {','.join(DEFAULT_TASKS)}")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     for key, hint, help, value in run_keys():
         shown = "" if value in (None, {}, ()) else f"; default {value}"
         parser.add_argument(option_of(key), dest=f"key:{key}", metavar=_metavar(hint), help=f"{help}{shown}")
@@ -139,7 +140,10 @@ class RunOptions:
         """
         tasks = _chosen_tasks(self.given.tasks, table("tasks", values.get("tasks", {})))
         merged = merge(values, self.changes(tasks, strict))
-        load_task_file(checked("task_file", merged.get("task_file"), str | None))
+        task_file = checked("task_file", merged.get("task_file"), str | None)
+        named = self.value("task_file") is not None
+        source = next(vars(self.given)[key] for key in ("config", "table", "space") if key in self.given)
+        load_recorded_task_file(task_file, source, named or self.given.trust)
         given = merged.get("tasks", {})
         return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})
 

@@ -1,9 +1,6 @@
 """The kinds of tasks: a table from names to classes, which are imported on use; users register their own."""
 
-import importlib.util
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert import InputError, did_you_mean
@@ -61,22 +58,3 @@ def find_kind(kind: str) -> "type[TrainingTask]":
 def make_task(name: str, config: "TaskConfig") -> "TrainingTask":
     """Returns the task that a configuration describes, without a head."""
     return find_kind(config.type)(name, config)
-
-
-def load_task_file(path: str | Path | None) -> None:
-    """Runs a user's Python file, which calls `register`; None: no file.
-
-    Raises InputError for a missing or broken file.
-    """
-    if path is None:
-        return
-    path = Path(path)
-    if not path.is_file() or path.suffix != ".py":
-        raise InputError(f"there is no Python file {path}; give the file that registers your task")
-    spec = importlib.util.spec_from_file_location(f"multitask_user_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for the names of their annotations
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise InputError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file") from None

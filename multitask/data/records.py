@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from minbert import InputError, did_you_mean, read_json_object
+from minbert import InputError, did_you_mean, read_json_object, refuse_pipe
 from multitask.config.task_config import DELIMITERS
 
 COLUMNAR = (".parquet", ".arrow", ".feather")
@@ -165,6 +165,7 @@ def is_json(path: str | Path) -> bool:
 @contextmanager
 def open_binary(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file of data. Raises InputError, with the nearest name, for one that cannot be read."""
+    refuse_pipe(path)
     try:
         file = open(path, "rb")
     except FileNotFoundError:

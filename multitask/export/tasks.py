@@ -29,20 +29,22 @@ def export_run(
     task: str | None = None,
     opset: int | None = None,
     force: bool = False,
+    task_file: str | Path | None = None,
+    trust: bool = False,
 ) -> ExportReport:
     """Writes a task of a run, or without one its encoder, into the new folder `out`, whole or not there.
 
     `source` is a run's folder or a checkpoint. `hf` and `onnx` hold the task's head, `peft` its adapter and
-    head, `sentence-transformers` the encoder with the task's pooling, projection and normalisation. Raises
-    InputError for a head that the format cannot hold, with what can, and for an `out` that is not empty,
-    unless `force`.
+    head, `sentence-transformers` the encoder with the task's pooling, projection and normalisation. See
+    `load_run` for `task_file` and `trust`. Raises InputError for a head that the format cannot hold, with
+    what can, and for an `out` that is not empty, unless `force`.
     """
     folder = weights_folder(source)
     if format != "onnx" and opset is not None:
         raise InputError(f"--opset is for --format onnx, not {format}; leave it out")
     if task is None:
         return _export_encoder(folder, out, format, opset, force)
-    run = open_source(source, device="cpu", precision="fp32")
+    run = open_source(source, None, task_file, trust, device="cpu", precision="fp32")
     kind = _find_task(run, task)
     difference, notes = None, []
     with new_folder(out, folder, force) as partial:

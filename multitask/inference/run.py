@@ -24,10 +24,12 @@ from minbert import (
     read_attention_adapters,
     read_json_object,
     read_sentence_folder,
+    refuse_pipe,
 )
+from multitask.config.option_types import checked
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
-from multitask.config.task_kinds import load_task_file
+from multitask.config.task_file import load_recorded_task_file, load_task_file
 from multitask.data.cache_folder import cache_folder
 from multitask.data.given_rows import MEMORY
 from multitask.data.readers import Example, Examples, Row
@@ -291,10 +293,22 @@ def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(rows) if rows else np.zeros(0)
 
 
-def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") -> Run:
-    """Loads the best checkpoint of a run's folder. Raises InputError for another folder."""
-    folder = Path(folder)
-    config = read_run_config(folder)
+def load_run(
+    folder: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    task_file: str | Path | None = None,
+    trust: bool = False,
+) -> Run:
+    """Loads the best checkpoint of a run's folder; see `read_run_config` for `task_file` and `trust`.
+
+    Raises InputError for another folder.
+    """
+    return load_best(Path(folder), read_run_config(Path(folder), task_file, trust), device, precision)
+
+
+def load_best(folder: Path, config: RunConfig, device: str = "auto", precision: str = "auto") -> Run:
+    """Loads the best checkpoint of a run's folder, whose configuration has been read."""
     if not (folder / "best" / "heads.json").is_file():
         raise InputError(
             f"{folder} has no best/ yet; let the run reach its first evaluation, or use {folder}/last"
@@ -302,7 +316,7 @@ def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") 
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
     scores = folder / "scores.json"
-    run.scores = read_json_object(scores) if scores.is_file() else {}
+    run.scores = read_json_object(scores) if scores.exists() else {}
     return run
 
 
@@ -339,9 +353,14 @@ def load_weights(
     return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
-def read_run_config(folder: Path) -> RunConfig:
-    """Reads the configuration of a run's folder. Raises InputError for another folder."""
+def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bool = False) -> RunConfig:
+    """Reads the configuration of a run's folder, and runs the file that registers its kinds of tasks.
+
+    That is `task_file`, else the one that the folder names, if this user trained with it or has `trust` in
+    the folder. Raises InputError for another folder, and for a file that may not run.
+    """
     path = folder / "config.json"
+    refuse_pipe(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
@@ -351,7 +370,12 @@ def read_run_config(folder: Path) -> RunConfig:
             "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
         )
         raise InputError(f"{folder} is not the folder of a run; {hint}")
-    load_task_file(values.get("task_file"))
+    if task_file is not None:
+        load_task_file(task_file)
+        values["task_file"] = str(Path(task_file).resolve())
+    else:
+        named = checked(f"{path}: task_file", values.get("task_file"), str | None)
+        load_recorded_task_file(named, path, trust)
     return RunConfig.from_dict(values)
 
 
@@ -362,10 +386,17 @@ def evaluate(
     return open_source(source, tasks).evaluate(data, split, tasks)
 
 
-def open_source(source: str | Path, tasks: Sequence[str] | None = None, **options: str) -> Run:
-    """Loads a run's folder, or any weights, for the named tasks."""
+def open_source(
+    source: str | Path,
+    tasks: Sequence[str] | None = None,
+    task_file: str | Path | None = None,
+    trust: bool = False,
+    **options: str,
+) -> Run:
+    """Loads a run's folder, or any weights, for the named tasks; see `load_run`."""
     if (Path(source) / "environment.json").is_file():  # a run's folder, though it may hold no best/ yet
-        return load_run(source, **options)
+        return load_run(source, task_file=task_file, trust=trust, **options)
+    load_task_file(task_file)
     folder = find_folder(source)
     saved = read_heads(folder)
     names = None if tasks is None else dict.fromkeys([*saved, *tasks])

@@ -145,8 +145,11 @@ class WeightsAndBiases:
             resume="allow",
             dir=str(out),  # in which wandb makes its folder `wandb`
             config=config.to_dict(),
-            # Its own object in a process that trains several runs; nothing on standard output.
-            settings=wandb.Settings(reinit="create_new", silent=True, console="off", save_code=False),
+            # Its own object in a process that trains several runs; nothing on standard output; no file of the
+            # command line, which may hold a password.
+            settings=wandb.Settings(
+                reinit="create_new", silent=True, console="off", save_code=False, x_disable_meta=True
+            ),
         )
         self.first = self.run.step  # what the server has of a resumed run is not told again
         if self.run.offline:  # all is told anew

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from minbert import InputError, atomic_folder, restore_folder
+from minbert import InputError, atomic_folder, hide_secrets, read_json_object, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.stages import stage_configs
+from multitask.config.task_file import record_task_file, task_file_hash
 from multitask.data.collate import Joined
 from multitask.data.given_rows import MEMORY, GivenRows, given_config, write_given
 from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
@@ -27,7 +28,7 @@ from multitask.inference.run import (
     SAMPLE_FOLDER,
     Evaluation,
     Run,
-    load_run,
+    load_best,
     read_run_config,
 )
 from multitask.model.cache import check_folder, open_cache
@@ -78,6 +79,7 @@ def train(
         raise InputError(f"{out} is a file; give --out the name of a new folder")
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
+        task_file_hash(config.task_file)  # it has run, or may
     if out.exists() and any(out.iterdir()):
         if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) and read_run_config(out) == config:
             return resume(out, callbacks, quiet)  # torchrun started the same command again
@@ -87,20 +89,26 @@ def train(
     return _train_stages(config, callbacks, quiet, data)
 
 
-def resume(folder: str | Path, callbacks: Sequence[Callback] = (), quiet: bool = True) -> Run:
+def resume(
+    folder: str | Path,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = True,
+    task_file: str | Path | None = None,
+    trust: bool = False,
+) -> Run:
     """Continues a run from its `last/`, or from the start where it has none yet; bit-equal on the CPU.
 
-    Writes nothing for a run that is finished. Raises InputError for a folder that is not a run's, and where
-    the data are no longer those of the run.
+    `task_file` and `trust` are those of `read_run_config`. Writes nothing for a run that is finished. Raises
+    InputError for a folder that is not a run's, and where the data are no longer those of the run.
     """
     out = Path(folder)
-    config = replace(read_run_config(out), out=str(out))
+    config = replace(read_run_config(out, task_file, trust), out=str(out))
     if not is_finished(out):
         return _train_stages(config, callbacks, quiet)
     logger.info(f"{out} is finished; nothing is left to train")
     last = stage_configs(config)[-1]
     start_runtime(replace(last, threads=last.threads or read_environment(out)["threads"]))
-    run = load_run(out, last.device, last.precision)
+    run = load_best(out, config, last.device, last.precision)
     run.scores |= Evaluation(read_scores(run.scores["scores"])).as_dict()
     return run
 
@@ -150,6 +158,11 @@ def _train_stages(
     config: RunConfig, callbacks: Sequence[Callback], quiet: bool, data: GivenRows | None = None
 ) -> Run:
     """Begins or continues each stage that is not finished."""
+    if config.task_file and int(os.environ.get("RANK", 0)) == 0:
+        try:
+            record_task_file(config.task_file)
+        except (InputError, OSError) as error:
+            logger.info(f"later commands need --task-file {config.task_file}: {error}")
     stages = stage_configs(config)
     for stage in stages:
         check_trackers(stage.track)
@@ -331,7 +344,7 @@ class Trainer:
         except Exception:
             if self.group.size > 1:
                 path = self.out / f"rank-{self.group.rank}.log"
-                path.write_text(traceback.format_exc(), encoding="utf-8")
+                path.write_text(hide_secrets(traceback.format_exc()), encoding="utf-8")
             raise
 
     def _after_step(self, step: Step) -> None:
@@ -411,7 +424,8 @@ class Trainer:
         memory = costs.pop("peak_memory")
         # A model that was sharded may not fit on one device.
         device = "cpu" if self.config.parallel == "fsdp" else self.config.device
-        best = load_run(self.out, device, self.config.precision)
+        config = RunConfig.from_dict(read_json_object(self.out / "config.json"))  # its stages too
+        best = load_best(self.out, config, device, self.config.precision)
         best.group = ProcessGroup()  # a process may use it without the others
         best.scores = Evaluation(read_scores(logged)).as_dict() | {
             "split": "dev",

@@ -8,6 +8,7 @@ from typing import Any
 
 from minbert import InputError
 from multitask.config.run_config import RunConfig
+from multitask.config.task_file import task_file_hash
 from multitask.experiments.ablation.cells import Cell, make_cell
 from multitask.experiments.ablation.compute_cell import RESULTS, CellJob, compute_cell, failure
 from multitask.experiments.ablation.definition import Ablation
@@ -122,7 +123,16 @@ def make_jobs(
                 config[key] = str(Path(config[key]).absolute())
         name = cell.folder_name
         jobs[cell.key] = CellJob(
-            str(out), folder_id, cell.key, cell.row, cell.seed, name, config, keep_weights, needs_lock=local
+            str(out),
+            folder_id,
+            cell.key,
+            cell.row,
+            cell.seed,
+            name,
+            config,
+            keep_weights,
+            needs_lock=local,
+            task_file_hash=task_file_hash(config["task_file"]),
         )
     return jobs
 

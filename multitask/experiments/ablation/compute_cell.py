@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minbert import atomic_write
+from minbert import atomic_write, hide_secrets
 from multitask.experiments.executor.shared_folder import check_shared_folder, take_lock, this_place
 
 RESULTS, RUNS, LOGS = "cells", "runs", "logs"  # in the table's folder
@@ -28,6 +28,7 @@ class CellJob:
     config: dict[str, Any]
     keep_weights: bool
     needs_lock: bool  # False: computed without one where the file system has no locks
+    task_file_hash: str | None = None  # of the content that the worker is to run
 
     @property
     def run(self) -> Path:
@@ -81,12 +82,11 @@ def compute_cell(argument: dict[str, Any]) -> None:
 def train_or_resume(job: CellJob) -> Any:
     """Trains the cell's run, from where a dead worker left it."""
     from multitask.config.run_config import RunConfig
-    from multitask.config.task_kinds import load_task_file
+    from multitask.config.task_file import load_task_file
     from multitask.runtime.messages import show_messages
     from multitask.training.trainer import resume, train
 
-    if job.config.get("task_file"):
-        load_task_file(job.config["task_file"])
+    load_task_file(job.config.get("task_file"), job.task_file_hash)
     with show_messages(print):
         if (job.run / "config.json").is_file():
             return resume(job.run)
@@ -118,4 +118,10 @@ def measure(job: CellJob, run: Any) -> dict[str, Any]:
 
 def failure(row: str, seed: int, error: str) -> dict[str, Any]:
     """Returns the record of a cell that could not be computed."""
-    return {"row": row, "seed": seed, "state": "failed", "error": " ".join(error.split()), "tasks": {}}
+    return {
+        "row": row,
+        "seed": seed,
+        "state": "failed",
+        "error": hide_secrets(" ".join(error.split())),
+        "tasks": {},
+    }

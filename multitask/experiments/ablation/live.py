@@ -9,6 +9,7 @@ from statistics import fmean
 
 from tqdm import tqdm
 
+from minbert import say, shown_line
 from multitask.experiments.ablation.ablate import State
 from multitask.experiments.ablation.cells import Cell
 from multitask.experiments.ablation.compute_cell import RUNS
@@ -63,7 +64,7 @@ class _Lines:
         for key in state.records.keys() - self.seen:
             record, cell = state.records[key], self.cells[key]
             text = score_line(record) if record["state"] == "finished" else f"failed: {record['error']}"
-            self.bar.write(f"{cell.row}, seed {cell.seed}: {text}", file=sys.stderr)
+            say(f"{cell.row}, seed {cell.seed}: {text}")
         self.seen |= state.records.keys()
         self.bar.n = len(state.records)
         self.bar.refresh()
@@ -79,7 +80,7 @@ def _screen(cells: Sequence[Cell], state: State, out: Path):
     table = Table("row", *(f"seed {seed}" for seed in seeds), title="overall_2024, or the mean of the scores")
     for row in dict.fromkeys(cell.row for cell in cells):
         by_seed = {cell.seed: cell for cell in cells if cell.row == row}
-        table.add_row(Text(row), *(cell_text(by_seed[seed], state, out) for seed in seeds))
+        table.add_row(Text(shown_line(row)), *(cell_text(by_seed[seed], state, out) for seed in seeds))
     done = len(state.records)
     failed = sum(record["state"] == "failed" for record in state.records.values())
     text = f"{done} of {len(cells)} cells done" + (f", {failed} failed" if failed else "")

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import sys
 import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
+
+from minbert import ShownText, hide_secrets
 
 ATTEMPTS = 3  # workers that may die on a job before it is given up
 
@@ -48,10 +52,12 @@ def run_job(job: Job) -> str | None:
     """Calls the job's function in a worker; returns the error in one line, whose traceback it prints."""
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(job.threads))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
-    try:
-        module, _, name = job.function.partition(":")
-        getattr(import_module(module), name)(job.argument)
-    except Exception as error:
-        traceback.print_exc()
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    shown = [ShownText(stream, hide_secrets) for stream in (sys.stdout, sys.stderr)]
+    with redirect_stdout(shown[0]), redirect_stderr(shown[1]):
+        try:
+            module, _, name = job.function.partition(":")
+            getattr(import_module(module), name)(job.argument)
+        except Exception as error:
+            traceback.print_exc()
+            return hide_secrets(f"{type(error).__name__}: {' '.join(str(error).split())}")
     return None

@@ -76,14 +76,14 @@ class ProcessExecutor:
         self.workers.clear()
 
     def _start(self, job: Job, place: int, attempt: int = 1) -> None:
-        path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(PACKAGES), *filter(None, sys.path)])  # no more than this process has
         environment = os.environ | {"PYTHONPATH": path}
         if job.gpu and self.cards:
             environment["CUDA_VISIBLE_DEVICES"] = self.cards[place % len(self.cards)]
         make_folder(Path(job.log).parent)
         with open(job.log, "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-P", "-m", __name__],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from minbert import InputError
 from multitask.config.option_types import within
+from multitask.config.task_file import task_file_hash
 from multitask.experiments.executor.engine import Engine
 from multitask.experiments.executor.job import Job
 from multitask.experiments.executor.shared_folder import make_shared_folder, take_lock, warn_of_network
@@ -162,7 +163,9 @@ def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) ->
                 if workers.engine == Engine():
                     Worker(settings, folder, study, folder_id, None, until, progress.look).run()
                 else:
+                    task_file = settings.base["task_file"]
                     argument = {"folder": str(folder), "folder_id": folder_id, "storage": storage}
+                    argument |= {"task_file": task_file, "task_file_hash": task_file_hash(task_file)}
                     _run_jobs(settings, workers.engine, argument | {"until": until}, progress)
         finally:
             result = collect(study, settings, folder)

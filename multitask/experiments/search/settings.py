@@ -14,6 +14,7 @@ from typing import Any
 from minbert import InputError, make_folder
 from multitask.config.option_types import merge, one_of, plain, within
 from multitask.config.run_config import RunConfig
+from multitask.config.task_file import load_recorded_task_file
 from multitask.experiments.search.space import Configure, Parameter, Point, Space, nested
 from multitask.runtime.tracking import write_json
 
@@ -131,10 +132,7 @@ class Settings:
 
 def build_config(values: dict[str, Any]) -> RunConfig:
     """Builds the configuration of nested values, whose tasks may be those of their task file."""
-    if values.get("task_file"):
-        from multitask.config.task_kinds import load_task_file
-
-        load_task_file(values["task_file"])
+    load_recorded_task_file(values.get("task_file"), "the search")
     return RunConfig.from_dict(values)
 
 

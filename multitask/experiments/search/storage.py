@@ -6,6 +6,7 @@ for. One that is not a retry is for the number of such trials before it, which a
 """
 
 import hashlib
+import re
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
-from minbert import InputError
+from minbert import InputError, hide_secrets
 from multitask.experiments.search.settings import Settings
 from multitask.experiments.search.space import Parameter, Point, label
 
@@ -27,12 +29,22 @@ HEARTBEAT_SECONDS, LOST_SECONDS = 15, 60  # Optuna's: a trial without a sign for
 
 def check_storage(storage: str | None) -> None:
     """Raises InputError for a storage that is a folder, or whose password could not be hidden."""
-    if storage is None or storage.startswith(JOURNAL):
+    if storage is None:
         return
-    if "password=" in storage.partition("?")[2]:
+    address, _, query = storage.partition("?")
+    names = [name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)]
+    if any(word in name for name in names for word in ("password", "passwd", "secret", "token")):
         raise InputError(
             "--storage has its password after the question mark; write USER:PASSWORD@HOST instead"
         )
+    is_file = storage.startswith(JOURNAL) or "://" not in storage
+    if is_file and (hide_secrets(storage) != storage or re.match(r"\w+:[^/]*:.*@", storage)):
+        raise InputError(
+            "--storage has a password and is no address of a database; give a file, journal:FILE or "
+            "postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    if storage.startswith(JOURNAL):
+        return
     if "://" not in storage and Path(storage).is_dir():
         raise InputError(f"--storage {storage} is a folder; give a file, journal:FILE or a database's URL")
 
@@ -63,11 +75,19 @@ def without_password(url: str) -> str:
     return f"{scheme}{separator}{user.partition(':')[0]}{at}{place}"
 
 
+def _without(url: str, reason: str) -> str:
+    """Returns an error's text without the parts of the URL's password, of which a library may make a host."""
+    password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    for part in re.split(r"[@/:?#]", password):
+        reason = reason.replace(part, "***") if part else reason
+    return hide_secrets(reason)
+
+
 def command_line(words: list[str], storage: str | None) -> str:
     """Returns the command as search.json shows it, without a password."""
     words = ["multitask", "search", *words]
     shown = [word.replace(storage, without_password(storage)) if storage else word for word in words]
-    return shlex.join(shown)
+    return shlex.join(map(hide_secrets, shown))
 
 
 def open_study(settings: Settings, folder: Path, storage: str | None = None) -> Any:
@@ -93,7 +113,7 @@ def open_study(settings: Settings, folder: Path, storage: str | None = None) -> 
                 pruner=_pruner(settings.pruner),
             )
         except (ImportError, RuntimeError, ValueError, optuna.exceptions.OptunaError) as error:
-            shown, reason = shown_storage(location), str(error).splitlines()[0]
+            shown, reason = shown_storage(location), _without(location, str(error).splitlines()[0])
             password = "; give --storage with its password" if storage is None and "@" in location else ""
             raise InputError(f"storage {shown} cannot be opened: {reason}{password}") from None
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from minbert import InputError
+from minbert import InputError, hide_secrets
 from multitask.config.run_config import RunConfig
+from multitask.config.task_file import load_task_file
 from multitask.experiments.executor.shared_folder import check_shared_folder
 from multitask.experiments.search.settings import Settings, read_settings
 from multitask.experiments.search.space import Point
@@ -206,7 +207,7 @@ def trial_errors() -> tuple[type[Exception], ...]:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = " ".join(str(error).split())
+    text = hide_secrets(" ".join(str(error).split()))
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
@@ -217,6 +218,7 @@ def work(argument: dict[str, Any]) -> None:
     folder, threads = Path(argument["folder"]), argument["threads"]
     check_shared_folder(folder, argument["folder_id"])
     torch.set_num_threads(threads)
+    load_task_file(argument["task_file"], argument["task_file_hash"])
     settings = read_settings(folder)
     study = open_study(settings, folder, argument["storage"])
     Worker(settings, folder, study, argument["name"], threads, argument["until"]).run()

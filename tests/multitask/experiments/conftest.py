@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multitask.config.task_file import load_task_file, record_task_file
+from multitask.config.task_kinds import KINDS
+
 PASSWORD = "not-to-be-written-down"
 
 # A task whose accuracy is 1 - dropout of its head, whatever is trained. Where HOLD names a folder with a file
@@ -119,6 +122,9 @@ def planted(planted_values) -> dict:
 def planted_values(tiny_folder, tiny_data, tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("task") / "planted.py"
     path.write_text(PLANTED, encoding="utf-8")
+    load_task_file(path)
+    record_task_file(path)  # the user has trained with it before
+    del KINDS["planted"]
     return {
         "weights": str(tiny_folder),
         "data": str(tiny_data),

@@ -12,7 +12,8 @@ from minbert import BertConfig, InputError
 from multitask.cli.main import run
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import task_config
-from multitask.config.task_kinds import KINDS, find_kind, load_task_file, make_task, register
+from multitask.config.task_file import load_task_file
+from multitask.config.task_kinds import KINDS, find_kind, make_task, register
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.base import TextTask
 from multitask.tasks.course import SST
