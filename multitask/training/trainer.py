@@ -22,6 +22,7 @@ from multitask.config.stages import stage_configs
 from multitask.data.collate import Joined
 from multitask.data.given_rows import MEMORY, GivenRows, given_config, write_given
 from multitask.inference.checkpoint import (
+    STATE_FOLDER,
     RandomState,
     check_room,
     load_state,
@@ -260,8 +261,14 @@ class Trainer:
         self._build()
         if last:
             state = load_state(last)
-            for key, part in self._stateful().items():
-                part.load_state_dict(state[key])
+            try:
+                for key, part in self._stateful().items():
+                    part.load_state_dict(state[key])
+            except KeyError as error:
+                raise InputError(
+                    f"{last / STATE_FOLDER} has no {error}, as one that another version of minBERT wrote; "
+                    f"resume with that, or train anew from best/ with --weights"
+                ) from None
 
     def _build(self) -> None:
         self.components = build_components(self.config, self.inputs, self.device, self.group)
@@ -302,8 +309,8 @@ class Trainer:
 
     def _clean_up(self) -> None:
         """Undoes what a kill in the middle of saving left behind."""
-        for name in ("best", *(path.name for path in self.out.glob("best-*"))):
-            restore_folder(self.out / name)
+        for previous in self.out.glob(".*.previous"):
+            restore_folder(self.out / previous.name[1:].removesuffix(".previous"))
         repair_last(self.out / "last")
         for log in self.out.glob("rank-*.log"):
             log.unlink()

@@ -145,11 +145,11 @@ def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) ->
     folder, storage = folder.absolute(), full_storage(workers.storage)
     if workers.engine.address and not (storage or settings.storage or "").startswith((JOURNAL, "postgres")):
         raise InputError("a search on a cluster needs --storage postgresql://... or journal:FILE")
-    settings.save(folder)
-    folder_id = make_shared_folder(folder)
-    if workers.engine.name == "processes":
-        warn_of_network(folder)
     with one_writer(folder):
+        settings.save(folder)
+        folder_id = make_shared_folder(folder)
+        if workers.engine.name == "processes":
+            warn_of_network(folder)
         study = open_study(settings, folder, storage)
         retry_lost(study, settings.trials, folder_id, unnamed=True)
         try:
