@@ -41,41 +41,48 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, keep: bool = False) -> Iterator[Path]:
     """Yields an empty folder beside `path` that takes the place of `path` when the block ends well.
 
     A kill between the two renames leaves the old content under `.NAME.previous`;
-    `restore_folder` puts it back.
+    `restore_folder` puts it back. `keep` leaves it there in any case, under `NAME.previous`.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder")
-    partial, previous = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.previous")
-    restore_folder(path)
+    partial, previous = path.with_name(f".{path.name}.partial"), _previous(path, keep)
+    restore_folder(path, keep)
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(partial)
     try:
         yield partial
-        for file in partial.rglob("*"):
+        for file in (partial, *partial.rglob("*")):
             sync_folder(file)
         if path.exists():
+            shutil.rmtree(previous, ignore_errors=True)
             os.replace(path, previous)
         os.replace(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        restore_folder(path)
+        restore_folder(path, keep)
         raise
     sync_folder(path.parent)
-    shutil.rmtree(previous, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(previous, ignore_errors=True)
 
 
-def restore_folder(path: str | Path) -> None:
-    """Undoes what a kill in the middle of `atomic_folder(path)` left behind."""
+def restore_folder(path: str | Path, keep: bool = False) -> None:
+    """Undoes what a kill in the middle of `atomic_folder(path, keep)` left behind."""
     path = Path(path)
-    previous = path.with_name(f".{path.name}.previous")
+    previous = _previous(path, keep)
     if not path.exists() and previous.exists():
         os.replace(previous, path)
-    shutil.rmtree(previous, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def _previous(path: Path, keep: bool) -> Path:
+    return path.with_name(f"{'' if keep else '.'}{path.name}.previous")
 
 
 def make_folder(path: Path) -> None:

@@ -10,6 +10,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@300
+# Of a training in one process, `srun multitask train ...` without torchrun, --signal=USR1@300 has last/ saved, and it goes on.
 set -u
 
 RUN=/shared/runs/big       # seen by all nodes

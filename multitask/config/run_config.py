@@ -124,10 +124,14 @@ class EvalConfig:
 @dataclass(frozen=True)
 class CheckpointConfig:
     every_steps: int | None = option(None, "save last/ after so many steps too, not only after each epoch")
+    every_minutes: float = option(10.0, "save last/ whenever so many minutes have passed since; 0: never")
+    keep: int = option(2, "2: the former last/ stays as last.previous/ while the run goes on; 1: it does not")
     best_per_task: bool = option(False, "keep best-TASK/ too, by each task's primary metric")
 
     def __post_init__(self):
         within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
+        within("every_minutes", self.every_minutes, 0, float("inf"), "at least 0")
+        one_of("keep", self.keep, (1, 2))
 
 
 @dataclass(frozen=True)

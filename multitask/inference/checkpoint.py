@@ -4,7 +4,10 @@ safetensors and JSON only; nothing in a checkpoint can run code.
 """
 
 import copy
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -20,8 +23,10 @@ from minbert import (
     adapter_names,
     atomic_write,
     merge_lora,
+    read_json_object,
     read_tensors,
     remove_lora,
+    restore_folder,
     save_lora,
     write_json,
     write_modules,
@@ -34,6 +39,7 @@ from multitask.runtime.process_group import ProcessGroup
 
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
+CHECKSUMS = "checksums.json"
 
 
 def save_model(
@@ -190,6 +196,85 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor], shards: list[Mappin
     if isinstance(value, dict):
         return {key: _with_tensors(entry, tensors, shards) for key, entry in value["items"]}
     return [_with_tensors(entry, tensors, shards) for entry in value] if isinstance(value, list) else value
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes checksums.json: the SHA-256 of each file of a checkpoint that is ready."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_json(folder / CHECKSUMS, {str(path.relative_to(folder)): _sha256(path) for path in files})
+
+
+def find_damage(folder: Path) -> str | None:
+    """Returns what is wrong with a checkpoint: a file that is missing, or differs from checksums.json.
+
+    None where nothing is, and for a checkpoint without checksums, as minBERT 0.1 wrote them.
+    """
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return None
+    try:
+        sums = read_json_object(path)
+    except InputError as error:
+        return str(error)
+    for name, expected in sums.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if _sha256(file) != expected:
+            return f"{file} differs from its checksum"
+    return None
+
+
+def repair_last(last: Path) -> None:
+    """Puts last.previous/ in the place of a last/ that is damaged or missing.
+
+    Raises InputError where last/ is damaged and no former checkpoint is whole.
+    """
+    restore_folder(last)
+    restore_folder(last, keep=True)
+    damage = find_damage(last)
+    if damage is None:
+        return
+    previous = last.with_name(f"{last.name}.previous")
+    if not (previous / CHECKSUMS).is_file() or find_damage(previous) is not None:
+        raise InputError(
+            f"{damage}, and no former checkpoint is whole; train anew, or from best/ with --weights"
+        )
+    logger.warning(f"{damage}; the run goes on from {previous.name}/, the checkpoint before it")
+    removed = last.with_name(f".{last.name}.partial")  # whole or gone, whenever a kill comes
+    shutil.rmtree(removed, ignore_errors=True)
+    os.replace(last, removed)
+    os.replace(previous, last)
+    shutil.rmtree(removed)
+
+
+def check_room(path: Path, size: int, keep: int) -> None:
+    """Raises InputError where the disk has no room for a checkpoint of so many bytes.
+
+    With `keep` 2, before there is one, it must have room for the second one too.
+    """
+    count = 1 if path.exists() else keep
+    needed, free = size * count, shutil.disk_usage(path.parent).free
+    if free < needed:
+        what = "2 checkpoints take" if count > 1 else "a checkpoint takes"
+        raise InputError(
+            f"the disk of {path} has {free / 2**20:,.0f} MiB left, and {what} {needed / 2**20:,.0f} MiB; "
+            f"make room{', or give --checkpoint.keep 1' if count > 1 else ''}; multitask resume {path.parent}"
+        )
+
+
+def size_of(value: Any) -> int:
+    """Returns the bytes of all tensors in nested values."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return sum(map(size_of, value)) if isinstance(value, list | tuple) else 0
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class RandomState:

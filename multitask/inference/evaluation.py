@@ -13,6 +13,7 @@ from multitask.data.collate import TokenizedExample, lengths_of, rows_of
 from multitask.data.readers import labels_of
 from multitask.metrics.scores import why_no_correlation
 from multitask.model.multitask_model import MultitaskModel
+from multitask.runtime.memory import named_memory_errors
 from multitask.runtime.process_group import ProcessGroup
 
 Advance = Callable[[int], None]
@@ -38,9 +39,16 @@ def predict_examples(
 
     def compute(indices: list[int]) -> Sequence[Any]:
         batch = model.collate(task, [examples[i] for i in indices]).to(model.device)
-        return results(model(task, batch.inputs), batch.inputs)
+        with named_memory_errors(
+            lambda: (
+                f"with a batch of {len(indices)} examples of {task}, {sum(lengths[indices]):,} tokens; lower "
+                f"--eval.batch-tokens (now {batch_tokens}), of a trained run eval.batch_tokens in config.json"
+            )
+        ):
+            return results(model(task, batch.inputs), batch.inputs)
 
-    batches = longest_first(lengths_of(examples), batch_tokens)
+    lengths = lengths_of(examples)
+    batches = longest_first(lengths, batch_tokens)
     own: list[Sequence[Any]] = []
     training = model.training
     model.eval()

@@ -1,11 +1,15 @@
-"""Memory of a process: keeps freed memory for the next step, and measures the peak."""
+"""Memory of a process: keeps freed memory for the next step, measures the peak, says where it ran out."""
 
 import ctypes
 import resource
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from minbert import InputError
 
 # Numbers of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -23,6 +27,18 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+
+
+@contextmanager
+def named_memory_errors(where: Callable[[], str]) -> Iterator[None]:
+    """Raises InputError with `where()`, a batch and what to set, where the memory of CPU or card ends."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        on_cpu = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+        if not (on_cpu or isinstance(error, torch.OutOfMemoryError)):
+            raise
+        raise InputError(f"out of memory {'on the CPU' if on_cpu else 'on the card'}, {where()}") from error
 
 
 def peak_memory(device: torch.device) -> int:

@@ -13,6 +13,7 @@ import torch
 from minbert import __version__, atomic_write
 from minbert import write_json as write_plain_json
 from multitask.runtime.callbacks import Callback
+from multitask.runtime.messages import logger
 
 
 class MetricsLog(Callback):
@@ -24,10 +25,18 @@ class MetricsLog(Callback):
     def rewind(self, step: int, evaluated_step: int) -> None:
         """Drops what was written after a checkpoint; for a new run, makes an empty file.
 
-        `step` is the checkpoint's step, `evaluated_step` the last one whose evaluation it has.
+        `step` is the checkpoint's step, `evaluated_step` the last one whose evaluation it has. What follows
+        the last whole line is set aside, and a message says so.
         """
         last = {"evaluation": evaluated_step}
-        records = read_metrics(self.path)
+        records, rest = _whole_lines(self.path)
+        if rest:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            with atomic_write(aside, "wb") as file:
+                file.write(rest)
+            logger.warning(
+                f"{self.path} is damaged at its end: {len(rest)} bytes are set aside in {aside.name}"
+            )
         kept = [record for record in records if record["step"] <= last.get(record["kind"], step)]
         with atomic_write(self.path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
@@ -38,16 +47,26 @@ class MetricsLog(Callback):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads the records of a metrics.jsonl; a last line that was cut off by a kill is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """Reads the records of a metrics.jsonl, up to its last whole line; none where it is missing."""
+    return _whole_lines(path)[0]
+
+
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], bytes]:
+    """Returns the records of a metrics.jsonl, and what follows the first line that is not one."""
+    records: list[dict[str, Any]] = []
+    content = path.read_bytes() if path.is_file() else b""
+    start = 0
+    while end := content.find(b"\n", start) + 1:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(content[start:end])
+            whole = isinstance(record["kind"], str) and isinstance(record["step"], int)
+        except (ValueError, RecursionError, KeyError, TypeError):
+            whole = False
+        if not whole:
             break
-    return records
+        records.append(record)
+        start = end
+    return records, content[start:]
 
 
 def read_scores(logged: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:

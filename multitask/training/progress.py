@@ -4,8 +4,8 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -13,13 +13,15 @@ from minbert import InputError
 from multitask.config.run_config import RunConfig
 from multitask.runtime.callbacks import Callback, Scores
 from multitask.runtime.memory import peak_memory
+from multitask.runtime.messages import logger
 from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
-from multitask.runtime.tracking import strict
+from multitask.runtime.tracking import read_scores, strict
 from multitask.training.plan import BatchPlan, MicroBatch, Step
 
 BEST = "best"  # the checkpoint that is the run's result
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that end a run
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end a run
+SAVE_SIGNAL = signal.SIGUSR1  # that has it saved; what Slurm sends before a job's time is over
 LOG_EVERY = 10  # steps between readings of the losses, each of which waits for the device
 KEPT = (
     "evaluations_without_better",
@@ -35,7 +37,7 @@ class Progress:
     `evaluate()` returns the scores; `select[checkpoint](scores)` the number by which that checkpoint is
     chosen, None without such a score; `save(checkpoint)` writes "last" or one of those in `select`.
     `callbacks` get the records, and may end the run after any step. What happens, happens in all processes of
-    `group` after the same step, whichever of them a signal or a callback's wish reaches.
+    `group` after the same step, whichever of them a signal or a callback's wish reaches, by rank 0's clock.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Progress:
         self.group = group or ProcessGroup()
         self.best: dict[str, float | None] = {}  # by checkpoint
         self.best_steps: dict[str, int] = {}
+        self.best_scores: Scores = {}  # those of the evaluation that BEST is from
         self.evaluations_without_better = 0
         self.evaluated_step = 0
         self.seconds = 0.0  # before an interruption
@@ -70,6 +73,9 @@ class Progress:
         self._between_steps = True
         self._evaluating = False
         self._signal: signal.Signals | None = None
+        self._saved = self._started  # when last/ was written
+        self._asked_to_save = False
+        self._agreed = False  # that the signal ends the run
 
     def report(self, step: Step, micro_batch: MicroBatch, loss: Tensor) -> None:
         """Keeps a process's part of a loss; it is read with the others every LOG_EVERY steps."""
@@ -84,13 +90,16 @@ class Progress:
         if step.number % LOG_EVERY == 0 or due or saves:
             self._log_losses(step)
         if due or saves:
-            self._stop_if_interrupted()
+            self._agree()
             self._evaluate_and_save(step.number, step.epoch, due, saves)
-        if self._stop_if_interrupted(bool(self.callbacks.on_step_end(step.number))):
+        stops, saves = self._agree(bool(self.callbacks.on_step_end(step.number)), self._is_time_to_save())
+        if stops:
             self.plan.stop()
             if self._losses:
                 self._log_losses(step)
             self._evaluate_and_save(step.number, step.epoch, due=self.evaluated_step < step.number)
+        elif saves:
+            self._evaluate_and_save(step.number, step.epoch, due=False)
         self._between_steps = False
 
     def catch_up(self) -> None:
@@ -100,7 +109,7 @@ class Progress:
         due = self._is_due(self.config.eval.every_steps, step, ends_epoch) or self.plan.stopped
         if self.evaluated_step < step and due:
             self._evaluate_and_save(step, epoch)
-        self._stop_if_interrupted()
+        self._agree()
         self._between_steps = False
 
     @staticmethod
@@ -114,17 +123,29 @@ class Progress:
         self.other_seconds += time.perf_counter() - started  # before last/ is written, which keeps the sum
         started = time.perf_counter()
         if saves:
+            self._asked_to_save = False  # from here on it is another request
             self.save("last")
+            self._saved = time.perf_counter()
         self.other_seconds += time.perf_counter() - started
 
-    def _stop_if_interrupted(self, stops: bool = False) -> bool:
-        """Raises KeyboardInterrupt where a signal has come to any process; returns True if one `stops`."""
+    def _is_time_to_save(self) -> bool:
+        """Returns True if this process wants last/ to be written: by a signal or, in rank 0, by the clock."""
+        seconds = 60 * self.config.checkpoint.every_minutes
+        passed = time.perf_counter() - self._saved
+        return self._asked_to_save or (self.group.is_main and 0 < seconds <= passed)
+
+    def _agree(self, stops: bool = False, saves: bool = False) -> tuple[bool, bool]:
+        """Returns whether any process `stops`, and whether any `saves`.
+
+        Raises KeyboardInterrupt where a signal that ends the run has come to any process.
+        """
         signals = [self._signal == number for number in SIGNALS]
-        stops, *signals = self.group.any(stops, *signals)
+        stops, saves, *signals = self.group.any(stops, saves, *signals)
         self._signal = next((number for number, came in zip(SIGNALS, signals, strict=True) if came), None)
-        if self._signal is not None:
+        self._agreed = self._signal is not None
+        if self._agreed:
             raise KeyboardInterrupt
-        return stops
+        return stops, saves
 
     def _log_losses(self, step: Step) -> None:
         """Logs each task's mean loss, that of all processes, over its steps since the last record."""
@@ -167,6 +188,7 @@ class Progress:
         self.evaluations_without_better += 1
         if self.best_steps[BEST] == step:
             self.evaluations_without_better = 0
+            self.best_scores = scores
         if self.config.patience and self.evaluations_without_better >= self.config.patience:
             self.plan.stop()
         values = dict(epoch=epoch, scores=scores, seconds=self.elapsed())
@@ -207,43 +229,62 @@ class Progress:
 
     @contextmanager
     def interruption(self) -> Iterator[None]:
-        """Lets Ctrl-C and SIGTERM wait for the current step, so that last/ is a state between steps.
+        """Lets the signals that end a run wait for the current step, so that last/ is a state between steps.
 
         They interrupt an evaluation at once. A second one waits for nothing; in the middle of a step it
         leaves last/ as it was. Of several processes all end after the same step, or the same evaluation,
-        however often it comes: torchrun passes on what the terminal has sent already. SIGTERM leaves the
-        process with status 143.
+        however often it comes: torchrun passes on what the terminal has sent already. Where one of them is
+        gone, the others save nothing. SIGTERM leaves the process with status 143, SIGHUP with 129. SIGUSR1
+        has last/ written after the step. What was ignored stays so, as SIGHUP under nohup.
         """
 
         def interrupt(number, frame):
-            stop_now = self.group.size == 1 and (self._evaluating or self._signal is not None)
+            is_second = self.group.size == 1 and self._signal is not None
             self._signal = signal.Signals(number)
-            if stop_now:
+            self._between_steps &= not is_second
+            if is_second or (self._evaluating and self.group.size == 1):
                 raise KeyboardInterrupt
+
+        def ask_to_save(number, frame):
+            self._asked_to_save = True
 
         before = {}
         try:
-            for number in SIGNALS:
-                before[number] = signal.signal(number, interrupt)
+            for number, handler in {**dict.fromkeys(SIGNALS, interrupt), SAVE_SIGNAL: ask_to_save}.items():
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    before[number] = signal.signal(number, handler)
         except ValueError:  # not in the main thread, where signals cannot be handled
             yield
             return
         try:
             yield
         except KeyboardInterrupt:
-            if self._between_steps:
-                self.save("last")
-            if self._signal == signal.SIGTERM:
-                raise SystemExit(128 + signal.SIGTERM) from None
-            raise
+            if self._between_steps and (self._agreed or self.group.size == 1):
+                with suppress(KeyboardInterrupt):  # a second signal: last/ stays as it was
+                    self.save("last")
+            self._leave(before)
+        except RuntimeError as error:  # as torch has it where a process is gone
+            if self.group.size == 1 or self._signal is None:
+                raise
+            logger.info(f"another process is gone ({error}); last/ stays as it was")
+            self._leave(before)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _leave(self, handlers: dict[signal.Signals, Any]) -> NoReturn:
+        """Raises what ends the process after a signal."""
+        if self.group.size > 1:  # torchrun sends it once more, which is not to cut the end short
+            handlers |= dict.fromkeys(handlers.keys() & {*SIGNALS}, signal.SIG_IGN)
+        if self._signal in (signal.SIGTERM, signal.SIGHUP):
+            raise SystemExit(128 + self._signal) from None
+        raise KeyboardInterrupt from None
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in KEPT} | {
             "best": strict(self.best),  # JSON has no infinity
             "best_steps": dict(self.best_steps),
+            "best_scores": strict(self.best_scores),
             "seconds": self.elapsed(),
             "peak_memory": self.costs()["peak_memory"],
             "losses": self._read_losses(),
@@ -253,6 +294,7 @@ class Progress:
         for name in (*KEPT, "seconds", "peak_memory"):
             setattr(self, name, state[name])
         self.best_steps = dict(state["best_steps"])
+        self.best_scores = read_scores(state["best_scores"])
         self.best = {name: -math.inf if value is None else value for name, value in state["best"].items()}
         # They are those of all processes.
         self._losses = [(*entry, loss if self.group.is_main else 0.0) for *entry, loss in state["losses"]]

@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from minbert import InputError, atomic_folder, hide_secrets, read_json_object, restore_folder
@@ -20,7 +22,17 @@ from multitask.config.stages import stage_configs
 from multitask.config.task_file import record_task_file, task_file_hash
 from multitask.data.collate import Joined
 from multitask.data.given_rows import MEMORY, GivenRows, given_config, write_given
-from multitask.inference.checkpoint import RandomState, load_state, save_model, save_state
+from multitask.inference.checkpoint import (
+    STATE_FOLDER,
+    RandomState,
+    check_room,
+    load_state,
+    repair_last,
+    save_model,
+    save_state,
+    size_of,
+    write_checksums,
+)
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
 from multitask.inference.run import (
@@ -34,18 +46,21 @@ from multitask.inference.run import (
 from multitask.model.cache import check_folder, open_cache
 from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar, Scores
 from multitask.runtime.device import find_device
-from multitask.runtime.memory import keep_freed_memory
+from multitask.runtime.locks import one_writer
+from multitask.runtime.memory import keep_freed_memory, named_memory_errors
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 from multitask.runtime.trackers import Trackers, check_trackers
-from multitask.runtime.tracking import MetricsLog, environment, read_metrics, read_scores, write_json
+from multitask.runtime.tracking import MetricsLog, environment, read_scores, write_json
 from multitask.tasks.splits import SAMPLE, open_data
 from multitask.training.components import TrainingComponents, build_components, make_plan
 from multitask.training.dry_run import plan_lines
 from multitask.training.inputs import RunInputs, check_weights, load_inputs
 from multitask.training.loop import train_loop
-from multitask.training.plan import Step
-from multitask.training.progress import Progress
+from multitask.training.methods.standard import Backward
+from multitask.training.parallel import Engine
+from multitask.training.plan import MicroBatch, Step
+from multitask.training.progress import SAVE_SIGNAL, Progress
 from multitask.training.selection import check_select, selectors
 
 CACHE_FOLDER = "cache"  # in the run's folder, while it trains
@@ -80,13 +95,13 @@ def train(
     if config.task_file:  # to be found from another working folder too
         config = replace(config, task_file=str(Path(config.task_file).resolve()))
         task_file_hash(config.task_file)  # it has run, or may
-    if out.exists() and any(out.iterdir()):
-        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) and read_run_config(out) == config:
-            return resume(out, callbacks, quiet)  # torchrun started the same command again
-        raise InputError(
-            f"{out} exists already; choose another --out, or continue it: multitask resume {out}"
-        )
-    return _train_stages(config, callbacks, quiet, data)
+    with one_writer(out):
+        is_empty = not out.exists() or all(path.name.endswith(".partial") for path in out.iterdir())
+        if is_empty:  # but for what a kill at the very beginning left
+            return _train_stages(config, callbacks, quiet, data)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) and read_run_config(out) == config:
+        return resume(out, callbacks, quiet)  # torchrun started the same command again
+    raise InputError(f"{out} exists already; choose another --out, or continue it: multitask resume {out}")
 
 
 def resume(
@@ -104,7 +119,9 @@ def resume(
     out = Path(folder)
     config = replace(read_run_config(out, task_file, trust), out=str(out))
     if not is_finished(out):
-        return _train_stages(config, callbacks, quiet)
+        with one_writer(out):
+            if not is_finished(out):
+                return _train_stages(config, callbacks, quiet)
     logger.info(f"{out} is finished; nothing is left to train")
     last = stage_configs(config)[-1]
     start_runtime(replace(last, threads=last.threads or read_environment(out)["threads"]))
@@ -166,6 +183,9 @@ def _train_stages(
     stages = stage_configs(config)
     for stage in stages:
         check_trackers(stage.track)
+    with suppress(ValueError):  # not in the main thread
+        if signal.getsignal(SAVE_SIGNAL) == signal.SIG_DFL:  # would end the process while it loads or ends
+            signal.signal(SAVE_SIGNAL, lambda number, frame: None)
     for number, stage in enumerate(stages, start=1):
         out, is_last = Path(stage.out), number == len(stages)
         if not is_last and is_finished(out):
@@ -239,9 +259,9 @@ class Trainer:
 
         Raises InputError for data files that have changed.
         """
-        if self.group.is_main:
-            self._clean_up()
-        self.group.barrier()
+        with self.group.common_errors():
+            if self.group.is_main:
+                self._clean_up()
         last = self.out / "last" if (self.out / "last").is_dir() else None
         with self.group.common_errors():
             self.inputs = load_inputs(self.config, data, self.device, last)
@@ -254,8 +274,14 @@ class Trainer:
         self._build()
         if last:
             state = load_state(last)
-            for key, part in self._stateful().items():
-                part.load_state_dict(state[key])
+            try:
+                for key, part in self._stateful().items():
+                    part.load_state_dict(state[key])
+            except KeyError as error:
+                raise InputError(
+                    f"{last / STATE_FOLDER} has no {error}, as one that another version of minBERT wrote; "
+                    f"resume with that, or train anew from best/ with --weights"
+                ) from None
 
     def _build(self) -> None:
         self.components = build_components(self.config, self.inputs, self.device, self.group)
@@ -281,11 +307,13 @@ class Trainer:
         """Makes the folder, from which `resume` can begin; `run` is the run of which this is a stage."""
         self.group.barrier()
         if self.group.is_main:
+            self._remove_partial()
             for out, config in ({self.config.out: self.config} | {run.out: run}).items():
                 Path(out).mkdir(parents=True, exist_ok=True)
                 write_json(Path(out) / "config.json", config.to_dict())
             if self.config.data == SAMPLE:
-                shutil.copytree(data, self.out / SAMPLE_FOLDER, dirs_exist_ok=True)
+                with atomic_folder(self.out / SAMPLE_FOLDER) as folder:
+                    shutil.copytree(data, folder, dirs_exist_ok=True)
             elif self.config.data == MEMORY and data != Path(run.out) / MEMORY_FOLDER:
                 with atomic_folder(Path(run.out) / MEMORY_FOLDER) as folder:
                     shutil.copytree(data, folder, dirs_exist_ok=True)
@@ -294,10 +322,14 @@ class Trainer:
 
     def _clean_up(self) -> None:
         """Undoes what a kill in the middle of saving left behind."""
-        for name in ("best", "last", *(path.name for path in self.out.glob("best-*"))):
-            restore_folder(self.out / name)
+        for previous in self.out.glob(".*.previous"):
+            restore_folder(self.out / previous.name[1:].removesuffix(".previous"))
+        repair_last(self.out / "last")
         for log in self.out.glob("rank-*.log"):
             log.unlink()
+        self._remove_partial()
+
+    def _remove_partial(self) -> None:
         for leftover in self.out.glob(".*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
@@ -317,23 +349,22 @@ class Trainer:
         try:
             with self.progress.interruption(), self._log_of_rank():
                 self.progress.catch_up()
-                train_loop(
-                    parts.engine,
-                    parts.steps(),
-                    parts.method,
-                    parts.gradients,
-                    parts.precision,
-                    parts.optimizer,
-                    self.progress.report,
-                    self._after_step,
-                )
+                with named_memory_errors(self._where_memory_ends):
+                    train_loop(
+                        parts.engine,
+                        parts.steps(),
+                        self._loss,
+                        parts.gradients,
+                        parts.precision,
+                        parts.optimizer,
+                        self.progress.report,
+                        self._after_step,
+                    )
             self._log_closing_notes()
+            model.cache = {}
             best = self._finish()
         finally:
             self.callbacks.on_end(best.scores["scores"] if best else None)
-        model.cache = {}
-        if self.group.is_main:
-            shutil.rmtree(self.out / CACHE_FOLDER, ignore_errors=True)
         return best
 
     @contextmanager
@@ -346,6 +377,22 @@ class Trainer:
                 path = self.out / f"rank-{self.group.rank}.log"
                 path.write_text(hide_secrets(traceback.format_exc()), encoding="utf-8")
             raise
+
+    def _loss(self, engine: Engine, micro_batch: MicroBatch, backward: Backward) -> Tensor:
+        """Computes as the method does, and keeps the micro-batch for an error's message."""
+        self._micro_batch = micro_batch
+        return self.components.method(engine, micro_batch, backward)
+
+    def _where_memory_ends(self) -> str:
+        """Returns the batch in hand, or the last one, and what to set for less memory."""
+        task, batch, _, tokens, _ = self._micro_batch
+        own, usual = self.config.tasks[task].batch_size, self.config.train.batch_size
+        option = f"--train.batch-size (now {usual})" if own is None else f"--{task}.batch-size (now {own})"
+        return (
+            f"at step {self.components.plan.step}, with a batch of {len(batch.targets)} examples of {task}, "
+            f"{tokens:,} tokens; lower {option} and raise --train.accumulation, or set "
+            f"--train.checkpointing, --train.batch-tokens or --precision bf16"
+        )
 
     def _after_step(self, step: Step) -> None:
         self.components.after_step(step)
@@ -391,10 +438,15 @@ class Trainer:
     def save(self, name: str) -> None:
         """Writes a checkpoint, whole or not at all: `last` with the training state, `best` or `best-TASK`.
 
-        Raises InputError, and leaves the old one, where a weight is not finite.
+        Raises InputError, and leaves the old one, where a weight is not finite or the disk has no room.
         """
         inputs, path, is_main = self.inputs, self.out / name, self.group.is_main
         states = {key: part.state_dict() for key, part in self._stateful().items()} if name == "last" else {}
+        keep = self.config.checkpoint.keep if states else 1
+        with self.group.common_errors():
+            if is_main:
+                tensors = [*inputs.model.parameters(), *inputs.model.buffers()]
+                check_room(path, size_of([tensors, states]), keep)
         for tensor, parameter in inputs.model.named_parameters():
             if not bool(parameter.isfinite().all()):
                 raise InputError(
@@ -402,24 +454,21 @@ class Trainer:
                     f"the last checkpoint stays"
                 )
         model, change = self.components.engine.whole_model(), None
-        with atomic_folder(path) if is_main else nullcontext() as folder:
+        with atomic_folder(path, keep=keep > 1) if is_main else nullcontext() as folder:
             folder = self.group.broadcast_object(folder)
             if is_main:
                 change = save_model(folder, model, inputs.tokenizer, inputs.heads, self.config.weights)
             if states:
                 save_state(folder, states, self.group)
             self.group.barrier()
+            if is_main:
+                write_checksums(folder)
         if change is not None and not states:
             logger.info(f"merged the adapter into {path}: outputs change by at most {change:.1e}")
         self.group.barrier()
 
     def _finish(self) -> Run:
-        """Loads the best checkpoint, with the scores that the log has of it, and writes scores and card."""
-        logged = next(
-            record["scores"]
-            for record in read_metrics(self.log.path)
-            if record["kind"] == "evaluation" and record["step"] == self.progress.best_step
-        )
+        """Loads the best checkpoint, and writes its scores and the card."""
         costs, counts = self.progress.costs(), self.components.count_parameters()
         memory = costs.pop("peak_memory")
         # A model that was sharded may not fit on one device.
@@ -427,7 +476,7 @@ class Trainer:
         config = RunConfig.from_dict(read_json_object(self.out / "config.json"))  # its stages too
         best = load_best(self.out, config, device, self.config.precision)
         best.group = ProcessGroup()  # a process may use it without the others
-        best.scores = Evaluation(read_scores(logged)).as_dict() | {
+        best.scores = Evaluation(self.progress.best_scores).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,
             "seconds": self.progress.elapsed(),
@@ -437,6 +486,8 @@ class Trainer:
             splits = {"train": self.inputs.train, "dev": self.inputs.dev}
             sizes = {split: {task: len(data[task]) for task in data} for split, data in splits.items()}
             write_model_card(self.config, best.scores, sizes)
+            for name in (CACHE_FOLDER, "last.previous"):
+                shutil.rmtree(self.out / name, ignore_errors=True)
             write_json(self.out / "scores.json", best.scores)
         self.group.barrier()
         return best

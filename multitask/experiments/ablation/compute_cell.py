@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert import atomic_write, hide_secrets
-from multitask.experiments.executor.shared_folder import check_shared_folder, take_lock, this_place
+from multitask.experiments.executor.shared_folder import check_shared_folder
+from multitask.runtime.locks import take_lock, this_place
 
 RESULTS, RUNS, LOGS = "cells", "runs", "logs"  # in the table's folder
 

@@ -1,12 +1,8 @@
-"""A folder that workers share: what identifies it, and locks, which end with the process that holds them."""
+"""A folder that workers share: what identifies it, and whether its file system may lack locks."""
 
-import os
 import socket
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from uuid import uuid4
-
-from filelock import FileLock, Timeout
 
 from minbert import InputError, atomic_write, make_folder
 from multitask.runtime.messages import logger
@@ -35,25 +31,6 @@ def check_shared_folder(folder: Path, expected: str) -> None:
         )
 
 
-def take_lock(path: Path, required: bool = True) -> AbstractContextManager | None:
-    """Locks a file until the end of the context that it returns; None where another process has the lock.
-
-    The process's end, however it ends, gives the lock back too.
-
-    Raises InputError on a file system without locks, or does without one that is not required.
-    """
-    try:
-        return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
-    except Timeout:
-        return None
-    except (OSError, NotImplementedError) as error:
-        if not required:
-            return nullcontext()
-        raise InputError(
-            f"{path} cannot be locked ({error}); give --out a folder of this machine, or --engine ray"
-        ) from None
-
-
 def warn_of_network(folder: Path) -> None:
     """Warns where a folder is on a network file system, whose locks may not reach other machines."""
     folder, kind, longest = folder.resolve(), None, 0
@@ -67,8 +44,3 @@ def warn_of_network(folder: Path) -> None:
             f"{folder} is on a network file system ({kind}); commands of other machines may not see its "
             f"locks: use several machines by --engine ray"
         )
-
-
-def this_place() -> str:
-    """Returns the name of this machine and the number of this process."""
-    return f"{socket.gethostname()}, process {os.getpid()}"

@@ -15,7 +15,7 @@ from multitask.config.option_types import within
 from multitask.config.task_file import task_file_hash
 from multitask.experiments.executor.engine import Engine
 from multitask.experiments.executor.job import Job
-from multitask.experiments.executor.shared_folder import make_shared_folder, take_lock, warn_of_network
+from multitask.experiments.executor.shared_folder import make_shared_folder, warn_of_network
 from multitask.experiments.search.results import SearchResult, collect, metric_name, show, write_results
 from multitask.experiments.search.settings import (
     FILE,
@@ -38,8 +38,8 @@ from multitask.experiments.search.storage import (
     shown_storage,
 )
 from multitask.experiments.search.worker import Worker, work
+from multitask.runtime.locks import one_writer
 
-LOCK = "search.lock"  # in the search's folder
 POLL_SECONDS = 0.5  # between looks at what the workers have done
 Say = Callable[[str], None]
 
@@ -146,15 +146,11 @@ def _run(settings: Settings, folder: Path, workers: Workers, say: Say | None) ->
     folder, storage = folder.absolute(), full_storage(workers.storage)
     if workers.engine.address and not (storage or settings.storage or "").startswith((JOURNAL, "postgres")):
         raise InputError("a search on a cluster needs --storage postgresql://... or journal:FILE")
-    settings.save(folder)
-    folder_id = make_shared_folder(folder)
-    local = workers.engine.name == "processes"
-    if local:
-        warn_of_network(folder)
-    lock = take_lock(folder / LOCK, required=local)
-    if lock is None:
-        raise InputError(f"another command runs the search in {folder}; for more workers give it --jobs")
-    with lock:
+    with one_writer(folder):
+        settings.save(folder)
+        folder_id = make_shared_folder(folder)
+        if workers.engine.name == "processes":
+            warn_of_network(folder)
         study = open_study(settings, folder, storage)
         retry_lost(study, settings.trials, folder_id, unnamed=True)
         try:

@@ -190,7 +190,7 @@ def remove_weights(folder: Path, attempts: Attempts) -> None:
     best = sorted(complete, key=lambda number: (-ended[number].value, number))[:KEPT_RUNS]
     for number in ended:
         top = trial_folder(folder, number)
-        names = ["last", "cache", ".*.partial", ".*.previous", "best-*"]
+        names = ["last", "last.previous", "cache", ".*.partial", ".*.previous", "best-*"]
         names += [] if number in best else ["best", "sample"]
         for run in (top, *top.glob("seed-*"), *top.glob("stages/*"), *top.glob("seed-*/stages/*")):
             for path in [path for name in names for path in run.glob(name)]:

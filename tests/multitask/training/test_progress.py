@@ -123,6 +123,7 @@ def test_other_checkpoints_have_a_best_of_their_own():
     assert (run.steps_of("best"), run.steps_of("best-b"), run.steps_of("best-c")) == ([8, 16], [8, 24], [])
     second = Recorder(select=other, state=run.state())
     assert second.progress.best == run.progress.best == {"best": 0.3, "best-b": 0.2}
+    assert second.progress.best_scores == {"a": {"x": 0.3}}
 
 
 @pytest.mark.parametrize(
@@ -183,12 +184,86 @@ def test_ctrl_c_waits_for_the_step_and_saves_a_state_between_steps_but_only_once
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_sigterm_does_the_same_and_leaves_with_its_status():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_sigterm_and_sighup_do_the_same_and_leave_with_their_status(number, status):
     run = Recorder([0.1])
     with pytest.raises(SystemExit) as ended:
-        run.run(lambda number: number == 13 and os.kill(os.getpid(), signal.SIGTERM))
-    assert ended.value.code == 128 + signal.SIGTERM and run.events[-1] == ("last", 13)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        run.run(lambda step: step == 13 and os.kill(os.getpid(), number))
+    assert ended.value.code == status and run.events[-1] == ("last", 13)
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_second_signal_while_the_first_one_has_it_saved_stops_at_once():
+    run, saved = Recorder([0.1]), []
+
+    def save(name):
+        saved.append((name, run.plan.step))
+        if run.plan.step == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("not stopped")
+
+    run.progress.save = save
+    with pytest.raises(SystemExit) as ended:
+        run.run(lambda step: step == 13 and os.kill(os.getpid(), signal.SIGTERM))
+    assert ended.value.code == 143 and saved[-1] == ("last", 13) and saved.count(saved[-1]) == 1
+
+
+def test_what_was_ignored_stays_ignored():
+    """As SIGHUP is by nohup, SIGINT of a job in the background."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGUSR1)}
+    try:
+        run = Recorder([0.1]).run(lambda step: step == 13 and [os.kill(os.getpid(), n) for n in before])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert run.events[-1] == ("last", 24) and ("last", 13) not in run.events
+
+
+def test_sigusr1_has_it_saved_and_changes_no_record():
+    values = [0.1, 0.3, 0.2]
+    whole = Recorder(values).run()
+    asked = Recorder(values).run(lambda step: step in (8, 13) and os.kill(os.getpid(), signal.SIGUSR1))
+    assert asked.steps_of("last") == [8, 13, 16, 24], "at step 8 last/ is due anyway"
+    assert without_seconds(asked.records) == without_seconds(whole.records)
+
+
+def test_checkpoints_by_the_clock_of_rank_0(monkeypatch):
+    """A step takes 30 seconds; a checkpoint that is due starts the clock anew."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("multitask.training.progress.time", clock)
+
+    def later(step):
+        clock.now += 30
+
+    for minutes, steps in ((2.5, [5, 8, 13, 16, 21, 24]), (0, [8, 16, 24])):
+        run = Recorder(checkpoint={"every_minutes": minutes}).run(later)
+        assert run.steps_of("last") == steps
+    other = Recorder(checkpoint={"every_minutes": 2.5})
+    other.progress.group = SimpleNamespace(
+        size=1, is_main=False, any=lambda *flags: list(flags), sum=lambda numbers: numbers
+    )
+    assert other.run(later).steps_of("last") == [8, 16, 24]
+
+
+def test_with_another_process_gone_nothing_is_saved_after_a_signal(said):
+    run = Recorder([0.1])
+
+    def any_of_both(*flags):
+        if run.plan.step == 13:
+            raise RuntimeError("Connection closed by peer")
+        return list(flags)
+
+    run.progress.group = SimpleNamespace(size=2, is_main=True, any=any_of_both, sum=lambda numbers: numbers)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run.run(lambda step: step == 13 and os.kill(os.getpid(), signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN, "torchrun sends it once more"
+    finally:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert ended.value.code == 143 and run.events[-1] == ("last", 8)
+    assert said == ["another process is gone (Connection closed by peer); last/ stays as it was"]
 
 
 def test_ctrl_c_in_an_evaluation_stops_at_once_and_the_resumed_run_makes_it():
@@ -273,13 +348,14 @@ def test_costs_are_those_of_the_whole_run(monkeypatch):
         run.progress.save = takes(1000, run.progress.save)
         return run
 
-    first = timed(Recorder([0.1]))
+    by_step = {"checkpoint": {"every_minutes": 0.0}}
+    first = timed(Recorder([0.1], **by_step))
     with pytest.raises(KeyboardInterrupt):
         first.run(lambda number: [setattr(clock, "now", clock.now + 1), interrupts(12)(number)])
     state = first.saved
     clock.now += 10**6  # between the processes
     for memory[0], largest in ((3, 5), (9, 9)):
-        second = timed(Recorder([0.2, 0.3], state=state))
+        second = timed(Recorder([0.2, 0.3], state=state, **by_step))
         started = clock.now
         second.run(lambda number: setattr(clock, "now", clock.now + 1))
         wanted = {"epochs": 3.0, "training_seconds": 24, "tokens": 24 * 7, "peak_memory": largest}

@@ -146,6 +146,8 @@ def test_killed_between_the_two_renames_of_a_checkpoint_and_while_it_wrote_a_rec
     with open(out / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"kind": "train", "st')
     assert resumed(out) == 15
+    assert (out / "metrics.jsonl.damaged").read_text() == '{"kind": "train", "st'
+    (out / "metrics.jsonl.damaged").unlink()
     assert_same_run(out, whole_run)
 
 
@@ -202,8 +204,13 @@ def test_folders_that_cannot_be_resumed_are_refused_by_name(exact, tmp_path, tin
         resume(tiny_folder)
     killed(lambda: train(exact(tmp_path / "run")), 4)
     state = tmp_path / "run" / "last" / "training_state" / "state.json"
-    state.write_text(state.read_text()[:100])
-    with pytest.raises(InputError, match="state.json is damaged"):
+    text = state.read_text()
+    state.write_text(text[:100])
+    with pytest.raises(InputError, match="state.json differs from its checksum, and no former"):
+        resume(tmp_path / "run")
+    (tmp_path / "run" / "last" / "checksums.json").unlink()
+    state.write_text(text.replace('"best_scores"', '"other"'))
+    with pytest.raises(InputError, match="training_state has no 'best_scores', as one that another version"):
         resume(tmp_path / "run")
     for text in ("{", "[]", "{}", '{"data": 3}'):
         (tmp_path / "run" / "environment.json").write_text(text)

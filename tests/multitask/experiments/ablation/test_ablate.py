@@ -19,7 +19,7 @@ from multitask.experiments.ablation.ablate import ablate, executor_job, make_cel
 from multitask.experiments.ablation.compute_cell import LOGS, RESULTS, RUNS, CellJob, failure
 from multitask.experiments.ablation.statistics import interval
 from multitask.experiments.executor.engine import Engine
-from multitask.experiments.executor.shared_folder import take_lock
+from multitask.runtime.locks import take_lock
 from multitask.tasks.splits import load_split
 
 

@@ -21,7 +21,6 @@ from multitask.experiments.executor.processes import PACKAGES, ProcessExecutor, 
 from multitask.experiments.executor.shared_folder import (
     check_shared_folder,
     make_shared_folder,
-    take_lock,
     warn_of_network,
 )
 
@@ -262,36 +261,6 @@ def test_no_engine_is_imported_unless_it_is_asked_for():
         "assert not {'ray', 'optuna', 'torch'} & sys.modules.keys()"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=PACKAGES).returncode == 0
-
-
-def test_a_lock_is_had_once_and_ends_with_its_process(tmp_path):
-    path = tmp_path / "a.lock"
-    program = (
-        "import os, sys; from pathlib import Path\n"
-        "from multitask.experiments.executor.shared_folder import take_lock\n"
-        "lock = take_lock(Path(sys.argv[1])); print(lock is not None, flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", program, str(path)]
-    with subprocess.Popen(words, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout.readline() == "True\n"
-        assert take_lock(path) is None and take_lock(tmp_path / "b.lock") is not None
-        process.kill()
-    with take_lock(path):
-        assert take_lock(path) is None
-    assert take_lock(path) is not None
-
-
-def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
-    import fcntl
-
-    def flock(descriptor, operation):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(InputError, match="a.lock cannot be locked .*not implemented.*--engine ray"):
-        take_lock(tmp_path / "a.lock")
-    with take_lock(tmp_path / "a.lock", required=False):
-        pass
 
 
 def test_a_network_file_system_is_named(tmp_path, monkeypatch, caplog):

@@ -1,5 +1,6 @@
 """Workers whose predecessor has ended, at each moment at which it can end."""
 
+import os
 import shutil
 import time
 import warnings
@@ -9,8 +10,8 @@ import optuna
 import pytest
 
 from minbert import InputError
-from multitask.experiments.executor.shared_folder import make_shared_folder, take_lock
-from multitask.experiments.search.search import LOCK, continue_search, search
+from multitask.experiments.executor.shared_folder import make_shared_folder
+from multitask.experiments.search.search import continue_search, search
 from multitask.experiments.search.settings import Method, read_settings, with_length
 from multitask.experiments.search.space import Space
 from multitask.experiments.search.storage import (
@@ -23,6 +24,7 @@ from multitask.experiments.search.storage import (
     without_password,
 )
 from multitask.experiments.search.worker import Worker
+from multitask.runtime.locks import one_writer
 from tests.multitask.runs import killed, records
 
 DROPOUT = "tasks.planted.dropout"
@@ -225,8 +227,8 @@ def test_no_trial_begins_after_the_timeout(begun):
 
 def test_a_folder_has_one_command(begun):
     folder, _ = begun
-    with take_lock(folder / LOCK):
-        with pytest.raises(InputError, match="another command runs the search in .* give it --jobs"):
+    with one_writer(folder):
+        with pytest.raises(InputError, match=f"is in use by process {os.getpid()} on .* since 20"):
             continue_search(folder)
     continue_search(folder)
 
