@@ -1,6 +1,5 @@
 """A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,20 +11,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from minbert import (
+    ANYTHING,
+    TEXT,
     Batch,
     BertModel,
     InputError,
     SentenceModules,
     Tokenizer,
+    by_name,
     did_you_mean,
     find_folder,
     load_attention_adapters,
     load_lora,
+    optional,
+    or_null,
     read_attention_adapters,
     read_json_object,
     read_sentence_folder,
 )
 from multitask.config.run_config import RunConfig
+from multitask.config.run_folder import SCORES
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import load_task_file
 from multitask.data.cache_folder import cache_folder
@@ -301,9 +306,14 @@ def load_run(folder: str | Path, device: str = "auto", precision: str = "auto") 
         )
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
-    scores = folder / "scores.json"
-    run.scores = read_json_object(scores) if scores.is_file() else {}
+    run.scores = read_scores_file(folder)
     return run
+
+
+def read_scores_file(folder: Path) -> dict[str, Any]:
+    """Reads the scores.json of a run's folder; empty for a run that is not finished."""
+    path = folder / "scores.json"
+    return read_json_object(path, SCORES, "evaluate the run again") if path.is_file() else {}
 
 
 def load_weights(
@@ -339,14 +349,14 @@ def load_weights(
     return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
+_RUN = {"task_file": optional(or_null(TEXT)), "tasks": optional(by_name(by_name(ANYTHING)))}
+
+
 def read_run_config(folder: Path) -> RunConfig:
     """Reads the configuration of a run's folder. Raises InputError for another folder."""
     path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or "tasks" not in values:
+    values = read_json_object(path, _RUN, "take it from another copy of the run") if path.is_file() else {}
+    if "tasks" not in values:
         hint = (
             "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
         )

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-from minbert import __version__, atomic_write
+from minbert import TEXT, __version__, atomic_write, by_key, check_value, parse_json, whole
 from minbert import write_json as write_plain_json
 from multitask.runtime.callbacks import Callback
+
+RECORD = by_key({"kind": TEXT, "step": whole(0)})
 
 
 class MetricsLog(Callback):
@@ -38,15 +40,17 @@ class MetricsLog(Callback):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads the records of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """Reads the records of a metrics.jsonl, up to a line that was cut off by a kill or is not a record."""
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = parse_json(line.decode("utf-8"))
+            check_value("", record, RECORD)
+        except ValueError:
             break
+        records.append(record)
     return records
 
 
