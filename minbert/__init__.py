@@ -37,13 +37,32 @@ if TYPE_CHECKING:
     from minbert.cli.shown_text import shown_line as shown_line
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
+    from minbert.errors import AMOUNT as AMOUNT
+    from minbert.errors import ANYTHING as ANYTHING
+    from minbert.errors import FRACTION as FRACTION
+    from minbert.errors import NUMBER as NUMBER
+    from minbert.errors import POSITIVE as POSITIVE
+    from minbert.errors import TEXT as TEXT
+    from minbert.errors import TRUTH as TRUTH
     from minbert.errors import InputError as InputError
+    from minbert.errors import Rule as Rule
+    from minbert.errors import by_key as by_key
+    from minbert.errors import by_name as by_name
+    from minbert.errors import check_value as check_value
     from minbert.errors import did_you_mean as did_you_mean
+    from minbert.errors import is_number as is_number
+    from minbert.errors import list_of as list_of
+    from minbert.errors import optional as optional
+    from minbert.errors import or_null as or_null
+    from minbert.errors import whole as whole
     from minbert.files import atomic_folder as atomic_folder
     from minbert.files import atomic_write as atomic_write
     from minbert.files import git_blob_id as git_blob_id
     from minbert.files import make_folder as make_folder
+    from minbert.files import parse_json as parse_json
+    from minbert.files import read_json as read_json
     from minbert.files import read_json_object as read_json_object
+    from minbert.files import read_toml as read_toml
     from minbert.files import refuse_pipe as refuse_pipe
     from minbert.files import restore_folder as restore_folder
     from minbert.files import sync_folder as sync_folder
@@ -121,13 +140,35 @@ __getattr__, __dir__, __all__ = attach_names(
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
         "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),
-        "errors": ("InputError", "did_you_mean"),
+        "errors": (
+            "AMOUNT",
+            "ANYTHING",
+            "FRACTION",
+            "InputError",
+            "NUMBER",
+            "POSITIVE",
+            "Rule",
+            "TEXT",
+            "TRUTH",
+            "by_key",
+            "by_name",
+            "check_value",
+            "did_you_mean",
+            "is_number",
+            "list_of",
+            "optional",
+            "or_null",
+            "whole",
+        ),
         "files": (
             "atomic_folder",
             "atomic_write",
             "git_blob_id",
             "make_folder",
+            "parse_json",
+            "read_json",
             "read_json_object",
+            "read_toml",
             "refuse_pipe",
             "restore_folder",
             "sync_folder",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from minbert.errors import FRACTION, InputError, Rule, check, is_number, whole
 from minbert.files import read_json_object, write_json
 from minbert.weights.families.family import Family
 from minbert.weights.families.registry import FAMILIES, recognise
-from minbert.weights.files import tensor_names
+from minbert.weights.files import tensor_shapes
 
 # The activations by transformers' names, and which of four each one computes.
 ACTIVATIONS = {
@@ -128,7 +129,17 @@ class BertConfig:
             raise InputError(
                 f"{folder} holds no config.json; give a folder with config.json and model.safetensors"
             )
-        return cls.from_dict(read_json_object(path), tensor_names(Path(folder)))
+        shapes = tensor_shapes(Path(folder))
+        config = cls.from_dict(read_json_object(path), shapes)
+        if shapes:  # a wrong size costs neither memory nor time
+            held = dict.fromkeys(_SIZES, (max(map(prod, shapes.values())), "numbers in one tensor"))
+            for name, (most, what) in (held | {"num_hidden_layers": (len(shapes), "tensors")}).items():
+                if getattr(config, name) > most:
+                    raise InputError(
+                        f"{path}: {config.family.keys.get(name, name)} is {getattr(config, name)}, and the "
+                        f"weights have {most:,} {what}; fetch both again"
+                    )
+        return config
 
     def save(self, folder: str | Path) -> None:
         """Writes `config.json` into a folder."""

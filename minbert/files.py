@@ -1,53 +1,155 @@
-"""Files and folders that are whole or not there (write beside the target, fsync, rename); JSON files."""
+"""Files and folders that are whole or not there (write beside the target, fsync, rename); JSON and TOML."""
 
+import errno
 import hashlib
+import io
 import json
+import math
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from minbert.errors import InputError
+from minbert.errors import ANYTHING, InputError, Rule, check, check_value
+
+DEPTH = 100  # of lists and objects within each other, in JSON and TOML
+DIGITS = 40  # of a whole number in JSON; transformers writes 10**30 for a length without limit
+JSON_SIZE, TOML_SIZE = 2**25, 2**18  # bytes that are read
+FULL = {errno.ENOSPC: "its disk is full", errno.EDQUOT: "the quota of its disk is used up"}
+CLOSED = {
+    errno.EROFS: "its file system is read-only; choose another place, or mount it for writing",
+    errno.EACCES: "its folder does not allow it; choose another place, or change its permissions",
+    errno.EPERM: "its folder does not allow it; choose another place, or change its permissions",
+    errno.EFBIG: "it is larger than its file system or `ulimit -f` allows; choose another place",
+}
+IN_THE_WAY = (errno.EXDEV, errno.EBUSY)  # of a rename: another mount, a layer of a container, a mount point
+
+
+class WriteError(OSError):
+    """A file cannot be written; the message says why, how many bytes are missing, and how to go on."""
+
+    def __str__(self) -> str:
+        return self.strerror
+
+
+def write_error(error: OSError, path: Path, missing: int = 0) -> OSError:
+    """Returns the WriteError for what went wrong with `path`, or the error itself where it says enough."""
+    if isinstance(error, WriteError):
+        return error
+    code = error.errno
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(place).free
+    if code is None and "requested and" in str(error):  # numpy's, for an array that was cut off
+        code = errno.ENOSPC
+    if code in FULL:
+        lacks = f", {max(missing - free, 1):,} more needed" if missing else ""
+        reason = (
+            f"{FULL[code]} ({free:,} bytes free{lacks}); make room there or choose another place, then run "
+            f"the command again"
+        )
+    elif code in CLOSED:
+        reason = CLOSED[code]
+    else:
+        return error
+    return WriteError(code, f"{path} cannot be written: {reason}", str(path))
+
+
+@contextmanager
+def writing(path: str | Path, *own: Path) -> Iterator[None]:
+    """Raises a WriteError for a full disk, a quota or a missing right at `path` or its `own` other names."""
+    try:
+        yield
+    except OSError as error:
+        its_own = error.filename in (str(path), *map(str, own))
+        if not its_own and (error.filename is not None or error.errno in CLOSED):
+            raise  # of another file, or of a connection
+        raise write_error(error, Path(path)) from error
+
+
+class _Output(io.FileIO):
+    """A new file that turns a write for which there is no room into a WriteError for `path`."""
+
+    def __init__(self, name: Path, path: Path):
+        super().__init__(name, "x")
+        self.path = path
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise write_error(error, self.path, memoryview(data).nbytes) from error
+
+
+def follow_link(path: str | Path) -> Path:
+    """Returns what a link leads to, which may not exist yet, and other paths as they are."""
+    path = Path(path)
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise InputError(f"{path} is a link that leads to itself; remove it")
+    return target
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a temporary file beside `path` that becomes `path` when the block ends without an error.
 
-    Text is UTF-8 with line ends as written. On an error (a full disk, Ctrl-C) the old file stays and
-    the temporary one is removed.
+    Text is UTF-8 with line ends as written. A link is followed, and the mode of an old file kept. On an
+    error (a full disk, Ctrl-C) the old file stays and the temporary one is removed. Where a rename cannot
+    reach the place, as that of a mounted file, the content is copied into it. Raises WriteError.
     """
-    path = Path(path)
+    path = follow_link(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a folder or a device; give the name of a file")
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        with open(temporary, mode, **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk says which file it had no room for
-        raise
+    with writing(path, temporary):
+        temporary.unlink(missing_ok=True)
+        try:
+            file: IO = io.BufferedWriter(_Output(temporary, path))
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            with file if "b" in mode else io.TextIOWrapper(file, encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            _replace_file(temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
     sync_folder(path.parent)
+
+
+def _replace_file(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in IN_THE_WAY:
+            raise
+        with open(temporary, "rb") as source, open(path, "wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: str | Path, keep: bool = False) -> Iterator[Path]:
     """Yields an empty folder beside `path` that takes the place of `path` when the block ends well.
 
-    A kill between the two renames leaves the old content under `.NAME.previous`;
-    `restore_folder` puts it back. `keep` leaves it there in any case, under `NAME.previous`.
+    A link is followed, and the modes of the old folder and of files with the same names are kept. A kill
+    between the two renames leaves the old content under `.NAME.previous`; where `path` cannot be renamed, as
+    a mount point, its content is replaced, and until that is done a copy is `.NAME.kept`. `restore_folder`
+    puts either back. `keep` leaves the old content under `NAME.previous` in any case.
     """
-    path = Path(path)
+    path = follow_link(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder")
     partial, previous = path.with_name(f".{path.name}.partial"), _previous(path, keep)
@@ -55,13 +157,22 @@ def atomic_folder(path: str | Path, keep: bool = False) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(partial)
     try:
-        yield partial
-        for file in (partial, *partial.rglob("*")):
-            sync_folder(file)
-        if path.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            os.replace(path, previous)
-        os.replace(partial, path)
+        with writing(path, partial, previous):
+            yield partial
+            for file in (partial, *partial.rglob("*")):
+                old = path / file.relative_to(partial)
+                if old.is_dir() == file.is_dir() and old.exists():
+                    file.chmod(stat.S_IMODE(old.stat().st_mode))
+                sync_folder(file)
+            try:
+                if path.exists():
+                    shutil.rmtree(previous, ignore_errors=True)
+                    os.replace(path, previous)
+                os.replace(partial, path)
+            except OSError as error:
+                if error.errno not in IN_THE_WAY or not path.exists():
+                    raise
+                _replace_content(path, partial, previous if keep else None)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         restore_folder(path, keep)
@@ -71,10 +182,39 @@ def atomic_folder(path: str | Path, keep: bool = False) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
+def _replace_content(path: Path, partial: Path, previous: Path | None) -> None:
+    kept = _kept(path)
+    copy = kept.with_name(f"{kept.name}.partial")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(path, copy, symlinks=True)
+    os.replace(copy, kept)
+    _fill(path, partial)
+    if previous is not None:
+        shutil.rmtree(previous, ignore_errors=True)
+        shutil.copytree(kept, previous, symlinks=True)
+    shutil.rmtree(kept)
+    shutil.rmtree(partial)
+
+
+def _fill(path: Path, source: Path) -> None:
+    for entry in path.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    shutil.copytree(source, path, symlinks=True, dirs_exist_ok=True)
+    for file in path.rglob("*"):
+        sync_folder(file)
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f".{path.name}.kept")
+
+
 def restore_folder(path: str | Path, keep: bool = False) -> None:
     """Undoes what a kill in the middle of `atomic_folder(path, keep)` left behind."""
-    path = Path(path)
-    previous = _previous(path, keep)
+    path = follow_link(path)
+    previous, kept = _previous(path, keep), _kept(path)
+    if kept.exists():
+        _fill(path, kept)
+        shutil.rmtree(kept)
     if not path.exists() and previous.exists():
         os.replace(previous, path)
     if not keep:
@@ -85,12 +225,33 @@ def _previous(path: Path, keep: bool) -> Path:
     return path.with_name(f"{'' if keep else '.'}{path.name}.previous")
 
 
+def within(folder: Path, name: str, source: Path) -> Path:
+    """Returns the path of what `source` names in a folder.
+
+    Raises InputError for a name, or a link, that leads out of it. In a snapshot of the hub's cache files are
+    links to that cache's blobs.
+    """
+    root = folder.parents[1] if folder.parent.name == "snapshots" else folder
+    path = folder / name
+    if (
+        not name
+        or "\0" in name
+        or Path(name).is_absolute()
+        or ".." in Path(name).parts
+        or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    ):
+        raise InputError(f"{source} names {name!r}, which leads out of {folder}; name a file within it")
+    return path
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it. Raises InputError where a file is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{path} cannot be made, a file is in the way; choose another place") from None
+    except OSError as error:
+        raise write_error(error, path) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -116,7 +277,7 @@ def git_blob_id(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def damaged(path: Path, problem: str) -> InputError:
+def damaged(path: Path, problem: str, remedy: str = "fetch it again") -> InputError:
     """Returns the error for a file with a `problem`; Git LFS pointers and HTML pages are recognised."""
     start = b""
     with suppress(OSError), open(path, "rb") as file:
@@ -125,7 +286,7 @@ def damaged(path: Path, problem: str) -> InputError:
         return InputError(f"{path} is a Git LFS pointer, not the file; run `git lfs pull` in its repository")
     if start.startswith((b"<!doctype html", b"<html")):
         return InputError(f"{path} is an HTML page, not the file; download the file itself")
-    return InputError(f"{path} {problem}; fetch it again")
+    return InputError(f"{path} {problem}; {remedy}")
 
 
 def refuse_pipe(path: Path) -> None:
@@ -134,23 +295,114 @@ def refuse_pipe(path: Path) -> None:
         raise InputError(f"{path} is a pipe or a device; put a file in its place")
 
 
-def read_json(path: Path) -> Any:
-    """Returns the value in a JSON file. Raises InputError for a file that is missing or is not JSON."""
-    refuse_pipe(path)
+def parse_json(text: str, strict: bool = True) -> Any:
+    """Returns the value that a JSON text stands for, as `json.loads` does.
+
+    Raises ValueError with the reason for what is not JSON, nested deeper than DEPTH, or has a number of more
+    than DIGITS digits; `strict` also refuses NaN, the infinities, and halves of surrogate pairs, which cannot
+    be written to a file.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = (_STRICT if strict else _LENIENT).decode(text)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEPTH}") from None
+    if text.count("[") + text.count("{") > DEPTH and _deeper(value, DEPTH):
+        raise ValueError(f"it is nested deeper than {DEPTH}")
+    if strict and _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # whose error is a ValueError
+    return value
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        if not level:
+            return False
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+        ]
+    return any(isinstance(part, dict | list) for part in level)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"the number {digits[:10]}... has {len(digits)} digits, at most {DIGITS} are read")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is not a finite number")
+    return value
+
+
+_STRICT = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+_LENIENT = json.JSONDecoder(parse_int=_whole)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_text_file(path: Path, most: int, remedy: str = "fetch it again") -> str:
+    """Returns the text of a UTF-8 file of at most `most` bytes; raises InputError for another."""
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe may take for ever
+            raise InputError(f"{path} cannot be read (it is a folder or a device); {remedy}")
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); fetch it again") from None
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"is not JSON ({error})") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
+    if len(content) > most:
+        raise InputError(f"{path} has more than {most:,} bytes, which are not read; {remedy}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(
+            path, f"cannot be read (byte {error.start} is not UTF-8: {error.reason})", remedy
+        ) from None
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file. Raises InputError as `read_json` does, and for other values."""
-    values = read_json(path)
+def read_json(path: Path, rule: Rule = ANYTHING, remedy: str = "fetch it again") -> Any:
+    """Returns the value in a JSON file, which `rule` must accept.
+
+    Raises InputError that names the file, the key and the `remedy`; see `parse_json` for what is read.
+    """
+    try:
+        value = parse_json(read_text_file(path, JSON_SIZE, remedy))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise damaged(path, f"is not JSON ({error})", remedy) from None
+    check_value("", value, rule, f"{path}: ", f"; {remedy}")
+    return value
+
+
+def read_json_object(
+    path: Path, rules: Mapping[str, Rule] | None = None, remedy: str = "fetch it again"
+) -> dict[str, Any]:
+    """Returns the object in a JSON file; `rules` are those of its keys. Raises InputError as `read_json`."""
+    values = read_json(path, remedy=remedy)
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
+    check(values, rules or {}, f"{path}: ", f"; {remedy}")
     return values
+
+
+def read_toml(path: Path, remedy: str = "mend the file") -> dict[str, Any]:
+    """Returns the table in a TOML file. Raises InputError for what is not TOML, or too deep or too large."""
+    try:
+        value = tomllib.loads(read_text_file(path, TOML_SIZE, remedy))
+    except InputError:
+        raise
+    except RecursionError:
+        raise damaged(path, f"is not read: it is nested deeper than {DEPTH}", remedy) from None
+    except ValueError as error:  # TOMLDecodeError, or an integer of too many digits
+        raise damaged(path, f"is not TOML ({error})", remedy) from None
+    if _deeper(value, DEPTH):
+        raise damaged(path, f"is not read: it is nested deeper than {DEPTH}", remedy)
+    return value
 
 
 def read_lines(path: str | Path) -> Iterator[str]:

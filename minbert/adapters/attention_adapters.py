@@ -6,17 +6,24 @@ sizes and the hash of the base; the tensors are in `adapter/TASK/projected_atten
 """
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from minbert.adapters.attention_head_layers import AttentionHeadLayer
-from minbert.adapters.config import ADAPTER_FOLDER, HEAD_LAYERS, PROJECTED, AttentionAdapterConfig
+from minbert.adapters.config import (
+    ADAPTER_FOLDER,
+    ATTENTION_RULES,
+    HEAD_LAYERS,
+    PROJECTED,
+    AttentionAdapterConfig,
+)
 from minbert.adapters.lora import base_hash
 from minbert.adapters.projected_attention import ProjectedAttention
 from minbert.config import BertConfig
-from minbert.errors import InputError
+from minbert.errors import TEXT, InputError
 from minbert.files import read_json_object, write_json
 from minbert.model import BertModel
 from minbert.weights.load import read_tensors, write_tensors
@@ -56,8 +63,15 @@ def read_attention_adapters(folder: str | Path) -> AttentionAdapterConfig:
     if not BertConfig.from_folder(folder).extra.get("minbert_adapters"):
         return AttentionAdapterConfig()
     path = Path(folder) / ADAPTER_FOLDER / DESCRIPTION
-    known = {f.name for f in fields(AttentionAdapterConfig)}
-    return AttentionAdapterConfig(**{k: v for k, v in read_json_object(path).items() if k in known})
+    return AttentionAdapterConfig(
+        **{name: value for name, value in _described(path).items() if name != "sha256"}
+    )
+
+
+def _described(path: Path) -> dict[str, Any]:
+    rules = ATTENTION_RULES | {"sha256": TEXT}
+    values = read_json_object(path, rules, "fetch the folder again")
+    return {name: values[name] for name in rules}
 
 
 def save_attention_adapters(model: BertModel, folder: str | Path) -> None:
@@ -84,7 +98,7 @@ def load_attention_adapters(
     saved = read_attention_adapters(folder)
     layers = BertConfig.from_folder(folder).num_hidden_layers
     if saved.kinds:
-        sha256 = read_json_object(folder / ADAPTER_FOLDER / DESCRIPTION).get("sha256")
+        sha256 = _described(folder / ADAPTER_FOLDER / DESCRIPTION)["sha256"]
         if len(model.encoder.layers) == layers and sha256 != _base_hash(model):
             raise InputError(
                 f"the adapters in {folder / ADAPTER_FOLDER} were made for other weights than this model's; "

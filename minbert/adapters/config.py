@@ -138,7 +138,7 @@ def _are_adapter_names(names: Any) -> bool:
 
 PROJECTED, HEAD_LAYERS = "projected_attention", "attention_head_layers"
 ADAPTER_FOLDER = "adapter"  # of a folder of weights
-_ATTENTION_RULES = {
+ATTENTION_RULES = {
     "attention_head_layers": whole(0),
     "projected_attention_size": whole(0),
     "projected_attention_heads": whole(1),
@@ -161,7 +161,7 @@ class AttentionAdapterConfig:
     projected_attention_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        check(vars(self), _ATTENTION_RULES)
+        check(vars(self), ATTENTION_RULES)
         if self.projected_attention_size % self.projected_attention_heads:
             raise InputError(
                 f"projected_attention_size {self.projected_attention_size} cannot be split among "

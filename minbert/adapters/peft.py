@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from minbert.adapters.config import ALL_LINEAR
-from minbert.errors import NUMBER, RATE, TRUTH, InputError, Rule, by_name, check, whole
+from minbert.errors import NUMBER, RATE, TEXT, TRUTH, InputError, Rule, by_name, check, whole
 from minbert.files import read_json_object, write_json
 from minbert.weights.families.family import Family
 from minbert.weights.load import hugging_face_name, misfits, read_tensors, write_tensors
@@ -73,7 +73,9 @@ def _are_layers(value: Any) -> bool:
 
 def _by_expression(rule: Rule) -> Rule:
     values = by_name(rule)
-    return Rule(lambda value: values.accepts(value) and all(map(_is_expression, value)), values.accepted)
+    return Rule(
+        lambda value: values.accepts(value) and all(map(_is_expression, value)), values.accepted, values.parts
+    )
 
 
 _NAMES = Rule(
@@ -356,7 +358,4 @@ def _hash_of_base(folder: Path) -> str | None:
     path = folder / BASE_FILE
     if not path.is_file():
         return None
-    sha256 = read_json_object(path).get("sha256")
-    if not isinstance(sha256, str):
-        raise InputError(f"{path} has no sha256; fetch the folder again")
-    return sha256
+    return read_json_object(path, {"sha256": TEXT}, "fetch the folder again")["sha256"]

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from minbert.check.parts import OWN_PARTS
 from minbert.cli.command_line import CommandParser
 from minbert.errors import InputError, did_you_mean
+from minbert.files import read_toml
 
 DIFFERS = 1  # exit status
 COURSE_MODEL = "minbert.check.course_files:course_model"
@@ -179,12 +179,7 @@ def read_points(path: str | Path | None, parts: Iterable) -> dict[str, dict[str,
         return {}
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}; give a TOML file with the points of the stages")
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f'{path} is not TOML ({error}); write [model] and lines such as "scaled scores" = 3'
-        ) from None
+    table = read_toml(Path(path), 'write [model] and lines such as "scaled scores" = 3')
     stages: dict[str, set[str]] = {}
     for part in parts:
         stages.setdefault(part.name, set()).update(stage.name for stage in part.stages)

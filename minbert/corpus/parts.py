@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from minbert.corpus.texts import Place, TextFiles, import_parquet
-from minbert.errors import InputError
+from minbert.errors import ANYTHING, TEXT, InputError, Rule, by_name, list_of, whole
 from minbert.files import atomic_write, make_folder, read_json_object, write_json
 
 DESCRIPTION = "encoding.json"
@@ -40,6 +40,20 @@ def describe_encoder(encoder, compute: str) -> dict[str, Any]:
         "truncate_dim": encoder.truncate_dim,
         "compute": encoder.resolve(compute),
     }
+
+
+_PLACE = Rule(
+    lambda value: isinstance(value, list) and len(value) == 3 and all(map(whole(0).accepts, value)),
+    "three whole numbers: file, byte and line",
+)
+_RULES = {
+    "id": TEXT,
+    "settings": by_name(ANYTHING),
+    "source": TEXT,
+    "rows": whole(0),
+    "features": whole(1),
+    "starts": list_of(_PLACE),
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,9 @@ class PartFolder:
         path = Path(path)
         if not (path / DESCRIPTION).is_file():
             raise InputError(f"{path} has no {DESCRIPTION}; give a folder that minbert encode has written")
-        record = read_json_object(path / DESCRIPTION)
-        try:
-            starts = tuple(Place(*place) for place in record.pop("starts"))
-            return cls(path, starts=starts, **record)
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path / DESCRIPTION} is damaged ({error}); encode into another folder"
-            ) from None
+        record = read_json_object(path / DESCRIPTION, _RULES, "encode into another folder")
+        starts = tuple(Place(*place) for place in record["starts"])
+        return cls(path, starts=starts, **{name: record[name] for name in _RULES if name != "starts"})
 
     def check(self, settings: dict[str, Any], hint: str) -> None:
         """Raises InputError, with the hint, for the first setting that is not the folder's."""

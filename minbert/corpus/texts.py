@@ -4,13 +4,13 @@ A Place says where a row begins, so that reading can start in the middle of tera
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from minbert.errors import InputError, did_you_mean
+from minbert.files import parse_json
 
 KINDS = {
     ".txt": "text",
@@ -129,7 +129,7 @@ def _json_rows(files: TextFiles, start: Place) -> Iterator[tuple[Place, str]]:
             if line.isspace():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line, strict=False)
             except ValueError as error:
                 raise files.refusal(place, f"is not JSON ({error}); give one JSON object a line") from None
             if not isinstance(row, dict):

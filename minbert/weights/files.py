@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minbert.errors import InputError
-from minbert.files import read_json_object
+from minbert.errors import TEXT, InputError, by_name
+from minbert.files import read_json_object, within
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -12,14 +12,7 @@ PICKLE_FILE = "pytorch_model.bin"
 
 def read_shards(index: Path) -> list[str]:
     """Returns the names of the weight files that an index lists. Raises InputError for a damaged index."""
-    try:
-        names = sorted(set(map(str, read_json_object(index)["weight_map"].values())))
-    except (KeyError, AttributeError):
-        raise InputError(f"{index} has no weight_map; fetch it again") from None
-    for name in names:
-        if Path(name).name != name:
-            raise InputError(f"{index} names {name!r}, which is not a file of its folder; fetch it again")
-    return names
+    return sorted(set(read_json_object(index, {"weight_map": by_name(TEXT)})["weight_map"].values()))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -27,20 +20,21 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
     if (folder / INDEX_FILE).is_file():
-        return [folder / name for name in read_shards(folder / INDEX_FILE)]
+        index = folder / INDEX_FILE
+        return [within(folder, name, index) for name in read_shards(index)]
     pickled = f" ({PICKLE_FILE} is a pickle, which is not read)" if (folder / PICKLE_FILE).is_file() else ""
     raise InputError(f"{folder} holds no {WEIGHTS_FILE}{pickled}; fetch the folder with its safetensors file")
 
 
-def tensor_names(folder: Path) -> list[str]:
-    """Returns the names of the tensors of a folder's weights; none where these are missing or damaged."""
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the tensors of a folder's weights; none where these are missing or damaged."""
     from safetensors import SafetensorError, safe_open  # not loaded by `import minbert`
 
     try:
-        names = []
+        shapes = {}
         for path in weight_files(folder):
             with safe_open(path, framework="numpy") as file:
-                names += file.keys()
-        return names
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes
     except (InputError, SafetensorError, OSError):
-        return []
+        return {}

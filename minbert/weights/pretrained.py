@@ -12,6 +12,7 @@ import torch
 from minbert.adapters.config import ADAPTER_FOLDER
 from minbert.config import BertConfig
 from minbert.errors import InputError, did_you_mean
+from minbert.weights.files import weight_files
 from minbert.weights.hub import find_folder
 from minbert.weights.load import load_weights, save_weights
 
@@ -36,6 +37,7 @@ def load_pretrained(
         raise InputError(f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing')
     folder = find_folder(source)
     own = BertConfig.from_folder(folder)
+    weight_files(folder)  # raises where they are missing, before a model is built
     if pooler is not None and not own.family.pooler:
         raise InputError(f'pooler is {pooler!r}, and {own.family.name} has none; pool by "cls" or "mean"')
     if config is not None and config.model_type != own.model_type:

@@ -8,15 +8,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers.normalizers import Lowercase, Sequence
 from torch import nn
 
-from minbert.errors import TRUTH, InputError, Rule, by_name, check, is_number, or_null, whole
-from minbert.files import read_json, read_json_object, write_json
+from minbert.errors import ANYTHING, TEXT, TRUTH, InputError, Rule, by_name, check, is_number, or_null, whole
+from minbert.files import read_json, read_json_object, within, write_json
 from minbert.pooling import Normalize, Pooling, Projection, SentenceModules
 from minbert.weights.files import PICKLE_FILE, WEIGHTS_FILE
 from minbert.weights.hub import MODULES_FILE, TRANSFORMER_FILES
@@ -36,8 +36,6 @@ _FLAGS = {
 _OTHER_SHAPES = ("GLU", "Softmax2d", "Threshold", "MultiheadAttention")  # or which need arguments
 _FIRST_FLAGS = tuple(_FLAGS)[:4]  # which all versions write
 
-ANYTHING = Rule(lambda value: True, "anything")
-TEXT = Rule(lambda value: isinstance(value, str), "a string")
 SIZE = whole(1)
 
 
@@ -168,9 +166,7 @@ def _read_entries(folder: Path) -> list[tuple[str, Path]]:
         rules = {"type": TEXT, "path": TEXT, "idx": ANYTHING, "name": ANYTHING, "kwargs": _EMPTY}
         _check_keys(entry, rules, path, required=("type", "path"))
         package, _, kind = entry["type"].rpartition(".")
-        below = PurePosixPath(entry["path"])
-        if below.is_absolute() or ".." in below.parts:
-            raise InputError(f"{path}: path is {entry['path']!r}; it must name a folder within {folder}")
+        below = within(folder, entry["path"] or ".", path)
         # The first two have a place of their own.
         accepted = ("Transformer", "Pooling")[number : number + 1] or tuple(_KINDS)[1:]
         if package.partition(".")[0] != "sentence_transformers" or kind not in accepted:
@@ -178,7 +174,7 @@ def _read_entries(folder: Path) -> list[tuple[str, Path]]:
                 f"{path}: type of module {number} is {entry['type']!r}; supported are sentence_transformers' "
                 f"Transformer, Pooling, then any of {', '.join(tuple(_KINDS)[1:])}"
             )
-        found.append((kind, folder / below))
+        found.append((kind, below))
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minbert import CommandParser, InputError
+from minbert import CommandParser, InputError, parse_json
 from multitask.cli.option_groups import add_task_file, add_trust, trust_folders
 from multitask.config.task_file import load_task_file
 
@@ -159,7 +159,7 @@ def _body(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        body = json.loads(text)
+        body = parse_json(text)
     except ValueError:
         body = None
     if not isinstance(body, dict):

@@ -4,15 +4,21 @@ A configuration is built from nested values (a preset, a TOML file, the command 
 `RunConfig.from_dict`, which refuses unknown keys and wrong types by name. `to_dict` repeats it whole.
 """
 
-import json
-import tomllib
 import typing
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minbert import AttentionAdapterConfig, BertConfig, InputError, LoRAConfig, did_you_mean
+from minbert import (
+    AttentionAdapterConfig,
+    BertConfig,
+    InputError,
+    LoRAConfig,
+    did_you_mean,
+    read_json,
+    read_toml,
+)
 from multitask.config.compatibility import check_combinations
 from multitask.config.option_types import (
     build,
@@ -313,9 +319,6 @@ def read_config(name: str, folder: str = "presets") -> dict[str, Any]:
                 f"{did_you_mean(name, known)}"
             )
         path = presets / f"{name}.toml"
-    kind, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
-    try:
-        values = table(str(path), loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not {kind}: {error}") from None
+    read = read_json if path.suffix == ".json" else read_toml
+    values = table(str(path), read(Path(path), remedy="mend the file"))
     return {key.replace("-", "_"): value for key, value in values.items()}

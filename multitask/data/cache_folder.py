@@ -5,14 +5,15 @@ be removed at any time.
 """
 
 import hashlib
-import json
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from minbert import InputError, make_folder, write_json
+from minbert import InputError, Rule, make_folder, read_json_object, write_json
 
+_SHA256 = Rule(lambda value: bool(re.fullmatch("[0-9a-f]{64}", str(value))), "a SHA-256")
 LARGE = 2**24  # bytes of a file whose hash is kept
 SETTLED = 2.0  # seconds after a change of a file: before, a second one might go unnoticed
 
@@ -37,9 +38,9 @@ def file_hash(path: Path, cache: Path | None = None) -> str:
     place = str(path.resolve())
     kept = cache / "hashes" / f"{hashlib.sha256(place.encode()).hexdigest()}.json"
     facts = {"path": place, "size": status.st_size, "modified": status.st_mtime_ns}
-    with suppress(OSError, ValueError):
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if isinstance(known, dict) and {key: known.get(key) for key in facts} == facts:
+    with suppress(InputError):  # made anew
+        known = read_json_object(kept, {"sha256": _SHA256})
+        if {key: known.get(key) for key in facts} == facts:
             return known["sha256"]
     found = _content_hash(path)
     after = path.stat()

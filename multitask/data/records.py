@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from minbert import InputError, did_you_mean, read_json_object, refuse_pipe
+from minbert import InputError, did_you_mean, parse_json, read_json_object, refuse_pipe
 from multitask.config.task_config import DELIMITERS
 
 COLUMNAR = (".parquet", ".arrow", ".feather")
@@ -387,8 +387,8 @@ def _json_lines(path: Path, place: int = 0) -> Iterator[Record]:
 
 def _json_row(line: str, number: int) -> Record:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line, strict=False)
+    except ValueError as error:
         return Record({}, number, f"not JSON ({error})")
     return _object_row(row, number)
 
@@ -438,7 +438,8 @@ def _document_rows(path: Path) -> Iterator[Record]:
             try:
                 if before == "row":
                     raise ValueError(f"a comma or ] is missing before {mark!r}")
-                value, position = decode(text, start)
+                _, position = decode(text, start)
+                value = parse_json(text[start:position], strict=False)
             except (ValueError, RecursionError) as error:
                 what = getattr(error, "msg", error)
                 line += text.count("\n", counted, getattr(error, "pos", start))
@@ -581,7 +582,11 @@ def class_names(path: str | Path, column: str) -> tuple[str, ...] | None:
         return None
     described = (ColumnarTable(file).schema.metadata or {}).get(b"huggingface")
     try:
-        facts = json.loads(described)["info"] if described else read_json_object(file.parent / DATASET[0])
+        facts = (
+            parse_json(described.decode("utf-8"))["info"]
+            if described
+            else read_json_object(file.parent / DATASET[0])
+        )
         feature = facts["features"][column]
         feature = feature[0] if isinstance(feature, list) else feature["feature"]
         return tuple(feature["names"]) if feature["_type"] == "ClassLabel" else None

@@ -20,7 +20,21 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from minbert import InputError, Tokenizer, TokenSequence, make_folder, sync_folder
+from minbert import (
+    ANYTHING,
+    TEXT,
+    InputError,
+    Rule,
+    Tokenizer,
+    TokenSequence,
+    by_key,
+    list_of,
+    make_folder,
+    or_null,
+    read_json_object,
+    sync_folder,
+    whole,
+)
 from multitask.data.collate import TokenizedExample
 from multitask.data.limit import Limit
 from multitask.data.readers import Example, Examples, Reject, Source, Summary, hash_texts
@@ -44,6 +58,33 @@ ARRAYS = {  # the files of a store, by name: their numbers, and what they hold
     "labels": np.int64,  # (N,) numbers (float64 for fractions), or places in the names of facts.json
     "hashes": np.uint64,  # (rows, texts) of all rows of the files, for losses that compare texts
     "kept": np.int64,  # (N,) where each row stands among them; empty without a limit
+}
+
+_KINDS = {np.dtype(kind).str for kind in (*ARRAYS.values(), np.uint32, np.float64)}
+_ARRAY = Rule(
+    lambda value: (
+        isinstance(value, list)
+        and len(value) == 2
+        and value[0] in [*_KINDS]
+        and isinstance(value[1], list)
+        and all(map(whole(0).accepts, value[1]))
+    ),
+    "the kind of a number, and a shape",
+)
+_COUNTED = Rule(
+    lambda value: isinstance(value, list) and len(value) == 2 and whole(0).accepts(value[1]),
+    "a label and how often it is there",
+)
+FACTS = {
+    "arrays": by_key(dict.fromkeys(ARRAYS, _ARRAY)),
+    **dict.fromkeys(("sides", "repeated"), whole(1)),
+    **dict.fromkeys(("examples", "rows", "dropped", "rejected"), whole(0)),
+    "rejects": list_of(TEXT),
+    "unlabelled": ANYTHING,
+    "label_kind": TEXT,
+    "label_names": list_of(ANYTHING),
+    "labels": or_null(list_of(_COUNTED)),
+    "file_ends": list_of(whole(0)),
 }
 
 
@@ -144,7 +185,7 @@ class TokenStore(Sequence[TokenizedExample]):
     """
 
     def __init__(self, folder: Path, rows: Sequence[Example] | Source):
-        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts = read_facts(folder)
         arrays = {name: _mapped(folder, name, *facts["arrays"][name]) for name in ARRAYS}
         self._sides = facts["sides"]
         self._repeated = facts["repeated"]
@@ -261,10 +302,14 @@ def _umask() -> int:
     return mask
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    return read_json_object(folder / "facts.json", FACTS, "remove its folder, which is made anew")
+
+
 def _is_whole(folder: Path) -> bool:
     """Returns True for a store whose files have the sizes that it says."""
     try:
-        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts = read_facts(folder)
         sizes = {
             name: int(np.prod(shape)) * np.dtype(kind).itemsize
             for name, (kind, shape) in facts["arrays"].items()
@@ -525,7 +570,7 @@ class _Arrays:
             "rows": self.rows,
             "dropped": self.dropped,
             "rejected": self.rejected,
-            "rejects": self._rejects,
+            "rejects": [line.encode("utf-8", "replace").decode() for line in self._rejects],
             "unlabelled": self.unlabelled,
             "label_kind": self._label_kind or "none",
             "label_names": list(self._names),

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 from minbert import (
+    TEXT,
     BertModel,
     InputError,
     base_hash,
     find_folder,
+    or_null,
     read_json_object,
     read_tensors,
     write_json,
@@ -57,7 +59,7 @@ def write_task_adapter(folder: Path, run: Run, task: TrainingTask, checkpoint: P
     for module, layer in saved.items():
         tensors |= {f"{_MODEL}{module}.{name}": tensor for name, tensor in layer.state_dict().items()}
     modules = sorted({name.removeprefix(prefix).partition(".")[0] for name in saved})
-    settings = read_json_object(source / CONFIG)
+    settings = read_json_object(source / CONFIG, {"base_model_name_or_path": or_null(TEXT)})
     changes = {"task_type": _TASK_TYPES[found.architecture], "modules_to_save": modules}
     weights = settings["base_model_name_or_path"]
     base = _find_base(run, checkpoint if source != adapters else weights, source)
@@ -89,4 +91,4 @@ def _find_base(run: Run, weights: Path | str | None, adapter: Path) -> BertModel
     except InputError:
         return None
     base.pooler = copy.deepcopy(run.model.encoder.pooler)
-    return base if base_hash(base) == read_json_object(adapter / BASE)["sha256"] else None
+    return base if base_hash(base) == read_json_object(adapter / BASE, {"sha256": TEXT})["sha256"] else None

@@ -17,17 +17,26 @@ import torch
 from torch import Tensor, nn
 
 from minbert import (
+    AMOUNT,
+    ANYTHING,
     InputError,
     SentenceModules,
     Tokenizer,
     adapter_names,
     atomic_write,
+    by_key,
+    by_name,
+    check_value,
+    list_of,
     merge_lora,
+    optional,
+    or_null,
     read_json_object,
     read_tensors,
     remove_lora,
     restore_folder,
     save_lora,
+    whole,
     write_json,
     write_modules,
     write_tensors,
@@ -40,6 +49,16 @@ from multitask.runtime.process_group import ProcessGroup
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
 CHECKSUMS = "checksums.json"
+HEADS = {"tasks": by_name(by_key({"config": by_name(ANYTHING), "labels": list_of(ANYTHING)}))}
+# What is checked of the parts of training before they take their states over.
+_COUNTS = {"steps": whole(0), "skipped": whole(0)}
+STATE = by_key(
+    {
+        "plan": optional(by_key({"step": whole(0)})),
+        "precision": optional(by_key(_COUNTS)),
+        "progress": optional(by_key({"seconds": AMOUNT, "peak_memory": or_null(AMOUNT)})),
+    }
+)
 
 
 def save_model(
@@ -81,10 +100,7 @@ def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "heads.json"
     if not path.is_file():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["tasks"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        raise InputError(f"{path} is damaged; take another checkpoint of the run") from None
+    return read_json_object(path, HEADS, "take another checkpoint of the run")["tasks"]
 
 
 def task_adapters(folder: Path) -> tuple[str, ...]:
@@ -158,10 +174,15 @@ def load_state(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} has no training state; only a run's last/ can be resumed")
     files = [path.with_name("tensors.safetensors"), *sorted(path.parent.glob("shard-*-of-*.safetensors"))]
     tensors, *shards = map(read_tensors, files)
+    remedy = "train anew, or from best/ with --weights"
     try:
-        return dict(_with_tensors(json.loads(path.read_text(encoding="utf-8")), tensors, shards).items())
-    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not what save_state wrote
-        raise InputError(f"{path} is damaged; train anew, or from best/ with --weights") from None
+        state = dict(_with_tensors(read_json_object(path, remedy=remedy), tensors, shards).items())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not what a run writes; {remedy}") from None
+    check_value("", state, STATE, f"{path}: ", f"; {remedy}")
+    return state
 
 
 def _shard_file(number: int, count: int) -> str:

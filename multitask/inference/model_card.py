@@ -13,6 +13,7 @@ from typing import Any
 from minbert import BertConfig, atomic_write, read_json_object
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
+from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import find_kind
 from multitask.runtime.tracking import read_metrics
@@ -45,7 +46,7 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
     templates.tests["hub_name"] = is_hub_name
     templates.globals["table"] = markdown_table
     out = Path(config.out)
-    environment = read_json_object(out / "environment.json")
+    environment = read_json_object(out / "environment.json", ENVIRONMENT, "train anew")
     weights = Path(config.weights)
     is_checkpoint = weights.name in ("best", "last") or weights.name.startswith("best-")
     return templates.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

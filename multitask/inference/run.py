@@ -1,6 +1,5 @@
 """A run to use: weights with their tasks' heads, ready to predict, to score and to write prediction files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,22 +11,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from minbert import (
+    ANYTHING,
+    TEXT,
     Batch,
     BertModel,
     InputError,
     SentenceModules,
     Tokenizer,
+    by_name,
     did_you_mean,
     find_folder,
     load_attention_adapters,
     load_lora,
+    optional,
+    or_null,
     read_attention_adapters,
     read_json_object,
     read_sentence_folder,
-    refuse_pipe,
 )
-from multitask.config.option_types import checked
 from multitask.config.run_config import RunConfig
+from multitask.config.run_folder import SCORES
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_file import load_recorded_task_file, load_task_file
 from multitask.data.cache_folder import cache_folder
@@ -315,9 +318,14 @@ def load_best(folder: Path, config: RunConfig, device: str = "auto", precision: 
         )
     run = load_weights(folder / "best", None, device, precision, config)
     run.folder = folder
-    scores = folder / "scores.json"
-    run.scores = read_json_object(scores) if scores.exists() else {}
+    run.scores = read_scores_file(folder)
     return run
+
+
+def read_scores_file(folder: Path) -> dict[str, Any]:
+    """Reads the scores.json of a run's folder; empty for a run that is not finished."""
+    path = folder / "scores.json"
+    return read_json_object(path, SCORES, "evaluate the run again") if path.is_file() else {}
 
 
 def load_weights(
@@ -353,6 +361,9 @@ def load_weights(
     return Run(model.to(chosen).eval(), tokenizer, fallbacks, trained, config, group=group)
 
 
+_RUN = {"task_file": optional(or_null(TEXT)), "tasks": optional(by_name(by_name(ANYTHING)))}
+
+
 def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bool = False) -> RunConfig:
     """Reads the configuration of a run's folder, and runs the file that registers its kinds of tasks.
 
@@ -360,12 +371,8 @@ def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bo
     the folder. Raises InputError for another folder, and for a file that may not run.
     """
     path = folder / "config.json"
-    refuse_pipe(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or "tasks" not in values:
+    values = read_json_object(path, _RUN, "take it from another copy of the run") if path.is_file() else {}
+    if "tasks" not in values:
         hint = (
             "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
         )
@@ -374,8 +381,7 @@ def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bo
         load_task_file(task_file)
         values["task_file"] = str(Path(task_file).resolve())
     else:
-        named = checked(f"{path}: task_file", values.get("task_file"), str | None)
-        load_recorded_task_file(named, path, trust)
+        load_recorded_task_file(values.get("task_file"), path, trust)
     return RunConfig.from_dict(values)
 
 

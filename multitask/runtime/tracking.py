@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from minbert import __version__, atomic_write
+from minbert import TEXT, __version__, atomic_write, by_key, check_value, parse_json, whole
 from minbert import write_json as write_plain_json
 from multitask.runtime.callbacks import Callback
 from multitask.runtime.messages import logger
+
+RECORD = by_key({"kind": TEXT, "step": whole(0)})
 
 
 class MetricsLog(Callback):
@@ -58,11 +60,9 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], bytes]:
     start = 0
     while end := content.find(b"\n", start) + 1:
         try:
-            record = json.loads(content[start:end])
-            whole = isinstance(record["kind"], str) and isinstance(record["step"], int)
-        except (ValueError, RecursionError, KeyError, TypeError):
-            whole = False
-        if not whole:
+            record = parse_json(content[start:end].decode("utf-8"))
+            check_value("", record, RECORD)
+        except ValueError:
             break
         records.append(record)
         start = end

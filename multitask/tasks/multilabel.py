@@ -1,13 +1,12 @@
 """Any number of labels for a text or a pair: toxic and insulting, several topics. B examples, L labels."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minbert import Batch, InputError
+from minbert import Batch, InputError, parse_json
 from multitask.data.readers import Example, Examples, label_counts
 from multitask.losses.classification import binary_cross_entropy
 from multitask.losses.divergence import symmetric_binary_kl
@@ -118,8 +117,8 @@ class MultiLabelTask(ClassificationTask):
 def _of_list(text: str) -> list[str]:
     """Returns the labels of a JSON list. Raises ValueError with the reason for another text."""
     try:
-        labels = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        labels = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{text!r} begins like a JSON list and is not one ({error})") from None
     if not isinstance(labels, list) or not all(type(label) in (str, int) for label in labels):
         raise ValueError(f"{text!r} is not a list of texts or whole numbers")

@@ -1,6 +1,5 @@
 """Trainer, and `train` and `resume`: a run, stage by stage, from a configuration to its best checkpoint."""
 
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from minbert import InputError, atomic_folder, hide_secrets, read_json_object, restore_folder
 from multitask.config.run_config import RunConfig
+from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.stages import stage_configs
 from multitask.config.task_file import record_task_file, task_file_hash
 from multitask.data.collate import Joined
@@ -517,8 +517,4 @@ class Trainer:
 
 def read_environment(out: Path) -> dict[str, Any]:
     """Returns the environment that a run began in, with `threads` and the hashes of its `data`."""
-    try:
-        values = json.loads((out / "environment.json").read_text(encoding="utf-8"))
-        return {"threads": values.get("threads"), "data": dict(values["data"])}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        raise InputError(f"{out / 'environment.json'} is damaged; train anew") from None
+    return {"threads": None} | read_json_object(out / "environment.json", ENVIRONMENT, "train anew")

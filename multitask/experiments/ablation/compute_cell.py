@@ -9,11 +9,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minbert import atomic_write, hide_secrets
+from minbert import (
+    AMOUNT,
+    NUMBER,
+    TEXT,
+    Rule,
+    atomic_write,
+    by_key,
+    by_name,
+    check_value,
+    hide_secrets,
+    or_null,
+    read_json_object,
+    whole,
+)
+from multitask.config.run_folder import ENVIRONMENT
 from multitask.experiments.executor.shared_folder import check_shared_folder
 from multitask.runtime.locks import take_lock, this_place
 
 RESULTS, RUNS, LOGS = "cells", "runs", "logs"  # in the table's folder
+
+RECORD = {
+    "row": TEXT,
+    "seed": whole(0),
+    "state": Rule(lambda value: value in ("finished", "failed"), "finished or failed"),
+    "error": or_null(TEXT),
+    "tasks": by_name(
+        by_key({"metric": TEXT, "value": or_null(NUMBER), "kind": or_null(TEXT), "examples": or_null(TEXT)})
+    ),
+}
+FINISHED = by_key(
+    {
+        "scores": by_name(by_name(or_null(NUMBER))),
+        "step": whole(0),
+        "seconds": AMOUNT,
+        "costs": by_name(or_null(AMOUNT)),
+        "environment": by_key(ENVIRONMENT),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +79,13 @@ class CellJob:
     def result(self) -> dict[str, Any] | None:
         """Returns the record of the cell, once it is done."""
         path = self.file("json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        remedy = "remove the file, and the cell is computed again"
+        found = read_json_object(path, RECORD, remedy)
+        if found["state"] == "finished":
+            check_value("", found, FINISHED, f"{path}: ", f"; {remedy}")
+        return found
 
     def record(self, result: dict[str, Any]) -> None:
         with atomic_write(self.file("json")) as file:
@@ -111,7 +150,7 @@ def measure(job: CellJob, run: Any) -> dict[str, Any]:
             if examples is not None and examples.rows and examples.labelled:
                 predictions = run.predict_rows(name, examples.rows)
                 found[name] = per_example_scores(task, predictions, examples.rows)
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json_object(run.folder / "environment.json", ENVIRONMENT, "train anew")
     record = {"row": job.row, "seed": job.seed, "state": "finished", "error": None, "tasks": found}
     record |= {key: run.scores[key] for key in ("scores", "step", "seconds", "costs")}
     return strict(record | {"environment": environment, "finished": time.time()})

@@ -9,13 +9,42 @@ import fcntl
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from minbert import InputError, make_folder
+from minbert import (
+    AMOUNT,
+    TEXT,
+    InputError,
+    Rule,
+    by_key,
+    check_value,
+    make_folder,
+    or_null,
+    parse_json,
+    whole,
+)
 from multitask.data.records import read_text
 
+_NUMBER = {"request": whole(1)}
+_BEGUN = by_key(_NUMBER | {"key": TEXT, "bound": AMOUNT})
+_FAILED = by_key(_NUMBER | {"error": TEXT, "cost": AMOUNT})
+_REPLIED = by_key(
+    _NUMBER
+    | {
+        "key": TEXT,
+        "reply": by_key(
+            {
+                "text": TEXT,
+                "finish_reason": or_null(TEXT),
+                "prompt_tokens": or_null(whole(0)),
+                "completion_tokens": or_null(whole(0)),
+                "cost": AMOUNT,
+            }
+        ),
+    }
+)
 _START = '{"request": '  # of every line
 
 
@@ -44,6 +73,13 @@ class Failure:
     ends_run: bool = False
     wait: float | None = None
     advice: str = "check that the endpoint is up, and run the same command again"
+
+
+def _kind_of(record: Any) -> Rule:
+    """Returns the rule for a line: a request that begins, its reply, or why there is none."""
+    if isinstance(record, dict) and "bound" in record:
+        return _BEGUN
+    return _REPLIED if isinstance(record, dict) and "reply" in record else _FAILED
 
 
 def request_key(body: dict[str, Any], attempt: str) -> str:
@@ -120,7 +156,7 @@ class ReplyCache:
             self.requests = max(self.requests, request)
             return
         if "reply" in record:
-            reply = Reply(**record["reply"])
+            reply = Reply(**{f.name: record["reply"][f.name] for f in fields(Reply)})
             self.replies[record["key"]] = reply
             self.cost += reply.cost
         else:
@@ -129,17 +165,21 @@ class ReplyCache:
 
     def _read(self) -> None:
         """Reads the file; what a kill cut off in the middle of a line is removed."""
+        remedy = "give another --cache, or remove that line"
         *lines, rest = read_text(self.path).split("\n")
         for number, line in enumerate([*lines, rest], start=1):
             try:
                 if number <= len(lines):
-                    self._take(json.loads(line))
+                    record = parse_json(line)
+                    check_value("", record, _kind_of(record), f"{self.path}:{number}: ", f"; {remedy}")
+                    self._take(record)
                 elif rest[: len(_START)] != _START[: len(rest)]:
                     raise ValueError
-            except (ValueError, TypeError, KeyError):
+            except InputError:
+                raise
+            except (ValueError, KeyError):  # not JSON, or the end of a request that did not begin
                 raise InputError(
-                    f"{self.path}:{number} is not a line of a cache of augment; give another --cache, or "
-                    f"remove that line"
+                    f"{self.path}:{number} is not a line of a cache of augment; {remedy}"
                 ) from None
         if rest:
             self._file.truncate(sum(len(line.encode("utf-8")) + 1 for line in lines))

@@ -5,7 +5,6 @@ written to the cache before it is sent, replies that cannot be read are tried ag
 holds for all threads. No torch here.
 """
 
-import json
 import os
 import random
 import threading
@@ -17,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from minbert import InputError
+from minbert import InputError, parse_json
 from multitask.config.option_types import within
 from multitask.experiments.augmentation.cache import Failure, Reply, ReplyCache, request_key
 
@@ -276,8 +275,8 @@ def send(client, body: dict[str, Any], limits: Limits, bound: float) -> Reply | 
         timeout = isinstance(error, openai.APITimeoutError)
         return Failure("time-out" if timeout else "the connection broke off", bound)
     try:
-        return _read(json.loads(content), limits, bound)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return _read(parse_json(content), limits, bound)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return Failure("a reply that is not a chat completion", bound)
 
 

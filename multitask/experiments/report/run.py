@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minbert import InputError
+from minbert import InputError, read_json_object
 from multitask.config.option_types import flat
+from multitask.config.run_folder import ENVIRONMENT
 from multitask.experiments.report import html
 from multitask.experiments.report.curves import conflict_section, training_section
 from multitask.experiments.report.data import data_section
@@ -105,7 +106,7 @@ def _configuration_section(run: Run) -> Section:
     parts = [facts("Every value in force, null where nothing is set", values, "configuration", search=True)]
     path = run.folder / "environment.json"
     if path.is_file():
-        environment = _texts(json.loads(path.read_text(encoding="utf-8")))
+        environment = _texts(read_json_object(path, ENVIRONMENT, "train anew"))
         parts.append(facts("Where it ran; data files by their SHA-256", environment, "environment"))
     return section("Configuration", *parts)
 

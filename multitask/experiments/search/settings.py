@@ -11,7 +11,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minbert import InputError, make_folder
+from minbert import (
+    ANYTHING,
+    NUMBER,
+    POSITIVE,
+    TEXT,
+    TRUTH,
+    InputError,
+    Rule,
+    by_key,
+    by_name,
+    list_of,
+    make_folder,
+    or_null,
+    read_json_object,
+    whole,
+)
 from multitask.config.option_types import merge, one_of, plain, within
 from multitask.config.run_config import RunConfig
 from multitask.config.task_file import load_recorded_task_file
@@ -23,6 +38,30 @@ PRUNERS = ("none", "median", "halving", "hyperband")
 DEFAULT_TRIALS = 20
 FILE = "settings.json"
 MAY_CHANGE = ("trials", "pruner", "created", "command", "about")  # when a search is continued
+PARAMETER = {
+    "name": TEXT,
+    "keys": list_of(TEXT, 1),
+    "kind": Rule(lambda value: value in ("float", "int", "choice"), "float, int or choice"),
+    "low": or_null(NUMBER),
+    "high": or_null(NUMBER),
+    "log": TRUTH,
+    "step": or_null(POSITIVE),
+    "choices": list_of(ANYTHING),
+    "grid": list_of(NUMBER),
+}
+RULES = {
+    **dict.fromkeys(("title", "about", "created", "command"), TEXT),
+    "seeds": list_of(whole(0)),
+    "parameters": list_of(by_key(PARAMETER), 1),
+    "base": by_name(ANYTHING),
+    "points": list_of(by_name(ANYTHING)),
+    "sampler": Rule(lambda value: value in SAMPLERS, f"one of {', '.join(SAMPLERS)}"),
+    "trials": whole(1),
+    "pruner": Rule(lambda value: value in PRUNERS, f"one of {', '.join(PRUNERS)}"),
+    "sampler_seed": whole(0),
+    "storage": or_null(TEXT),
+    "data": by_name(TEXT),
+}
 # Keys of the base configuration that do not change results. Weights count by the folder's name.
 NON_RESULT_KEYS = ("out", "threads", "device", "data", "data_cache", "weights", "task_file", "cache")
 
@@ -139,18 +178,19 @@ def build_config(values: dict[str, Any]) -> RunConfig:
 def read_settings(folder: str | Path) -> Settings:
     """Reads the settings of the search in a folder. Raises InputError where there is none."""
     path = Path(folder) / FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        parameters = tuple(
-            Parameter(**entry | {name: tuple(entry[name]) for name in ("keys", "choices", "grid")})
-            for entry in values["parameters"]
-        )
-        fixed = {"parameters": parameters, "seeds": tuple(values["seeds"]), "points": tuple(values["points"])}
-        return Settings(**values | fixed)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder} has no search: {FILE} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; begin the search anew with another --out") from None
+    if not path.is_file():
+        raise InputError(f"{folder} has no search: {FILE} is missing")
+    remedy = "begin the search anew with another --out"
+    found = read_json_object(path, RULES, remedy)
+    if unknown := sorted(found.keys() - RULES.keys()):
+        raise InputError(f"{path} has the key {unknown[0]!r}, which no search has; {remedy}")
+    lists = ("keys", "choices", "grid")
+    parameters = tuple(
+        Parameter(**{name: tuple(entry[name]) if name in lists else entry[name] for name in PARAMETER})
+        for entry in found["parameters"]
+    )
+    fixed = {"parameters": parameters, "seeds": tuple(found["seeds"]), "points": tuple(found["points"])}
+    return Settings(**found | fixed)
 
 
 def with_length(settings: Settings, trials: int | None) -> Settings:

@@ -1,6 +1,5 @@
 """Runs trials of a search until none are left, and prunes weak ones."""
 
-import json
 import math
 import shutil
 import time
@@ -10,8 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from minbert import InputError, hide_secrets
+from minbert import InputError, hide_secrets, read_json_object
 from multitask.config.run_config import RunConfig
+from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.task_file import load_task_file
 from multitask.experiments.executor.shared_folder import check_shared_folder
 from multitask.experiments.search.settings import Settings, read_settings
@@ -117,7 +117,8 @@ class Worker:
                 raise InputError(f"the trial's value is {value}: a score of the best checkpoint is undefined")
             values.append(value)
             scores.append({f"{task}.{name}": v for task, group in found.items() for name, v in group.items()})
-            trial.set_user_attr("data", json.loads((out / "environment.json").read_text())["data"])
+            environment = read_json_object(out / "environment.json", ENVIRONMENT, "train anew")
+            trial.set_user_attr("data", environment["data"])
         means = {name: fmean(each[name] for each in scores) for name in scores[0]}
         trial.set_user_attr("scores", {name: v if math.isfinite(v) else None for name, v in means.items()})
         return fmean(values)
