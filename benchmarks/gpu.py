@@ -209,7 +209,7 @@ def encode(place: Place, texts: Sequence[str], repetitions: int) -> Measured:
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceEncoder.from_pretrained(place.folder)
-    encoder.model.to(place.device)
+    encoder.to(place.device)
     peers = {
         name: SentenceTransformer(str(place.folder), device=place.device).to(dtype)
         for name, dtype in TYPES.items()

@@ -21,6 +21,7 @@ KINDS = {
     ".parquet": "parquet",
 }
 COLUMN = "text"
+DELIMITERS = ",\t;|"
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape halves of pairs, which no tokenizer takes
 ROWS = 4096  # of a Parquet file that are decoded at a time
 
@@ -140,7 +141,7 @@ def _json_rows(files: TextFiles, start: Place) -> Iterator[tuple[Place, str]]:
 
 
 def _csv_rows(files: TextFiles, start: Place) -> Iterator[tuple[Place, str]]:
-    """Comma-separated, or by tabs if the header has one; quoted as the csv module quotes."""
+    """Fields are separated as the header says; quoted as the csv module quotes."""
     first = Place(start.file)
     with open(files.paths[start.file], "rb") as file:
         rows = _csv_records(files, file, first, delimiter=None)
@@ -163,6 +164,19 @@ def _csv_rows(files: TextFiles, start: Place) -> Iterator[tuple[Place, str]]:
             yield place, _checked(files, place, values[index])
 
 
+def _delimiter(header: str, column: str) -> str:
+    """Returns the delimiter with which a header has the column, and then most columns."""
+
+    def rank(delimiter: str) -> tuple[bool, int]:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        return column in [name.strip().removeprefix("\ufeff") for name in names], len(names)
+
+    try:
+        return max(DELIMITERS, key=rank)
+    except csv.Error:  # named when the header is read
+        return ","
+
+
 def _csv_records(
     files: TextFiles, file: IO[bytes], start: Place, delimiter: str | None
 ) -> Iterator[tuple[Place, list[str], str]]:
@@ -177,8 +191,7 @@ def _csv_records(
 
     source = lines()
     if delimiter is None:
-        line = next(source, "")
-        delimiter = "\t" if "\t" in line else ","
+        delimiter = _delimiter(next(source, ""), files.column)
         following, source = start, lines()
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:

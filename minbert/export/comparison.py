@@ -95,20 +95,18 @@ def _quiet() -> Iterator[None]:
     """Silences what the libraries log, warn of and draw while they load a folder."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                from transformers.utils import logging as bars
-            except ImportError:
-                yield
-                return
-            drawn = bars.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from transformers.utils import logging as bars
+        except ImportError:
+            bars = None
+        drawn = bars is not None and bars.is_progress_bar_enabled()
+        if drawn:
             bars.disable_progress_bar()
-            try:
-                yield
-            finally:
-                if drawn:
-                    bars.enable_progress_bar()
-    finally:
-        logging.disable(level)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            if drawn:
+                bars.enable_progress_bar()

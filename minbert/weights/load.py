@@ -43,7 +43,7 @@ _COURSE = {
 MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modules.items())
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
-_BUFFER = re.compile(r"(embeddings\.)?(position_ids|token_type_ids)")
+_BUFFER = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
 _WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
 SHOWN = 8  # names or problems in one message
 
@@ -74,8 +74,9 @@ class LoadReport:
             )
         if self.prefix:
             notes.append(f"the encoder is what the weights have under {self.prefix!r}")
-        if self.ignored:
-            notes.append(f"left out of the weights as not the encoder's: {listed(self.ignored, shown=3)}")
+        weights = [name for name in self.ignored if not _BUFFER.search(name)]
+        if weights:
+            notes.append(f"left out of the weights as not the encoder's: {listed(weights, shown=3)}")
         return notes
 
 
@@ -174,7 +175,7 @@ def load_tensors(
     for name, tensor in tensors.items():
         inner = name.removeprefix(prefix)
         ours = our_name(inner, family)
-        if not name.startswith(prefix) or inner.partition(".")[0] not in inside or _BUFFER.fullmatch(inner):
+        if not name.startswith(prefix) or inner.partition(".")[0] not in inside or _BUFFER.search(inner):
             ignored.append(name)
         elif ours not in expected and _layer(ours) >= model.config.num_hidden_layers:
             above.append(name)

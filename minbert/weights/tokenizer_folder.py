@@ -418,11 +418,10 @@ def _special_tokens(
     found = {key: settings.get(key, kind.tokens.get(key)) for key in NAMES} | own
     tokens = {}
     for key, value in found.items():
-        default = kind.tokens.get(key)
-        if isinstance(value, str) and isinstance(
-            default, AddedToken
-        ):  # CamemBERT's mask takes the space before
-            value = _state(default) | {"content": value}
+        if isinstance(value, str) and isinstance(kind.tokens.get(key), AddedToken):
+            value = _state(kind.tokens[key]) | {
+                "content": value
+            }  # CamemBERT's mask takes the space before it
         if isinstance(value, str | dict | AddedToken) and value:
             token = value if isinstance(value, AddedToken) else _added_token(value)
             tokens[key] = added.get(token.content, token)

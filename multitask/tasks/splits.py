@@ -107,7 +107,9 @@ def class_notes(task: TrainingTask, rows: Sequence[Example]) -> list[str]:
         for name in label if isinstance(label, tuple) else (label,):
             counts[str(name)] += count
     names = list(dict.fromkeys([*getattr(task, "labels", ()), *sorted(counts)]))
-    shown = ", ".join(f"{name} {counts[name]:,}" for name in names[:CLASSES_SHOWN])
+    shown = ", ".join(
+        f"{repr(name) if {*name} & {*', '} else name} {counts[name]:,}" for name in names[:CLASSES_SHOWN]
+    )
     more = f" and {len(names) - CLASSES_SHOWN} more" if len(names) > CLASSES_SHOWN else ""
     spelled: dict[str, list[str]] = defaultdict(list)
     for name in names:

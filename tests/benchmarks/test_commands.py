@@ -18,6 +18,7 @@ from minbert.kernels.dropout import Dropout
 from multitask.data.collate import TaskBatch
 from multitask.data.readers import integer_label, read_table
 from multitask.data.sample import write_sample
+from multitask.tasks.splits import part_of
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"comparison", "contenders"})
@@ -181,7 +182,7 @@ def test_heads(results, tiny_folder, few):
     assert len(found["rows"]) == 4
     file = few / "ids-sst-train.csv"
     table = read_table(file, texts=["sentence"], label="sentiment", parse_label=integer_label(0, 4))
-    texts = [row.texts[0] for row in table.rows[:sentences]]
+    texts = [row.texts[0] for row in part_of(table, sentences).kept(table)]
     encoded = Tokenizer.from_pretrained(tiny_folder).encode(texts, max_length=64)
     lengths = [len(entry.ids) for entry in encoded]
     # two layers of width 24 and 40; each multiplication comes with an addition

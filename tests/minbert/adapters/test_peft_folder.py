@@ -207,9 +207,12 @@ def test_a_poolers_adapter_needs_a_pooler(tiny, tiny_folder, tmp_path):
     assert not lora_layers(tiny)
 
 
+SAVED = (["pooler", "LayerNorm"], ["word_embeddings"], ["intermediate"])
+
+
 @pytest.mark.parametrize(
     "settings",
-    [{"bias": "all"}, {"bias": "lora_only"}, {"modules_to_save": ["pooler", "LayerNorm"]}],
+    [{"bias": "all"}, {"bias": "lora_only"}, *({"modules_to_save": names} for names in SAVED)],
     ids=str,
 )
 def test_parts_of_the_encoder_that_were_trained_with_the_adapter(tiny, tiny_folder, tmp_path, settings):

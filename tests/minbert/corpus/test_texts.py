@@ -75,6 +75,9 @@ def test_columns_by_name(tmp_path):
     )  # by tabs, as the header says
     assert [text for _, text in TextFiles(path, "question").rows()] == ["why, oh?"]
     assert [(place.line, text) for place, text in TextFiles(path, "answer").rows()] == [(3, "so")]
+    for delimiter in ";|":
+        path.with_name("b.csv").write_text(f"question{delimiter}answer\nwhy, oh?{delimiter}so\n")
+        assert [text for _, text in TextFiles(path.with_name("b.csv"), "question").rows()] == ["why, oh?"]
     with pytest.raises(InputError, match="a.csv:1 has no column 'anwser'; did you mean 'answer'"):
         list(TextFiles(path, "anwser").rows())
     with pytest.raises(InputError, match="a.csv:1 has no column 'text'.*its columns: question, answer"):

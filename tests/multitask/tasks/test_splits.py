@@ -73,7 +73,7 @@ def test_classes_are_listed_with_their_rows_and_named_where_spelled_alike(sst):
     own = make_task("own", task_config("own", {"type": "classification"}))
     spelled = ["Pos", "pos", "neg", "very  good", "Very good", "very\u00a0good", "pos"]
     (line, *alike) = notes(own, spelled)
-    assert line.startswith("6 classes: Pos 1, Very good 1, neg 1, pos 2")
+    assert line.startswith("6 classes: Pos 1, 'Very good' 1, neg 1, pos 2")
     assert len(alike) == 2 and alike[0].startswith("the classes 'Pos', 'pos' differ in case or spacing alone")
     assert all(repr(name) in alike[1] for name in ("very  good", "Very good", "very\u00a0good"))
     many = make_task("own", task_config("own", {"type": "classification"}))
