@@ -121,6 +121,7 @@ def run_checks(options: argparse.Namespace, checks: Iterable[Check | tuple]) -> 
     """
     from minbert.check.parts import find_part
     from minbert.check.report import as_json, catalogue, catalogue_text, junit_xml, text_report
+    from minbert.cli.shown_text import hide_variables
     from minbert.files import atomic_write
 
     checks = [Check(*check) for check in checks]
@@ -136,7 +137,7 @@ def run_checks(options: argparse.Namespace, checks: Iterable[Check | tuple]) -> 
         raise InputError(f"there is nothing to check in {names}; docs/checking.md has the names to use")
     if options.junit:
         with atomic_write(options.junit) as file:
-            file.write(junit_xml(reports))
+            file.write(hide_variables(junit_xml(reports)))  # a checked file may print its environment
     if options.json:
         print(json.dumps(as_json(reports)))
     else:

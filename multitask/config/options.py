@@ -142,7 +142,8 @@ class RunOptions:
         merged = merge(values, self.changes(tasks, strict))
         task_file = checked("task_file", merged.get("task_file"), str | None)
         named = self.value("task_file") is not None
-        source = next(vars(self.given)[key] for key in ("config", "table", "space") if key in self.given)
+        asked = vars(self.given)
+        source = asked.get("config") or asked.get("table") or asked.get("space") or "the configuration"
         load_recorded_task_file(task_file, source, named or self.given.trust)
         given = merged.get("tasks", {})
         return RunConfig.from_dict(merged | {"tasks": {name: given.get(name, {}) for name in tasks}})

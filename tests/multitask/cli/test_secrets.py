@@ -142,7 +142,7 @@ def test_no_file_that_a_command_writes_has_one(tiny_folder, tiny_data, tmp_path,
         (f"multitask augment --data {tiny_data} --out {out}/new.csv --endpoint {url} --model m", 2),
         (f"multitask download --data {out}/data --mirror {url}", 2),
         (f"minbert encode --weights {url} {table} {out}/a.npy", 2),
-        (f"minbert check --optimizer {student}", 1),
+        (f"minbert check --optimizer {student} --junit {out}/check.xml", 1),
     ):
         found = subprocess.run(
             [sys.executable, "-c", COMMANDS, *shlex.split(line)],
