@@ -6,7 +6,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -170,9 +170,6 @@ def _train_stages(
     stages = stage_configs(config)
     for stage in stages:
         check_trackers(stage.track)
-    with suppress(ValueError):  # not in the main thread
-        if signal.getsignal(SAVE_SIGNAL) == signal.SIG_DFL:  # would end the process while it loads or ends
-            signal.signal(SAVE_SIGNAL, lambda number, frame: None)
     for number, stage in enumerate(stages, start=1):
         out, is_last = Path(stage.out), number == len(stages)
         if not is_last and is_finished(out):
@@ -181,7 +178,8 @@ def _train_stages(
             logger.info(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
         begun = (out / "environment.json").is_file() or (out / "last").is_dir()
         trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"] if begun else None)
-        with _open_stage_data(config, stage, data) as folder:  # where texts are read, as long as it trains
+        # The data are where texts are read, as long as it trains.
+        with _survive_save_signal(), _open_stage_data(config, stage, data) as folder:
             if begun:
                 trainer.load(folder)
             else:
@@ -189,6 +187,22 @@ def _train_stages(
                 trainer.make_folder(config, folder)
             run = trainer.train()
     return run
+
+
+@contextmanager
+def _survive_save_signal() -> Iterator[None]:
+    """Keeps the signal that asks for a checkpoint from ending the process before and after the steps."""
+    before = signal.getsignal(SAVE_SIGNAL)
+    try:
+        if before == signal.SIG_DFL:
+            signal.signal(SAVE_SIGNAL, lambda number, frame: None)
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        before = None
+    try:
+        yield
+    finally:
+        if before == signal.SIG_DFL:
+            signal.signal(SAVE_SIGNAL, before)
 
 
 @contextmanager
