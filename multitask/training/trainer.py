@@ -25,6 +25,7 @@ from multitask.inference.checkpoint import (
     STATE_FOLDER,
     RandomState,
     check_room,
+    former_checkpoint,
     load_state,
     repair_last,
     save_model,
@@ -486,8 +487,8 @@ class Trainer:
             splits = {"train": self.inputs.train, "dev": self.inputs.dev}
             sizes = {split: {task: len(data[task]) for task in data} for split, data in splits.items()}
             write_model_card(self.config, best.scores, sizes)
-            for name in (CACHE_FOLDER, "last.previous"):
-                shutil.rmtree(self.out / name, ignore_errors=True)
+            for folder in (self.out / CACHE_FOLDER, former_checkpoint(self.out / "last")):
+                shutil.rmtree(folder, ignore_errors=True)
             write_json(self.out / "scores.json", best.scores)
         self.group.barrier()
         return best
