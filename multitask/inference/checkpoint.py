@@ -246,17 +246,23 @@ def find_damage(folder: Path) -> str | None:
     return None
 
 
+def former_checkpoint(last: Path) -> Path:
+    """Returns the path of last.previous/, which is beside what last/ leads to where that is a link."""
+    last = Path(os.path.realpath(last))
+    return last.with_name(f"{last.name}.previous")
+
+
 def repair_last(last: Path) -> None:
     """Puts last.previous/ in the place of a last/ that is damaged or missing.
 
     Raises InputError where last/ is damaged and no former checkpoint is whole.
     """
+    last, previous = Path(os.path.realpath(last)), former_checkpoint(last)
     restore_folder(last)
     restore_folder(last, keep=True)
     damage = find_damage(last)
     if damage is None:
         return
-    previous = last.with_name(f"{last.name}.previous")
     if not (previous / CHECKSUMS).is_file() or find_damage(previous) is not None:
         raise InputError(
             f"{damage}, and no former checkpoint is whole; train anew, or from best/ with --weights"

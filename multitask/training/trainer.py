@@ -5,7 +5,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from multitask.inference.checkpoint import (
     STATE_FOLDER,
     RandomState,
     check_room,
+    former_checkpoint,
     load_state,
     repair_last,
     save_model,
@@ -183,9 +184,6 @@ def _train_stages(
     stages = stage_configs(config)
     for stage in stages:
         check_trackers(stage.track)
-    with suppress(ValueError):  # not in the main thread
-        if signal.getsignal(SAVE_SIGNAL) == signal.SIG_DFL:  # would end the process while it loads or ends
-            signal.signal(SAVE_SIGNAL, lambda number, frame: None)
     for number, stage in enumerate(stages, start=1):
         out, is_last = Path(stage.out), number == len(stages)
         if not is_last and is_finished(out):
@@ -194,7 +192,8 @@ def _train_stages(
             logger.info(f"stage {number} of {len(stages)}: {', '.join(stage.trained_tasks)}")
         begun = (out / "environment.json").is_file() or (out / "last").is_dir()
         trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"] if begun else None)
-        with _open_stage_data(config, stage, data) as folder:  # where texts are read, as long as it trains
+        # The data are where texts are read, as long as it trains.
+        with _survive_save_signal(), _open_stage_data(config, stage, data) as folder:
             if begun:
                 trainer.load(folder)
             else:
@@ -202,6 +201,22 @@ def _train_stages(
                 trainer.make_folder(config, folder)
             run = trainer.train()
     return run
+
+
+@contextmanager
+def _survive_save_signal() -> Iterator[None]:
+    """Keeps the signal that asks for a checkpoint from ending the process before and after the steps."""
+    before = signal.getsignal(SAVE_SIGNAL)
+    try:
+        if before == signal.SIG_DFL:
+            signal.signal(SAVE_SIGNAL, lambda number, frame: None)
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        before = None
+    try:
+        yield
+    finally:
+        if before == signal.SIG_DFL:
+            signal.signal(SAVE_SIGNAL, before)
 
 
 @contextmanager
@@ -486,8 +501,8 @@ class Trainer:
             splits = {"train": self.inputs.train, "dev": self.inputs.dev}
             sizes = {split: {task: len(data[task]) for task in data} for split, data in splits.items()}
             write_model_card(self.config, best.scores, sizes)
-            for name in (CACHE_FOLDER, "last.previous"):
-                shutil.rmtree(self.out / name, ignore_errors=True)
+            for folder in (self.out / CACHE_FOLDER, former_checkpoint(self.out / "last")):
+                shutil.rmtree(folder, ignore_errors=True)
             write_json(self.out / "scores.json", best.scores)
         self.group.barrier()
         return best

@@ -40,7 +40,7 @@ _OF_TRAINING = {
 }
 # Losses whose outputs mean something else than those of the others.
 _OWN_OUTPUTS = ("ordinal", "angle")
-_NOT_COPIED = ("*.safetensors", "training_state", "adapter", "README.md", ".*")
+_NOT_COPIED = ("*.safetensors", "training_state", "adapter", "README.md", "checksums.json", ".*")
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from minbert import InputError
 from multitask import RunConfig, resume, train
 from multitask.config.option_types import merge
+from multitask.runtime.callbacks import Callback
 from multitask.runtime.messages import show_messages
 from multitask.training.progress import Progress
 from tests.multitask.runs import Killed, assert_same_run, killed, records
@@ -216,6 +217,18 @@ def test_folders_that_cannot_be_resumed_are_refused_by_name(exact, tmp_path, tin
         (tmp_path / "run" / "environment.json").write_text(text)
         with pytest.raises(InputError, match="environment.json is damaged"):
             resume(tmp_path / "run")
+
+
+def test_sigusr1_ends_nothing_before_and_after_the_steps(tiny_config):
+    class Sends(Callback):
+        def on_start(self, step, total_steps):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        def on_end(self, scores):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    train(tiny_config(limit=8, tasks={"sst": {}}, train={"epochs": 1}), callbacks=[Sends()])
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 # Real processes.

@@ -17,7 +17,7 @@ from multitask.runtime.tracking import read_metrics
 from multitask.training.inputs import load_inputs
 from multitask.training.selection import selector
 
-MODEL_FILES = """config.json heads.json heads.safetensors model.safetensors tokenizer.json
+MODEL_FILES = """checksums.json config.json heads.json heads.safetensors model.safetensors tokenizer.json
 tokenizer_config.json vocab.txt""".split()
 TENSORS = ("best/model", "best/heads", "last/model", "last/heads", "last/training_state/tensors")
 

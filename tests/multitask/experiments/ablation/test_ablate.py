@@ -229,7 +229,7 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     assert sorted(tables.starts(out).values()) in ([1, 2], [1, 3]), "no finished cell is computed again"
     kept = {"config.json", "environment.json", "metrics.jsonl", "scores.json"}
     assert all(
-        {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).iterdir()
+        {path.name for path in run.iterdir()} - {"README.md"} == kept for run in (out / RUNS).glob("[!.]*")
     )
 
 

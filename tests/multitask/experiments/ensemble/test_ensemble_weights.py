@@ -60,7 +60,9 @@ def test_every_tensor_is_the_mean(sources, tmp_path):
     assert_is_mean(tmp_path / "soup", [Path(source) / "best" for source in sources])
     first = Path(sources[0]) / "best"
     names = {path.name for path in (tmp_path / "soup").iterdir()}
-    assert names == {path.name for path in first.iterdir()} - {"README.md"} | {"average.json"}
+    assert names == {path.name for path in first.iterdir()} - {"README.md", "checksums.json"} | {
+        "average.json"
+    }
     for name in ("config.json", "heads.json", "tokenizer.json"):
         assert (tmp_path / "soup" / name).read_bytes() == (first / name).read_bytes()
     assert result.kept == sources and result.scores == {}

@@ -66,14 +66,14 @@ def test_workers_end_with_their_search_which_continues(start_search, space_file,
     out = tmp_path / "out"
     process = start_search(space_file, *GRID, "--jobs", 2, "--out", out, hold=hold)
     until(lambda: len(waiting(hold)) == 2, process)
-    for folder in (out / "trials").iterdir():
+    for folder in (out / "trials").glob("[!.]*"):
         environment = json.loads((folder / "environment.json").read_text())
         assert environment["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
     os.kill(waiting(hold)[0], signal.SIGKILL)
     until(lambda: len(waiting(hold)) == 3, process)  # it is at the same trial again
     process.kill()
     until(lambda: not any(map(is_running, waiting(hold))))
-    assert sorted(path.name for path in (out / "trials").iterdir()) == ["0", "1"]
+    assert sorted(path.name for path in (out / "trials").glob("[!.]*")) == ["0", "1"]
     trials = continue_search(out).as_dict()["trials"]
     assert points(trials, "complete") == list(DROPOUTS) and len(trials) == 3
     study = open_study(read_settings(out), out)
