@@ -76,8 +76,9 @@ class ProcessExecutor:
         self.workers.clear()
 
     def _start(self, job: Job, place: int, attempt: int = 1) -> None:
-        path = os.pathsep.join([str(PACKAGES), *filter(None, sys.path)])  # no more than this process has
-        environment = os.environ | {"PYTHONPATH": path}
+        # Where this process finds its modules; by -P not in the working folder, which may be anyone's.
+        path = filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH"), *sys.path])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         if job.gpu and self.cards:
             environment["CUDA_VISIBLE_DEVICES"] = self.cards[place % len(self.cards)]
         make_folder(Path(job.log).parent)
