@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from minbert.files import restore_folder as restore_folder
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
+    from minbert.files import writing as writing
     from minbert.kernels.device import to_device as to_device
     from minbert.kernels.registry import activation as activation
     from minbert.model import BertModel as BertModel
@@ -173,6 +174,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "restore_folder",
             "sync_folder",
             "write_json",
+            "writing",
         ),
         "weights.hub": ("find_folder",),
         "kernels.device": ("to_device",),

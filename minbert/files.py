@@ -59,6 +59,14 @@ def write_error(error: OSError, path: Path, missing: int = 0) -> OSError:
     return WriteError(code, f"{path} cannot be written: {reason}", str(path))
 
 
+def check_room(path: str | Path, size: int) -> None:
+    """Raises a WriteError where the disk of `path` has less than `size` bytes left."""
+    path = follow_link(path).absolute()
+    place = next(folder for folder in path.parents if folder.exists())
+    if shutil.disk_usage(place).free < size:
+        raise write_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path, size)
+
+
 @contextmanager
 def writing(path: str | Path, *own: Path) -> Iterator[None]:
     """Raises a WriteError for a full disk, a quota or a missing right at `path` or its `own` other names."""
@@ -385,7 +393,7 @@ def read_json_object(
     """Returns the object in a JSON file; `rules` are those of its keys. Raises InputError as `read_json`."""
     values = read_json(path, remedy=remedy)
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object")
+        raise InputError(f"{path} holds a {type(values).__name__}; it must hold one JSON object; {remedy}")
     check(values, rules or {}, f"{path}: ", f"; {remedy}")
     return values
 

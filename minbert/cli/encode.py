@@ -1,6 +1,7 @@
 """The command `minbert encode`: the vectors of a corpus, as one array or as a folder of parts."""
 
 import argparse
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -69,10 +70,11 @@ def encode_command(options: argparse.Namespace) -> None:
 
 def encode_array(options: argparse.Namespace, files, output: Path) -> None:
     """Writes one .npy file."""
+    import numpy as np
     from tqdm import tqdm
 
     from minbert.corpus.parts import write_vectors
-    from minbert.files import atomic_write
+    from minbert.files import atomic_write, check_room
     from minbert.sentence import PRECISIONS
 
     count = sum(1 for _ in files.rows())
@@ -83,13 +85,14 @@ def encode_array(options: argparse.Namespace, files, output: Path) -> None:
     encoder, precision = load_encoder(options), options.precision or "float32"
     asked = {name: getattr(options, name) for name in ("prompt", "prompt_name", "compute")}
     texts = (text for _, text in files.rows())
+    shape = count, encoder.columns(precision=precision)
+    check_room(output, math.prod(shape) * np.dtype(PRECISIONS[precision]).itemsize)
     # disable=None shows the bar only on a terminal
     with atomic_write(output, "wb") as file, tqdm(total=count, unit=" texts", disable=None) as bar:
         if precision in ("int8", "uint8"):
             pieces = quantized_pieces(encoder.stream(texts, **asked), encoder.size, precision, output.parent)
         else:
             pieces = encoder.stream(texts, precision=precision, **asked)
-        shape = count, encoder.columns(precision=precision)
         written = write_vectors(file, shape, pieces, bar.update, PRECISIONS[precision])
         if written != count:
             raise InputError(f"{files.source} had {count} texts, then {written}; give files that stay")

@@ -25,6 +25,7 @@ from minbert.files import (
     read_json,
     read_json_object,
     restore_folder,
+    within,
     write_json,
 )
 from minbert.weights.files import INDEX_FILE, PICKLE_FILE, WEIGHTS_FILE, read_shards
@@ -265,7 +266,7 @@ def _fetch(model: HubModel, listed: dict[str, Any], cache: Path, spare: Path | N
         _download_snapshot(model, commit, cache, names)
         for name in names:
             if not _fits(folder / name, listed["files"][name]):
-                (folder / name).resolve().unlink(missing_ok=True)
+                within(folder, name, folder / CONFIG_FILE).resolve().unlink(missing_ok=True)
                 (folder / name).unlink(missing_ok=True)
                 raise InputError(
                     f"what arrived of {name} of {model.name} does not fit the hub's checksum "

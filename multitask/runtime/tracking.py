@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from minbert import TEXT, __version__, atomic_write, by_key, check_value, parse_json, whole
+from minbert import TEXT, __version__, atomic_write, by_key, check_value, parse_json, whole, writing
 from minbert import write_json as write_plain_json
 from multitask.runtime.callbacks import Callback
 from multitask.runtime.messages import logger
@@ -44,7 +44,7 @@ class MetricsLog(Callback):
             file.writelines(json.dumps(record) + "\n" for record in kept)
 
     def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(strict({"kind": kind, "step": step, **values}), allow_nan=False) + "\n")
 
 

@@ -4,10 +4,11 @@ Run: pytest tests/minbert/test_config.py
 """
 
 import json
+import shutil
 
 import pytest
 
-from minbert import AttentionAdapterConfig, BertConfig, InputError, LoRAConfig
+from minbert import AttentionAdapterConfig, BertConfig, BertModel, InputError, LoRAConfig
 
 
 def test_unknown_keys_survive_a_round_trip(tmp_path):
@@ -114,3 +115,26 @@ def test_files_that_are_no_config(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(InputError, match=r"config\.json"):
         BertConfig.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_hidden_layers", 100_000),
+        ("hidden_size", 3 * 2**61),
+        ("vocab_size", 2**62),
+        ("intermediate_size", 2**40),
+    ],
+)
+def test_sizes_are_bounded_by_what_the_weights_hold(tiny_folder, tmp_path, key, value):
+    """Before a model of that size is built, which would take minutes."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {key: value}))
+    with pytest.raises(InputError, match=f"config.json: {key} is {value}, and the weights have") as error:
+        BertModel.from_pretrained(folder)
+    assert len(str(error.value)) < 500
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="holds no model.safetensors"):
+        BertModel.from_pretrained(folder)

@@ -171,7 +171,8 @@ class ReplyCache:
             try:
                 if number <= len(lines):
                     record = parse_json(line)
-                    check_value("", record, _kind_of(record), f"{self.path}:{number}: ", f"; {remedy}")
+                    where = f"{self.path}:{number} is not a line of a cache of augment: "
+                    check_value("", record, _kind_of(record), where, f"; {remedy}")
                     self._take(record)
                 elif rest[: len(_START)] != _START[: len(rest)]:
                     raise ValueError

@@ -7,6 +7,7 @@ holds for all threads. No torch here.
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -93,7 +94,9 @@ class Limits:
 
     def __post_init__(self):
         for name in ("max_cost", "max_requests", "price_in", "price_out"):
-            within(name.replace("_", "-"), getattr(self, name), 0, float("inf"), "at least 0")
+            within(
+                name.replace("_", "-"), getattr(self, name), 0, sys.float_info.max, "at least 0 and finite"
+            )
         if self.max_cost is not None and None in (self.price_in, self.price_out):
             raise InputError("--max-cost needs --price-in and --price-out, the prices of a million tokens")
 

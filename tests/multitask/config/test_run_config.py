@@ -145,9 +145,9 @@ def test_a_toml_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.toml", b"[train\n", "a.toml is not TOML: "),
-        ("a.toml", b"\xff", "a.toml is not TOML: "),
-        ("a.json", b"{", "a.json is not JSON: "),
+        ("a.toml", b"[train\n", "a.toml is not TOML .*; mend the file"),
+        ("a.toml", b"\xff", "a.toml cannot be read .byte 0 is not UTF-8"),
+        ("a.json", b"{", "a.json is not JSON .*; mend the file"),
         ("a.json", b"[1]", r"a.json is \[1\]; it is a table of keys"),
     ],
 )

@@ -63,8 +63,11 @@ def test_a_folder_without_state_and_a_damaged_one(tmp_path):
     path = tmp_path / "training_state" / "state.json"
     for content in ("{", "3", '{"items": [["a", {"tensor": "gone"}]]}', "[]"):
         path.write_text(content, encoding="utf-8")
-        with pytest.raises(InputError, match="is damaged"):
+        with pytest.raises(InputError, match="state.json .*; train anew, or from best/"):
             load_state(tmp_path)
+    save_state(tmp_path, {"plan": {"step": -1}})
+    with pytest.raises(InputError, match="state.json: plan.step is -1; it must be a whole number"):
+        load_state(tmp_path)
 
 
 def test_a_head_of_another_shape_is_refused_with_all_reasons(tmp_path):
@@ -86,5 +89,5 @@ def test_a_damaged_heads_json_is_refused_and_none_is_no_head(tmp_path):
     assert read_heads(tmp_path) == {}
     for content in ("", "[]", json.dumps({"task": {}})):
         (tmp_path / "heads.json").write_text(content, encoding="utf-8")
-        with pytest.raises(InputError, match="heads.json is damaged"):
+        with pytest.raises(InputError, match="heads.json.*; take another checkpoint of the run"):
             read_heads(tmp_path)

@@ -298,3 +298,21 @@ def test_a_file_of_another_format_is_left_alone(cache, content):
     with pytest.raises(InputError, match="cache.jsonl:1 is not a line of a cache"):
         ReplyCache(cache)
     assert cache.read_text() == content
+
+
+@pytest.mark.parametrize("cost", ["NaN", "Infinity", "1e999", "-1.0", '"0.1"', "null", "true"])
+@pytest.mark.parametrize("where", ["bound", "reply", "error"])
+def test_costs_of_a_journal_that_no_budget_can_hold_are_refused(tmp_path, cost, where):
+    """NaN would switch the cap off."""
+    begun = f'{{"request": 1, "key": "a", "bound": {cost if where == "bound" else 0.5}}}\n'
+    tokens = '"finish_reason": null, "prompt_tokens": null, "completion_tokens": null'
+    reply = f'{{"request": 1, "key": "a", "reply": {{"text": "x", {tokens}, "cost": {cost}}}}}\n'
+    ends = {"bound": "", "reply": reply, "error": f'{{"request": 1, "error": "x", "cost": {cost}}}\n'}
+    path = tmp_path / "cache.jsonl"
+    path.write_text(begun + ends[where])
+    line = 1 if where == "bound" else 2
+    with pytest.raises(InputError, match=f"cache.jsonl:{line}.*; give another --cache"):
+        ReplyCache(path)
+    for price in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(InputError, match="price-in is .*; .*at least 0 and finite"):
+            Limits(price_in=price)
