@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_renamed_keeps_its_content_on_an_error(tmp_path,
             raise KeyboardInterrupt
 
     monkeypatch.setattr(files.shutil, "copytree", killed)
-    monkeypatch.setattr(files, "restore_folder", lambda path: None)  # a kill runs nothing after it
+    monkeypatch.setattr(files, "restore_folder", lambda path, keep: None)  # a kill runs nothing after it
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "run", "never")
     monkeypatch.undo()

@@ -16,7 +16,7 @@ import pytest
 from minbert import BertModel, InputError
 from multitask import load_run
 from multitask.cli.main import main, run
-from multitask.experiments.executor.shared_folder import take_lock
+from multitask.runtime.locks import take_lock
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
 

@@ -9,7 +9,7 @@ import os
 import py_compile
 import shutil
 import stat
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from multitask.experiments.ablation.definition import Ablation, Row
 from multitask.experiments.executor.engine import Engine
 from multitask.experiments.executor.shared_folder import make_shared_folder
 from multitask.experiments.search.settings import FILE, Settings
+from multitask.experiments.search.space import Parameter
 from multitask.experiments.search.worker import work
 
 EVIL = """
@@ -220,9 +221,12 @@ def test_tables_and_searches_do_not_run_the_code_that_they_name(evil, tmp_path, 
 
 
 def test_a_searchs_folder_does_not_run_the_code_that_it_names(evil, tmp_path):
+    rate = Parameter("rate", ("optim", "lr"), "float", 1e-5, 1e-3)
+    base = {"task_file": str(evil), "weights": None, "data": None}
     facts = dict.fromkeys((field.name for field in fields(Settings)), "")
-    facts |= {"base": {"task_file": str(evil), "weights": None, "data": None}, "trials": 1, "storage": None}
-    (tmp_path / FILE).write_text(json.dumps(facts | {"seeds": [], "parameters": [], "points": []}))
+    facts |= {"base": base, "trials": 1, "storage": None, "seeds": [], "parameters": [asdict(rate)], "points": []}
+    facts |= {"sampler": "random", "pruner": "none", "sampler_seed": 0, "data": {}}
+    (tmp_path / FILE).write_text(json.dumps(facts))
     with pytest.raises(InputError, match="the search names code that you have not trained with"):
         run(["search", str(tmp_path)])
     assert not ran(evil)
