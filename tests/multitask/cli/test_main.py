@@ -268,7 +268,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(no_plots, comman
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     line = errors.splitlines()[-1]
     assert status == 2 and "Traceback" not in errors
-    assert line.startswith("error: ") and "is larger than its file system" in line and "model.safetensors" in line
+    assert (
+        line.startswith("error: ")
+        and "is larger than its file system" in line
+        and "model.safetensors" in line
+    )
     assert content_of(run / "last") | content_of(run / "best") == before
     assert not list(run.rglob("*.partial")) and not list(run.rglob("*.previous"))
     assert command("resume", run)[0] == 0

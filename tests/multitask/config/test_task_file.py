@@ -224,7 +224,14 @@ def test_a_searchs_folder_does_not_run_the_code_that_it_names(evil, tmp_path):
     rate = Parameter("rate", ("optim", "lr"), "float", 1e-5, 1e-3)
     base = {"task_file": str(evil), "weights": None, "data": None}
     facts = dict.fromkeys((field.name for field in fields(Settings)), "")
-    facts |= {"base": base, "trials": 1, "storage": None, "seeds": [], "parameters": [asdict(rate)], "points": []}
+    facts |= {
+        "base": base,
+        "trials": 1,
+        "storage": None,
+        "seeds": [],
+        "parameters": [asdict(rate)],
+        "points": [],
+    }
     facts |= {"sampler": "random", "pruner": "none", "sampler_seed": 0, "data": {}}
     (tmp_path / FILE).write_text(json.dumps(facts))
     with pytest.raises(InputError, match="the search names code that you have not trained with"):
