@@ -74,8 +74,9 @@ def writing(path: str | Path, *own: Path) -> Iterator[None]:
         yield
     except OSError as error:
         its_own = error.filename in (str(path), *map(str, own))
-        if not its_own and (error.filename is not None or error.errno in (None, *CLOSED)):
-            raise  # of another file, of a connection, or of a library
+        of_library = error.errno is None and type(error) is not OSError  # numpy's has no number either
+        if not its_own and (error.filename is not None or error.errno in CLOSED or of_library):
+            raise  # of another file, or of a connection
         raise write_error(error, Path(path)) from error
 
 

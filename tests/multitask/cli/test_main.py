@@ -122,7 +122,7 @@ def test_train_resume_and_the_same_run_again_elsewhere(command, refused, argumen
     (moved / "scores.json").unlink()
     (moved / "environment.json").write_text("")
     assert "environment.json is not JSON" in refused("resume", moved)
-    (moved / "config.json").write_text("{")
+    (moved / "config.json").write_text("{}")
     assert "is not the folder of a run" in refused("resume", moved)
 
 
