@@ -115,7 +115,7 @@ def test_a_full_disk(name, disk, tiny_folder, run, tmp_path, capfd):
             assert not main(["resume", str(disk / "new")])
         elif status:
             shutil.rmtree(disk / "new", ignore_errors=True) if name == "train" else None
-            assert not main(command)
+            assert not main([*command, *(["--retry-failed"] if name == "ablate" else [])])
         found = content(disk)
         assert results <= found.keys()
         if name != "ablate":
