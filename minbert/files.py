@@ -402,7 +402,10 @@ def read_json_object(
 def read_toml(path: Path, remedy: str = "mend the file") -> dict[str, Any]:
     """Returns the table in a TOML file. Raises InputError for what is not TOML, or too deep or too large."""
     try:
-        value = tomllib.loads(read_text_file(path, TOML_SIZE, remedy))
+        text = read_text_file(path, TOML_SIZE, remedy)
+        if any(line.partition("=")[0].count(".") > DEPTH for line in text.splitlines()):
+            raise RecursionError  # a dotted key, whose reading takes time that grows with its square
+        value = tomllib.loads(text)
     except InputError:
         raise
     except RecursionError:

@@ -94,7 +94,11 @@ def _run(path: Path, content: bytes, sha256: str) -> None:
 def _read(path: str | Path) -> tuple[Path, bytes, str]:
     """Returns the path, what is run from there, and its hash."""
     path = Path(path)
-    if not path.is_file() or path.suffix != ".py":
+    try:
+        is_python = path.is_file() and path.suffix == ".py"
+    except OSError:  # a name that no file system takes
+        is_python = False
+    if not is_python:
         raise InputError(f"there is no Python file {path}; give the file that registers your task")
     content = path.read_bytes()
     return path, content, hashlib.sha256(content).hexdigest()

@@ -70,7 +70,7 @@ _PARAMETER = {
     "low": or_null(NUMBER),
     "high": or_null(NUMBER),
     "log": TRUTH,
-    "choices": list_of(ANYTHING),
+    "choices": or_null(list_of(ANYTHING)),
 }
 SEARCH = {
     **dict.fromkeys(("title", "about", "metric", "sampler"), TEXT),

@@ -378,7 +378,7 @@ def test_no_space_left(tiny_folder, tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, b"")
     assert err.startswith(b"error: ") and err.count(b"\n") == 1
-    assert b"is larger than its file system" in err and b"out.npy" in err
+    assert b"it is larger than its file system" in err and b"out.npy" in err
     assert (tmp_path / "out.npy").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.npy"]
 

@@ -154,7 +154,7 @@ def test_folders_of_others_and_bad_input_leave_nothing(encode, tmp_path, corpus)
     for options, message in (
         ({"out": tmp_path / "mine"}, "mine exists and is not a folder of parts"),
         ({"out": corpus}, "corpus.txt exists and is not a folder of parts"),
-        ({"out": tmp_path / "damaged"}, "encoding.json is damaged"),
+        ({"out": tmp_path / "damaged"}, "encoding.json: id is missing"),
         ({"out": new, "source": tmp_path / "bad.jsonl"}, "bad.jsonl:2 has nothing in 'text'"),
         ({"out": new, "source": tmp_path / "empty.csv"}, "empty.csv is empty"),
         ({"out": tmp_path / "mine" / "new", "source": tmp_path / "mine"}, "whose files are read"),

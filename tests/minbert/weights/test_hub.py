@@ -441,7 +441,10 @@ SHARDS = "model.safetensors.index.json"
             {"model.safetensors": None, SHARDS: b'{"weight_map": {"a": "../../evil"}}'},
             "has no ../../evil, which model.safetensors.index.json must name",
         ),
-        ({"model.safetensors": None, SHARDS: b'{"weight_map": 3}'}, "weight_map is 3"),
+        (
+            {"model.safetensors": None, SHARDS: b'{"weight_map": 3}'},
+            "weight_map is 3; it must be a dictionary",
+        ),
     ],
 )
 def test_what_is_not_a_bert_is_refused_before_its_weights(hub, tmp_path, changes, message):
