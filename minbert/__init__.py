@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import say as say
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
-    from minbert.cli.shown_text import ShownText as ShownText
-    from minbert.cli.shown_text import hide_secrets as hide_secrets
-    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import AMOUNT as AMOUNT
@@ -83,6 +80,9 @@ if TYPE_CHECKING:
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
     from minbert.sentence import SentenceEncoder as SentenceEncoder
+    from minbert.shown_text import ShownText as ShownText
+    from minbert.shown_text import hide_secrets as hide_secrets
+    from minbert.shown_text import shown_line as shown_line
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
     from minbert.weights.hub import find_folder as find_folder
@@ -139,7 +139,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
-        "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
+        "shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),
         "errors": (
             "AMOUNT",

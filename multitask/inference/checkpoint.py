@@ -49,7 +49,7 @@ from multitask.runtime.process_group import ProcessGroup
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
 CHECKSUMS = "checksums.json"
-HEADS = {"tasks": by_name(by_key({"config": by_name(ANYTHING), "labels": list_of(ANYTHING)}))}
+HEADS = {"tasks": by_name(by_key({"config": by_name(ANYTHING), "labels": or_null(list_of(ANYTHING))}))}
 # What is checked of the parts of training before they take their states over.
 _COUNTS = {"steps": whole(0), "skipped": whole(0)}
 STATE = by_key(
