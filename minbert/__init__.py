@@ -80,9 +80,9 @@ if TYPE_CHECKING:
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
     from minbert.sentence import SentenceEncoder as SentenceEncoder
-    from minbert.shown_text import ShownText as ShownText
-    from minbert.shown_text import hide_secrets as hide_secrets
-    from minbert.shown_text import shown_line as shown_line
+    from minbert.cli.shown_text import ShownText as ShownText
+    from minbert.cli.shown_text import hide_secrets as hide_secrets
+    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
     from minbert.weights.hub import find_folder as find_folder
@@ -139,7 +139,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
-        "shown_text": ("ShownText", "hide_secrets", "shown_line"),
+        "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),
         "errors": (
             "AMOUNT",

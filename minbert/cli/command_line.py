@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from typing import NoReturn
 
 from minbert.errors import InputError, did_you_mean
-from minbert.shown_text import ShownText, hide_variables, printable, shown_line
+from minbert.cli.shown_text import ShownText, hide_variables, printable, shown_line
 
 BAD_INPUT = 2
 INTERRUPTED = 130

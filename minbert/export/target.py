@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minbert.errors import InputError
 from minbert.files import atomic_folder
-from minbert.shown_text import shown_line
+from minbert.cli.shown_text import shown_line
 from minbert.weights.hub import find_folder
 
 FORMATS = ("hf", "sentence-transformers", "onnx")

@@ -210,7 +210,7 @@ def test_shared_killed_interrupted_and_continued_gives_the_same_table(tables, fi
     commands = {command.pid: command for command in (tables.start(out, "--seeds", "1") for _ in range(2))}
     tables.wait_for(lambda: list((out / RUNS).glob("*/last")))
     run = next((out / RUNS).glob("*/last")).parent.name
-    worker = int(re.search(r"process (\d+) computes", (out / LOGS / f"{run}.txt").read_text())[1])
+    worker = int(re.search(r"process (\d+) on .* computes", (out / LOGS / f"{run}.txt").read_text())[1])
     killed = commands.pop(state_of(worker)[1])
     killed.kill()
     killed.communicate()
@@ -243,7 +243,7 @@ def kill_workers(tables, out: Path, process) -> None:
             killed.add(run)
             log = (out / LOGS / f"{run}.txt").read_text()
             with suppress(ProcessLookupError):  # it has just ended
-                os.kill(int(re.search(r"process (\d+) computes", log)[1]), signal.SIGKILL)
+                os.kill(int(re.search(r"process (\d+) on .* computes", log)[1]), signal.SIGKILL)
         return "resumed after step" in tables.logs(out)
 
     tables.wait_for(resumed)

@@ -1,6 +1,6 @@
 """Messages have no secrets, and nothing that a terminal obeys.
 
-Run: pytest tests/minbert/test_shown_text.py
+Run: pytest tests/minbert/cli/test_shown_text.py
 """
 
 import subprocess
