@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import say as say
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
+    from minbert.cli.shown_text import ShownText as ShownText
+    from minbert.cli.shown_text import hide_secrets as hide_secrets
+    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import AMOUNT as AMOUNT
@@ -80,9 +83,6 @@ if TYPE_CHECKING:
     from minbert.pooling import normalize as normalize
     from minbert.pooling import pool as pool
     from minbert.sentence import SentenceEncoder as SentenceEncoder
-    from minbert.cli.shown_text import ShownText as ShownText
-    from minbert.cli.shown_text import hide_secrets as hide_secrets
-    from minbert.cli.shown_text import shown_line as shown_line
     from minbert.tokenizer import Tokenizer as Tokenizer
     from minbert.tokenizer import TokenSequence as TokenSequence
     from minbert.weights.hub import find_folder as find_folder

@@ -121,8 +121,8 @@ def run_checks(options: argparse.Namespace, checks: Iterable[Check | tuple]) -> 
     """
     from minbert.check.parts import find_part
     from minbert.check.report import as_json, catalogue, catalogue_text, junit_xml, text_report
-    from minbert.files import atomic_write
     from minbert.cli.shown_text import hide_variables
+    from minbert.files import atomic_write
 
     checks = [Check(*check) for check in checks]
     parts = [find_part(check.place, check.settings) for check in checks]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import NoReturn
 
-from minbert.errors import InputError, did_you_mean
 from minbert.cli.shown_text import ShownText, hide_variables, printable, shown_line
+from minbert.errors import InputError, did_you_mean
 
 BAD_INPUT = 2
 INTERRUPTED = 130

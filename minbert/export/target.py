@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from minbert.cli.shown_text import shown_line
 from minbert.errors import InputError
 from minbert.files import atomic_folder
-from minbert.cli.shown_text import shown_line
 from minbert.weights.hub import find_folder
 
 FORMATS = ("hf", "sentence-transformers", "onnx")

@@ -359,7 +359,7 @@ def test_no_text_at_all(tiny_tokenizer):
     [
         ("tokenizer.json", b"", "is not JSON"),
         ("tokenizer.json", b"{}", "is damaged"),
-        ("tokenizer.json", b"\xff", "byte 0 is not UTF-8"),
+        ("tokenizer.json", b"\xff", "cannot be read"),
         ("vocab.txt", b"", r"has no \[UNK\]"),
         ("vocab.txt", b"\xff\xfe\n", "is damaged"),
     ],
