@@ -86,7 +86,7 @@ class BertConfig:
 
     @property
     def activation(self) -> str:
-        """What `hidden_act` computes: gelu, gelu_tanh, relu or silu."""
+        """The function of `hidden_act`: gelu, gelu_tanh, relu or silu."""
         return ACTIVATIONS[self.hidden_act]
 
     @property

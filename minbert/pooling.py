@@ -207,7 +207,7 @@ class Normalize(nn.Module):
 
 
 class SentenceModules(nn.Module):
-    """What makes a sentence's vector of token rows: a Pooling, then modules on vectors (B, D) -> (B, D').
+    """Makes a sentence's vector of token rows: a Pooling, then modules on vectors (B, D) -> (B, D').
 
     Raises InputError for modules that do not fit together.
     """

@@ -29,7 +29,7 @@ WITHOUT_FOLDER = {
 }
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # of a trained vocabulary
 ALPHABET = 1000  # letters that a trained vocabulary holds at most, the library's default
-# What `truncation` and `padding` can be, as transformers knows them; None is neither.
+# The values of `truncation` and `padding`, those of transformers; None is neither.
 TRUNCATIONS = {
     True: "longest_first",
     False: None,
@@ -45,7 +45,7 @@ PADDINGS = {
     "max_length": "max_length",
     "do_not_pad": None,
 }
-# What transformers replaces in decoded text for a folder with clean_up_tokenization_spaces, in this order.
+# The replacements of transformers' clean_up_tokenization_spaces in decoded text, in this order.
 CLEANED = (
     *((mark, mark[1:]) for mark in (" .", " ?", " !", " ,")),
     (" ' ", "'"),

@@ -66,7 +66,7 @@ class LoadReport:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of the load, a sentence each."""
+        """Notes for the user: the prefix, tensors and layers that were left out."""
         notes = []
         if self.above:
             notes.append(
@@ -222,9 +222,9 @@ def _prefix(tensors: Collection[str], source: str, family: Family, given: str | 
         for prefix in found:
             if given in (prefix, prefix.removesuffix(".")):
                 return prefix
-        raise InputError(
-            f"{source} holds no encoder under {given!r}; give one of {listed([*map(repr, found)]) or 'none'}"
-        )
+        there = listed([repr(prefix) for prefix in found if prefix])
+        hint = f"give one of {there}" if there else "leave the prefix out"
+        raise InputError(f"{source} holds no encoder under {given!r}; {hint}")
     if len(found) > 1:
         raise InputError(
             f"{source} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; choose one by "

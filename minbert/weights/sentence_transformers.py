@@ -103,7 +103,7 @@ SHARE = Rule(lambda value: is_number(value) and 0 <= value <= 1, "a number from 
 
 @dataclass(frozen=True)
 class SentenceFolder:
-    """What a folder says of sentence vectors; the defaults are those of a folder without modules.json.
+    """Settings of a folder for sentence vectors; the defaults are those of a folder without modules.json.
 
     `transformer` is the folder of the encoder and its tokenizer; `modules` is None where nothing is said;
     `settings` are prompts, default_prompt_name, similarity_fn_name and truncate_dim, where they are given.

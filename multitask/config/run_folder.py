@@ -1,4 +1,4 @@
-"""What the JSON files of a run's folder must have, as rules by key. No torch here."""
+"""Rules for the keys of the JSON files in a run's folder. No torch here."""
 
 from minbert import AMOUNT, NUMBER, TEXT, by_name, list_of, optional, or_null, whole
 

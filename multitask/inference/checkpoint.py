@@ -50,7 +50,7 @@ STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
 CHECKSUMS = "checksums.json"
 HEADS = {"tasks": by_name(by_key({"config": by_name(ANYTHING), "labels": or_null(list_of(ANYTHING))}))}
-# What is checked of the parts of training before they take their states over.
+# Rules for the states of training, checked before its parts take them over.
 _COUNTS = {"steps": whole(0), "skipped": whole(0)}
 STATE = by_key(
     {

@@ -325,7 +325,7 @@ def load_best(folder: Path, config: RunConfig, device: str = "auto", precision: 
 def read_scores_file(folder: Path) -> dict[str, Any]:
     """Reads the scores.json of a run's folder; empty for a run that is not finished."""
     path = folder / "scores.json"
-    return read_json_object(path, SCORES, "evaluate the run again") if path.exists() else {}
+    return read_json_object(path, SCORES, "delete it, predictions do not need it") if path.exists() else {}
 
 
 def load_weights(

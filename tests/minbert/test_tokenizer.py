@@ -242,7 +242,7 @@ def test_calls_that_are_refused(tiny_tokenizer, arguments, message):
 
 
 def test_tokens_ids_and_texts(tiny_folder, tmp_path):
-    """What people call on a tokenizer of transformers gives the same here."""
+    """Calls known from transformers' tokenizers give the same here."""
     transformers = pytest.importorskip("transformers", reason="compares with transformers' BertTokenizer")
     shutil.copy(tiny_folder / "vocab.txt", tmp_path)
     for clean in (False, True):

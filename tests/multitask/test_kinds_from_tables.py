@@ -72,7 +72,7 @@ SIZES = {"train": 48, "dev": 17}
 
 
 def rows_of(split: str) -> dict[str, list[dict]]:
-    """What is to be learnt stands in single words."""
+    """Single words decide the labels."""
     draw, found = random.Random(split), {"topics": [], "nli": [], "grade": [], "same": []}
     words = "the a of over under green blue house river my your".split()
     for i in range(SIZES[split]):

@@ -120,6 +120,8 @@ def test_any_prefix_is_stripped_and_what_is_outside_the_encoder_left_out(tiny, t
 
 def test_strict_refuses_what_is_not_the_encoders(tiny_folder, tensors, write):
     BertModel.from_pretrained(tiny_folder, strict=True)
+    with pytest.raises(InputError, match="no encoder under 'bert'; leave the prefix out"):
+        BertModel.from_pretrained(tiny_folder, weights_prefix="bert")
     folder = write(tensors | {"crf.transitions": torch.ones(2, 2)})
     notes = BertModel.from_pretrained(folder).load_report.notes
     assert notes == ["left out of the weights as not the encoder's: crf.transitions"]

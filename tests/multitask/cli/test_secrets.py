@@ -84,7 +84,7 @@ def test_an_address_without_a_secret_is_taken():
 
 
 def test_a_jobs_log_and_error_have_none(tmp_path, monkeypatch, capfd):
-    """What a worker prints, its traceback, and the line that its command shows."""
+    """A worker's output, its traceback, and the line that its command shows."""
     monkeypatch.setenv("HF_TOKEN", MARK)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "leaking_job.py").write_text(
