@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from minbert.errors import optional as optional
     from minbert.errors import or_null as or_null
     from minbert.errors import whole as whole
+    from minbert.files import WriteError as WriteError
     from minbert.files import atomic_folder as atomic_folder
     from minbert.files import atomic_write as atomic_write
     from minbert.files import git_blob_id as git_blob_id
@@ -162,6 +163,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "whole",
         ),
         "files": (
+            "WriteError",
             "atomic_folder",
             "atomic_write",
             "git_blob_id",

@@ -48,10 +48,7 @@ def write_error(error: OSError, path: Path, missing: int = 0) -> OSError:
         code = errno.ENOSPC
     if code in FULL:
         lacks = f", {max(missing - free, 1):,} more needed" if missing else ""
-        reason = (
-            f"{FULL[code]} ({free:,} bytes free{lacks}); make room there or choose another place, then run "
-            f"the command again"
-        )
+        reason = f"{FULL[code]} ({free:,} bytes free{lacks}); make room there or choose another place"
     elif code in CLOSED:
         reason = CLOSED[code]
     else:
@@ -72,10 +69,15 @@ def writing(path: str | Path, *own: Path) -> Iterator[None]:
     """Raises a WriteError for a full disk, a quota or a missing right at `path` or its `own` other names."""
     try:
         yield
+    except shutil.Error as error:  # of copytree, with a list of what went wrong
+        reason = str(error.args[0][0][-1])
+        numbers = [number for number in (*FULL, *CLOSED) if os.strerror(number) in reason]
+        raise write_error(OSError(*numbers[:1], reason), Path(path)) from error
     except OSError as error:
-        its_own = error.filename in (str(path), *map(str, own))
+        names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
+        its_own = any(Path(name).is_relative_to(place) for name in names for place in (path, *own))
         of_library = error.errno is None and type(error) is not OSError  # numpy's has no number either
-        if not its_own and (error.filename is not None or error.errno in CLOSED or of_library):
+        if not its_own and (names or error.errno in CLOSED or of_library):
             raise  # of another file, or of a connection
         raise write_error(error, Path(path)) from error
 

@@ -285,8 +285,8 @@ def check_room(path: Path, size: int, keep: int) -> None:
     if free < needed:
         what = "2 checkpoints take" if count > 1 else "a checkpoint takes"
         raise InputError(
-            f"the disk of {path} has {free / 2**20:,.0f} MiB left, and {what} {needed / 2**20:,.0f} MiB; "
-            f"make room{', or give --checkpoint.keep 1' if count > 1 else ''}; multitask resume {path.parent}"
+            f"the disk of {path} has {free:,} bytes left, and {what} {needed:,}; make room"
+            f"{', or give --checkpoint.keep 1' if count > 1 else ''}, then multitask resume {path.parent}"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from minbert import InputError, atomic_folder, hide_secrets, read_json_object, restore_folder
+from minbert import InputError, WriteError, atomic_folder, hide_secrets, read_json_object, restore_folder
 from multitask.config.run_config import RunConfig
 from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.stages import stage_configs
@@ -193,7 +193,7 @@ def _train_stages(
         begun = (out / "environment.json").is_file() or (out / "last").is_dir()
         trainer = Trainer(stage, callbacks, quiet, read_environment(out)["threads"] if begun else None)
         # The data are where texts are read, as long as it trains.
-        with _survive_save_signal(), _open_stage_data(config, stage, data) as folder:
+        with _survive_save_signal(), _how_to_go_on(config), _open_stage_data(config, stage, data) as folder:
             if begun:
                 trainer.load(folder)
             else:
@@ -217,6 +217,17 @@ def _survive_save_signal() -> Iterator[None]:
     finally:
         if before == signal.SIG_DFL:
             signal.signal(SAVE_SIGNAL, before)
+
+
+@contextmanager
+def _how_to_go_on(config: RunConfig) -> Iterator[None]:
+    """Adds to an error of a full disk, a quota or a missing right how the run goes on."""
+    try:
+        yield
+    except WriteError as error:
+        if (Path(config.out) / "config.json").is_file():
+            error.strerror = f"{error}, then multitask resume {config.out}"
+        raise
 
 
 @contextmanager

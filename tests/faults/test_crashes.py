@@ -204,7 +204,9 @@ def test_best_scores_do_not_need_the_log(tiny_config, short, whole_run, tmp_path
 def test_a_full_disk_is_noticed_before_a_checkpoint(tiny_config, short, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**10))
-    with pytest.raises(InputError, match=r"has 0 MiB left, and 2 checkpoints take .* --checkpoint.keep 1"):
+    with pytest.raises(
+        InputError, match=r"has 1,024 bytes left, and 2 checkpoints take .* --checkpoint.keep 1, then"
+    ):
         train(tiny_config(**short))
     monkeypatch.undo()
     resume(tmp_path / "run")

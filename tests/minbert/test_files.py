@@ -105,13 +105,26 @@ def test_a_full_disk_says_how_much_is_missing(small_disk, write):
             else:
                 file.write("x" * 800_000 if write == "text" else b"x" * 800_000)
     assert path.read_text() == "old" and names(small_disk) == ["file"]
-    with pytest.raises(WriteError, match="disk is full"), atomic_folder(small_disk / "folder") as folder:
-        with atomic_write(folder / "file", "wb") as file:
-            file.write(bytes(800_000))
-    assert names(small_disk) == ["file"]
     with atomic_write(path) as file:
         file.write("new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("write", ["file", "copied file", "copied folder"])
+def test_a_full_disk_in_a_folder(small_disk, tmp_path, write):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(bytes(800_000))
+    with pytest.raises(WriteError, match="^[^,]+ cannot be written: its disk is full"):
+        with atomic_folder(small_disk / "folder") as folder:
+            if write == "copied folder":
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+            elif write == "copied file":
+                shutil.copyfile(source / "file", folder / "file")
+            else:
+                with atomic_write(folder / "file", "wb") as file:
+                    file.write(bytes(800_000))
+    assert names(small_disk) == []
 
 
 def test_mounted_files_and_folders_are_filled_in_place(small_disk, tmp_path):
