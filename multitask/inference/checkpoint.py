@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,8 @@ from multitask.runtime.process_group import ProcessGroup
 STATE_FOLDER = "training_state"
 ADAPTER_FOLDER = "adapter"
 CHECKSUMS = "checksums.json"
-HEADS = {"tasks": by_name(by_key({"config": by_name(ANYTHING), "labels": or_null(list_of(ANYTHING))}))}
+_SIZES = by_key({"hidden": optional(list_of(whole(1))), "projection": optional(or_null(whole(1)))})
+HEADS = {"tasks": by_name(by_key({"config": _SIZES, "labels": or_null(list_of(ANYTHING))}))}
 # Rules for the states of training, checked before its parts take them over.
 _COUNTS = {"steps": whole(0), "skipped": whole(0)}
 STATE = by_key(
@@ -96,11 +97,25 @@ def save_model(
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reads heads.json: facts of each task; empty for a folder without heads, such as pretrained weights."""
+    """Reads heads.json: facts of each task; empty for a folder without heads, such as pretrained weights.
+
+    Raises InputError for heads that are larger than heads.safetensors, before they are built.
+    """
     path = folder / "heads.json"
     if not path.is_file():
         return {}
-    return read_json_object(path, HEADS, "take another checkpoint of the run")["tasks"]
+    tasks = read_json_object(path, HEADS, "take another checkpoint of the run")["tasks"]
+    weights = sum(tensor.numel() for tensor in read_tensors(folder / "heads.safetensors").values())
+    for name, entry in tasks.items():
+        sizes = [entry["config"].get("projection") or 1, *entry["config"].get("hidden", ())]
+        sizes.append(max(len(entry["labels"] or ()) - 1, 1))  # outputs, of an ordinal loss
+        least = sum(before * after for before, after in pairwise(sizes))
+        if least > max(weights, 1):
+            raise InputError(
+                f"{path}: the head of {name} has at least {least:,} weights, heads.safetensors {weights:,}; "
+                f"take another checkpoint of the run"
+            )
+    return tasks
 
 
 def task_adapters(folder: Path) -> tuple[str, ...]:
@@ -244,6 +259,15 @@ def find_damage(folder: Path) -> str | None:
         if _sha256(file) != expected:
             return f"{file} differs from its checksum"
     return None
+
+
+def check_damage(folder: Path) -> None:
+    """Raises InputError for a checkpoint with a `find_damage`."""
+    if damage := find_damage(folder):
+        raise InputError(
+            f"{damage}; take the checkpoint from another copy of the run, or delete {folder / CHECKSUMS} if "
+            f"you changed it"
+        )
 
 
 def former_checkpoint(last: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from minbert import BertConfig, InputError
 from multitask.config.task_config import TaskConfig
 from multitask.config.task_kinds import make_task
-from multitask.inference.checkpoint import load_head, read_heads
+from multitask.inference.checkpoint import check_damage, load_head, read_heads
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.base import TrainingTask
 
@@ -21,8 +21,10 @@ def saved_labels(folder: Path | None) -> dict[str, Sequence[str] | None]:
 def load_trained_heads(model: MultitaskModel, folder: Path) -> tuple[str, ...]:
     """Loads the heads that a checkpoint holds; -> these tasks, and those without parameters.
 
-    Raises InputError for a head of another shape, and for one that was trained on other labels.
+    Raises InputError for a file that differs from its checksum, for a head of another shape, and for one that
+    was trained on other labels.
     """
+    check_damage(folder)
     saved = read_heads(folder)
     for name, head in model.heads.items():
         if name not in saved:

@@ -115,6 +115,7 @@ def make_readers(root: Path) -> dict[str, Reader]:
     _write(run / "config.json", config)
     head = {"config": config["tasks"]["sst"], "labels": ["0", "1"], "fallback": "1"}
     _write(run / "heads.json", {"tasks": {"sst": head}})
+    safetensors.torch.save_file({"sst.weight": torch.zeros(2, 8)}, run / "heads.safetensors")
     scores = {"scores": {"sst": {"accuracy": 0.5}}, "overall": {"mean_raw": 0.5}}
     _write(run / "scores.json", {**scores, "step": 4, "seconds": 1.5, "costs": {"epochs": 1.0, "tokens": 40}})
     environment = {"threads": 1, "data": {"a.csv": "0" * 64}, "torch": "2"}

@@ -23,6 +23,7 @@ import torch
 from multitask import RunConfig, resume, train
 from tests.multitask.runs import assert_same_run
 
+HANGS = 120  # seconds
 ENDED = {signal.SIGKILL: (-9,), signal.SIGTERM: (-15, 143)}  # SIGTERM ends a process that still loads
 
 
@@ -49,7 +50,21 @@ def start(config: RunConfig, rank: int, processes: int, port: int) -> int:
 
 
 def wait(children: list[int]) -> list[int]:
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    """Returns the statuses of processes; as with torchrun, SIGTERM ends the others where one has failed."""
+    statuses: dict[int, int] = {}
+    deadline = float("inf")
+    while len(statuses) < len(children):
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            statuses[child] = os.waitstatus_to_exitcode(status)
+            if statuses[child] and deadline == float("inf"):
+                deadline = time.monotonic() + HANGS
+                for other in set(children) - statuses.keys():
+                    os.kill(other, signal.SIGTERM)
+        else:
+            assert time.monotonic() < deadline, "a process stays where another one has failed"
+            time.sleep(0.01)
+    return [statuses[child] for child in children]
 
 
 def attempt(config: RunConfig, processes: int, number: int | None = None, seconds: float = 0.0) -> list[int]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from minbert import InputError
-from multitask import RunConfig, resume, train
+from multitask import RunConfig, load_run, resume, train
+from multitask.experiments.ensemble.weight_average import average_weights
 from multitask.inference.checkpoint import find_damage, load_state, repair_last
 from multitask.training.progress import Progress
 from multitask.training.trainer import Trainer
@@ -161,6 +162,21 @@ def test_a_damaged_last_falls_back_to_the_one_before(tiny_config, short, whole_r
     assert any(f"{named}the run goes on from last.previous/" in line for line in said), said
     assert "resumed after step 2 of 6" in said
     assert_same_run(out, whole_run)
+
+
+@pytest.mark.parametrize("use", ["load_run", "train", "average_weights"])
+def test_a_damaged_best_is_refused(tiny_config, short, whole_run, tmp_path, use):
+    copy = shutil.copytree(whole_run, tmp_path / "copy")
+    damage(copy / "best" / "model.safetensors")
+    with pytest.raises(InputError, match="best/model.safetensors differs from its checksum; take the"):
+        if use == "load_run":
+            load_run(copy)
+        elif use == "train":
+            train(tiny_config(**short | {"weights": str(copy / "best")}))
+        else:
+            average_weights([str(copy), str(whole_run)], tmp_path / "average")
+    (copy / "best" / "checksums.json").unlink()
+    assert load_run(copy).scores["scores"]
 
 
 def test_without_a_whole_checkpoint_the_damage_is_named(tiny_config, short, tmp_path):

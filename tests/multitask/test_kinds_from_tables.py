@@ -251,6 +251,7 @@ def test_runs_with_other_thresholds_are_not_averaged(folder, data, tmp_path):
     config = json.loads((copy / "config.json").read_text())
     heads["tasks"]["topics"]["config"]["threshold"] = config["tasks"]["topics"]["threshold"] = 0.7
     (copy / "best" / "heads.json").write_text(json.dumps(heads))
+    (copy / "best" / "checksums.json").unlink()
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"topics.threshold is 0.7, and 0.4 in the first run"):
         ensemble([str(folder), str(copy)], data)

@@ -22,7 +22,7 @@ from multitask.config.option_types import plain
 from multitask.config.run_config import RunConfig
 from multitask.config.task_config import TaskConfig
 from multitask.experiments.ensemble.ensemble import Scores, check_sources, with_overall
-from multitask.inference.checkpoint import read_heads, task_adapters
+from multitask.inference.checkpoint import check_damage, read_heads, task_adapters
 from multitask.inference.run import open_source
 from multitask.runtime.tracking import write_json
 from multitask.training.selection import selector
@@ -197,6 +197,7 @@ def check_same_form(first: Path, other: Path, source: str) -> None:
 
 def _form(folder: Path) -> dict[str, Any]:
     """Collects sizes, tokenizer, tasks, heads and shapes, without what only training reads."""
+    check_damage(folder)
     form = _without(asdict(BertConfig.from_folder(folder)), "encoder")
     tokenizer = json.loads(Tokenizer.from_pretrained(folder).backend.to_str())
     for key, value in tokenizer.items():

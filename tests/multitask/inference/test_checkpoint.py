@@ -91,3 +91,19 @@ def test_a_damaged_heads_json_is_refused_and_none_is_no_head(tmp_path):
         (tmp_path / "heads.json").write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match="heads.json.*; take another checkpoint of the run"):
             read_heads(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"config": {"hidden": [10**12]}, "labels": None},
+        {"config": {"hidden": [1000] * 1000}, "labels": None},
+        {"config": {"projection": 10**12}, "labels": None},
+        {"config": {"hidden": [4]}, "labels": ["a"] * 10_000},
+    ],
+)
+def test_a_head_larger_than_its_weights_is_refused_before_it_is_built(tmp_path, facts):
+    write_tensors({"t.weight": torch.zeros(100)}, tmp_path / "heads.safetensors")
+    (tmp_path / "heads.json").write_text(json.dumps({"tasks": {"t": facts}}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"head of t has at least [\d,]+ weights, heads.safetensors 100;"):
+        read_heads(tmp_path)
