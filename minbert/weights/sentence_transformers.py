@@ -163,8 +163,8 @@ def _read_entries(folder: Path) -> list[tuple[str, Path]]:
         raise InputError(f"{path} is not a list of modules with type and path; fetch the folder again")
     found = []
     for number, entry in enumerate(entries):
-        rules = {"type": TEXT, "path": TEXT, "idx": ANYTHING, "name": ANYTHING, "kwargs": _EMPTY}
-        _check_keys(entry, rules, path, required=("type", "path"))
+        rules = {"type": TEXT, "path": TEXT, "idx": ANYTHING, "name": TEXT, "kwargs": _EMPTY}
+        _check_keys(entry, rules, path, required=("type", "path", "name"))
         package, _, kind = entry["type"].rpartition(".")
         below = within(folder, entry["path"] or ".", path)
         # The first two have a place of their own.

@@ -14,13 +14,39 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
 
-from minbert.errors import TRUTH, InputError, Rule, check, did_you_mean, is_number
+from minbert.errors import (
+    TEXT,
+    TRUTH,
+    InputError,
+    Rule,
+    by_key,
+    check,
+    did_you_mean,
+    is_number,
+    list_of,
+    optional,
+    or_null,
+)
 from minbert.files import atomic_write, damaged, read_json_object, write_json
 
 CONFIG, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 WHOLE, VOCABULARY = "tokenizer.json", "vocab.txt"
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _TOKEN = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")  # what JSON says of one
+_ADDED = by_key(
+    {"content": TEXT, "__type": Rule(lambda value: value == "AddedToken", "'AddedToken'")}  # of a dictionary
+)
+_ONE = Rule(
+    lambda value: isinstance(value, str | dict),
+    "a token",
+    lambda value: _ADDED.parts(value) if isinstance(value, dict) else (),
+)
+_SETTINGS = {
+    "tokenizer_class": optional(or_null(TEXT)),
+    "fast_tokenizer_files": optional(or_null(list_of(TEXT))),
+    "additional_special_tokens": optional(or_null(list_of(_ONE))),
+    **dict.fromkeys(NAMES, optional(or_null(_ONE))),
+}
 NO_LIMIT = 1e20  # transformers writes 1e30 as model_max_length where there is none
 _SPACE = "\u2581"  # SentencePiece's sign for a space
 
@@ -84,7 +110,7 @@ def _camembert(model: dict, special: Special, values: Mapping[str, Any]) -> Toke
 
 
 def _whole(model: dict, special: Special, values: Mapping[str, Any]) -> Tokenizer:
-    return Tokenizer.from_buffer(model["file"])
+    return model["whole"]
 
 
 def _bert_frame(backend: Tokenizer, special: Special, values: Mapping[str, Any]) -> None:
@@ -184,7 +210,7 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, dict[str, Any]]:
     Raises InputError for a folder without a tokenizer, files that are damaged or contradict each other where
     transformers would go on with wrong ids, and for settings and classes that are not known.
     """
-    settings = _read(folder / CONFIG)
+    settings = _read(folder / CONFIG, _SETTINGS)
     whole = os.path.lexists(folder / WHOLE)
     path = folder / (WHOLE if whole else VOCABULARY)
     if not os.path.lexists(path):
@@ -200,7 +226,7 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, dict[str, Any]]:
     try:
         if whole:
             model = described["model"] | {
-                "file": path.read_bytes(),
+                "whole": Tokenizer.from_buffer(path.read_bytes()),  # refuses what the class does not read too
                 "characters": _characters(described.get("normalizer")),
             }
         else:
@@ -286,9 +312,9 @@ def write_tokenizer(folder: Path, backend: Tokenizer, settings: Mapping[str, Any
         (folder / VOCABULARY).unlink(missing_ok=True)  # an older tokenizer's
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, rules: Mapping[str, Rule] | None = None) -> dict[str, Any]:
     """Returns the object of a file that need not be there. A dangling link is an error."""
-    return read_json_object(path) if os.path.lexists(path) else {}
+    return read_json_object(path, rules) if os.path.lexists(path) else {}
 
 
 def _is_line(token: str) -> bool:
@@ -312,6 +338,9 @@ def _class_name(folder: Path, settings: Mapping[str, Any]) -> str:
 
 
 def _refuse_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    for key in settings:
+        if key.startswith("__"):
+            raise InputError(f"{path}: {key} is an attribute of every class and no setting; remove it")
     if settings.get("split_special_tokens"):
         raise InputError(f"{path}: split_special_tokens is true, which is not supported; set it to false")
     if set(settings.get("fast_tokenizer_files") or ()) - {WHOLE}:

@@ -1,8 +1,9 @@
 """A fuzzer that knows the structure of the files: mutations of every kind of file that is read.
 
 Each case changes a file that is accepted as it is, and gives it to its reader. Allowed are an InputError of
-one line, and a value that equals what json, tomllib or safetensors reads from the same file. Any other
-exception, more than SECONDS, or growth of the process beyond GROWTH is a finding.
+one line, and a value that equals what json, tomllib, safetensors, transformers or sentence-transformers
+makes of the same file. Any other exception, more than SECONDS, or growth of the process beyond GROWTH is
+a finding.
 
 Run: python -m tests.faults.fuzz --cases 100000 --seed 1
 """
@@ -23,8 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer
 
 from minbert import (
     BertConfig,
@@ -32,6 +36,7 @@ from minbert import (
     CommandParser,
     InputError,
     LoRAConfig,
+    SentenceEncoder,
     SentenceModules,
     Tokenizer,
     add_lora,
@@ -45,7 +50,7 @@ from minbert.cli.check import read_points
 from minbert.corpus.parts import PartFolder
 from minbert.weights.files import INDEX_FILE, weight_files
 from minbert.weights.hub import RECORD_FILE, _read_record
-from minbert.weights.sentence_transformers import read_sentence_folder, write_modules
+from minbert.weights.sentence_transformers import write_modules
 from multitask.config.options import RunOptions, add_key_options
 from multitask.config.run_config import RunConfig, read_config
 from multitask.data.records import open_table
@@ -63,6 +68,9 @@ from multitask.training.trainer import read_environment
 
 SECONDS, GROWTH = 5.0, 2**30
 LONGEST = 4000  # characters of a message
+TEXTS = ["a cat", "The dogs, the dog!", "dog [MASK] caf\u00e9", "\u4e2da"]
+SENTENCE_FILES = """modules.json config_sentence_transformers.json sentence_bert_config.json
+1_Pooling/config.json""".split()
 WORDS = [*"abcdefghijklmnopqrstuvwxyz", "cat", "dog", "##s", "the"]
 
 
@@ -215,30 +223,31 @@ def make_readers(root: Path) -> dict[str, Reader]:
         config, given = BertConfig.from_folder(model), _plain(model / "config.json")
         return {key: getattr(config, key) for key in config_of(model / "config.json") if key in given}
 
+    def our_ids() -> Any:
+        tokenizer = Tokenizer.from_pretrained(model)
+        return [tokenizer([text]).padded()["input_ids"][0].tolist() for text in TEXTS]
+
+    def their_ids(path: Path) -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        return [tokenizer(text, truncation=True, max_length=512)["input_ids"] for text in TEXTS]
+
+    def our_vectors() -> np.ndarray:
+        return SentenceEncoder.from_pretrained(model).encode(TEXTS)
+
+    def their_vectors(path: Path) -> np.ndarray:
+        return SentenceTransformer(str(model), device="cpu").encode(TEXTS)
+
     def table_of(kind: str, path: Path, rules: dict) -> Callable[[], Any]:
         return lambda: read_summary(path, kind, rules)
 
     tensors = run / "training_state" / "tensors.safetensors"
     readers = {
         "config.json": Reader(model / "config.json", our_config, config_of),
-        "tokenizer_config.json": Reader(
-            model / "tokenizer_config.json", lambda: Tokenizer.from_pretrained(model) and None
-        ),
-        "tokenizer.json": Reader(model / "tokenizer.json", lambda: Tokenizer.from_pretrained(model) and None),
-        "modules.json": Reader(model / "modules.json", lambda: read_sentence_folder(model) and None),
-        "config_sentence_transformers.json": Reader(
-            model / "config_sentence_transformers.json",
-            lambda: read_sentence_folder(model).settings.get("prompts"),
-            lambda path: _plain(path).get("prompts"),
-        ),
-        "sentence_bert_config.json": Reader(
-            model / "sentence_bert_config.json",
-            lambda: read_sentence_folder(model).max_length,
-            None,
-        ),
-        "1_Pooling/config.json": Reader(
-            model / "1_Pooling" / "config.json", lambda: read_sentence_folder(model) and None
-        ),
+        **{
+            name: Reader(model / name, our_ids, their_ids)
+            for name in ("tokenizer_config.json", "tokenizer.json")
+        },
+        **{name: Reader(model / name, our_vectors, their_vectors) for name in SENTENCE_FILES},
         "model.safetensors": Reader(
             model / "model.safetensors",
             lambda: read_tensors(model / "model.safetensors"),
@@ -464,9 +473,11 @@ def mutate(path: Path, content: bytes, draw: random.Random) -> bytes:
 
 
 def equal(ours: Any, theirs: Any) -> bool:
-    """Returns True for the same values, tensors bit by bit."""
+    """Returns True for the same values, tensors bit by bit, vectors to 1e-5."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return ours.keys() == theirs.keys() and all(equal(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, np.ndarray):
+        return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=1e-5)
     if isinstance(ours, torch.Tensor):
         same = ours.dtype == theirs.dtype and ours.shape == theirs.shape
         return same and bool(

@@ -362,7 +362,8 @@ def test_refused_by_file_and_key(folder, file, values, message):
 
 def written_modules(folder, *kinds, package=OLD):
     modules = [
-        {"path": f"{i}_{kind}" if i else "", "type": f"{package}.{kind}"} for i, kind in enumerate(kinds)
+        {"name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"{package}.{kind}"}
+        for i, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
 
@@ -392,15 +393,18 @@ def test_modules_that_are_refused(folder, kinds, message):
         ([], "is not a list of modules"),
         ({"type": "Transformer"}, "is not a list of modules"),
         ([{"type": f"{OLD}.Transformer"}], "has no key 'path'"),
-        ([{"type": 7, "path": ""}], "type is 7; it must be a string"),
-        ([{"type": "custom.Transformer", "path": ""}], "type of module 0 is 'custom.Transformer'"),
+        ([{"name": "0", "type": 7, "path": ""}], "type is 7; it must be a string"),
         (
-            [{"type": f"{OLD}.Transformer", "path": "../elsewhere"}],
+            [{"name": "0", "type": "custom.Transformer", "path": ""}],
+            "type of module 0 is 'custom.Transformer'",
+        ),
+        (
+            [{"name": "0", "type": f"{OLD}.Transformer", "path": "../elsewhere"}],
             "names '../elsewhere', which leads out of",
         ),
-        ([{"type": f"{OLD}.Transformer", "path": "/etc"}], "names '/etc', which leads out of"),
-        ([{"type": f"{OLD}.Transformer", "path": "", "kwargs": ["task"]}], "kwargs is"),
-        ([{"type": f"{OLD}.Transformer", "path": "", "config": {}}], "has the key 'config'"),
+        ([{"name": "0", "type": f"{OLD}.Transformer", "path": "/etc"}], "names '/etc', which leads out of"),
+        ([{"name": "0", "type": f"{OLD}.Transformer", "path": "", "kwargs": ["task"]}], "kwargs is"),
+        ([{"name": "0", "type": f"{OLD}.Transformer", "path": "", "config": {}}], "has the key 'config'"),
     ],
 )
 def test_damaged_lists_of_modules(folder, modules, message):
