@@ -10,7 +10,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,7 @@ from minbert import (
     pool,
 )
 from multitask.data.collate import Joined, TokenizedExample
+from multitask.runtime.locks import take_lock
 from multitask.runtime.messages import logger
 from multitask.runtime.process_group import ProcessGroup
 
@@ -246,18 +247,30 @@ def _prepare_file(
     """Returns the file with the wanted rows, written if missing; None if the disk has no room for it."""
     path = folder / f"{wanted.key(model)}.npy"
     check_folder(folder)
-    is_there, has_room = group.broadcast_object((wanted.read(path), _has_room(wanted, folder)))
-    if is_there:
-        logger.info(f"cache of {wanted} read from {folder}")
-    elif has_room:
-        logger.info(f"cache of {wanted} in {folder}")
-        try:
-            wanted.write(model, path, group, quiet)
-        except OSError as error:
-            logger.info(f"no cache of {wanted}: {error}; computed in each epoch")
-            path = None
-        path = group.broadcast_object(path)
+    has_room = group.broadcast_object(_has_room(wanted, folder))
+    with _one_at_a_time(path.with_suffix(".lock")) if has_room and group.is_main else nullcontext():
+        is_there = group.broadcast_object(wanted.read(path))
+        if is_there:
+            logger.info(f"cache of {wanted} read from {folder}")
+        elif has_room:
+            logger.info(f"cache of {wanted} in {folder}")
+            try:
+                wanted.write(model, path, group, quiet)
+            except OSError as error:
+                logger.info(f"no cache of {wanted}: {error}; computed in each epoch")
+                path = None
+            path = group.broadcast_object(path)
     return path if is_there or has_room else None
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Waits for another command that computes the same rows; the file is whole without a lock too."""
+    try:
+        with take_lock(path, required=False, timeout=-1) or nullcontext():
+            yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _has_room(wanted: FrozenRows, folder: Path) -> bool:

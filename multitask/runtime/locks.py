@@ -13,15 +13,16 @@ from minbert import InputError, atomic_write, make_folder
 from multitask.runtime.messages import logger
 
 
-def take_lock(path: Path, required: bool = True) -> AbstractContextManager | None:
+def take_lock(path: Path, required: bool = True, timeout: float = 0) -> AbstractContextManager | None:
     """Locks a file until the end of the context that it returns; None where another process has the lock.
 
-    The process's end, however it ends, gives the lock back too.
+    `timeout` is how many seconds it waits for that process, -1 for as long as it takes. The process's end,
+    however it ends, gives the lock back too.
 
     Raises InputError on a file system without locks, or does without one that is not required.
     """
     try:
-        return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
+        return FileLock(path, fallback_to_soft=False).acquire(timeout=timeout)
     except Timeout:
         return None
     except (OSError, NotImplementedError) as error:

@@ -2,8 +2,10 @@
 
 import copy
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from multitask.config.task_kinds import make_task
 from multitask.data.readers import Example
 from multitask.model.cache import frozen_layers, open_cache
 from multitask.model.multitask_model import EncoderView, MultitaskModel
+from multitask.runtime.locks import take_lock
 from multitask.runtime.process_group import ProcessGroup
 from multitask.training.parameters.freezing import freeze
 from tests.encoders import fresh_encoder
@@ -244,6 +247,29 @@ def test_the_same_rows_are_read_not_computed(make, tokenized, folder, said):
     assert torch.equal(other.collate("sst", examples["sst"]).inputs.cached.rows, rows)
     text = "cache of the frozen embeddings and layer 1: 12 sequences, 0.01 MB"
     assert said == [f"{text} in {folder}", f"{text} read from {folder}"]
+
+
+def test_another_command_that_computes_the_same_rows_is_waited_for(make, tokenized, folder, said):
+    model = make("embeddings,first:1", sst={})
+    examples = tokenized(model, sentences(12))
+    opened(model, examples, folder)
+    (path,) = folder.iterdir()
+    content = path.read_bytes()
+    path.unlink()
+    locked = Event()
+
+    def write():
+        with take_lock(path.with_suffix(".lock")):
+            locked.set()
+            time.sleep(0.5)
+            path.write_bytes(content)
+
+    other = Thread(target=write)
+    other.start()
+    locked.wait()
+    opened(model, examples, folder)
+    other.join()
+    assert said[-1].endswith(f"read from {folder}") and [*folder.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("damage", ["short", "text", "shape"])
