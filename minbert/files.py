@@ -1,6 +1,7 @@
 """Files and folders that are whole or not there (write beside the target, fsync, rename); JSON and TOML."""
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -158,39 +159,60 @@ def atomic_folder(path: str | Path, keep: bool = False) -> Iterator[Path]:
     A link is followed, and the modes of the old folder and of files with the same names are kept. A kill
     between the two renames leaves the old content under `.NAME.previous`; where `path` cannot be renamed, as
     a mount point, its content is replaced, and until that is done a copy is `.NAME.kept`. `restore_folder`
-    puts either back. `keep` leaves the old content under `NAME.previous` in any case.
+    puts either back. `keep` leaves the old content under `NAME.previous` in any case. Raises InputError while
+    another process writes the folder.
     """
     path = follow_link(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder")
     partial, previous = path.with_name(f".{path.name}.partial"), _previous(path, keep)
-    restore_folder(path, keep)
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
-    try:
-        with writing(path, partial, previous):
-            yield partial
-            for file in (partial, *partial.rglob("*")):
-                old = path / file.relative_to(partial)
-                if old.is_dir() == file.is_dir() and old.exists():
-                    file.chmod(stat.S_IMODE(old.stat().st_mode))
-                sync_folder(file)
-            try:
-                if path.exists():
-                    shutil.rmtree(previous, ignore_errors=True)
-                    os.replace(path, previous)
-                os.replace(partial, path)
-            except OSError as error:
-                if error.errno not in IN_THE_WAY or not path.exists():
-                    raise
-                _replace_content(path, partial, previous if keep else None)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _only_writer(partial, path):
         restore_folder(path, keep)
-        raise
-    sync_folder(path.parent)
-    if not keep:
-        shutil.rmtree(previous, ignore_errors=True)
+        try:
+            with writing(path, partial, previous):
+                yield partial
+                for file in (partial, *partial.rglob("*")):
+                    old = path / file.relative_to(partial)
+                    if old.is_dir() == file.is_dir() and old.exists():
+                        file.chmod(stat.S_IMODE(old.stat().st_mode))
+                    sync_folder(file)
+                try:
+                    if path.exists():
+                        shutil.rmtree(previous, ignore_errors=True)
+                        os.replace(path, previous)
+                    os.replace(partial, path)
+                except OSError as error:
+                    if error.errno not in IN_THE_WAY or not path.exists():
+                        raise
+                    _replace_content(path, partial, previous if keep else None)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            restore_folder(path, keep)
+            raise
+        sync_folder(path.parent)
+        if not keep:
+            shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def _only_writer(partial: Path, path: Path) -> Iterator[None]:
+    """Makes an empty folder that no other process writes to in the block."""
+    make_folder(partial)
+    folder = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = partial.exists() and os.path.samestat(os.fstat(folder), partial.stat())
+        except BlockingIOError:
+            own = False
+        except OSError:  # a file system without locks
+            own = True
+        if not own:
+            raise InputError(f"{path} is being written by another process; wait for its end")
+        _empty(partial)
+        yield
+    finally:
+        os.close(folder)  # gives the lock back
 
 
 def _replace_content(path: Path, partial: Path, previous: Path | None) -> None:
@@ -207,9 +229,13 @@ def _replace_content(path: Path, partial: Path, previous: Path | None) -> None:
     shutil.rmtree(partial)
 
 
-def _fill(path: Path, source: Path) -> None:
-    for entry in path.iterdir():
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _fill(path: Path, source: Path) -> None:
+    _empty(path)
     shutil.copytree(source, path, symlinks=True, dirs_exist_ok=True)
     for file in path.rglob("*"):
         sync_folder(file)

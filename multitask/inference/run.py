@@ -44,6 +44,7 @@ from multitask.inference.saved_tasks import load_trained_heads, make_tasks, save
 from multitask.metrics.scores import overall_scores
 from multitask.model.multitask_model import MultitaskModel
 from multitask.runtime.device import find_device
+from multitask.runtime.locks import one_writer
 from multitask.runtime.precision import Precision
 from multitask.runtime.process_group import ProcessGroup
 from multitask.tasks.base import ScoredTask
@@ -208,12 +209,13 @@ class Run:
 
         A rejected row that has text is predicted all the same; one without gets the training split's majority
         or mean, and a note says so. With `probabilities` a file of these is beside it, whose cells are empty
-        in a row without text; a task of `tasks` that predicts no classes raises InputError then.
+        in a row without text; a task of `tasks` that predicts no classes raises InputError then, and so does
+        a folder to which another process writes.
         """
         files, notes = [], []
         names = tasks or [name for name in self.trained if self.model.tasks[name].scored]
         soft = self._with_classes(names, notes if tasks is None else None) if probabilities else []
-        with self.data_folder(data) as folder:
+        with self.data_folder(data) as folder, one_writer(Path(out)):
             for name in names:
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)

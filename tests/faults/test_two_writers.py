@@ -27,7 +27,10 @@ def test_train_and_resume_are_refused_while_another_command_writes(tiny_config, 
     with one_writer(tmp_path / "run"):
         with pytest.raises(InputError, match="run is in use by process .*; wait for its end"):
             resume(tmp_path / "run")
-    resume(tmp_path / "run")
+    run = resume(tmp_path / "run")
+    with one_writer(tmp_path / "predictions"):
+        with pytest.raises(InputError, match="predictions is in use by process"):
+            run.write_predictions(tmp_path / "predictions")
 
 
 @pytest.mark.slow

@@ -92,6 +92,16 @@ def small_disk(tmp_path):
     subprocess.run(["umount", tmp_path / "disk"], check=True)
 
 
+def test_a_folder_has_one_writer(tmp_path):
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "first").write_text("")
+        with pytest.raises(InputError, match="folder is being written by another process; wait for its end"):
+            with atomic_folder(tmp_path / "folder"):
+                pass
+        (folder / "second").write_text("")
+    assert names(tmp_path / "folder") == ["first", "second"] and names(tmp_path) == ["folder"]
+
+
 @pytest.mark.parametrize("write", ["text", "bytes", "array"])
 def test_a_full_disk_says_how_much_is_missing(small_disk, write):
     path = small_disk / "file"

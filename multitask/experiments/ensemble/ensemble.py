@@ -18,6 +18,7 @@ from multitask.inference.evaluation import notes_on
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
 from multitask.inference.run import SAMPLE_FOLDER, Run, open_source, read_run_config
 from multitask.metrics.scores import overall_scores
+from multitask.runtime.locks import one_writer
 from multitask.runtime.tracking import write_json
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
@@ -135,7 +136,8 @@ def ensemble(
             raise InputError(f"the runs have no task in common to average; {'; '.join(notes)}")
         result = _scored(list(sources), method, votes, notes)
         if out is not None:
-            files = [_write(votes[name], result, Path(out), split, dialect, folder) for name in votes]
+            with one_writer(Path(out)):
+                files = [_write(votes[name], result, Path(out), split, dialect, folder) for name in votes]
             result.files = [str(path) for path in files if path is not None]
             write_json(Path(out) / "ensemble.json", result.as_dict())
     return result
