@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from minbert.weights.hub import find_folder as find_folder
     from minbert.weights.load import hugging_face_state_dict as hugging_face_state_dict
     from minbert.weights.load import load_hugging_face_state_dict as load_hugging_face_state_dict
+    from minbert.weights.load import our_name as our_name
     from minbert.weights.load import read_tensors as read_tensors
     from minbert.weights.load import write_tensors as write_tensors
     from minbert.weights.sentence_transformers import read_sentence_folder as read_sentence_folder
@@ -198,6 +199,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "weights.load": (
             "hugging_face_state_dict",
             "load_hugging_face_state_dict",
+            "our_name",
             "read_tensors",
             "write_tensors",
         ),

@@ -11,9 +11,8 @@ Only attention and pooling do, and they ask the Layout. It has two forms:
 Letters: B sequences, S columns of the padded input, T token rows, R rows of first tokens, D features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
@@ -23,7 +22,11 @@ from torch import Tensor
 from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.kernels.device import to_device
+from minbert.kernels.kept_property import kept_property
 from minbert.kernels.variable_length import Sequences
+
+PADDED = ("input_ids", "attention_mask", "token_type_ids")
+MASKED = -1e3  # of an additive mask, where a token is not attended to; exp of it is 0 in fp64
 
 
 class LengthGroup(NamedTuple):
@@ -61,7 +64,7 @@ class Layout:
         """B, the number of sequences."""
         return len(self.lengths) if self.packed else self.mask.shape[0]
 
-    @cached_property
+    @kept_property
     def groups(self) -> tuple[LengthGroup, ...]:
         """The groups of equal length of a packed layout, without empty sequences."""
         groups, start = [], 0
@@ -72,22 +75,22 @@ class Layout:
             start += count * length
         return tuple(groups)
 
-    @cached_property
+    @kept_property
     def sequences(self) -> Sequences:
         """packed: offsets of the sequences that are not empty, copied to the device once."""
         return Sequences.of([length for length in self.lengths if length], self.positions.device)
 
-    @cached_property
+    @kept_property
     def token_mask(self) -> Tensor:
         """padded: (B, S), True at real tokens; under a 3-D mask, at those that attend or are attended to."""
         return self.mask if self.mask.ndim == 2 else self.mask.any(dim=1) | self.mask.any(dim=2)
 
-    @cached_property
+    @kept_property
     def attention_mask(self) -> Tensor:
         """padded: the mask as attention takes it, (B, 1, 1, S) or (B, 1, S, S)."""
         return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None, :, :]
 
-    @cached_property
+    @kept_property
     def first(self) -> "Layout":
         """The layout of `take_first`'s rows: each sequence that is not empty has one token."""
         if not self.packed:
@@ -137,6 +140,8 @@ class Batch:
     `token_ids`, `token_type_ids` and, where the tokenizer was given words, `word_ids` (-1 for special tokens)
     are rows (T,) of the layout. `order[i]` is the caller's index of the layout's sequence i. With `cached`
     activations the model continues from these.
+
+    It has the keys of `padded()`, so that `model(**batch)` works; it is padded once for them. `len` is B.
     """
 
     token_ids: Tensor
@@ -148,6 +153,25 @@ class Batch:
 
     def __len__(self) -> int:
         return self.layout.count
+
+    def __repr__(self) -> str:
+        form = "packed" if self.layout.packed else f"padded to {self.layout.columns} columns"
+        return f"Batch({len(self)} sequences, {len(self.token_ids)} rows, {form}, {self.token_ids.device})"
+
+    def keys(self) -> tuple[str, ...]:
+        return PADDED
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in PADDED:
+            raise KeyError(f"{key!r} is not in a Batch; it has {', '.join(PADDED)}")
+        return self._padded[key]
+
+    @kept_property
+    def _padded(self) -> dict[str, Tensor]:
+        return self.padded()
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("a Batch is not iterated over; take batch.padded(), a dict, or batch.keys()")
 
     @classmethod
     def from_sequences(
@@ -180,11 +204,14 @@ class Batch:
     ) -> "Batch":
         """From tensors (B, S); the mask is 1 or True at real tokens, (B, S) or (B, S, S).
 
+        A mask of transformers' form, (B, 1, 1, S) or (B, 1, S, S), is True there, or 0 to be added to scores.
         Stays padded if `packed` is False, under a 3-D mask, and where a sequence's column 0 is padding: the
         reference reads its pooler there, so that cell has to be computed too.
-        Raises InputError for shapes that do not fit together.
+        Raises InputError for shapes that do not fit together, and ids that are not whole numbers.
         """
         mask = _checked_mask(input_ids, attention_mask, token_type_ids)
+        if packed and torch.compiler.is_compiling():
+            _refuse_to_trace()
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         count, columns = input_ids.shape
         positions = torch.arange(columns, device=input_ids.device).expand(count, columns)
@@ -200,9 +227,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Returns the same batch on another device; copies to CUDA do not block the host."""
+        return self._moved(lambda tensor: to_device(tensor, device))
 
+    def pin_memory(self) -> "Batch":
+        """Returns the same batch in pinned memory, for `DataLoader(pin_memory=True)`."""
+        return self._moved(Tensor.pin_memory)
+
+    def _moved(self, how: Callable[[Tensor], Tensor]) -> "Batch":
         def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else to_device(tensor, device)
+            return None if tensor is None else how(tensor)
 
         layout = replace(self.layout, positions=move(self.layout.positions), mask=move(self.layout.mask))
         cached = self.cached and self.cached._replace(rows=move(self.cached.rows))
@@ -252,13 +285,21 @@ class Batch:
     def padded(self, pad_token_id: int = 0) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask`, `token_type_ids`, (B, S) in the caller's order.
 
-        At padding `input_ids` has `pad_token_id`, whose value no model of ours reads; the others have 0.
+        At padding `input_ids` has `pad_token_id`, whose value no model of ours reads; the others have 0. Of a
+        padded layout they are what it was made from.
         """
-        return {
-            "input_ids": self.pad(self.token_ids, fill=pad_token_id),
-            "attention_mask": self.pad(torch.ones_like(self.token_ids)),
-            "token_type_ids": self.pad(self.token_type_ids),
-        }
+        if self.layout.packed:
+            ids, mask, types = (
+                self.pad(self.token_ids, fill=pad_token_id),
+                self.pad(torch.ones_like(self.token_ids)),
+                self.pad(self.token_type_ids),
+            )
+        else:
+            ids, types = (
+                rows.unflatten(0, (len(self), -1)) for rows in (self.token_ids, self.token_type_ids)
+            )
+            mask = self.layout.mask.long()
+        return dict(zip(PADDED, (ids, mask, types), strict=True))
 
     def check(self, config: BertConfig) -> None:
         """Raises InputError for sequences and ids that a model of this configuration does not have."""
@@ -299,7 +340,17 @@ def cut_by_tokens(indices: Sequence[int], lengths: Sequence[int], token_budget: 
 
 
 def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-    """Returns the boolean mask, all True where none is given."""
+    """Returns the boolean mask, (B, S) or (B, S, S), all True where none is given."""
+    for name, tensor in zip(PADDED, (input_ids, attention_mask, token_type_ids), strict=True):
+        if tensor is None and name != "input_ids":
+            continue
+        if not isinstance(tensor, Tensor):
+            raise InputError(
+                f"{name} is of type {type(tensor).__name__}; give a tensor (B, S), or a tokenizer's output: "
+                f"model(**inputs)"
+            )
+        if name != "attention_mask" and tensor.dtype not in (torch.int64, torch.int32):
+            raise InputError(f"{name} has dtype {tensor.dtype}; ids are whole numbers: give torch.long")
     if input_ids.ndim != 2 or 0 in input_ids.shape:
         raise InputError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, S), both at least 1")
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
@@ -309,12 +360,29 @@ def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_i
         )
     if attention_mask is None:
         return torch.ones_like(input_ids, dtype=torch.bool)
-    count, columns = input_ids.shape
-    if tuple(attention_mask.shape) not in ((count, columns), (count, columns, columns)):
+    shape, (count, columns) = tuple(attention_mask.shape), input_ids.shape
+    of_transformers = shape[1:] in ((1, 1, columns), (1, columns, columns)) and shape[0] in (1, count)
+    if not of_transformers and shape not in ((count, columns), (count, columns, columns)):
         raise InputError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}; it must be ({count}, {columns}) or "
-            f"({count}, {columns}, {columns})"
+            f"attention_mask has shape {shape}; it must be ({count}, {columns}), ({count}, {columns}, "
+            f"{columns}), or as in transformers ({count}, 1, 1 or {columns}, {columns})"
         )
-    if attention_mask.dtype != torch.bool and not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
-        raise InputError("attention_mask has values other than 0 and 1; give 1 at real tokens, 0 at padding")
-    return attention_mask.bool()
+    attends, others = attention_mask == 1, attention_mask == 0
+    values = "0 and 1; give 1 at real tokens, 0 at padding"
+    if of_transformers and attention_mask.dtype != torch.bool:  # to be added to the scores
+        attends, others = others, attention_mask < MASKED
+        values = "0 and -inf; give 0 at real tokens, -inf or -10000 at others"
+    if not torch.compiler.is_compiling() and not bool((attends | others).all()):
+        raise InputError(f"attention_mask has values other than {values}")
+    return attends.expand(count, -1, -1, -1).squeeze(1).squeeze(1) if of_transformers else attends
+
+
+def _refuse_to_trace() -> None:
+    """Breaks the graph of torch.compile, with a reason; raises InputError under torch.export."""
+    message = (
+        'kernels="fused" packs sequences by their lengths, which a graph does not know; give '
+        'kernels="reference" to from_pretrained for torch.export and fullgraph=True'
+    )
+    if torch.compiler.is_exporting():
+        raise InputError(message)
+    torch._dynamo.graph_break(msg=message)

@@ -7,12 +7,13 @@ H heads, K = D / H head size, L layers.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
 from minbert.batch import Batch, Layout
 from minbert.config import BertConfig
@@ -20,11 +21,13 @@ from minbert.errors import InputError
 from minbert.kernels.attention import attend, split_heads
 from minbert.kernels.checkpointing import checkpointed
 from minbert.kernels.dropout import Dropout
+from minbert.kernels.kept_property import kept_property
 from minbert.kernels.reference import attention_probabilities
 from minbert.kernels.registry import activation, find_kernels, in_use, use
 from minbert.pooling import first_rows
 from minbert.weights.load import LoadReport
 from minbert.weights.pretrained import load_pretrained, save_pretrained
+from minbert.weights.transformers_arguments import check_arguments
 
 
 class Linear(nn.Linear):
@@ -272,7 +275,7 @@ class BertOutput:
     states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
-    @cached_property
+    @kept_property
     def last_hidden_state(self) -> Tensor:
         """(B, S, D) in the caller's order, zeros at padding."""
         return self.batch.pad(self.packed)
@@ -287,7 +290,7 @@ class BertOutput:
             )
         return self.pooled
 
-    @cached_property
+    @kept_property
     def hidden_states(self) -> tuple[Tensor, ...] | None:
         """The embeddings and each layer's output, L + 1 tensors (B, S, D); None unless requested."""
         return None if self.states is None else tuple(self.batch.pad(state) for state in self.states)
@@ -307,6 +310,24 @@ class BertOutput:
         if key not in names:
             raise KeyError(f"{key!r} is not an output of the model; choose from {', '.join(sorted(names))}")
         return getattr(self, key)
+
+
+# The tensors of an exported program's outputs; what it returns reads them and has no batch.
+_TENSORS = ("last_hidden_state", "pooled", "hidden_states", "attentions")
+
+
+def _from_tensors(values: Any, _: Any) -> BertOutput:
+    output = object.__new__(BertOutput)
+    output.__dict__.update(zip(_TENSORS, values, strict=True))
+    return output
+
+
+register_pytree_node(
+    BertOutput,
+    lambda output: ([getattr(output, name) for name in _TENSORS], None),
+    _from_tensors,
+    serialized_type_name="minbert.BertOutput",
+)
 
 
 class BertModel(nn.Module):
@@ -351,25 +372,29 @@ class BertModel(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor | Batch,
+        input_ids: Tensor | Batch | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        *,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         embedding_noise: Tensor | None = None,
         cls_only: bool = False,
         layers: int | None = None,
         pooler: bool = True,
+        **others: Any,
     ) -> BertOutput:
         """Computes a Batch, or padded tensors (B, S), which are packed on entry (see `Batch.from_padded`).
 
-        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S). `embedding_noise` (T, D) is added to the
-        rows that leave the embeddings, T of the layout that the encoder runs on. With `cls_only` the output
-        is that of each sequence's first token alone, S = 1, and the last layer computes no other. `layers`
-        stops after the lowest ones of that number. `pooler` False leaves out pooler_output.
+        `attention_mask` is 1 at real tokens, (B, S) or (B, S, S), or a 4-D one as in transformers.
+        `embedding_noise` (T, D) is added to the rows that leave the embeddings, T of the layout that the
+        encoder runs on. With `cls_only` the output is that of each sequence's first token alone, S = 1, and
+        the last layer computes no other. `layers` stops after the lowest ones of that number. `pooler` False
+        leaves out pooler_output. `others` are arguments of transformers (see `check_arguments`).
         Raises InputError for an empty batch, shapes that do not fit, ids outside the vocabulary, and
         sequences longer than the position embeddings.
         """
+        check_arguments(others)
         batch = input_ids
         if not isinstance(batch, Batch):
             packed = self.kernels == "fused" and not output_attentions

@@ -12,11 +12,11 @@ def apply_dropout(x: Tensor, rate: float) -> Tensor:
 
     On the CPU torch's own dropout takes a fifth of a training step, most of it to draw a number for each
     element. Here one draw of 64 bits from the same generator serves four: 16 bits each, compared with the
-    rate. Elsewhere it is torch's kernel.
+    rate. Elsewhere, and in a compiled graph, it is torch's kernel.
     """
     if not rate:
         return x
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, rate)
     return x * dropout_mask(x, rate)
 

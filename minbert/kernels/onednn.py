@@ -9,14 +9,18 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
 def onednn_takes(x: Tensor, weight: Tensor) -> bool:
-    """Returns True for rows (T, I) that OneDNNLinear and linear_gelu accept: CPU, one type, no autocast."""
+    """Returns True for rows (T, I) that OneDNNLinear and linear_gelu accept: CPU, one type, no autocast.
+
+    Weights of another class than torch's, such as quantized ones, have products of their own.
+    """
     return (
         not torch.compiler.is_compiling()  # the compiler has products of its own
+        and type(weight) in (Tensor, nn.Parameter)
         and x.ndim == 2
         and x.device.type == "cpu"
         and x.dtype == weight.dtype

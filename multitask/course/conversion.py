@@ -1,27 +1,40 @@
 """A starter's checkpoint as a folder of weights: the encoder and, where it is understood, the sentiment head.
 
-The names of the encoder's tensors are the course's own. Heads are the student's, with names and shapes of
-their own making: only a linear layer from a sentence vector to five classes is understood.
+The names of the encoder's tensors are the course's own, ours, or those of transformers. Heads are the
+student's, with names and shapes of their own making: only a linear layer from a sentence vector to five
+classes is understood, where no other tensor can stand before or after it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
 
-from minbert import BertConfig, BertModel, InputError, Tokenizer, atomic_folder, find_folder, write_tensors
+from minbert import (
+    BertConfig,
+    BertModel,
+    InputError,
+    Tokenizer,
+    atomic_folder,
+    find_folder,
+    load_hugging_face_state_dict,
+    our_name,
+)
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import make_task
-from multitask.course.starter_checkpoint import StarterCheckpoint, read_starter_checkpoint
+from multitask.course.starter_checkpoint import StarterCheckpoint, is_buffer, read_starter_checkpoint
 from multitask.inference.checkpoint import save_model
 from multitask.model.multitask_model import MultitaskModel
 
 ENCODER = "bert."
 CLASSES = 5
+# The word embeddings as the course's encoder, ours and transformers' have them.
+WORDS = ("word_embedding.weight", "embeddings.word.weight", "embeddings.word_embeddings.weight")
+LAYERS = ("encoder.", "bert_layers.")  # what names of tensors in layers begin with
+SHOWN = 3  # names in one line of the report
 
 
 @dataclass
@@ -66,21 +79,28 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
         raise InputError(f"{out} exists already; choose another folder")
     saved = read_starter_checkpoint(file)
     report = Report(str(out))
-    encoder_tensors, others = split_encoder(saved.tensors, str(file))
+    prefix = find_encoder(saved, str(file))
     folder = find_folder(weights) if weights else None
-    encoder = load_encoder(encoder_tensors, folder, str(file))
+    encoder, extra = load_encoder(saved, prefix, folder, str(file))
     tokenizer = Tokenizer.from_pretrained(folder) if folder else NoTokenizer()
     if folder and tokenizer.vocab_size != encoder.config.vocab_size:
         raise InputError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, the checkpoint "
             f"{encoder.config.vocab_size}; give the folder of the weights that training began with"
         )
-    report.encoder = len(encoder_tensors)
-    report.sentiment = find_sentiment(others, encoder.config.hidden_size)
+    others = {
+        name: tensor for name, tensor in saved.tensors.items() if name in extra or not name.startswith(prefix)
+    }
+    report.encoder = len(saved.tensors) - len(others)
+    unused = [name for name in others if name in saved.untrained] if saved.trained(prefix) else []
+    others = {name: tensor for name, tensor in others.items() if name not in unused}
+    report.sentiment, report.notes = find_sentiment(others, encoder.config.hidden_size)
     model, facts = make_model(encoder, saved, report.sentiment)
     taken = (f"{report.sentiment}.weight", f"{report.sentiment}.bias")
     report.left = {name: tuple(tensor.shape) for name, tensor in others.items() if name not in taken}
-    report.notes = _notes(saved, folder, report)
+    if unused:
+        report.notes.append(f"left out as unused, since training gave them no gradient: {_listed(unused)}")
+    report.notes += _notes(saved, folder, report)
     with atomic_folder(out) as partial:
         if facts:
             save_model(partial, model, tokenizer, facts)
@@ -90,57 +110,84 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
     return report
 
 
-def split_encoder(tensors: Mapping[str, Tensor], file: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Returns the encoder's tensors, without the name of the student's attribute, and all others."""
-    prefix = "" if "word_embedding.weight" in tensors else ENCODER
-    if f"{prefix}word_embedding.weight" not in tensors:
-        raise InputError(
-            f"{file} has no tensor {ENCODER}word_embedding.weight, and so no encoder of the course's; it "
-            f"holds {', '.join(list(tensors)[:5])}, ..."
-        )
-    if not prefix:
-        return dict(tensors), {}
-    inside = {
-        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+def find_encoder(saved: StarterCheckpoint, file: str) -> str:
+    """Returns what the names of the encoder's tensors begin with: of several, the trained one, or `bert.`."""
+    found = {
+        name.removesuffix(words): name
+        for name in saved.tensors
+        for words in WORDS
+        if f".{name}".endswith(f".{words}")
     }
-    return inside, {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    if len(found) > 1:
+        found = {prefix: name for prefix, name in found.items() if saved.trained(prefix)} or found
+    if not found:
+        raise InputError(
+            f"{file} has no tensor {ENCODER}{WORDS[0]}, and so no encoder of the course's; it holds "
+            f"{', '.join(list(saved.tensors)[:5])}, ..."
+        )
+    if len(found) > 1 and ENCODER not in found:
+        raise InputError(
+            f"{file} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; save the one that "
+            f"is wanted: torch.save(model.ATTRIBUTE.state_dict(), FILE)"
+        )
+    return ENCODER if ENCODER in found else next(iter(found))
 
 
-def load_encoder(tensors: Mapping[str, Tensor], folder: Path | None, file: str) -> BertModel:
-    """Loads the model as strictly as any other weights. Raises InputError with all that does not fit."""
-    config = encoder_config(tensors, folder, file)
-    with TemporaryDirectory(prefix="minbert-import-") as temporary:
-        config.save(temporary)
-        write_tensors(dict(tensors), Path(temporary) / "model.safetensors")
-        try:
-            return BertModel.from_pretrained(temporary)
-        except InputError as error:
-            message = str(error).replace(temporary, file).partition("; check the number of layers")[0]
-            raise InputError(f"{message}; is the encoder the course's?") from None
+def load_encoder(
+    saved: StarterCheckpoint, prefix: str, folder: Path | None, file: str
+) -> tuple[BertModel, list[str]]:
+    """Loads the model as strictly as any other weights; returns it and the names of tensors that it has not.
+
+    Raises InputError with all that does not fit, and for tensors in a layer that BERT's does not have, unless
+    training gave them no gradient and the rest some.
+    """
+    names = {name: our_name(name.removeprefix(prefix)) for name in saved.tensors if name.startswith(prefix)}
+    tensors = {ours: saved.tensors[name] for name, ours in names.items()}
+    model = BertModel(encoder_config(tensors, folder, file, f"{prefix}{WORDS[0]}" in names))
+    expected = model.state_dict().keys()
+    extra = [name for name, ours in names.items() if ours not in expected and not is_buffer(name)]
+    unused = saved.untrained if saved.trained(prefix) else ()
+    unknown = [name for name in extra if names[name].startswith(LAYERS) and name not in unused]
+    if unknown:
+        raise InputError(
+            f"{file}: layers of the encoder have what BERT's have not: {_listed(unknown)}; if forward does "
+            f"not use them, delete them from the state_dict, else the encoder cannot be imported"
+        )
+    try:
+        report = load_hugging_face_state_dict(model, {n: t for n, t in tensors.items() if n in expected})
+    except InputError as error:
+        message = str(error).replace("the state dict", file).partition("; check the number of layers")[0]
+        raise InputError(f"{message}; is the encoder the course's?") from None
+    if report.missing:
+        model.pooler = None
+    return model.eval(), extra
 
 
-def encoder_config(tensors: Mapping[str, Tensor], folder: Path | None, file: str) -> BertConfig:
+def encoder_config(
+    tensors: Mapping[str, Tensor], folder: Path | None, file: str, course: bool = True
+) -> BertConfig:
     """Reads the sizes from the tensors' shapes, which do not tell the number of attention heads.
 
-    They are read from the folder's config.json; without a folder from the hidden size of bert-base-uncased.
+    `tensors` have our names; with `course` they are of the course's code, and so BERT's. The heads' number is
+    the folder's, in its config.json; without a folder it is that of bert-base-uncased, by the hidden size.
     """
     try:
-        vocabulary, hidden = tensors["word_embedding.weight"].shape
+        vocabulary, hidden = tensors["embeddings.word.weight"].shape
         sizes = {
             "vocab_size": vocabulary,
             "hidden_size": hidden,
             "num_hidden_layers": len(
-                {name.split(".")[1] for name in tensors if name.startswith("bert_layers.")}
+                {name.split(".")[2] for name in tensors if name.startswith("encoder.layers.")}
             ),
-            "intermediate_size": tensors["bert_layers.0.interm_dense.weight"].shape[0],
-            "max_position_embeddings": tensors["pos_embedding.weight"].shape[0],
-            "type_vocab_size": tensors["tk_type_embedding.weight"].shape[0],
+            "intermediate_size": tensors["encoder.layers.0.feed_forward.intermediate.weight"].shape[0],
+            "max_position_embeddings": tensors["embeddings.position.weight"].shape[0],
+            "type_vocab_size": tensors["embeddings.token_type.weight"].shape[0],
         }
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{file} lacks tensors of the course's encoder: {error}; is it whole?") from None
     if folder is not None:
         found = BertConfig.from_folder(folder)
-        if found.model_type != "bert":
+        if course and found.model_type != "bert":
             raise InputError(
                 f"{folder} holds a {found.family.name}, and the checkpoint is of the course's BERT; give the "
                 f"folder of the weights that training began with"
@@ -159,15 +206,47 @@ def encoder_config(tensors: Mapping[str, Tensor], folder: Path | None, file: str
     return BertConfig(**sizes)
 
 
-def find_sentiment(tensors: Mapping[str, Tensor], hidden_size: int) -> str | None:
-    """Returns the one linear layer from a sentence vector to five classes; None for none, or several."""
+def find_sentiment(tensors: Mapping[str, Tensor], hidden_size: int) -> tuple[str | None, list[str]]:
+    """Returns the one linear layer from a sentence vector to five classes, where it is sure to be the head.
+
+    It is not where another tensor can stand before it, as of a second layer, or after it; a note says so.
+    """
     found = [
         name.removesuffix(".weight")
         for name, tensor in tensors.items()
-        if name.endswith(".weight") and tuple(tensor.shape) == (CLASSES, hidden_size)
+        if name.endswith(".weight")
+        and tuple(tensor.shape) == (CLASSES, hidden_size)
+        and tuple(getattr(tensors.get(f"{name.removesuffix('weight')}bias"), "shape", ())) == (CLASSES,)
     ]
-    found = [name for name in found if tuple(getattr(tensors.get(f"{name}.bias"), "shape", ())) == (CLASSES,)]
-    return found[0] if len(found) == 1 else None
+    if not found:
+        return None, []
+    head = found[0]
+    doubts = [
+        f"{name} {tuple(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if name not in (f"{head}.weight", f"{head}.bias")
+        and (name.startswith(f"{head}.") or _may_touch(name, tensor, hidden_size))
+    ]
+    if not doubts:
+        return head, []
+    return None, [
+        f"{head}, a linear layer to {CLASSES} classes, is not imported as the head of sst, which may have "
+        f"more to it than this layer: {_listed(doubts)}"
+    ]
+
+
+def _may_touch(name: str, tensor: Tensor, hidden_size: int) -> bool:
+    """True if a module with this tensor can give a sentence vector, or take five logits."""
+    if not tensor.ndim or is_buffer(name):
+        return False
+    gives_vector = tensor.shape[0] % hidden_size == 0 or tensor.ndim > 2
+    gives_vector |= tensor.ndim == 2 and name.rpartition(".")[2] != "weight"
+    return gives_vector or tensor.shape[-1] == CLASSES
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def make_model(

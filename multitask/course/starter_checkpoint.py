@@ -19,14 +19,30 @@ from torch import Tensor
 
 from minbert import InputError
 
+BUFFERS = ("position_ids", "token_type_ids", "running_mean", "running_var", "num_batches_tracked")
+
+
+def is_buffer(name: str) -> bool:
+    """Returns True for names of tensors that no optimizer knows."""
+    return name.rpartition(".")[2] in BUFFERS
+
 
 @dataclass(frozen=True)
 class StarterCheckpoint:
-    """Tensors by their names in the student's model, and the plain values of `args` and `model_config`."""
+    """Tensors by their names in the student's model, and the plain values of `args` and `model_config`.
+
+    `untrained` names the tensors that training gave no gradient, as far as the optimizer's state tells.
+    """
 
     tensors: dict[str, Tensor]
     args: dict[str, Any]
     model_config: dict[str, Any]
+    untrained: frozenset[str] = frozenset()
+
+    def trained(self, prefix: str) -> bool:
+        """Returns False if training gave no tensor with this prefix a gradient, as far as is known."""
+        names = {name for name in self.tensors if name.startswith(prefix)}
+        return not names - {name for name in names if is_buffer(name)} <= self.untrained
 
 
 def _allowed() -> list:
@@ -73,7 +89,31 @@ def read_starter_checkpoint(path: str | Path) -> StarterCheckpoint:
     if not isinstance(tensors, dict) or not any(isinstance(value, Tensor) for value in tensors.values()):
         raise InputError(f"{path} has no model; the starter saves its tensors under the key 'model'")
     tensors = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
-    return StarterCheckpoint(tensors, _values(saved.get("args")), _values(saved.get("model_config")))
+    return StarterCheckpoint(
+        tensors,
+        _values(saved.get("args")),
+        _values(saved.get("model_config")),
+        _untrained(tensors, saved.get("optim")),
+    )
+
+
+def _untrained(tensors: dict[str, Tensor], optimizer: Any) -> frozenset[str]:
+    """Returns the parameters of which the optimizer has no state: it begins with the first gradient.
+
+    It knows them by their number in `model.parameters()`, the order of the tensors without buffers. Empty
+    where the numbers or the shapes of the moments do not fit that.
+    """
+    names = [name for name in tensors if not is_buffer(name)]
+    try:
+        numbers = [number for group in optimizer["param_groups"] for number in group["params"]]
+        known = {
+            names[number]: {tuple(value.shape) for value in state.values() if getattr(value, "ndim", 0)}
+            for number, state in optimizer["state"].items()
+        }
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return frozenset()
+    fits = all(shapes <= {tuple(tensors[name].shape)} for name, shapes in known.items())
+    return frozenset(names) - known.keys() if fits and numbers == [*range(len(names))] else frozenset()
 
 
 def _values(space: Any) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 Run: pytest tests/minbert/test_own_vector.py
 """
 
+import inspect
+
 import pytest
 import torch
 
 from minbert import Batch, BertModel, InputError, normalize, pool
 from minbert.tokenizer import pack
+from minbert.weights.transformers_arguments import OURS
 
+ONES = torch.ones(1, 4, dtype=torch.long)
 POOLINGS = ["cls", "pooler", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
 
@@ -179,8 +183,46 @@ def test_unknown_pooling_is_refused(tiny, tiny_tokenizer):
         (dict(input_ids=torch.full((1, 2), 10_000)), "input_ids holds 10000"),
         (dict(input_ids=torch.full((1, 2), -1)), "input_ids holds -1"),
         (dict(input_ids=torch.zeros(1, 65, dtype=torch.long)), "65 tokens; this model takes 64"),
+        (dict(input_ids=torch.ones(1, 2)), r"input_ids has dtype torch.float32; .* give torch.long"),
+        (dict(input_ids=torch.ones(1, 2).to(torch.int16)), "input_ids has dtype torch.int16"),
+        (dict(input_ids=ONES, token_type_ids=torch.ones(1, 4)), "token_type_ids has dtype torch.float32"),
+        (dict(input_ids=[[101, 102]]), r"input_ids is of type list; give a tensor \(B, S\)"),
+        (dict(input_ids={"input_ids": ONES}), r"input_ids is of type dict; .*: model\(\*\*inputs\)"),
+        (dict(input_ids=ONES, attention_mask=[[1] * 4]), "attention_mask is of type list"),
+        (dict(), "input_ids is of type NoneType"),
+        (dict(input_ids=ONES, attention_mask=torch.ones(1, 2, 4, 4)), r"\(1, 1, 1 or 4, 4\)"),
+        (dict(input_ids=ONES, attention_mask=torch.ones(1, 1, 1, 4)), "values other than 0 and -inf"),
+        (dict(input_ids=ONES, attention_mask=torch.full((1, 1, 4, 4), -0.5)), "values other than 0 and -inf"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(tiny, inputs, message):
     with pytest.raises(InputError, match=message):
         tiny(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            dict(inputs_embeds=torch.ones(1, 4, 24)),
+            r"no inputs_embeds: .*encoder\(rows, batch.layout\)",
+        ),
+        (dict(position_ids=torch.arange(4)[None]), "no position_ids: a token's position is its column"),
+        (dict(head_mask=torch.ones(3)), "no head_mask: "),
+        (dict(use_cache=True), "no use_cache: "),
+        (dict(encoder_hidden_states=torch.ones(1, 4, 24)), "there is no cross-attention"),
+        (dict(attn_mask=ONES), "no argument 'attn_mask'; it has .*; did you mean 'attention_mask'"),
+        (dict(labels=ONES), "no argument 'labels'; it has input_ids, attention_mask"),
+    ],
+)
+def test_arguments_that_it_does_not_have(tiny, argument, message):
+    with pytest.raises(TypeError, match=message):
+        tiny(ONES, **argument)
+    if "inputs_embeds" in argument:  # alone, as transformers takes it
+        with pytest.raises(TypeError, match=message):
+            tiny(**argument)
+
+
+def test_the_names_that_a_message_lists_are_those_of_forward():
+    parameters = inspect.signature(BertModel.forward).parameters
+    assert {*OURS} - {"return_dict"} == {*parameters} - {"self", "others"}

@@ -134,6 +134,42 @@ def test_three_dimensional_mask_equals_transformers(kernels, randomize):
         assert_near(out.pooler_output, reference.pooler_output, 1e-10)
 
 
+@pytest.mark.parametrize("kernels", ["reference", "fused"])
+def test_transformers_own_masks(kernels, randomize):
+    """4-D masks: booleans, and floats that are added to the scores, for all rows or for each."""
+    values, ids, mask, types = random_case(3)  # with padding on the left
+    theirs, ours = pair_of_models(values, [kernels], torch.float64, randomize)
+    count, columns = ids.shape
+    real = mask.bool()
+    causal = torch.ones(columns, columns, dtype=torch.bool).tril()
+    for attends in (
+        real[:, None, None, :],
+        real[:, None, None, :].expand(count, 1, columns, columns),
+        causal[None, None],
+        causal.expand(count, 1, columns, columns),
+    ):
+        seen = attends.expand(count, 1, columns, columns)
+        seen = seen.any(dim=(1, 2)) & seen.any(dim=(1, 3))  # zeros in ours elsewhere
+        for lowest in (torch.finfo(torch.float64).min, -10000.0):  # the latter is the course's
+            additive = torch.zeros(attends.shape, dtype=torch.float64).masked_fill(~attends, lowest)
+            reference = theirs(ids, additive, types)
+            for given in (attends, additive):
+                out = ours(ids, given, types)
+                assert_near(out.last_hidden_state[seen], reference.last_hidden_state[seen], 1e-10)
+
+
+def test_a_call_as_transformers_has_it(randomize):
+    values, ids, mask, types = random_case(1)
+    theirs, ours = pair_of_models(values, ["fused"], torch.float32, randomize)
+    same = dict(input_ids=ids, attention_mask=mask, token_type_ids=types, position_ids=None)
+    same |= dict(inputs_embeds=None, use_cache=False, past_key_values=None, head_mask=None)
+    for return_dict in (None, True, False):
+        hidden, pooled = ours(**same, return_dict=return_dict)
+        reference = theirs(ids, mask, types, return_dict=return_dict)
+        assert_near(hidden[mask.bool()], reference[0][mask.bool()], 1e-5)
+        assert_near(pooled, reference[1], 1e-5)
+
+
 def test_minilm_equals_transformers(minilm):
     theirs = transformers.BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(0)

@@ -221,7 +221,8 @@ def test_what_does_not_fit(saved, tiny_folder, tmp_path):
     tokenizer = ("--tokenizer", tiny_folder)
     layer = "bert.bert_layers.1"
     refused({}, "missing encoder.layer.1.output.dense.bias", *tokenizer, drop=[f"{layer}.out_dense.bias"])
-    refused({f"{layer}.extra.weight": torch.ones(2)}, "unexpected bert_layers.1.extra.weight", *tokenizer)
+    message = "what BERT's have not: bert.bert_layers.1.extra.weight; if forward does not use them, delete"
+    refused({f"{layer}.extra.weight": torch.ones(2)}, message, *tokenizer)
     refused({f"{layer}.out_dense.bias": torch.ones(9)}, r"has shape \(9,\)", *tokenizer)
     refused({}, "has no tensor bert.word_embedding.weight", drop=["bert.word_embedding.weight"])
     refused({}, "lacks tensors of the course's encoder", drop=["bert.pos_embedding.weight"])
@@ -274,7 +275,8 @@ def test_without_a_tokenizer_it_is_said(saved, vocabulary, tmp_path, capsys, ran
 
 def test_the_folder_of_another_family_is_refused(tmp_path):
     BertConfig(hidden_size=24, num_attention_heads=3, model_type="roberta").save(tmp_path)
-    names = ("word_embedding", "pos_embedding", "tk_type_embedding", "bert_layers.0.interm_dense")
+    names = [f"embeddings.{name}" for name in ("word", "position", "token_type")]
+    names.append("encoder.layers.0.feed_forward.intermediate")
     tensors = {f"{name}.weight": torch.ones(5, 24) for name in names}
     with pytest.raises(InputError, match="holds a RoBERTa, and the checkpoint is of the course's BERT"):
         encoder_config(tensors, tmp_path, "model.pt")
