@@ -456,6 +456,7 @@ class BertModel(nn.Module):
         adapter: str | None = None,
         weights_prefix: str | None = None,
         strict: bool = False,
+        local_files_only: bool = False,
     ) -> "BertModel":
         """Loads a Hugging Face folder, in evaluation mode, fp32, weights copied out of the file.
 
@@ -465,11 +466,13 @@ class BertModel(nn.Module):
         of a folder with adapters for each task, whose root is not what any of them runs; "none" takes the
         root alone. `load_report` lists what was renamed, ignored, missing or fresh. `weights_prefix` chooses
         between encoders in one file, by what their tensors' names begin with; `strict` refuses tensors that
-        are not the encoder's.
+        are not the encoder's; `local_files_only` asks no hub.
         Raises InputError for a missing or damaged folder, with everything that is wrong in one message, and
         for a folder with adapters for each task where `adapter` names none of them.
         """
-        return load_pretrained(cls, source, kernels, pooler, config, adapter, weights_prefix, strict)
+        return load_pretrained(
+            cls, source, kernels, pooler, config, adapter, weights_prefix, strict, local_files_only
+        )
 
     def save_pretrained(self, folder: str | Path, base_only: bool = False) -> None:
         """Writes `model.safetensors` and `config.json` as transformers' BertModel does, each whole or not.

@@ -111,13 +111,14 @@ class Tokenizer:
         self._frames = [self._frame(backend.encode(*[token] * count), count) for count in (1, 2)]
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> "Tokenizer":
+    def from_pretrained(cls, source: str | Path, local_files_only: bool = False) -> "Tokenizer":
         """From a folder's tokenizer.json or vocab.txt and the files beside it, as transformers reads them.
 
+        `source` is a folder or a model of the hub, which `local_files_only` does not ask.
         Raises InputError where the folder has neither, for damaged and contradictory files, and for classes
         and settings that are not supported.
         """
-        return cls(*read_tokenizer(find_folder(source)))
+        return cls(*read_tokenizer(find_folder(source, local_files_only)))
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Mapping[str, int]) -> "Tokenizer":
@@ -214,6 +215,11 @@ class Tokenizer:
             return self.backend.id_to_token(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else ()
         return [self.backend.id_to_token(token) for token in map(int, ids) if token not in skipped]
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of a text, uncut and without special tokens but those in the text."""
+        [encoding] = self._tokens([text], words=False)
+        return encoding.tokens
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of token ids, as far as they tell it."""

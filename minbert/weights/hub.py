@@ -53,12 +53,13 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")  # of a commit, of a git blob
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def find_folder(source: str | Path) -> Path:
+def find_folder(source: str | Path, local_files_only: bool = False) -> Path:
     """Returns the local folder for `source`: a folder, one under checkpoints/, or a model of the hub.
 
     A string that can be a model's name (`bert-base-uncased`, `owner/name`, either with `@revision`) and names
-    no folder is looked for in huggingface_hub's cache, and only then on the hub. Never looked for are a Path,
-    an absolute path, one that begins with `.` or has more than one `/`, one in a folder that is there.
+    no folder is looked for in huggingface_hub's cache, and then on the hub, unless `local_files_only`. Never
+    looked for are a Path, an absolute path, one that begins with `.` or has more than one `/`, one in a
+    folder that is there.
     Raises InputError where there is nothing.
     """
     path = Path(source)
@@ -81,7 +82,10 @@ def find_folder(source: str | Path) -> Path:
         )
     try:
         with _plain_errors(model):
-            return (_cached(model) or download(model)).folder
+            cached = _cached(model)
+            if cached is None and local_files_only:
+                raise InputError(f"local_files_only is set; `minbert download {source}` fetches it")
+            return (cached or download(model)).folder
     except InputError as error:
         raise InputError(f"{missing}, nor did the hub give a model of that name: {error}") from None
 

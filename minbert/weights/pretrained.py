@@ -31,11 +31,12 @@ def load_pretrained(
     adapter: str | None,
     weights_prefix: str | None,
     strict: bool,
+    local_files_only: bool,
 ) -> "BertModel":
     """Loads a model; see `BertModel.from_pretrained`."""
     if pooler not in (None, "random"):
         raise InputError(f'pooler is {pooler!r}; give None, or "random" for a fresh one where it is missing')
-    folder = find_folder(source)
+    folder = find_folder(source, local_files_only)
     own = BertConfig.from_folder(folder)
     weight_files(folder)  # raises where they are missing, before a model is built
     if pooler is not None and not own.family.pooler:

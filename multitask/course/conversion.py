@@ -112,25 +112,28 @@ def convert(file: str | Path, out: str | Path, weights: str | None = None) -> Re
 
 def find_encoder(saved: StarterCheckpoint, file: str) -> str:
     """Returns what the names of the encoder's tensors begin with: of several, the trained one, or `bert.`."""
-    found = {
-        name.removesuffix(words): name
-        for name in saved.tensors
-        for words in WORDS
-        if f".{name}".endswith(f".{words}")
-    }
-    if len(found) > 1:
-        found = {prefix: name for prefix, name in found.items() if saved.trained(prefix)} or found
+    found = sorted(
+        {
+            name.removesuffix(words)
+            for name in saved.tensors
+            for words in WORDS
+            if f".{name}".endswith(f".{words}")
+        }
+    )
     if not found:
         raise InputError(
             f"{file} has no tensor {ENCODER}{WORDS[0]}, and so no encoder of the course's; it holds "
             f"{', '.join(list(saved.tensors)[:5])}, ..."
         )
-    if len(found) > 1 and ENCODER not in found:
-        raise InputError(
-            f"{file} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; save the one that "
-            f"is wanted: torch.save(model.ATTRIBUTE.state_dict(), FILE)"
-        )
-    return ENCODER if ENCODER in found else next(iter(found))
+    trained = [prefix for prefix in found if saved.trained(prefix)]
+    if len(trained) == 1 or len(found) == 1:
+        return (trained or found)[0]
+    if ENCODER in found:
+        return ENCODER
+    raise InputError(
+        f"{file} holds {len(found)} encoders, under {' and '.join(map(repr, found))}; save the one that is "
+        f"wanted: torch.save(model.ATTRIBUTE.state_dict(), FILE)"
+    )
 
 
 def load_encoder(
@@ -237,7 +240,7 @@ def find_sentiment(tensors: Mapping[str, Tensor], hidden_size: int) -> tuple[str
 
 def _may_touch(name: str, tensor: Tensor, hidden_size: int) -> bool:
     """True if a module with this tensor can give a sentence vector, or take five logits."""
-    if not tensor.ndim or is_buffer(name):
+    if not tensor.ndim:
         return False
     gives_vector = tensor.shape[0] % hidden_size == 0 or tensor.ndim > 2
     gives_vector |= tensor.ndim == 2 and name.rpartition(".")[2] != "weight"

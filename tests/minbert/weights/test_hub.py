@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from minbert import InputError, SentenceEncoder, find_folder
+from minbert import BertModel, InputError, SentenceEncoder, Tokenizer, find_folder
 from minbert.weights.hub import HubModel, download
 from tests.minbert.weights.hub_server import HubServer, checksum
 
@@ -111,6 +111,16 @@ def test_the_cache_is_huggingface_hubs(hub, tmp_path, monkeypatch):
     scanned = huggingface_hub.scan_cache_dir(tmp_path / "cache")
     [repository] = scanned.repos
     assert not scanned.warnings and repository.refs["main"].commit_hash == folder.name
+
+
+def test_local_files_only_asks_no_hub(hub):
+    for load in (find_folder, BertModel.from_pretrained, Tokenizer.from_pretrained):
+        with pytest.raises(InputError, match=f"local_files_only is set; `minbert download {NAME}` fetches"):
+            load(NAME, local_files_only=True)
+    assert not hub.asked()
+    folder = find_folder(NAME)
+    hub.requests.clear()
+    assert find_folder(NAME, local_files_only=True) == folder and not hub.asked()
 
 
 def test_what_huggingface_hub_fetched_is_taken(hub, monkeypatch):

@@ -19,7 +19,15 @@ from torch import nn
 from transformers import BertConfig as ReferenceConfig
 from transformers import BertModel as Reference
 
-from minbert import BertConfig, CommandParser, InputError, SentenceEncoder
+from minbert import (
+    AdamW,
+    BertConfig,
+    BertModel,
+    CommandParser,
+    InputError,
+    SentenceEncoder,
+    Tokenizer,
+)
 from multitask import RunConfig, train
 from multitask.cli.import_checkpoint import add_import_checkpoint_options, import_checkpoint_command
 from multitask.course.conversion import encoder_config
@@ -251,6 +259,107 @@ def test_a_head_that_is_not_sure_is_not_guessed(saved, tiny_folder, tmp_path, ca
         report = json.loads(capsys.readouterr().out)
         assert report["sentiment"] is None and report["left"]["sentiment_linear.weight"] == [5, 24]
         assert not (tmp_path / name / "heads.json").exists()
+
+
+def modules(prefix="", **parts):
+    """The tensors of modules by their names in a student's model."""
+    return {f"{prefix}{name}": tensor for name, tensor in nn.ModuleDict(parts).state_dict().items()}
+
+
+SENTIMENT = nn.Linear(24, 5)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        (modules(sst=nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 5))), "sst.0.weight (24, 24)"),
+        (modules(hidden=nn.Linear(24, 24), sst=SENTIMENT), "hidden.weight (24, 24)"),
+        (modules(down=nn.Linear(24, 8), up=nn.Linear(8, 24), sst=SENTIMENT), "up.weight (24, 8)"),
+        (modules(norm=nn.LayerNorm(24), sst=SENTIMENT), "norm.weight (24,)"),
+        (modules(norm=nn.BatchNorm1d(24, affine=False), sst=SENTIMENT), "norm.running_mean (24,)"),
+        (modules(lstm=nn.LSTM(24, 12, bidirectional=True), sst=SENTIMENT), "lstm.weight_ih_l0 (48, 24)"),
+        (modules(lstm=nn.LSTM(24, 7, proj_size=3), sst=SENTIMENT), "lstm.weight_ih_l0 (28, 24)"),
+        (modules(attention=nn.MultiheadAttention(24, 2), sst=SENTIMENT), "attention.in_proj_weight (72, 24)"),
+        (modules(convolution=nn.Conv1d(24, 7, 3), sst=SENTIMENT), "convolution.weight (7, 24, 3)"),
+        (modules(sst=SENTIMENT, after=nn.Linear(5, 5)), "after.weight (5, 5)"),
+        (modules(sst=SENTIMENT, norm=nn.BatchNorm1d(5)), "norm.weight (5,)"),
+        (modules(sst=SENTIMENT, after=nn.Linear(5, 3)), "after.weight (3, 5)"),
+        (
+            modules(sst=SENTIMENT) | {"sst.lora_a": torch.ones(2, 24), "sst.lora_b": torch.ones(5, 2)},
+            "sst.lora_a",
+        ),
+        (modules(sst=SENTIMENT) | {"bert.gate.weight": torch.ones(24, 24)}, "bert.gate.weight (24, 24)"),
+        (
+            modules(shared=nn.Linear(24, 24, bias=False), sst=SENTIMENT, para=nn.Linear(48, 1)),
+            "shared.weight",
+        ),
+    ],
+)
+def test_a_head_of_more_than_one_layer_is_refused_by_name(
+    saved, tiny_folder, tmp_path, capsys, tensors, named
+):
+    encoder = {name: value for name, value in saved["model"].items() if name.startswith("bert.")}
+    file = save({"model": encoder | tensors}, tmp_path / "a.pt")
+    command(file, tmp_path / "out", "--trust", "--tokenizer", tiny_folder, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["sentiment"] is None and not (tmp_path / "out" / "heads.json").exists()
+    [note] = [note for note in report["notes"] if "is not imported as the head of sst" in note]
+    assert named in note and note.startswith("sst")
+    assert report["left"].keys() == tensors.keys()
+
+
+class Student(nn.Module):
+    """The starter's MultitaskBERT around a BertModel of ours, with parts that nothing runs."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.bert = BertModel.from_pretrained(folder)
+        self.sst = nn.Linear(24, 5)
+        self.para = nn.Linear(48, 1)
+        self.never = nn.Linear(24, 24)
+        self.classifier = nn.ModuleDict({"bert": BertModel.from_pretrained(folder), "sst": nn.Linear(24, 5)})
+
+    def forward(self, ids, mask):
+        return self.sst(self.bert(ids, mask)["pooler_output"])
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_what_the_starter_saves_around_our_model(tiny_folder, texts, tmp_path, capsys, prefix):
+    """One step of training shows what is unused: a whole second encoder, a layer, and one in a layer."""
+    student = Student(tiny_folder)
+    student.bert.encoder.layers[1].spare = nn.Linear(24, 24)
+    optimizer = AdamW(student.parameters(), lr=1e-3)
+    inputs = Tokenizer.from_pretrained(tiny_folder)(texts, return_tensors="pt", padding=True)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    (student(ids, mask).square().sum() + student.para(torch.ones(48))).backward()
+    optimizer.step()
+    tensors = {f"{prefix}{name}": tensor for name, tensor in student.state_dict().items()}
+    file = save(
+        {"model": tensors, "optim": optimizer.state_dict(), "args": argparse.Namespace(lr=1e-3)},
+        tmp_path / "a.pt",
+    )
+    command(file, tmp_path / "out", "--trust", "--tokenizer", tiny_folder, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["encoder"] == len(BertModel.from_pretrained(tiny_folder).state_dict())
+    assert report["sentiment"] == f"{prefix}sst"
+    assert report["left"] == {f"{prefix}para.weight": [1, 48], f"{prefix}para.bias": [1]}
+    [note] = [note for note in report["notes"] if "training gave them no gradient" in note]
+    assert f"{prefix}bert.encoder.layers.1.spare.weight, " in note and re.search(r" and \d+ more$", note)
+    run = open_source(tmp_path / "out", ["sst"], device="cpu", precision="fp32")
+    logits = student.eval()(ids, mask)
+    assert run.predict("sst", texts) == logits.argmax(dim=-1).tolist()
+    # The same tensors without the optimizer's word are refused where a layer has more than BERT's.
+    file = save({"model": student.state_dict()}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match="what BERT's have not: bert.encoder.layers.1.spare.weight"):
+        command(file, tmp_path / "b", "--trust", "--tokenizer", tiny_folder)
+
+
+def test_several_encoders_are_not_chosen_between(tiny_folder, tmp_path):
+    tensors = modules(
+        first=BertModel.from_pretrained(tiny_folder), second=BertModel.from_pretrained(tiny_folder)
+    )
+    with pytest.raises(InputError, match="holds 2 encoders, under 'first.' and 'second.'; save the one that"):
+        command(save({"model": tensors}, tmp_path / "a.pt"), tmp_path / "out", "--trust")
 
 
 def test_without_a_tokenizer_it_is_said(saved, vocabulary, tmp_path, capsys, randomize):
