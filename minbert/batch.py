@@ -289,17 +289,12 @@ class Batch:
         padded layout they are what it was made from.
         """
         if self.layout.packed:
-            ids, mask, types = (
-                self.pad(self.token_ids, fill=pad_token_id),
-                self.pad(torch.ones_like(self.token_ids)),
-                self.pad(self.token_type_ids),
-            )
+            mask = self.pad(torch.ones_like(self.token_ids))
+            ids, types = self.pad(self.token_ids, fill=pad_token_id), self.pad(self.token_type_ids)
         else:
-            ids, types = (
-                rows.unflatten(0, (len(self), -1)) for rows in (self.token_ids, self.token_type_ids)
-            )
+            [ids], [types] = map(self.layout.blocks, (self.token_ids, self.token_type_ids))
             mask = self.layout.mask.long()
-        return dict(zip(PADDED, (ids, mask, types), strict=True))
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
     def check(self, config: BertConfig) -> None:
         """Raises InputError for sequences and ids that a model of this configuration does not have."""
@@ -367,13 +362,15 @@ def _checked_mask(input_ids: Tensor, attention_mask: Tensor | None, token_type_i
             f"attention_mask has shape {shape}; it must be ({count}, {columns}), ({count}, {columns}, "
             f"{columns}), or as in transformers ({count}, 1, 1 or {columns}, {columns})"
         )
-    attends, others = attention_mask == 1, attention_mask == 0
-    values = "0 and 1; give 1 at real tokens, 0 at padding"
-    if of_transformers and attention_mask.dtype != torch.bool:  # to be added to the scores
-        attends, others = others, attention_mask < MASKED
-        values = "0 and -inf; give 0 at real tokens, -inf or -10000 at others"
-    if not torch.compiler.is_compiling() and not bool((attends | others).all()):
-        raise InputError(f"attention_mask has values other than {values}")
+    attends = attention_mask
+    if attention_mask.dtype != torch.bool:
+        attends, others = attention_mask == 1, attention_mask == 0
+        values = "0 and 1; give 1 at real tokens, 0 at padding"
+        if of_transformers:  # to be added to the scores
+            attends, others = others, attention_mask < MASKED
+            values = "0 and -inf; give 0 at real tokens, -inf or -10000 at others"
+        if not torch.compiler.is_compiling() and not bool((attends | others).all()):
+            raise InputError(f"attention_mask has values other than {values}")
     return attends.expand(count, -1, -1, -1).squeeze(1).squeeze(1) if of_transformers else attends
 
 

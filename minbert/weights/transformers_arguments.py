@@ -7,7 +7,8 @@ from minbert.errors import did_you_mean
 
 # Their names, and what ours has in their place.
 INSTEAD = {
-    "inputs_embeds": "run rows of your own through model.encoder(rows, batch.layout), or add embedding_noise",
+    "inputs_embeds": "a forward hook on model.embeddings.word puts vectors of your own in their place; "
+    "embedding_noise is added after the norm",
     "position_ids": "a token's position is its column (RoBERTa counts tokens): pad on the left to shift it",
     "head_mask": "no head is left out; set its columns of attention.output.weight to 0",
     "use_cache": "an encoder reads all tokens at once",

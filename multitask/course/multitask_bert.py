@@ -89,7 +89,8 @@ def _sentences(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
             f"input_ids is {tuple(input_ids.shape)}, attention_mask {tuple(attention_mask.shape)}; both have "
             f"to be (sentences, tokens)"
         )
-    rows = zip(input_ids.cpu(), attention_mask.bool().cpu(), strict=True)
+    mask = Batch.from_padded(input_ids, attention_mask, packed=False).layout.mask  # checks values too
+    rows = zip(input_ids.cpu(), mask.cpu(), strict=True)
     sentences = [ids[mask].tolist() for ids, mask in rows]
     for number, ids in enumerate(sentences):
         if len(ids) < 2:

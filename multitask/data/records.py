@@ -132,9 +132,10 @@ def open_table(
 ) -> Table:
     """Opens a table in the format that its name or its header tells, to read the columns `wanted`.
 
-    `.json`, `.jsonl` and `.ndjson` are JSON, `.parquet`, `.arrow` and `.feather` what they say, all else is
-    CSV, whose `delimiter` is found in the header unless it is given. For `lists` see ObjectTable. Raises
-    InputError for a file that cannot be read, and for a delimiter of another format than CSV.
+    `.json`, `.jsonl` and `.ndjson` are JSON, `.parquet`, `.arrow` and `.feather` what they say, `.txt` may be
+    LabelledLines, all else is CSV, whose `delimiter` is found in the header unless it is given. For `lists`
+    see ObjectTable. Raises InputError for a file that cannot be read, and for a delimiter of another format
+    than CSV.
     """
     if has_objects(path):
         if delimiter is not None:
@@ -144,6 +145,8 @@ def open_table(
         table = open_objects(path, wanted)
         table.lists = lists
         return table
+    if delimiter is None and path.suffix.lower() == ".txt" and LabelledLines.are_in(path):
+        return LabelledLines(path)
     return CsvTable(path, quoting, delimiter, wanted)
 
 
@@ -321,6 +324,39 @@ def _fields_of_any_length(characters: int) -> Iterator[None]:
             yield
         finally:
             csv.field_size_limit(before)
+
+
+# --- CMU's edition of the assignment ------------------------------------------------------------------------
+
+
+class LabelledLines(Table):
+    """Lines `label ||| sentence` without a header, as the edition of Carnegie Mellon has its data."""
+
+    columns = ("sentiment", "sentence")
+    mark = " ||| "
+
+    @classmethod
+    def are_in(cls, path: Path) -> bool:
+        """Returns True if the first line has the mark."""
+        with open_binary(path) as file:
+            return cls.mark in next(Lines(path, file), "")
+
+    def records(self) -> Iterator[Record]:
+        with open_binary(self.path) as file:
+            lines, place = Lines(self.path, file), 0
+            for line in lines:
+                if line.strip():
+                    yield self._record(line, lines.number, place)
+                place, self.lines = lines.offset, lines.number
+
+    def record_at(self, place: int) -> Record:
+        with open_binary(self.path) as file:
+            return self._record(next(Lines(self.path, file, place)), 1, place)
+
+    def _record(self, line: str, number: int, place: int) -> Record:
+        values = dict(zip(self.columns, map(str.strip, line.split(self.mark, 1)), strict=False))
+        problem = None if len(values) == 2 else f"it has no{self.mark}between label and sentence"
+        return Record(values, number, problem, place)
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------

@@ -170,6 +170,23 @@ def test_a_call_as_transformers_has_it(randomize):
         assert_near(pooled, reference[1], 1e-5)
 
 
+def test_a_hook_does_what_inputs_embeds_do(randomize):
+    """As the TypeError says; gradients reach the vectors."""
+    values, ids, _, types = random_case(2)
+    theirs, ours = pair_of_models(values, ["fused"], torch.float64, randomize)
+    generator = torch.Generator().manual_seed(2)
+    vectors = torch.randn(*ids.shape, values["hidden_size"], generator=generator, dtype=torch.float64)
+    given, hooked = (vectors.clone().requires_grad_() for _ in range(2))
+    reference = theirs(inputs_embeds=given, token_type_ids=types).pooler_output
+    hook = ours.embeddings.word.register_forward_hook(lambda *_: hooked.flatten(0, 1))
+    found = ours(ids, token_type_ids=types).pooler_output
+    hook.remove()
+    assert_near(found, reference, 1e-10)
+    reference.sum().backward()
+    found.sum().backward()
+    assert_near(hooked.grad, given.grad, 1e-10)
+
+
 def test_minilm_equals_transformers(minilm):
     theirs = transformers.BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(0)

@@ -253,6 +253,7 @@ def test_tokens_ids_and_texts(tiny_folder, tmp_path):
         )
         for text in ("the cat ' s book isn't unreadable, is it? No! Zebra.", "[MASK] dogs ' s", ""):
             [ids] = theirs([text])["input_ids"]
+            assert ours.tokenize(f"[CLS] {text} [SEP]") == theirs.tokenize(f"[CLS] {text} [SEP]")
             for skip in (False, True):
                 assert ours.decode(ids, skip) == theirs.decode(ids, skip)
                 assert ours.decode(torch.tensor(ids), skip_special_tokens=skip) == theirs.decode(ids, skip)

@@ -108,6 +108,10 @@ def test_what_is_refused(runs, tiny_folder, tiny_data, tmp_path):
         model.predict_similarity(ids, mask, ids[:2], mask[:2])
     with pytest.raises(InputError, match="sentence 1 has 0 tokens"):
         model.predict_sentiment(ids, mask * torch.tensor([1, 0, 1, 1])[:, None])
+    with pytest.raises(InputError, match="input_ids has dtype torch.float32; ids are whole numbers"):
+        model.predict_sentiment(ids.float(), mask)
+    with pytest.raises(InputError, match="attention_mask has values other than 0 and 1"):
+        model.predict_sentiment(ids, (1 - mask) * -10000.0)
     values = {"weights": str(tiny_folder), "data": str(tiny_data), "device": "cpu"}
     ordinal = train_run(values, tmp_path / "ordinal", sst={"loss": "ordinal"})
     model = MultitaskBERT.from_run(ordinal, "cpu")

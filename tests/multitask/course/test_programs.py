@@ -210,6 +210,43 @@ def test_the_same_command_goes_on_and_another_is_refused(course, tiny_folder, ca
     assert read_run_config(course / "RUN" / "sst").train.seed == 11711
 
 
+@pytest.mark.parametrize(("name", "classes"), [("sst", 5), ("cfimdb", 2)])
+def test_the_edition_of_carnegie_mellon(course, tiny_folder, capsys, name, classes):
+    """One data set of lines `label ||| sentence`, whose labels say which; predictions are such lines too."""
+    (course / "own").mkdir()
+    sentences = {}
+    for split in ("train", "dev", "test"):
+        rows = (
+            (course / "data" / f"ids-sst-{'train' if split == 'train' else 'dev'}.csv")
+            .read_text()
+            .splitlines()
+        )
+        fields = [row.split("\t") for row in rows[1:]]
+        lines = [f"{int(label) % classes} ||| {text.title()}" for *_, text, label in fields]
+        sentences[split] = [text for *_, text, _ in fields]
+        (course / "own" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    shutil.rmtree(course / "data")
+    words = ["--weights", str(tiny_folder), "--option", "finetune", *QUICK, "--out", "RUN"]
+    files = [word for split in ("train", "dev", "test") for word in (f"--{split}", f"own/{split}.txt")]
+    classifier.run([*words, *files, "--dev_out", "predicted.txt"])
+    run = load_run(course / "RUN" / name, "cpu")
+    for path, split in (("predicted.txt", "dev"), (f"{name}-test-output.txt", "test")):
+        predicted = run.predict(name, sentences[split])
+        expected = [f"{label} ||| {text}" for label, text in zip(predicted, sentences[split], strict=True)]
+        assert (course / path).read_text().splitlines() == expected
+    shown = capsys.readouterr().out
+    accuracy = run.scores["scores"][name]["accuracy"]
+    assert f"dev acc :: {accuracy:.3f}\n" in shown and f"test acc :: {accuracy:.3f}\n" in shown
+    assert not (course / "predictions").exists()
+    with pytest.raises(InputError, match="--dev and --test go with --train"):
+        classifier.run([*words, "--dev", "own/dev.txt"])
+    (course / "own" / "train.txt").write_text("0 ||| good\n1 dull\n")
+    with pytest.raises(
+        InputError, match=r"train.txt:2 rejected: it has no \|\|\| between label and sentence"
+    ):
+        classifier.run([*words[:-1], "AGAIN", *files])
+
+
 def test_the_second_task_is_looked_at_before_the_first_is_trained(course, tiny_folder):
     words = ["--weights", str(tiny_folder), *QUICK, "--out", "RUN"]
     (course / "RUN" / "cfimdb").mkdir(parents=True)
