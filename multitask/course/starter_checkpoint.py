@@ -100,20 +100,21 @@ def read_starter_checkpoint(path: str | Path) -> StarterCheckpoint:
 def _untrained(tensors: dict[str, Tensor], optimizer: Any) -> frozenset[str]:
     """Returns the parameters of which the optimizer has no state: it begins with the first gradient.
 
-    It knows them by their number in `model.parameters()`, the order of the tensors without buffers. Empty
-    where the numbers or the shapes of the moments do not fit that.
+    It knows them by their number in `model.parameters()`, the order of the tensors without buffers. Empty for
+    several groups, whose order may be another, and where numbers or the shapes of the moments do not fit.
     """
     names = [name for name in tensors if not is_buffer(name)]
     try:
-        numbers = [number for group in optimizer["param_groups"] for number in group["params"]]
+        [group] = optimizer["param_groups"]
         known = {
             names[number]: {tuple(value.shape) for value in state.values() if getattr(value, "ndim", 0)}
             for number, state in optimizer["state"].items()
         }
-    except (AttributeError, IndexError, KeyError, TypeError):
+        fits = group["params"] == [*range(len(names))]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return frozenset()
-    fits = all(shapes <= {tuple(tensors[name].shape)} for name, shapes in known.items())
-    return frozenset(names) - known.keys() if fits and numbers == [*range(len(names))] else frozenset()
+    fits = fits and all(shapes <= {tuple(tensors[name].shape)} for name, shapes in known.items())
+    return frozenset(names) - known.keys() if fits else frozenset()
 
 
 def _values(space: Any) -> dict[str, Any]:

@@ -348,10 +348,13 @@ def test_what_the_starter_saves_around_our_model(tiny_folder, texts, tmp_path, c
     run = open_source(tmp_path / "out", ["sst"], device="cpu", precision="fp32")
     logits = student.eval()(ids, mask)
     assert run.predict("sst", texts) == logits.argmax(dim=-1).tolist()
-    # The same tensors without the optimizer's word are refused where a layer has more than BERT's.
-    file = save({"model": student.state_dict()}, tmp_path / "b.pt")
-    with pytest.raises(InputError, match="what BERT's have not: bert.encoder.layers.1.spare.weight"):
-        command(file, tmp_path / "b", "--trust", "--tokenizer", tiny_folder)
+    # Where the optimizer does not tell, tensors in a layer that BERT's does not have are refused.
+    parameters = list(student.parameters())
+    groups = AdamW([{"params": parameters[1:]}, {"params": parameters[:1]}]).state_dict()
+    for optim in ({}, None, groups, optimizer.state_dict() | {"state": {0: {"exp_avg": torch.ones(3)}}}):
+        file = save({"model": student.state_dict(), "optim": optim}, tmp_path / "b.pt")
+        with pytest.raises(InputError, match="what BERT's have not: bert.encoder.layers.1.spare.weight"):
+            command(file, tmp_path / "b", "--trust", "--tokenizer", tiny_folder)
 
 
 def test_several_encoders_are_not_chosen_between(tiny_folder, tmp_path):
