@@ -5,6 +5,7 @@ of its versions from 2 on can read.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,10 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+# Where versions 0 to 6 have the classes: in a package, or each in a file of its own.
+_PLACE = re.compile(
+    r"sentence_transformers\.(models|base\.modules|sentence_transformer\.modules)(?:\.(\w+))?"
+)
 _OTHER_SHAPES = ("GLU", "Softmax2d", "Threshold", "MultiheadAttention")  # or which need arguments
 _FIRST_FLAGS = tuple(_FLAGS)[:4]  # which all versions write
 
@@ -44,6 +49,7 @@ def _only(*values: Any) -> Rule:
     return Rule(lambda value: value in values, f"{' or '.join(map(str, values))}; others are not supported")
 
 
+_NAME = Rule(lambda value: isinstance(value, str) and len(value.encode()) < 256, "a name below 256 bytes")
 _EMPTY = Rule(lambda value: not value, "left out or empty; its settings are not supported")
 _VECTOR_NAME = _only("sentence_embedding", None)
 _LOADING = Rule(
@@ -161,15 +167,23 @@ def _read_entries(folder: Path) -> list[tuple[str, Path]]:
     entries = read_json(path)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path} is not a list of modules with type and path; fetch the folder again")
-    found = []
+    found, names = [], set()
     for number, entry in enumerate(entries):
-        rules = {"type": TEXT, "path": TEXT, "idx": ANYTHING, "name": TEXT, "kwargs": _EMPTY}
+        rules = {"type": TEXT, "path": _NAME, "idx": ANYTHING, "name": TEXT, "kwargs": _EMPTY}
         _check_keys(entry, rules, path, required=("type", "path", "name"))
+        name = entry["name"]
+        if not name or "." in name or name in names:
+            raise InputError(
+                f"{path}: name of module {number} is {name!r}; each module has one of its own, without a dot"
+            )
+        names.add(name)
         package, _, kind = entry["type"].rpartition(".")
         below = within(folder, entry["path"] or ".", path)
         # The first two have a place of their own.
         accepted = ("Transformer", "Pooling")[number : number + 1] or tuple(_KINDS)[1:]
-        if package.partition(".")[0] != "sentence_transformers" or kind not in accepted:
+        place = _PLACE.fullmatch(package)
+        file = (place and place[2] or kind).replace("_", "").lower()
+        if not place or file != kind.lower() or kind not in accepted:
             raise InputError(
                 f"{path}: type of module {number} is {entry['type']!r}; supported are sentence_transformers' "
                 f"Transformer, Pooling, then any of {', '.join(tuple(_KINDS)[1:])}"

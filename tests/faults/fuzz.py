@@ -29,6 +29,7 @@ import safetensors.torch
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from minbert import (
     BertConfig,
@@ -542,6 +543,7 @@ def fuzz(cases: int, seed: int, names: list[str] | None = None) -> tuple[dict[st
 
 
 def main() -> int:
+    disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
