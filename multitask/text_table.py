@@ -1,14 +1,40 @@
 """Tables as text: Markdown, and aligned columns for a terminal."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from minbert import printable
+
+# What begins code, emphasis, links, HTML and cells; "_" does at the ends of a word only.
+_MARKDOWN = re.compile(r"[\\`*<>|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)")
+_BLOCK = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|$)")  # begins a heading, a list or a rule
+
+
+def markdown_text(text: object) -> str:
+    """Returns a text in one line of Markdown that shows it as it is; control characters are written out."""
+    line = _MARKDOWN.sub(r"\\\g<0>", printable(" ".join(str(text).split())))
+    return _BLOCK.sub(r"\1\\\2", line)
+
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], numbers: bool = False) -> str:
-    """Returns a Markdown table; with `numbers` all columns but the first are aligned to the right."""
+    """Returns a Markdown table of plain texts; one in backticks is code.
+
+    With `numbers` all columns but the first are numbers, which are aligned to the right.
+    """
     rule = ["---", *["---:" if numbers else "---"] * (len(headings) - 1)]
-    lines = [[str(cell).replace("|", r"\|") for cell in line] for line in (headings, rule, *rows)]
+    cells = [
+        [_markdown_cell(str(cell), numbers and place > 0) for place, cell in enumerate(row)] for row in rows
+    ]
+    lines = [[_markdown_cell(heading) for heading in headings], rule, *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_cell(text: str, is_number: bool = False) -> str:
+    code = text[1:-1]
+    if code and text[0] == text[-1] == "`" and "`" not in code:
+        return f"`{printable(' '.join(code.split()))}`".replace("|", r"\|")
+    return text if is_number else markdown_text(text)
 
 
 def aligned_lines(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -59,6 +59,15 @@ def shown_line(text: str) -> str:
     return printable(hide_secrets(text))
 
 
+def spreadsheet_cell(text: str) -> str:
+    """Returns a text for a cell of a CSV that people open: a spreadsheet shows it and computes nothing.
+
+    Formulas begin with = + - or @, also behind white space; an apostrophe before them makes them text.
+    """
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
 class ShownText:
     """A text stream onto another one, which gets what is written with `change` applied."""
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from minbert import BertConfig, atomic_write, read_json_object
+from minbert.cli.page import number, score
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
 from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import find_kind
 from multitask.runtime.tracking import read_metrics
-from multitask.text_table import markdown_table
+from multitask.text_table import markdown_table, markdown_text
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -43,6 +44,7 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
     templates.filters["yaml"] = yaml_scalar
+    templates.filters["plain"] = markdown_text
     templates.tests["hub_name"] = is_hub_name
     templates.globals["table"] = markdown_table
     out = Path(config.out)
@@ -83,7 +85,7 @@ def _results(config: RunConfig, scores: Mapping[str, Any]) -> list[dict[str, Any
 
 def _score_rows(scores: Mapping[str, Any], sizes: Sizes) -> list[tuple[Any, ...]]:
     return [
-        (task, scores["split"], sizes["dev"].get(task, ""), metric, f"{value:.4f}")
+        (task, scores["split"], sizes["dev"].get(task, ""), metric, score(value))
         for task, values in [*scores["scores"].items(), ("all", scores["overall"])]
         for metric, value in values.items()
     ]
@@ -101,9 +103,9 @@ def _data_rows(config: RunConfig, hashes: Mapping[str, str], sizes: Sizes) -> li
 def _cost_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     costs = scores["costs"]
     return [
-        ("epochs", f"{costs['epochs']:,}"),
-        ("seconds of training, without evaluations and checkpoints", f"{costs['training_seconds']:,.1f}"),
-        ("seconds in all", f"{scores['seconds']:,.1f}"),
+        ("epochs", number(costs["epochs"])),
+        ("seconds of training, without evaluations and checkpoints", number(costs["training_seconds"])),
+        ("seconds in all", number(scores["seconds"])),
         ("tokens read", f"{costs['tokens']:,}"),
         ("trained parameters", f"{costs['trained_parameters']:,} of {costs['parameters']:,}"),
         ("peak memory", f"{costs['peak_memory'] / 2**20:,.0f} MiB"),
