@@ -35,7 +35,7 @@ class Cell:
 
     `value` is None where a number is unknown; such cells come last. A filter uses `group`, else `value`.
     `kind` is "strong" for a cell that stands out, "soft" for a grey one. `tint` is the CSS color of its
-    background, of which `share` from 0 to 1 is shown.
+    background, which is as strong as text can still be read for a `share` of 1.
     """
 
     text: str

@@ -14,7 +14,6 @@ from multitask.metrics.scores import overall_scores
 
 Records = Sequence[Mapping[str, Any]]
 OVERALL = "all"  # in place of a task's name
-STRONGEST = 0.6  # of a tint, under which text can be read
 
 
 def training_section(run: Run, records: Records) -> Section:
@@ -153,7 +152,7 @@ def conflict_section(run: Run, records: Records) -> Section:
             return None
         mean, negative = fmean(own), sum(value < 0 for value in own) / len(own)
         color = css_color(ALERT if mean < 0 else ACCENT)
-        share = STRONGEST * abs(mean) / bound
+        share = abs(mean) / bound
         return Cell(score(mean), mean, f"{100 * negative:.0f} % below 0", tint=color, share=share)
 
     guide = (

@@ -12,7 +12,7 @@ from minbert import InputError
 from minbert.cli.page import Cell, Section, section, side_by_side, table, text_column
 from multitask.data.readers import Example
 from multitask.experiments.report.charts import figure, legend_below
-from multitask.experiments.report.curves import STRONGEST, score_cell
+from multitask.experiments.report.curves import score_cell
 from multitask.inference.chart_style import GREY, INK, css_color, task_colors
 from multitask.inference.evaluation import notes_on
 from multitask.inference.run import Run, load_split
@@ -109,7 +109,7 @@ def _confusion_table(
     for label, counts in zip(classes, matrix, strict=True):
         shares = counts / max(1, counts.sum())
         cells = [
-            Cell(f"{count:,}", count, f"{100 * share:.0f} %", tint=css_color(color), share=STRONGEST * share)
+            Cell(f"{count:,}", count, f"{100 * share:.0f} %", tint=css_color(color), share=share)
             if count
             else Cell("0", 0, kind="soft")
             for count, share in zip(counts.tolist(), shares.tolist(), strict=True)

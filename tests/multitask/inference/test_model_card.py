@@ -50,9 +50,9 @@ def test_the_text_says_what_was_measured(run, data):
     rows = tables_of(text)
     for task, values in scores["scores"].items():
         for name, value in values.items():
-            assert [task, "dev", "15", name, f"{value:.4f}"] in rows
+            assert [task, "dev", "15", name, f"{value:.3f}".replace("-", "−")] in rows
     for name, value in scores["overall"].items():
-        assert ["all", "dev", "", name, f"{value:.4f}"] in rows
+        assert ["all", "dev", "", name, f"{value:.3f}".replace("-", "−")] in rows
     for task, file, count in (("sst", "ids-sst", 45), ("paraphrase", "quora", 39), ("sts", "sts", 22)):
         for split, size in (("train", count), ("dev", 15)):
             digest = hashlib.sha256((data / f"{file}-{split}.csv").read_bytes()).hexdigest()

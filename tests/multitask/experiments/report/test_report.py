@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -47,22 +48,24 @@ def test_tables_without_any_result_are_pages_too(ablation, search, tmp_path):
 def test_the_ablation_shows_the_numbers_of_its_file(pages, tables_of, ablation):
     tables = tables_of(pages["table"])
     shown = {row[0][1]: row[1:] for row in tables.rows("scores")}
+    columns = ["overall_2024", "mean_raw", "sst.accuracy", "paraphrase.accuracy", "sts.pearson"]
+    assert {*columns} == {*ablation["columns"]}
+    significant = []
     for row in ablation["rows"]:
-        for (text, value), name in zip(shown[row["name"]], ablation["columns"], strict=False):
+        for (text, value), name in zip(shown[row["name"]], columns, strict=False):
             score, difference = row["scores"].get(name), row["differences"].get(name)
             if score is None:
                 assert text == "–" and value is None
                 continue
-            assert float(value) == score["mean"] and text.startswith(
-                f"{score['mean']:.4f} ± {score['sd']:.4f}"
-            )
+            assert float(value) == score["mean"]
+            assert text == f"{score['mean']:.3f} ± {score['sd']:.3f}"
             assert (difference is None) == (row["name"] == ablation["baseline"])
-            if difference is not None:
-                interval = f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
-                assert f"{difference['mean']:+.4f} {interval}" in text
-                assert text.endswith("\nsignificant") == difference["significant"]
+            significant += [difference["significant"]] if difference else []
         finished = sum(cell["state"] == "finished" for cell in row["cells"])
         assert shown[row["name"]][-1] == (f"{finished} of 3", str(finished))
+    kinds = Counter(attributes.get("class") for tag, attributes in tables.tags if tag == "td")
+    assert kinds["number strong"] == sum(significant) > 0
+    assert kinds["number soft"] == len(significant) - sum(significant) > 0
     full = ablation["rows"][3]
     costs = {row[0][1]: [float(cell[1]) for cell in row[1:]] for row in tables.rows("costs") if row[1][1]}
     assert costs["full"] == [4000, 0.05, 15.0, 2.0, 72.0, 1e8 / 2**20, 200.0]
@@ -84,9 +87,10 @@ def test_the_search_shows_the_numbers_of_its_file(pages, tables_of, search):
         assert (None if value[1] is None else float(value[1])) == trial["value"]
         found = {"optim.lr": float(rate[1]), "lora.rank": int(rank[1]), "sampling": sampling[0]}
         assert found == trial["parameters"]
-    best = {name[0]: value[0] for name, value in tables.rows("best")}
-    assert best["trial"] == str(search["best"]["number"])
-    assert float(best["overall_2024"]) == pytest.approx(search["best"]["value"], abs=5e-5)
+    page = pages["search"].read_text(encoding="utf-8")
+    assert f"<dt>overall_2024</dt><dd>{search['best']['value']:.3f}" in page
+    assert f"trial {search['best']['number']}, the best" in page
+    assert "{'" not in page and "{&#39;" not in page, "a dictionary as Python writes it"
 
 
 def test_each_plot_has_a_guide_to_reading_it(pages):
