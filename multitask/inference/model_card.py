@@ -25,6 +25,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 Sizes = Mapping[str, Mapping[str, int]]  # split -> task -> examples
 # Paths and devices, which do not decide a run's results and are private.
 _PLACES = ("weights", "data", "out", "task_file", "track", "device", "threads", "cache", "tasks", "stages")
+_NOT_IN_YAML = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # unless escaped
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -137,5 +138,5 @@ def _shown(value: Any) -> str:
 
 def yaml_scalar(value: str | int | float) -> str:
     """Formats text as JSON and YAML both read it; 1e-05 as 1.0e-05, since YAML 1.1 wants a point."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
     return text if isinstance(value, str) else re.sub(r"^(-?\d+)e", r"\1.0e", text)

@@ -30,7 +30,7 @@ def write_plots(run: Run) -> list[str]:
 
 
 def draw_losses(axes, records: Iterable[Mapping[str, Any]], tasks: Iterable[str]) -> None:
-    """Draws the training loss of each task, as recorded and smoothed over 9 records, on matplotlib's `axes`.
+    """Draws the training loss of each task, as recorded and smoothed, on matplotlib's `axes`.
 
     `records` are those of a metrics.jsonl, `tasks` all of the run, which decide the colors.
     """
@@ -49,9 +49,9 @@ def draw_losses(axes, records: Iterable[Mapping[str, Any]], tasks: Iterable[str]
         logarithmic(axes, "y", [loss for _, losses in points.values() for loss in losses])
 
 
-def smoothed(values: Sequence[float], width: int = 9) -> list[float]:
-    """Returns the mean of `width` values around each one."""
-    half = width // 2
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Returns the mean of the up to 9 values around each one, of fewer where there are few."""
+    half = min(4, len(values) // 4)
     windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
     return [sum(window) / len(window) for window in windows]
 
@@ -95,7 +95,7 @@ def _png(path: Path, size: tuple[float, float]):
 def _plot_losses(run: Run, path: Path) -> Path:
     with _png(path, (7, 4)) as axes:
         draw_losses(axes, read_metrics(run.folder / "metrics.jsonl"), run.config.tasks)
-        axes.set_title("Training loss, smoothed over 9 records")
+        axes.set_title("Training loss, smoothed")
         if axes.lines:
             axes.legend()
     return path

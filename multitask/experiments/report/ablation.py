@@ -88,8 +88,8 @@ def _score_section(values: Values) -> Section:
         cells = (_score_cell(row["scores"].get(name), row["differences"].get(name)) for name in columns)
         rows.append([name, *cells, Cell(f"{done} of {len(states)}", done)])
     caption = (
-        f"Mean ± standard deviation over the seeds. Highlighted: a significant difference to {baseline}, "
-        "grey: one that is not."
+        f"Mean ± standard deviation over the seeds. ▲ and ▼: significantly above and below {baseline}; grey: "
+        "not significantly different."
     )
     shown = table(caption, [text_column("row"), *columns, "cells"], rows, "scores")
     return section(
@@ -100,13 +100,15 @@ def _score_section(values: Values) -> Section:
 def _score_cell(found: Values | None, gap: Values | None) -> Cell | None:
     if found is None:
         return None
-    kind = "" if gap is None else "strong" if gap["significant"] else "soft"
-    return Cell(score_text(found), found["mean"], kind=kind)
+    if gap is None or not gap["significant"]:
+        return Cell(score_text(found), found["mean"], kind="" if gap is None else "soft")
+    side = "▲" if gap["mean"] > 0 else "▼"
+    return Cell(f"{side} {score_text(found)}", found["mean"], kind="strong")
 
 
 def _difference_section(values: Values) -> Section:
     """A forest plot for each score, and the reasons why some differences are not called significant."""
-    guide = f"{100 * values['level']:g} % intervals; grey and hollow: not significant."
+    guide = f"{100 * values['level']:g} % intervals; grey: not significant; arrows: off the scale."
     shown, reasons, colors = [], [], _colors(values)
     for name in values["columns"]:
         found = {r["name"]: r["differences"][name] for r in values["rows"] if name in r["differences"]}
@@ -242,7 +244,7 @@ def _origin_section(values: Values) -> Section:
         (row["name"], row["about"], ", ".join(f"{key} = {json.dumps(v)}" for key, v in row["set"].items()))
         for row in values["rows"]
     ]
-    changes = text_column("changes to the base configuration", wide=True)
+    changes = text_column("changes", wide=True)
     columns = (text_column("row"), text_column("about", wide=True), changes)
-    shown = table("What each row changes", columns, rows, "rows")
+    shown = table("What each row changes of the base configuration", columns, rows, "rows", kind="stacked")
     return section("How it was made", shown, origin(values))

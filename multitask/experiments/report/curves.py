@@ -156,8 +156,8 @@ def conflict_section(run: Run, records: Records) -> Section:
         return Cell(score(mean), mean, f"{100 * negative:.0f} % below 0", tint=color, share=share)
 
     guide = (
-        "Below zero two tasks pull the shared encoder apart; near zero they do not meet. Smoothed over 9 "
-        "records; a line has the colors of its two tasks."
+        "Below zero two tasks pull the shared encoder apart; near zero they do not meet. Lines are smoothed "
+        "and have the colors of their two tasks."
     )
     shown = figure("Cosine of two tasks' gradients over the training", guide, draw, 3.9)
     lines = [[layer, *(mean_cell(layer, pair) for pair in pairs)] for layer in layers]

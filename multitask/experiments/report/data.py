@@ -46,7 +46,10 @@ def data_section(run: Run, folder: Path) -> Section:
     if not shown:
         return section("Data")
     return section(
-        "Data", paragraph(GUIDE, "soft"), side_by_side(*shown), folded("Counts", side_by_side(*tables))
+        "Data",
+        paragraph(GUIDE, "soft"),
+        side_by_side(*shown),
+        folded("Counts of labels", side_by_side(*tables)),
     )
 
 

@@ -79,17 +79,23 @@ def _errors(
     rows = []
     for i in wrong[:SHOWN]:
         example, margin = entry.rows[i], distances[i].item()
-        texts = ["\n".join(example.texts)] if with_texts else []
         labels = (
             _tags(entry, i, with_texts)
             if kind == "words"
             else (_label(entry, v[i]) for v in (entry.gold, entry.hard))
         )
         shown = str(margin) if kind == "words" else (number if kind == "number" else score)(margin)
-        rows.append([*texts, *labels, Cell(shown, margin), example.id, example.line])
-    texts = [text_column("text", wide=True)] if with_texts else []
+        cells = [*labels, Cell(shown, margin)]
+        text = "\n".join(example.texts)
+        rows.append(
+            [text, *cells, example.id, example.line] if with_texts else [example.id, *cells, example.line]
+        )
     labels = (Column(side, choose=kind != "words", number=kind != "words") for side in ("gold", "predicted"))
-    columns = [*texts, *labels, "margin", text_column("id"), "line"]
+    columns, ids = [*labels, "margin"], text_column("id")
+    if with_texts:
+        columns = [text_column("text", wide=True), *columns, ids, "line"]
+    else:
+        columns = [ids, *columns, "line"]
     if kind == "number":
         size = f"The {len(rows)} of {len(entry.rows):,} predictions that are farthest from their gold scores"
         size += f"; {number(distances.mean())} is the mean distance."

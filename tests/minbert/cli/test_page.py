@@ -49,9 +49,9 @@ def test_all_that_is_shown_is_escaped():
 
 
 def test_a_section_without_parts_is_left_out():
-    empty = section("empty", side_by_side(), tabs({}), bullets([]))
+    empty = section("nothing here", side_by_side(), tabs({}), bullets([]))
     whole = page("title", "", [empty, section("full", paragraph("a")), section("next", paragraph("b"))])
-    assert "empty" not in whole and '<a href="#section-0">full</a>' in whole
+    assert "nothing here" not in whole and '<a href="#section-0">full</a>' in whole
 
 
 @pytest.mark.parametrize(

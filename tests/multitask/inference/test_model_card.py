@@ -135,7 +135,20 @@ def test_settings_that_differ(tiny_config):
 
 @pytest.mark.parametrize(
     "value",
-    ["x: y", 'quotes " and \\ and # and \n', "äöü", "null", "yes", "1.0", 1e-05, 1.5e-07, 1e22, 1.0, 7],
+    [
+        "x: y",
+        'quotes " and \\ and # and \n',
+        "äöü",
+        "\x7f \x9b31m \udc80",
+        "null",
+        "yes",
+        "1.0",
+        1e-05,
+        1.5e-07,
+        1e22,
+        1.0,
+        7,
+    ],
 )
 def test_yaml_is_read_back(value):
     read = yaml.safe_load(f"key: {yaml_scalar(value)}")["key"]

@@ -58,7 +58,9 @@ def test_the_ablation_shows_the_numbers_of_its_file(pages, tables_of, ablation):
                 assert text == "–" and value is None
                 continue
             assert float(value) == score["mean"]
-            assert text == f"{score['mean']:.3f} ± {score['sd']:.3f}"
+            sides = {True: "▲ ", False: "▼ "}
+            side = sides[difference["mean"] > 0] if difference and difference["significant"] else ""
+            assert text == f"{side}{score['mean']:.3f} ± {score['sd']:.3f}"
             assert (difference is None) == (row["name"] == ablation["baseline"])
             significant += [difference["significant"]] if difference else []
         finished = sum(cell["state"] == "finished" for cell in row["cells"])
