@@ -1,20 +1,9 @@
 """Tables as text: Markdown, and aligned columns for a terminal."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from minbert import printable
-
-# What begins code, emphasis, links, HTML and cells; "_" does at the ends of a word only.
-_MARKDOWN = re.compile(r"[\\`*<>|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)")
-_BLOCK = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|$)")  # begins a heading, a list or a rule
-
-
-def markdown_text(text: object) -> str:
-    """Returns a text in one line of Markdown that shows it as it is; control characters are written out."""
-    line = _MARKDOWN.sub(r"\\\g<0>", printable(" ".join(str(text).split())))
-    return _BLOCK.sub(r"\1\\\2", line)
+from minbert import markdown_text, printable
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], numbers: bool = False) -> str:

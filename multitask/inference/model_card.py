@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minbert import BertConfig, atomic_write, read_json_object
+from minbert import BertConfig, atomic_write, markdown_text, read_json_object
 from minbert.cli.page import number, score
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
@@ -18,7 +18,7 @@ from multitask.config.run_folder import ENVIRONMENT
 from multitask.config.task_config import task_config
 from multitask.config.task_kinds import find_kind
 from multitask.runtime.tracking import read_metrics
-from multitask.text_table import markdown_table, markdown_text
+from multitask.text_table import markdown_table
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")

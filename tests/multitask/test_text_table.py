@@ -5,7 +5,8 @@ Run: pytest tests/multitask/test_text_table.py
 
 import pytest
 
-from multitask.text_table import markdown_table, markdown_text
+from minbert import markdown_text
+from multitask.text_table import markdown_table
 
 TEXTS = [
     "a | b",

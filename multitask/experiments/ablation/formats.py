@@ -7,9 +7,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minbert import atomic_write, printable, spreadsheet_cell
+from minbert import atomic_write, markdown_text, printable, spreadsheet_cell
 from minbert.cli.page import difference, score
-from multitask.text_table import markdown_table, markdown_text
+from multitask.text_table import markdown_table
 
 Summary = Mapping[str, Any]
 HEADINGS = {"sst.accuracy": "SST acc", "paraphrase.accuracy": "Para acc", "sts.pearson": "STS r"}
