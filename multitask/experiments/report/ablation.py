@@ -23,7 +23,7 @@ from minbert.cli.page import (
     table,
     text_column,
 )
-from multitask.experiments.ablation.formats import difference_text, explanations, failures, score_text
+from multitask.experiments.ablation.formats import explanations, failures, score_text
 from multitask.experiments.ablation.summary import OVERALL
 from multitask.experiments.report.charts import MARKERS, figure, legend_below, short
 from multitask.experiments.report.origin import origin
@@ -71,7 +71,9 @@ def _headline(values: Values) -> str:
     gap = scored[best]["differences"].get(target) if best else None
     if gap:
         sure = {True: "significant", False: "not significant"}.get(gap["significant"], "cannot be told")
-        tiles.append(Tile("difference", difference_text(gap).rstrip("*"), sure))
+        if gap["low"] is not None:
+            sure = f"{difference(gap['low'])} to {difference(gap['high'])}, {sure}"
+        tiles.append(Tile("difference", difference(gap["mean"]), sure))
     states = [cell["state"] for row in values["rows"] for cell in row["cells"]]
     facts = {"rows": len(values["rows"]), "seeds": ", ".join(map(str, values["seeds"]))}
     facts["cells done"] = f"{states.count('finished')} of {len(states)}"
