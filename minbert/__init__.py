@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
     from minbert.cli.shown_text import ShownText as ShownText
     from minbert.cli.shown_text import hide_secrets as hide_secrets
+    from minbert.cli.shown_text import markdown_text as markdown_text
+    from minbert.cli.shown_text import printable as printable
     from minbert.cli.shown_text import shown_line as shown_line
+    from minbert.cli.shown_text import spreadsheet_cell as spreadsheet_cell
     from minbert.config import BertConfig as BertConfig
     from minbert.corpus.search import nearest as nearest
     from minbert.errors import AMOUNT as AMOUNT
@@ -141,7 +144,14 @@ __getattr__, __dir__, __all__ = attach_names(
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
         "cli.command_line": ("CommandParser", "run_command", "say"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
-        "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
+        "cli.shown_text": (
+            "ShownText",
+            "hide_secrets",
+            "markdown_text",
+            "printable",
+            "shown_line",
+            "spreadsheet_cell",
+        ),
         "config": ("BertConfig",),
         "errors": (
             "AMOUNT",

@@ -3,12 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+from minbert import markdown_text, printable
+
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], numbers: bool = False) -> str:
-    """Returns a Markdown table; with `numbers` all columns but the first are aligned to the right."""
+    """Returns a Markdown table of plain texts; one in backticks is code.
+
+    With `numbers` all columns but the first are numbers, which are aligned to the right.
+    """
     rule = ["---", *["---:" if numbers else "---"] * (len(headings) - 1)]
-    lines = [[str(cell).replace("|", r"\|") for cell in line] for line in (headings, rule, *rows)]
+    cells = [
+        [_markdown_cell(str(cell), numbers and place > 0) for place, cell in enumerate(row)] for row in rows
+    ]
+    lines = [[_markdown_cell(heading) for heading in headings], rule, *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_cell(text: str, is_number: bool = False) -> str:
+    code = text[1:-1]
+    if code and text[0] == text[-1] == "`" and "`" not in code:
+        return f"`{printable(' '.join(code.split()))}`".replace("|", r"\|")
+    return text if is_number else markdown_text(text)
 
 
 def aligned_lines(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import minbert.check
+import minbert.cli.page
 import minbert.export
 import multitask
 
 ROOT = Path(__file__).parents[1]
+PUBLIC = (minbert, minbert.check, minbert.cli.page, minbert.export)
 # The packages of multitask; each may import itself and what stands below it.
 LAYERS = (
     ("multitask", "multitask.__main__", "multitask.cli"),
@@ -113,7 +115,7 @@ def test_the_model_knows_nothing_of_tasks():
 
 
 def test_multitask_uses_only_public_names_of_minbert():
-    public = {package.__name__: {*package.__all__} for package in (minbert, minbert.check, minbert.export)}
+    public = {package.__name__: {*package.__all__} for package in PUBLIC}
     wrong = {
         module: entry
         for module in of_package("multitask")
@@ -121,7 +123,7 @@ def test_multitask_uses_only_public_names_of_minbert():
         if entry.module.partition(".")[0] == "minbert"
         and entry.name not in public.get(entry.module, set()) | {"__version__", "attach_names"}
     }
-    assert wrong == {}, "import public names from minbert, minbert.check and minbert.export"
+    assert wrong == {}, f"import public names from {', '.join(public)}"
 
 
 def test_imports_go_downwards():
@@ -136,7 +138,7 @@ def test_imports_go_downwards():
 
 def test_no_cycles():
     """Not between modules, and in multitask not between folders."""
-    public = {"minbert", "multitask", "minbert.check", "minbert.export"}  # load their names on first use
+    public = {"multitask", *(package.__name__ for package in PUBLIC)}  # load their names on first use
     graph = {module: set() if module in public else imported_modules(module) - public for module in FILES}
     TopologicalSorter(graph).prepare()  # raises CycleError
     folders: dict[str, set[str]] = {}
@@ -185,7 +187,7 @@ def test_optional_packages_are_imported_where_they_are_needed():
 
 
 def test_public_names_are_there_and_known_to_type_checkers():
-    for package in (minbert, minbert.check, minbert.export, multitask):
+    for package in (*PUBLIC, multitask):
         [block] = [
             node
             for node in tree_of(FILES[package.__name__]).body

@@ -17,6 +17,7 @@ import torch
 
 from minbert.check.parts import find_part, part_places
 from multitask import TaskConfig, TextTask
+from multitask.cli.check import PLACES
 from multitask.cli.main import run
 from multitask.config.task_config import task_config
 from multitask.config.task_file import load_task_file
@@ -119,7 +120,9 @@ def test_paths_and_options_in_the_documents_exist():
         for option in set(re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", page)) - FOREIGN_OPTIONS:
             field = option.rpartition(".")[2].replace("-", "_")
             known = re.search(rf"--{option}\b|^    {field}: ", text, re.MULTILINE)
-            assert known or field.endswith("_test"), f"{document.name}: there is no option --{option}"
+            assert known or field in PLACES or field.endswith("_test"), (
+                f"{document.name}: there is no option --{option}"
+            )
 
 
 def test_the_numbers_of_mistakes_are_those_of_the_catalogue():

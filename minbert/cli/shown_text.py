@@ -1,4 +1,4 @@
-"""Text as it is shown and written down: without secrets, and without what a terminal would obey."""
+"""Text as it is shown and written down: no secrets, nothing that a terminal or a spreadsheet would obey."""
 
 import os
 import re
@@ -23,6 +23,9 @@ _SECRETS = (
 # All but tab and line end; among them ESC and the C1 codes, which move the cursor, set titles, ask for
 # answers, and the halves of surrogate pairs, which no encoding can write.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# What begins code, emphasis, links, HTML and cells; "_" does at the ends of a word only.
+_MARKDOWN = re.compile(r"[\\`*<>|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)")
+_BLOCK = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|$)")  # begins a heading, a list or a rule
 
 
 def hide_secrets(text: str) -> str:
@@ -57,6 +60,21 @@ def printable(text: str) -> str:
 def shown_line(text: str) -> str:
     """Returns a message as it is shown on a terminal."""
     return printable(hide_secrets(text))
+
+
+def markdown_text(text: object) -> str:
+    """Returns a text in one line of Markdown that shows it as it is; control characters are written out."""
+    line = _MARKDOWN.sub(r"\\\g<0>", printable(" ".join(str(text).split())))
+    return _BLOCK.sub(r"\1\\\2", line)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Returns a text for a cell of a CSV that people open: a spreadsheet shows it and computes nothing.
+
+    Formulas begin with = + - or @, also behind white space; an apostrophe before them makes them text.
+    """
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 class ShownText:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from minbert.adapters.attention_adapters import add_attention_adapters, attention_adapters
 from minbert.adapters.registry import use_adapter
 from minbert.batch import Batch
+from minbert.cli.shown_text import markdown_text
 from minbert.config import BertConfig
 from minbert.errors import InputError
 from minbert.export.hf import merged_encoder
@@ -49,7 +50,7 @@ def readme(export) -> str:
     inputs = "".join(_TOWER.format(end=end, side=side, types=types) for end, side in towers)
     shapes = "(B, S)" + (", those with _2 (B, S2)" if export.towers == 2 else "")
     outputs = "\n".join(f"- `{name}` {about}" for name, about in export.outputs.items())
-    facts = "".join(f"\n- {name}: {value}" for name, value in export.facts.items())
+    facts = "".join(f"\n- {name}: {markdown_text(value)}" for name, value in export.facts.items())
     return f"""\
 # A BERT as an ONNX graph
 

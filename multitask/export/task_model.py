@@ -11,6 +11,7 @@ from minbert import (
     InputError,
     Tokenizer,
     atomic_write,
+    markdown_text,
     read_json_object,
     read_tensors,
     write_json,
@@ -95,7 +96,7 @@ def head_modules(encoder: BertModel, found: TaskModel) -> dict[str, nn.Linear]:
 
 
 def _readme(task: TrainingTask, found: TaskModel, architecture: str) -> str:
-    labels = ", ".join(found.settings["label2id"])
+    labels = markdown_text(", ".join(found.settings["label2id"]))
     auto = found.architecture.replace("Bert", "AutoModel")
     return f"""\
 # {task.name}: a {architecture}

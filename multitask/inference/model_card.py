@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minbert import BertConfig, atomic_write, read_json_object
+from minbert import BertConfig, atomic_write, markdown_text, read_json_object
+from minbert.cli.page import number, score
 from multitask.config.option_types import flat
 from multitask.config.run_config import RunConfig
 from multitask.config.run_folder import ENVIRONMENT
@@ -24,6 +25,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 Sizes = Mapping[str, Mapping[str, int]]  # split -> task -> examples
 # Paths and devices, which do not decide a run's results and are private.
 _PLACES = ("weights", "data", "out", "task_file", "track", "device", "threads", "cache", "tasks", "stages")
+_NOT_IN_YAML = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # unless escaped
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -43,6 +45,7 @@ def model_card(config: RunConfig, scores: Mapping[str, Any], sizes: Sizes) -> st
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
     templates.filters["yaml"] = yaml_scalar
+    templates.filters["plain"] = markdown_text
     templates.tests["hub_name"] = is_hub_name
     templates.globals["table"] = markdown_table
     out = Path(config.out)
@@ -83,7 +86,7 @@ def _results(config: RunConfig, scores: Mapping[str, Any]) -> list[dict[str, Any
 
 def _score_rows(scores: Mapping[str, Any], sizes: Sizes) -> list[tuple[Any, ...]]:
     return [
-        (task, scores["split"], sizes["dev"].get(task, ""), metric, f"{value:.4f}")
+        (task, scores["split"], sizes["dev"].get(task, ""), metric, score(value))
         for task, values in [*scores["scores"].items(), ("all", scores["overall"])]
         for metric, value in values.items()
     ]
@@ -101,9 +104,9 @@ def _data_rows(config: RunConfig, hashes: Mapping[str, str], sizes: Sizes) -> li
 def _cost_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     costs = scores["costs"]
     return [
-        ("epochs", f"{costs['epochs']:,}"),
-        ("seconds of training, without evaluations and checkpoints", f"{costs['training_seconds']:,.1f}"),
-        ("seconds in all", f"{scores['seconds']:,.1f}"),
+        ("epochs", number(costs["epochs"])),
+        ("seconds of training, without evaluations and checkpoints", number(costs["training_seconds"])),
+        ("seconds in all", number(scores["seconds"])),
         ("tokens read", f"{costs['tokens']:,}"),
         ("trained parameters", f"{costs['trained_parameters']:,} of {costs['parameters']:,}"),
         ("peak memory", f"{costs['peak_memory'] / 2**20:,.0f} MiB"),
@@ -135,5 +138,5 @@ def _shown(value: Any) -> str:
 
 def yaml_scalar(value: str | int | float) -> str:
     """Formats text as JSON and YAML both read it; 1e-05 as 1.0e-05, since YAML 1.1 wants a point."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
     return text if isinstance(value, str) else re.sub(r"^(-?\d+)e", r"\1.0e", text)

@@ -1,12 +1,15 @@
 """Plots of a run: the training loss and, where the run scores SST, its confusion matrix. Needs matplotlib."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from multitask.inference.chart_style import INK, PAPER, STYLE, task_colors
 from multitask.inference.run import Run, load_split
 from multitask.metrics.scores import confusion_matrix
 from multitask.runtime.tracking import read_metrics
@@ -26,10 +29,10 @@ def write_plots(run: Run) -> list[str]:
     return [f"wrote {path}" for path in paths]
 
 
-def draw_losses(axes, records: Iterable[Mapping[str, Any]]) -> None:
-    """Draws the training loss of each task, as recorded and smoothed over 9 records, on matplotlib's `axes`.
+def draw_losses(axes, records: Iterable[Mapping[str, Any]], tasks: Iterable[str]) -> None:
+    """Draws the training loss of each task, as recorded and smoothed, on matplotlib's `axes`.
 
-    `records` are those of a metrics.jsonl.
+    `records` are those of a metrics.jsonl, `tasks` all of the run, which decide the colors.
     """
     points: dict[str, tuple[list[int], list[float]]] = {}
     for record in records:
@@ -37,31 +40,20 @@ def draw_losses(axes, records: Iterable[Mapping[str, Any]]) -> None:
             steps, losses = points.setdefault(task, ([], []))
             steps.append(record["step"])
             losses.append(loss)
+    colors = task_colors([*tasks, *points])
     for task, (steps, losses) in points.items():
-        line = axes.plot(steps, losses, linewidth=0.8, alpha=0.35)[0]
-        axes.plot(steps, _smoothed(losses), color=line.get_color(), label=task)
+        axes.plot(steps, losses, linewidth=0.8, alpha=0.35, color=colors[task])
+        axes.plot(steps, smoothed(losses), color=colors[task], label=task)
     axes.set(xlabel="step", ylabel="training loss")
     if points:
         logarithmic(axes, "y", [loss for _, losses in points.values() for loss in losses])
-        axes.legend()
-    axes.grid(alpha=0.3)
 
 
-def draw_confusion(axes, matrix: np.ndarray, labels: Sequence[Any]):
-    """Draws counts (C, C), rows true and columns predicted classes; -> the image, for a colour bar."""
-    count = len(labels)
-    image = axes.imshow(matrix, cmap="Blues", aspect="auto" if count > 2 * SST_LEVELS else "equal")
-    size = 10 if count <= 2 * SST_LEVELS else 6
-    for row in range(count):
-        for column in range(count):
-            dark = matrix[row, column] > matrix.max() / 2
-            color = "white" if dark else "black"
-            axes.text(column, row, matrix[row, column], ha="center", va="center", color=color, fontsize=size)
-    names = [str(label) for label in labels]
-    axes.set_xticks(range(count), names, rotation=90 if max(map(len, names)) > 4 else 0)
-    axes.set_yticks(range(count), names)
-    axes.set(xlabel="predicted", ylabel="true")
-    return image
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Returns the mean of the up to 9 values around each one, of fewer where there are few."""
+    half = min(4, len(values) // 4)
+    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def logarithmic(axes, side: str, values: Sequence[float]) -> None:
@@ -87,36 +79,53 @@ def compact(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _plot_losses(run: Run, path: Path) -> Path:
+@contextmanager
+def _png(path: Path, size: tuple[float, float]):
+    """Gives the axes of a figure of `size` inches, which is written in the end."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    draw_losses(axes, read_metrics(run.folder / "metrics.jsonl"))
-    axes.set_title("Training loss, smoothed over 9 records")
-    figure.savefig(path, dpi=120)
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure.add_subplot()
+        figure.savefig(path, dpi=120)
+
+
+def _plot_losses(run: Run, path: Path) -> Path:
+    with _png(path, (7, 4)) as axes:
+        draw_losses(axes, read_metrics(run.folder / "metrics.jsonl"), run.config.tasks)
+        axes.set_title("Training loss, smoothed")
+        if axes.lines:
+            axes.legend()
     return path
 
 
-def _smoothed(values: list[float], width: int = 9) -> list[float]:
-    half = width // 2
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    return [sum(window) / len(window) for window in windows]
-
-
 def _plot_confusion(run: Run, path: Path) -> Path:
-    from matplotlib.figure import Figure
-
+    """Counts and shares of the true class; rows are true and columns predicted levels."""
     with run.data_folder(None) as folder:
         examples, _ = load_split(run.task("sst"), folder, "dev", run.config.limit)
     predictions = run.predict("sst", [example.texts[0] for example in examples.rows])
     labels = [example.label for example in examples.rows]
-    figure = Figure(figsize=(5, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    image = draw_confusion(axes, confusion_matrix(predictions, labels, SST_LEVELS), range(SST_LEVELS))
-    axes.set(
-        xlabel="predicted level", ylabel="true level", title="SST dev: 0 very negative to 4 very positive"
-    )
-    figure.colorbar(image, label="sentences")
-    figure.savefig(path, dpi=120)
+    counts = confusion_matrix(predictions, labels, SST_LEVELS)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    with _png(path, (5, 4.4)) as axes:
+        image = axes.imshow(100 * shares, cmap=_shades(task_colors(["sst"])["sst"]), vmin=0, vmax=100)
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            color = "white" if share > 0.5 else INK
+            text = f"{count}\n{100 * share:.0f} %"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+        axes.set(xticks=range(SST_LEVELS), yticks=range(SST_LEVELS))
+        axes.set(xlabel="predicted level", ylabel="true level")
+        axes.set_title("SST dev: 0 very negative to 4 very positive")
+        axes.grid(False)
+        axes.figure.colorbar(image, label="% of the true level")
     return path
+
+
+def _shades(color: str):
+    """The color map from white to a color."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shades", [PAPER, color])

@@ -107,7 +107,7 @@ def read_ablation(name: str, options: RunOptions, seeds: Sequence[int] | None = 
     unknown = options.tasks - {task for row in rows for task in row.config.tasks}
     if unknown:
         raise InputError(f"no row has the task {min(unknown)} that an option names; leave the option out")
-    baseline = names[0] if file.baseline is None else file.baseline
+    baseline = names[0] if file.baseline is None else _one_line(file.baseline)
     one_of("baseline", baseline, names)
     seeds = file.seeds if seeds is None else tuple(seeds)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -126,7 +126,12 @@ def _row(values: dict[str, Any], base: dict[str, Any], options: RunOptions) -> R
     except InputError as error:
         raise InputError(f"row {entry.name!r}: {error}") from None
     published = None if entry.published is None else published_scores(entry.published)
-    return Row(entry.name, entry.about, entry.set, published, config)
+    return Row(_one_line(entry.name), entry.about, entry.set, published, config)
+
+
+def _one_line(name: str) -> str:
+    """A name as all outputs can show it: without line ends."""
+    return " ".join(name.split())
 
 
 def published_scores(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Reports: the HTML page of a run, an ablation or a search, with its templates."""
+"""Reports: the HTML page of a run, an ablation or a search."""

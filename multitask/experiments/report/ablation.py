@@ -1,22 +1,42 @@
-"""The page of an ablation: scores, differences with intervals, published numbers, costs, origin."""
+"""The page of an ablation: best row, scores, differences with intervals, published numbers, costs, origin."""
 
+import json
 from collections.abc import Mapping
 from functools import partial
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
-from multitask.experiments.ablation.formats import notes
+from minbert.cli.page import (
+    Cell,
+    Section,
+    Tile,
+    bullets,
+    difference,
+    duration,
+    headline,
+    number,
+    page,
+    paragraph,
+    score,
+    section,
+    side_by_side,
+    table,
+    text_column,
+)
+from multitask.experiments.ablation.formats import explanations, failures, score_text
 from multitask.experiments.ablation.summary import OVERALL
-from multitask.experiments.report import html
-from multitask.experiments.report.charts import GREY, MARKERS, PALETTE, legend_below, short
-from multitask.experiments.report.html import Cell, Section, paragraph, rounded, section, table, text_column
+from multitask.experiments.report.charts import MARKERS, figure, legend_below, short
+from multitask.experiments.report.origin import origin
+from multitask.inference.chart_style import GREY, INK, task_colors
 from multitask.inference.plots import logarithmic
 
 Values = Mapping[str, Any]
+FAR = 4  # times the median row's distance from the baseline
 
 
 def ablation_page(values: Values) -> str:
-    """Renders the page from the content of table.json."""
+    """Renders the page from the content of table.json; the overall scores are its first columns."""
+    values = {**values, "columns": sorted(values["columns"], key=lambda name: name not in OVERALL)}
     sections = [
         _score_section(values),
         _difference_section(values),
@@ -24,7 +44,40 @@ def ablation_page(values: Values) -> str:
         _cost_section(values),
         _origin_section(values),
     ]
-    return html.page(values["title"], values["about"], sections)
+    return page(values["title"], values["about"], sections, _headline(values))
+
+
+def _main_score(values: Values) -> str:
+    """The score that rows are ranked by: overall_2024, else the first one; "" without any."""
+    return next(iter(values["columns"]), "")
+
+
+def _colors(values: Values) -> dict[str, str]:
+    """The color of each score: that of its task, ink for the overall scores."""
+    tasks = {name: name.partition(".")[0] for name in values["columns"] if name not in OVERALL}
+    colors = task_colors(tasks.values())
+    return dict.fromkeys(OVERALL, INK) | {name: colors[task] for name, task in tasks.items()}
+
+
+def _headline(values: Values) -> str:
+    """The best row and the baseline by the main score, and how many cells are done."""
+    target, baseline = _main_score(values), values["baseline"]
+    scored = {row["name"]: row for row in values["rows"] if target in row["scores"]}
+    best = max(scored, key=lambda name: scored[name]["scores"][target]["mean"], default=None)
+    tiles = []
+    for role, name in (("best row", best), ("baseline", baseline)):
+        if name in scored and (role == "best row" or best != baseline):
+            tiles.append(Tile(f"{target}, {role}", score_text(scored[name]["scores"][target]), name))
+    gap = scored[best]["differences"].get(target) if best else None
+    if gap:
+        sure = {True: "significant", False: "not significant"}.get(gap["significant"], "cannot be told")
+        if gap["low"] is not None:
+            sure = f"{difference(gap['low'])} to {difference(gap['high'])}, {sure}"
+        tiles.append(Tile("difference", difference(gap["mean"]), sure))
+    states = [cell["state"] for row in values["rows"] for cell in row["cells"]]
+    facts = {"rows": len(values["rows"]), "seeds": ", ".join(map(str, values["seeds"]))}
+    facts["cells done"] = f"{states.count('finished')} of {len(states)}"
+    return headline(tiles, facts)
 
 
 def _score_section(values: Values) -> Section:
@@ -36,55 +89,67 @@ def _score_section(values: Values) -> Section:
         name = Cell(row["name"], row["name"], "the baseline" if row["name"] == baseline else "")
         cells = (_score_cell(row["scores"].get(name), row["differences"].get(name)) for name in columns)
         rows.append([name, *cells, Cell(f"{done} of {len(states)}", done)])
-    caption = f"Scores; below them the difference to {baseline} with its interval. Tinted: significant"
+    caption = (
+        f"Mean ± standard deviation over the seeds. ▲ and ▼: significantly above and below {baseline}; grey: "
+        "not significantly different."
+    )
     shown = table(caption, [text_column("row"), *columns, "cells"], rows, "scores")
-    return section("Scores", shown, html.bullets(notes(values)))
+    return section(
+        "Scores", shown, bullets(failures(values)), bullets(explanations(values), "How to read them")
+    )
 
 
-def _score_cell(score: Values | None, difference: Values | None) -> Cell | None:
-    if score is None:
+def _score_cell(found: Values | None, gap: Values | None) -> Cell | None:
+    if found is None:
         return None
-    spread = "" if score["sd"] is None else f" ± {score['sd']:.4f}"
-    below, significant = "", None
-    if difference is not None:
-        significant = difference["significant"]
-        below = f"{difference['mean']:+.4f}"
-        if difference["low"] is not None:
-            below += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-        if significant is not None:
-            below += "\nsignificant" if significant else "\nnot significant"
-    return Cell(f"{score['mean']:.4f}{spread}", score["mean"], below, significant is True)
+    if gap is None or not gap["significant"]:
+        return Cell(score_text(found), found["mean"], kind="" if gap is None else "soft")
+    side = "▲" if gap["mean"] > 0 else "▼"
+    return Cell(f"{side} {score_text(found)}", found["mean"], kind="strong")
 
 
 def _difference_section(values: Values) -> Section:
-    """A forest plot for each score, and the reasons why differences are not called significant."""
-    guide = (
-        f"An interval ({100 * values['level']:g} %) that crosses the line at 0 is no finding; hollow points "
-        "are not significant."
-    )
-    shown, reasons = [], set()
+    """A forest plot for each score, and the reasons why some differences are not called significant."""
+    guide = f"{100 * values['level']:g} % intervals; grey: not significant; arrows: off the scale."
+    shown, reasons, colors = [], [], _colors(values)
     for name in values["columns"]:
         found = {r["name"]: r["differences"][name] for r in values["rows"] if name in r["differences"]}
-        reasons |= {f"{row}, {name}: {entry['why']}" for row, entry in found.items() if entry["why"]}
+        reasons += [f"{row}, {name}: {entry['why']}" for row, entry in found.items() if entry["why"]]
         if found:
-            title, draw = f"{name}: difference to {values['baseline']}", partial(_draw_forest, found, name)
-            shown.append(html.figure(title, guide, draw, 1.1 + 0.34 * len(found)))
-    reasons = html.bullets(sorted(reasons), f"What is not called significant, and why ({len(reasons)})")
-    return section("Differences to the baseline", html.figures(*shown), reasons)
+            title, draw = f"{name} minus {values['baseline']}", partial(_draw_forest, found, colors[name])
+            shown.append(figure(title, guide, draw, 0.8 + 0.4 * len(found)))
+    reasons = bullets(reasons, f"What is not called significant, and why ({len(reasons)})")
+    return section("Differences to the baseline", side_by_side(*shown), reasons)
 
 
-def _draw_forest(found: Mapping[str, Values], name: str, axes) -> None:
-    for place, difference in enumerate(found.values()):
-        color = PALETTE[0] if difference["significant"] else GREY
-        if difference["low"] is not None:
-            axes.plot([difference["low"], difference["high"]], [place, place], color=color, linewidth=2)
-        fill = color if difference["significant"] else "white"
-        axes.plot([difference["mean"]], [place], "o", color=color, markerfacecolor=fill, markersize=6)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(found)), [short(row, 24) for row in found])
+def _draw_forest(found: Mapping[str, Values], color: str, axes) -> None:
+    """Intervals around their means; a row far from all others is an arrow with its value."""
+    gaps = [
+        gap | ({} if gap["low"] is not None else dict.fromkeys(("low", "high"), gap["mean"]))
+        for gap in found.values()
+    ]
+    farthest = FAR * median(max(-gap["low"], gap["high"]) for gap in gaps)
+    near = [gap for gap in gaps if abs(gap["mean"]) <= farthest]
+    for place, gap in enumerate(gaps):
+        shade = color if gap["significant"] else GREY
+        style = {"color": shade, "markersize": 7, "markerfacecolor": shade if gap["significant"] else "none"}
+        if gap in near:
+            axes.plot([gap["low"], gap["high"]], [place, place], color=shade, linewidth=2.5)
+            axes.plot([gap["mean"]], [place], "o", **style)
+            continue
+        side = gap["mean"] > 0
+        at = axes.get_yaxis_transform()
+        axes.plot([0.98 if side else 0.02], [place], ">" if side else "<", transform=at, **style)
+        where = {"x": 0.95 if side else 0.05, "y": place, "ha": "right" if side else "left", "va": "center"}
+        axes.text(s=difference(gap["mean"]), color=shade, transform=at, **where)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    bounds = [0.0, *(gap[side] for gap in near for side in ("low", "high"))]
+    margin = 0.06 * (max(bounds) - min(bounds)) or 0.001
+    axes.set_xlim(min(bounds) - margin, max(bounds) + margin)
+    axes.set_yticks(range(len(found)), [short(row, 20) for row in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set(xlabel=f"difference in {name}", ylabel="row")
-    axes.locator_params(axis="x", nbins=5)
+    axes.grid(False, axis="y")
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _published_section(given: list[Values]) -> Section:
@@ -94,36 +159,36 @@ def _published_section(given: list[Values]) -> Section:
         if (published := row["published"]) is None:
             continue
         numbers = published["scores"] | {name: published[name] for name in OVERALL if name in published}
-        entries = [(name, number, name, "") for name, number in numbers.items()]
+        entries = [(name, value, name, "") for name, value in numbers.items()]
         if published["overall"] is not None:
             formula = published["formula"]
             kind = "by neither formula" if formula == "neither" else f"as {formula}"
             entries.append(("overall, as printed", published["overall"], formula, kind))
-        for name, number, column, kind in entries:
+        for name, value, column, kind in entries:
             ours = row["scores"].get(column, {}).get("mean")
-            gap = None if ours is None else Cell(f"{ours - number:+.4f}", ours - number)
-            rows.append([row["name"], name, number, ours, gap, kind])
+            gap = None if ours is None else Cell(difference(ours - value), ours - value)
+            shown = (None if each is None else Cell(score(each), each) for each in (value, ours))
+            rows.append([row["name"], name, *shown, gap, kind])
         if published["note"]:
             remarks.append(f"{row['name']}: {published['note']}")
     if not rows:
         return section("Published numbers")
-    row, score = text_column("row", choose=True), text_column("score", choose=True)
-    columns = (row, score, "published", "ours", "ours - published", text_column("formula"))
+    row, name = text_column("row", choose=True), text_column("score", choose=True)
+    columns = (row, name, "published", "ours", "ours − published", text_column("formula"))
     about = (
         "Published overall scores follow one of two formulas, or neither; a comparison holds only between "
         "numbers of one formula, and only where data, weights and training are alike."
     )
     shown = table("Published numbers beside ours (means over the seeds)", columns, rows, "published")
-    return section("Published numbers", paragraph(about), shown, html.bullets(remarks))
+    return section("Published numbers", paragraph(about), shown, bullets(remarks))
 
 
 def _cost_section(values: Values) -> Section:
-    """A table, and the overall score against time and against trained parameters."""
+    """A table, and the main score against time and against trained parameters."""
     rows, times, sizes = [], {}, {}
     for row in values["rows"]:
         name, costs = row["name"], row["costs"]
         if not costs:
-            rows.append([name, *[None] * 7])
             continue
         times[name] = fmean(cell["seconds"] for cell in row["cells"] if cell["state"] == "finished")
         sizes[name] = costs["trained_parameters"]
@@ -132,54 +197,56 @@ def _cost_section(values: Values) -> Section:
             [
                 name,
                 sizes[name],
-                Cell(f"{100 * share:.2f}", share),
-                rounded(costs["seconds_per_epoch"], 1),
-                rounded(costs["epochs"], 2),
-                rounded(times[name], 1),
-                rounded(costs["peak_memory"] / 2**20, 0),
-                rounded(costs["tokens_per_second"], 0),
+                Cell(number(100 * share), share),
+                Cell(duration(costs["seconds_per_epoch"]), costs["seconds_per_epoch"]),
+                float(costs["epochs"]),
+                Cell(duration(times[name]), times[name]),
+                costs["peak_memory"] / 2**20,
+                costs["tokens_per_second"],
             ]
         )
-    columns = ["trained parameters", "% of all", "seconds an epoch", "epochs", "seconds a cell"]
+    if not rows:
+        return section("Costs")
+    columns = ["trained parameters", "% of all", "time an epoch", "epochs", "time a cell"]
     columns = [text_column("row"), *columns, "peak memory, MiB", "tokens a second"]
     caption = "Costs, means of the finished cells; times are those of the machine named below"
     guide = "Up and to the left is better: more score for less time."
     shown = [_cost_figure(values, "training time", guide, "seconds a cell, mean of the seeds (log)", times)]
     guide = "Points on one level at very different widths: fewer trained parameters would do."
     shown.append(_cost_figure(values, "trained parameters", guide, "trained parameters (log)", sizes))
-    return section("Costs", table(caption, columns, rows, "costs"), html.figures(*filter(None, shown)))
+    return section("Costs", table(caption, columns, rows, "costs"), side_by_side(*shown))
 
 
 def _cost_figure(values: Values, name: str, guide: str, label: str, costs: Mapping[str, float]) -> str:
-    """Scores against costs, of rows where both are known; empty without any."""
-    target = "overall_2024" if "overall_2024" in values["columns"] else next(iter(values["columns"]), "")
+    """Main scores against costs, of rows where both are known; empty without any."""
+    target = _main_score(values)
     points = [
-        (place, row["name"], costs[row["name"]], row["scores"][target])
-        for place, row in enumerate(values["rows"])
+        (row["name"], costs[row["name"]], row["scores"][target])
+        for row in values["rows"]
         if target in row["scores"] and costs.get(row["name"])
     ]
     if not points:
         return ""
 
     def draw(axes) -> None:
-        for place, row, cost, score in points:
-            style = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
+        for place, (row, cost, found) in enumerate(points):
+            style = {"color": INK, "marker": MARKERS[place % len(MARKERS)], "markersize": 7}
             style |= {"linestyle": "", "label": short(row, 30), "alpha": 0.85}
-            axes.errorbar(cost, score["mean"], score["sd"], **style)
-        logarithmic(axes, "x", [cost for _, _, cost, _ in points])
+            axes.errorbar(cost, found["mean"], found["sd"], **style)
+        logarithmic(axes, "x", [cost for _, cost, _ in points])
         axes.margins(x=0.1)
         axes.set(xlabel=label, ylabel=target)
         legend_below(axes)
 
-    return html.figure(f"{target} against {name}", guide, draw, 3.0 + 0.2 * ((len(points) + 1) // 2))
+    return figure(f"{target} against {name}", guide, draw, 3.0 + 0.2 * ((len(points) + 1) // 2))
 
 
 def _origin_section(values: Values) -> Section:
     rows = [
-        (row["name"], row["about"], ", ".join(f"{key} = {value!r}" for key, value in row["set"].items()))
+        (row["name"], row["about"], ", ".join(f"{key} = {json.dumps(v)}" for key, v in row["set"].items()))
         for row in values["rows"]
     ]
-    changes = text_column("changes to the base configuration", wide=True)
+    changes = text_column("changes", wide=True)
     columns = (text_column("row"), text_column("about", wide=True), changes)
-    shown = table("What each row changes", columns, rows, "rows")
-    return section("How it was made", shown, html.origin(values))
+    shown = table("What each row changes of the base configuration", columns, rows, "rows", kind="stacked")
+    return section("How it was made", shown, origin(values))

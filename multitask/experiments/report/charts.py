@@ -1,4 +1,7 @@
-"""Plots as SVG for a page: one look, text as outlines, the same bytes for the same data. Needs matplotlib."""
+"""Plots as SVG for a page: text as outlines, colors for light and dark, the same bytes for the same data.
+
+Needs matplotlib.
+"""
 
 import re
 import textwrap
@@ -7,31 +10,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from io import StringIO
 
-from minbert import InputError
+from minbert import InputError, printable
+from minbert.cli.page import figure as page_figure
+from multitask.inference.chart_style import DARK, STYLE, css_color
 
 WIDTH, HEIGHT = 5.2, 3.5  # inches; 374 units wide, so that a narrow screen shows text at 10 pixels
-# Distinct for the colour-blind too, after Okabe & Ito and Paul Tol.
-PALETTE = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#a6761d", "#332288", "#aa4499", "#44aa99"),
-    *("#661100", "#888888", "#117733"),
-)
 MARKERS = "osD^vP*XhdpH"
-GREY = "#8a8f98"
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.3,
-    "legend.fontsize": 9.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "minbert",
-    "text.parse_math": False,  # a name with dollar signs is no formula
-}
 
 
 def require_matplotlib() -> None:
@@ -40,26 +24,34 @@ def require_matplotlib() -> None:
         raise InputError('a report needs matplotlib; pip install "minbert[experiments]"')
 
 
+def figure(title: str, guide: str, draw: Callable, height: float = HEIGHT, width: float | None = None) -> str:
+    """A figure of a page with what `draw(axes)` draws; sizes in inches.
+
+    One with a width of its own gets a row of its own, which scrolls.
+    """
+    return page_figure(title, guide, chart(draw, height, width or WIDTH), wide=width is not None)
+
+
 def chart(draw: Callable, height: float = HEIGHT, width: float = WIDTH) -> str:
     """An <svg> element with what `draw(axes)` draws; sizes in inches."""
-    from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE | {"axes.prop_cycle": cycler(color=PALETTE)}), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have the name
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         buffer = StringIO()
-        figure.savefig(buffer, format="svg")
+        figure.savefig(buffer, format="svg", transparent=True)
     return _inline(buffer.getvalue())
 
 
 def _inline(svg: str) -> str:
-    """The <svg> element alone, sized by the page, without metadata and the names that only XML needs."""
+    """The <svg> element alone, sized and colored by the page, without what only XML needs."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s*<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda found: css_color(found[0]) if found[0] in DARK else found[0], svg)
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", head)
     return f"{head}>{rest}".replace("xlink:href", "href")
@@ -67,7 +59,7 @@ def _inline(svg: str) -> str:
 
 def short(text: object, width: int = 26) -> str:
     """A name as two lines at the most, for a tick or a legend; the tables have it whole."""
-    lines = textwrap.wrap(str(text), width, break_long_words=True) or [""]
+    lines = textwrap.wrap(printable(str(text)), width, break_long_words=True) or [""]
     return "\n".join(lines[:2]) + ("…" if len(lines) > 2 else "")
 
 

@@ -5,100 +5,128 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from multitask.experiments.report.charts import PALETTE, legend_below
-from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
-from multitask.inference.plots import draw_losses
+from minbert.cli.page import Cell, Section, paragraph, score, section, side_by_side, table, text_column
+from multitask.experiments.report.charts import figure, legend_below
+from multitask.inference.chart_style import ACCENT, ALERT, GREY, INK, css_color, task_colors
+from multitask.inference.plots import compact, draw_losses, smoothed
 from multitask.inference.run import Run
+from multitask.metrics.scores import overall_scores
 
 Records = Sequence[Mapping[str, Any]]
-LINES = ("-", "--", ":", "-.")
+OVERALL = "all"  # in place of a task's name
 
 
 def training_section(run: Run, records: Records) -> Section:
     """Curves of the loss, the rates and the dev scores, and a table of all evaluations."""
     trained = [record for record in records if record["kind"] == "train"]
-    evaluated = [record for record in records if record["kind"] == "evaluation"]
-    pairs = dict.fromkeys(
-        (task, metric) for r in evaluated for task, scores in r["scores"].items() for metric in scores
-    )
+    evaluated = [
+        (r, {OVERALL: overall_scores(r["scores"])} | r["scores"])
+        for r in records
+        if r["kind"] == "evaluation"
+    ]
+    colors, best = task_colors(run.config.tasks), run.scores.get("step")
     shown = []
     if any(record["loss"] for record in trained):
         guide = "A line that still falls at the end asks for more epochs; one that jumps, for a lower rate."
-        shown.append(figure("Training loss of each task", guide, lambda axes: draw_losses(axes, records)))
+        shown.append(
+            figure("Training loss of each task", guide, partial(_draw_losses, records, run.config.tasks))
+        )
+    if evaluated:
+        guide = "The main score of each task. One that falls while its loss does is overfitting."
+        lines = {name: task.primary_metric for name, task in run.model.tasks.items() if task.scored}
+        draw = partial(_draw_scores, evaluated, lines, colors, best)
+        shown.append(figure("Dev scores at each evaluation", guide, draw, height=3.9))
     if trained:
         guide = "They rise through the warm-up, then follow the schedule; the heads' are usually higher."
-        shown.append(figure("Learning rates", guide, partial(_draw_rates, run, trained)))
+        shown.append(figure("Learning rates", guide, partial(_draw_rates, run, trained, colors)))
+    parts = [side_by_side(*shown) or paragraph("The run has no records in metrics.jsonl.", "note")]
     if evaluated:
-        guide = "A score that falls while its loss does is overfitting; the vertical line is the best step."
-        draw = partial(_draw_scores, evaluated, pairs, run.scores.get("step"))
-        shown.append(figure("Dev scores at each evaluation", guide, draw, height=3.9))
-    parts = [figures(*shown) or paragraph("The run has no records in metrics.jsonl.", "note")]
-    if evaluated:
-        columns = ("step", "epoch", "seconds", *(f"{task} {metric}" for task, metric in pairs))
-        rows = [
-            (r["step"], r["epoch"], float(r["seconds"]), *(_score(r, *pair) for pair in pairs))
-            for r in evaluated
+        pairs = dict.fromkeys((t, m) for _, scores in evaluated for t, own in scores.items() for m in own)
+        names = (metric if task == OVERALL else f"{task} {metric}" for task, metric in pairs)
+        lines = [
+            [
+                Cell(f"{r['step']:,}", r["step"], "best" if r["step"] == best else ""),
+                r["epoch"],
+                Cell(f"{r['seconds']:,.0f}", r["seconds"]),
+                *(score_cell(scores.get(task, {}).get(metric)) for task, metric in pairs),
+            ]
+            for r, scores in evaluated
         ]
-        parts.append(table("Evaluations on dev", columns, rows, "evaluations"))
+        parts.append(table("Evaluations on dev", ["step", "epoch", "seconds", *names], lines, "evaluations"))
     return section("Training", *parts)
 
 
-def _score(record: Mapping[str, Any], task: str, metric: str) -> float | None:
-    return record["scores"].get(task, {}).get(metric)
+def score_cell(value: float | None) -> Cell | None:
+    """A score as it is shown everywhere; None stays None."""
+    return None if value is None or value != value else Cell(score(value), value)
 
 
-def _draw_rates(run: Run, trained: Records, axes) -> None:
+def _draw_losses(records: Records, tasks: Iterable[str], axes) -> None:
+    draw_losses(axes, records, tasks)
+    legend_below(axes, columns=4)
+
+
+def _draw_rates(run: Run, trained: Records, colors: Mapping[str, str], axes) -> None:
+    """Lines that would lie over each other are one."""
+    from matplotlib.ticker import FuncFormatter
+
     optim = run.config.optim
-    steps = [record["step"] for record in trained]
-    rates = np.array([record["rate"] for record in trained], dtype=np.float64)
-    axes.plot(steps, rates, marker="." if len(steps) < 60 else None, label="encoder")
-    peaks: dict[tuple[str, float], list[str]] = {}
-    for name, task in run.config.tasks.items():
-        peaks.setdefault(("head", optim.head_lr if task.lr is None else task.lr), []).append(name)
-        if task.encoder_lr is not None:
-            peaks.setdefault(("encoder in steps", task.encoder_lr), []).append(name)
-    for (part, peak), names in peaks.items() if optim.lr else ():
-        label = f"{part}{'s' if part == 'head' and len(names) > 1 else ''} of {', '.join(names)}"
-        axes.plot(steps, rates / optim.lr * peak, linestyle="--", label=label)
+    peaks: dict[float, list[str]] = {optim.lr: ["encoder"]}
+    owners: dict[float, set[str]] = {optim.lr: set()}
+    for name, task in run.config.tasks.items() if optim.lr else ():
+        given = [("head", optim.head_lr if task.lr is None else task.lr)]
+        given += [] if task.encoder_lr is None else [("encoder in steps", task.encoder_lr)]
+        for part, peak in given:
+            peaks.setdefault(peak, []).append(f"{part} of {name}")
+            owners.setdefault(peak, set()).add(name)
+    heads = {f"head of {name}" for name in run.config.tasks}
+    for peak, names in peaks.items():
+        if len(heads) > 1 and heads <= {*names}:
+            names = [name for name in names if name not in heads] + ["all heads"]
+        color = INK if "encoder" in names else GREY
+        if "encoder" not in names and len(owners[peak]) == 1:
+            color = colors[next(iter(owners[peak]))]
+        values = [record["rate"] / (optim.lr or 1.0) * peak for record in trained]
+        axes.plot([record["step"] for record in trained], values, color=color, label=", ".join(names))
     axes.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-    axes.ticklabel_format(axis="y", style="plain")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: compact(value)))
     legend_below(axes, columns=1)
 
 
-def _draw_scores(evaluated: Records, pairs: Iterable[tuple[str, str]], best: int | None, axes) -> None:
-    metrics: dict[str, list[str]] = {}
-    for task, metric in pairs:
-        metrics.setdefault(task, []).append(metric)
-    for place, (task, own) in enumerate(metrics.items()):
-        for metric, line in zip(own, LINES * len(own), strict=False):
-            points = [(record["step"], _score(record, task, metric)) for record in evaluated]
-            style = {"color": PALETTE[place % len(PALETTE)], "linestyle": line}
-            _plot(axes, points, label=f"{task} {metric}", **style)
+def _draw_scores(
+    evaluated: Sequence[tuple[Any, Mapping[str, Any]]],
+    lines: Mapping[str, str],
+    colors: Mapping[str, str],
+    best: int | None,
+    axes,
+) -> None:
+    styles = [(name, metric, {"color": colors[name], "label": name}) for name, metric in lines.items()]
+    for metric, line in (("overall_2024", "-"), ("mean_raw", "--")):
+        styles.append((OVERALL, metric, {"color": INK, "linestyle": line, "linewidth": 2, "label": metric}))
+    for task, metric, style in styles:
+        points = [(record["step"], scores.get(task, {}).get(metric)) for record, scores in evaluated]
+        _plot(axes, points, **style)
     if best is not None:
-        axes.axvline(best, color="black", linewidth=0.8)
+        axes.axvline(best, color=INK, linewidth=1.2, linestyle=":", label="best step")
     axes.set(xlabel="step", ylabel="score")
-    legend_below(axes, columns=3)
+    legend_below(axes, columns=4)
 
 
 def _plot(axes, points: Iterable[tuple[float, float | None]], **style) -> None:
-    """Plots the points whose value is known."""
+    """Plots the points whose value is known, if there are any."""
     known = [point for point in points if point[1] is not None]
-    axes.plot([x for x, _ in known], [y for _, y in known], marker=".", **style)
+    if known:
+        axes.plot(*zip(*known, strict=True), marker=".", **style)
 
 
-def conflict_section(records: Records) -> Section:
-    """The cosines of each two tasks' gradients: over the steps, and layer by layer."""
+def conflict_section(run: Run, records: Records) -> Section:
+    """The cosines of each two tasks' gradients: over the steps, and layer by layer; empty without records."""
     title = "Gradient conflict"
     cosines = [(r["step"], r["cosines"]) for r in records if r["kind"] == "conflict"]
     pairs = list(dict.fromkeys(pair for _, found in cosines for pair in found.get("overall", {})))
     if not pairs:
-        text = (
-            "No cosines of gradients were recorded; a run with --sampling together and "
-            "--gradients.conflicts-every 10 records them."
-        )
-        return section(title, paragraph(text))
+        return section(title)
+    colors = task_colors(run.config.tasks)
     layers = list(dict.fromkeys(layer for _, found in cosines for layer in found))
     points = {
         (layer, pair): [(s, f[layer][pair]) for s, f in cosines if f.get(layer, {}).get(pair) is not None]
@@ -106,34 +134,40 @@ def conflict_section(records: Records) -> Section:
         for layer in layers
     }
     values = {key: [value for _, value in own] for key, own in points.items()}
+    bound = max((abs(fmean(own)) for own in values.values() if own), default=0.0) or 1.0
 
-    def draw_cosines(axes) -> None:
+    def draw(axes) -> None:
         for pair in pairs:
-            _plot(axes, points["overall", pair], label=pair.replace(" ", " and "))
-        axes.axhline(0, color="black", linewidth=0.8)
+            first, second = pair.split(" ", 1)
+            steps = [step for step, _ in points["overall", pair]]
+            style = {"linestyle": (0, (5, 5)), "color": colors[first], "gapcolor": colors[second]}
+            axes.plot(steps, smoothed(values["overall", pair]), linewidth=2, label=_both(pair), **style)
+        axes.axhline(0, color=INK, linewidth=0.8)
         axes.set(xlabel="step", ylabel="cosine, whole encoder")
-        legend_below(axes, columns=1)
+        legend_below(axes, columns=2)
 
-    def draw_layers(axes) -> None:
-        means = [[fmean(values[layer, pair] or [float("nan")]) for pair in pairs] for layer in layers]
-        bound = float(np.nanmax(np.abs(means))) or 1.0
-        image = axes.imshow(means, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto")
-        axes.set_xticks(range(len(pairs)), [pair.replace(" ", "\nand ") for pair in pairs])
-        axes.set_yticks(range(len(layers)), layers)
-        axes.set(xlabel="tasks", ylabel="part of the encoder")
-        axes.grid(False)
-        axes.figure.colorbar(image, label="mean cosine")
+    def mean_cell(layer: str, pair: str) -> Cell | None:
+        own = values[layer, pair]
+        if not own:
+            return None
+        mean, negative = fmean(own), sum(value < 0 for value in own) / len(own)
+        color = css_color(ALERT if mean < 0 else ACCENT)
+        share = abs(mean) / bound
+        return Cell(score(mean), mean, f"{100 * negative:.0f} % below 0", tint=color, share=share)
 
-    guide = "Below zero two tasks pull the shared encoder apart in that step; near zero they do not meet."
-    over_steps = figure("Cosine of two tasks' gradients over the training", guide, draw_cosines)
-    guide = "Blue layers are pulled the same way by both tasks, red ones apart; means over the steps."
-    height = 1.2 + 0.32 * len(layers)
-    by_layer = figure("Where in the encoder tasks agree", guide, draw_layers, height)
-    rows = []
-    for (layer, pair), own in values.items():
-        facts = (fmean(own), sum(value < 0 for value in own) / len(own)) if own else (None, None)
-        rows.append((pair.replace(" ", " and "), layer, *facts, len(own)))
-    tasks, part = text_column("tasks", choose=True), text_column("part", choose=True)
-    columns = (tasks, part, "mean cosine", "share of steps below 0", "steps")
-    cosines = table("Cosines of gradients", columns, rows, "conflicts")
-    return section(title, figures(over_steps, by_layer), cosines)
+    guide = (
+        "Below zero two tasks pull the shared encoder apart; near zero they do not meet. Lines are smoothed "
+        "and have the colors of their two tasks."
+    )
+    shown = figure("Cosine of two tasks' gradients over the training", guide, draw, 3.9)
+    lines = [[layer, *(mean_cell(layer, pair) for pair in pairs)] for layer in layers]
+    caption = "Mean cosines, and in how many of the steps they were below 0."
+    columns = (text_column("part"), *map(_both, pairs))
+    return section(
+        title,
+        side_by_side(shown, table(caption, columns, lines, "conflicts", title="In each part of the encoder")),
+    )
+
+
+def _both(pair: str) -> str:
+    return pair.replace(" ", " and ")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from minbert import InputError
-from multitask.experiments.report.charts import short
-from multitask.experiments.report.html import Section, beside, figure, figures, section, table, text_column
+from minbert.cli.page import Section, folded, paragraph, section, side_by_side, table, text_column
+from multitask.experiments.report.charts import figure, legend_below, short
+from multitask.inference.chart_style import task_colors
 from multitask.inference.run import Run, load_split
 
 SPLITS = ("train", "dev")  # the course's test files have no labels
@@ -24,8 +25,8 @@ GUIDE = (
 
 
 def data_section(run: Run, folder: Path) -> Section:
-    """A histogram and a table for each task with labels for an example as a whole."""
-    shown, tables = [], []
+    """A histogram and a folded table for each task with labels for an example as a whole."""
+    shown, tables, colors = [], [], task_colors(run.config.tasks)
     for name, task in run.model.tasks.items():
         labels = {}
         for split in SPLITS if task.target_kind is not None else ():
@@ -36,14 +37,20 @@ def data_section(run: Run, folder: Path) -> Section:
         counts = label_counts(task, labels)
         if counts:
             sizes = {split: len(found) for split, found in labels.items()}
-            draw = partial(_draw, counts, sizes, task.target_kind == "number")
-            shown.append(figure(f"{name}: labels in {' and '.join(counts)}", GUIDE, draw))
-            rows = [
-                (label, *(own[label] for own in counts.values())) for label in next(iter(counts.values()))
-            ]
+            draw = partial(_draw, counts, sizes, task.target_kind == "number", colors[name])
+            shown.append(figure(f"{name}: labels in {' and '.join(counts)}", "Shares of each split.", draw))
+            names = next(iter(counts.values()))
+            found = [(label, *(own[label] for own in counts.values())) for label in names]
             columns = (text_column("label"), *counts)
-            tables.append(table(f"{name}: examples of each label", columns, rows, f"labels-{name}"))
-    return section("Data", figures(*shown), beside(*tables))
+            tables.append(table(f"{name}: examples of each label", columns, found, f"labels-{name}"))
+    if not shown:
+        return section("Data")
+    return section(
+        "Data",
+        paragraph(GUIDE, "soft"),
+        side_by_side(*shown),
+        folded("Counts of labels", side_by_side(*tables)),
+    )
 
 
 def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
@@ -62,16 +69,19 @@ def label_counts(task, labels: Mapping[str, Sequence[Any]]) -> dict[str, dict[st
     }
 
 
-def _draw(counts: Mapping[str, Mapping[str, int]], sizes: Mapping[str, int], scores: bool, axes) -> None:
+def _draw(
+    counts: Mapping[str, Mapping[str, int]], sizes: Mapping[str, int], scores: bool, color: str, axes
+) -> None:
     """Bars side by side, each a share of its split."""
     names = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for i, (split, own) in enumerate(counts.items()):
         total = sizes[split]
         places = np.arange(len(names)) - 0.4 + (i + 0.5) * width
-        axes.bar(places, [100 * own[n] / total for n in names], width, label=f"{split}, {total:,} examples")
+        style = {"color": color, "alpha": 1.0 if split == SPLITS[0] else 0.45, "label": f"{split}, {total:,}"}
+        axes.bar(places, [100 * own[n] / total for n in names], width, **style)
     ticks = [name.replace(" to ", "–") for name in names] if scores else [short(name, 12) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=45 if scores or max(map(len, ticks)) > 5 else 0)
     axes.set(xlabel="score" if scores else "label", ylabel="% of the split")
     axes.grid(False, axis="x")
-    axes.figure.legend(loc="outside upper center", ncols=2)
+    legend_below(axes)

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from minbert import Batch
+from minbert.cli.page import Section, folded, paragraph, section, side_by_side, table, text_column
 from multitask.data.batches import longest_first
-from multitask.experiments.report.charts import GREY, PALETTE, legend_below
-from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
+from multitask.experiments.report.charts import figure, legend_below
 from multitask.experiments.report.predictions import Predicted
+from multitask.inference.chart_style import GREY, task_colors
 from multitask.inference.run import Run
 from multitask.metrics.embedding_quality import alignment, cosines, isotropy, mean_cosine, uniformity
 
@@ -26,7 +27,7 @@ MEASURES = (
 
 def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
     """Numbers and the cosines of positive and random pairs, for each task that scores similarity."""
-    rows, shown = [], []
+    rows, shown, colors = [], [], task_colors(run.config.tasks)
     scored = {name: entry for name, entry in predicted.items() if entry.task.target_kind == "number"}
     for name, entry in scored.items():
         if entry.task.config.text2 is None:  # a regression of single texts
@@ -46,19 +47,19 @@ def embedding_section(run: Run, predicted: Mapping[str, Predicted]) -> Section:
             (name, "mean cosine of two different sentences", mean_cosine(vectors)),
         ]
         if pairs and len(texts) > 1:
-            shown.append(_cosine_figure(name, cosines(first, second), _random_cosines(vectors), lowest))
+            found = cosines(first, second), _random_cosines(vectors)
+            shown.append(_cosine_figure(name, *found, lowest, colors[name]))
     title = "Sentence vectors"
     if not rows:
-        return section(
-            title, paragraph("They are measured on sentence pairs with scores, and there are none.")
-        )
-    parts = [paragraph(MEASURES)]
+        return section(title)
+    parts = []
     if any(entry.task.config.pairs == "cross" for entry in scored.values()):
         text = "A task that reads both sentences as one input does not use such vectors."
         parts.append(paragraph(text, "note"))
     columns = (text_column("task"), text_column("measure"), "value")
     numbers = table("Quality of the vectors", columns, rows, "embeddings")
-    return section(title, *parts, figures(*shown), numbers)
+    about = folded("What the measures say", paragraph(MEASURES))
+    return section(title, *parts, side_by_side(*shown, numbers), about)
 
 
 def sentence_vectors(run: Run, name: str, texts: Sequence[str]) -> np.ndarray:
@@ -84,13 +85,13 @@ def _random_cosines(vectors: np.ndarray) -> np.ndarray:
     return cosines(vectors[first], vectors[second])
 
 
-def _cosine_figure(name: str, positive: np.ndarray, random: np.ndarray, lowest: float) -> str:
+def _cosine_figure(name: str, positive: np.ndarray, random: np.ndarray, lowest: float, color: str) -> str:
     def draw(axes):
         edges = np.linspace(min(positive.min(), random.min(), 0), 1, 41)
-        shown = ((random, "random pairs", GREY), (positive, f"gold of {lowest:g} or more", PALETTE[0]))
-        for values, label, color in shown:
+        shown = ((random, "random pairs", GREY), (positive, f"gold of {lowest:g} or more", color))
+        for values, label, shade in shown:
             shares = np.full(len(values), 100 / len(values))
-            axes.hist(values, edges, weights=shares, alpha=0.6, label=label, color=color)
+            axes.hist(values, edges, weights=shares, alpha=0.6, label=label, color=shade)
         axes.set(xlabel="cosine of the two sentences' vectors", ylabel="% of the pairs")
         legend_below(axes)
 

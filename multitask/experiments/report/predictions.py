@@ -2,32 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minbert import InputError
+from minbert.cli.page import Cell, Section, section, side_by_side, table, text_column
 from multitask.data.readers import Example
-from multitask.experiments.report.charts import legend_below
-from multitask.experiments.report.html import Section, figure, figures, paragraph, section, table, text_column
+from multitask.experiments.report.charts import figure, legend_below
+from multitask.experiments.report.curves import score_cell
+from multitask.inference.chart_style import GREY, INK, css_color, task_colors
 from multitask.inference.evaluation import notes_on
-from multitask.inference.plots import draw_confusion
 from multitask.inference.run import Run, load_split
 from multitask.metrics.scores import confusion_matrix
 from multitask.tasks.base import ScoredTask
 
 CLASSES = 20  # of which a confusion matrix can still be read
-OUTLINES = 1500  # points that are drawn as outlines; more become a picture inside the plot
+# Of a threshold plot: whether in the task's color, and the line.
+LINES = {"accuracy": (True, "-"), "F1": (True, "--"), "precision": (False, "-."), "recall": (False, ":")}
+POINTS = 1500  # of a plot
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A task's labelled examples, with the results of its `soft` and `hard`."""
+    """A task's labelled examples, with its example scores, if its kind has some, and its predictions."""
 
     task: ScoredTask
     rows: Sequence[Example]
-    soft: np.ndarray  # (N, C) or (N,)
+    soft: np.ndarray | None  # (N, C) or (N,)
     hard: list[Any]
 
     @property
@@ -46,7 +50,7 @@ class Predicted:
 def predict_split(
     run: Run, folder: Path, split: str, with_texts: bool = True
 ) -> tuple[dict[str, Predicted], list[str]]:
-    """Predicts for each task that gives numbers and has labels in the split; notes on the others.
+    """Predicts for each task that has labels in the split; notes on the others.
 
     The reason why a row was rejected may quote it: without `with_texts` a note only counts them.
     """
@@ -63,47 +67,61 @@ def predict_split(
             if not (examples.labelled and examples.rows):
                 notes.append(f"{name}: {examples.path} has no labelled row to compare predictions with")
                 continue
-            soft = run.example_scores(name, examples.rows)
+            soft = run.example_scores(name, examples.rows) if task.has_example_scores else None
+            hard = run.predict_rows(name, examples.rows) if soft is None else task.hard(soft)
         except InputError as error:
             notes.append(f"left out: {error}")
             continue
-        entry = predicted[name] = Predicted(task, examples.rows, soft, task.hard(soft))
+        entry = predicted[name] = Predicted(task, examples.rows, soft, hard)
         notes += notes_on(name, entry.hard, entry.gold, entry.scores())
     return predicted, notes
 
 
-def prediction_section(predicted: Mapping[str, Predicted], split: str) -> Section:
+def prediction_section(run: Run, predicted: Mapping[str, Predicted], split: str) -> Section:
     """A plot or a table for each task whose kind has one: of yes-or-no tasks also the thresholds."""
-    shown, tables = [], []
+    shown, tables, colors = [], [], task_colors(run.config.tasks)
     for name, entry in predicted.items():
-        if entry.task.target_kind == "classes" and len(entry.classes) <= CLASSES:
-            shown.append(_confusion_figure(name, entry, split))
-        elif entry.task.target_kind == "binary":
-            plot, numbers = _threshold_parts(name, entry, split)
+        kind, color = entry.task.target_kind, colors[name]
+        if kind == "classes" and len(entry.classes) <= CLASSES:
+            shown.append(_confusion_table(name, entry.gold, entry.hard, entry.classes, split, color))
+        elif kind == "binary":
+            plot, numbers = _threshold_parts(name, entry, split, color)
             shown.append(plot)
             tables.append(numbers)
-        elif entry.task.target_kind == "labels":
+        elif kind == "labels":
             tables.append(_label_table(name, entry, split))
-        elif entry.task.target_kind == "number":
-            shown.append(_scatter_figure(name, entry, split))
-    parts = [figures(*shown), *tables] if shown or tables or not predicted else [paragraph("No plot fits.")]
-    return section(f"Predictions on {split}", *parts)
+        elif kind == "number":
+            shown.append(_scatter_figure(name, entry, split, color))
+        elif entry.task.reads == "words":
+            gold, hard = ([*chain.from_iterable(tags)] for tags in (entry.gold, entry.hard))
+            classes = list(dict.fromkeys([*entry.task.labels, *gold]))
+            if len(classes) <= CLASSES:
+                tables.append(_confusion_table(name, gold, hard, classes, split, color))
+    return section(f"Predictions on {split}", side_by_side(*shown), *tables)
 
 
-def _confusion_figure(name: str, entry: Predicted, split: str) -> str:
-    places = {label: place for place, label in enumerate(entry.classes)}
-    matrix = confusion_matrix([places[p] for p in entry.hard], [places[g] for g in entry.gold], len(places))
-
-    def draw(axes):
-        axes.grid(False)
-        axes.figure.colorbar(draw_confusion(axes, matrix, entry.classes), label="examples")
-
-    guide = "Off-diagonal cells are mistakes; a full column is a class that is predicted too often."
-    if len(places) > 2 and all(isinstance(label, int) for label in entry.classes):
-        guide = (
-            "Off-diagonal cells next to the diagonal are one level off; far ones are mistakes of sentiment."
-        )
-    return figure(f"{name} confusion on {split}", guide, draw, 4.2 if len(places) <= 10 else 5.2)
+def _confusion_table(
+    name: str, gold: Sequence[Any], hard: Sequence[Any], classes: Sequence[Any], split: str, color: str
+) -> str:
+    places = {label: place for place, label in enumerate(classes)}
+    matrix = confusion_matrix([places[p] for p in hard], [places[g] for g in gold], len(places))
+    lines = []
+    for label, counts in zip(classes, matrix, strict=True):
+        shares = counts / max(1, counts.sum())
+        cells = [
+            Cell(f"{count:,}", count, f"{100 * share:.0f} %", tint=css_color(color), share=share)
+            if count
+            else Cell("0", 0, kind="soft")
+            for count, share in zip(counts.tolist(), shares.tolist(), strict=True)
+        ]
+        lines.append([str(label), *cells])
+    caption = (
+        "Rows are the true classes, columns the predicted ones, with their share of the true class. A full "
+        "column is a class that is predicted too often."
+    )
+    columns = (text_column("true"), *map(str, classes))
+    title = f"{name}: classes on {split}"
+    return table(caption, columns, lines, f"confusion-{name}", title=title, kind="fixed")
 
 
 def threshold_scores(
@@ -127,7 +145,7 @@ def threshold_scores(
         }
 
 
-def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]:
+def _threshold_parts(name: str, entry: Predicted, split: str, color: str) -> tuple[str, str]:
     """The plot of the scores against the threshold, and a table of the thresholds that matter."""
     in_use = entry.task.config.threshold
     candidates = np.union1d(entry.soft, [0.0, in_use])  # each set of predictions that a threshold can make
@@ -137,18 +155,25 @@ def _threshold_parts(name: str, entry: Predicted, split: str) -> tuple[str, str]
     def draw(axes):
         grid = np.linspace(0, 1, 201)
         for metric, values in threshold_scores(entry.soft, entry.gold, grid).items():
-            axes.plot(grid, values, label=metric)
-        axes.axvline(in_use, color="black", linewidth=1, label=f"in use, {in_use:g}")
-        label = f"best, {best['accuracy']:.3f}"
-        axes.axvline(best["accuracy"], color="black", linewidth=1, linestyle=":", label=label)
+            shade, line = LINES[metric]
+            style = {"color": color if shade else GREY, "linestyle": line, "linewidth": 1.8, "label": metric}
+            axes.plot(grid, values, **style)
+        axes.axvline(in_use, color=INK, linewidth=1, label=f"in use, {in_use:g}")
+        label = f"best, {best['accuracy']:.2f}"
+        axes.axvline(best["accuracy"], color=INK, linewidth=1, linestyle=":", label=label)
         axes.set(xlabel="threshold on the probability of 1", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
         legend_below(axes, columns=3)
 
-    title = f"{name} scores against the threshold on {split}"
+    title = f"{name}: scores against the threshold on {split}"
     guide = "A best threshold far from the one in use means probabilities that are too low or too high."
     chosen = {"in use": in_use} | {f"best {metric}": threshold for metric, threshold in best.items()}
     at = threshold_scores(entry.soft, entry.gold, np.array([*chosen.values()]))
-    rows = zip(chosen, chosen.values(), *(map(float, values) for values in at.values()), strict=True)
+    rows = zip(
+        chosen,
+        map(score_cell, chosen.values()),
+        *(map(score_cell, values.tolist()) for values in at.values()),
+        strict=True,
+    )
     columns = (text_column("threshold"), "value", *at)
     caption = f"{name}: thresholds. The best ones are chosen on these very examples, which flatters them"
     return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")
@@ -160,20 +185,21 @@ def _label_table(name: str, entry: Predicted, split: str) -> str:
     for place, label in enumerate(entry.task.labels):
         true = [label in gold for gold in entry.gold]
         at = threshold_scores(entry.soft[:, place], true, np.array([entry.task.config.threshold]))
-        rows.append((label, sum(true), *(float(values[0]) for values in at.values())))
+        rows.append((label, sum(true), *(score_cell(float(values[0])) for values in at.values())))
     columns = (text_column("label"), "examples", "accuracy", "precision", "recall", "F1")
     caption = f"{name}: scores of each label on {split}, at the threshold {entry.task.config.threshold:g}"
     return table(caption, columns, rows, f"labels-on-{split}-{name}")
 
 
-def _scatter_figure(name: str, entry: Predicted, split: str) -> str:
+def _scatter_figure(name: str, entry: Predicted, split: str, color: str) -> str:
     low, high = entry.task.config.low, entry.task.config.high
     margin = (high - low) / 50
+    drawn = np.random.default_rng(0).permutation(len(entry.rows))[:POINTS]
+    gold = np.array(entry.gold, dtype=np.float64)
 
     def draw(axes):
-        rasterized = len(entry.rows) > OUTLINES
-        axes.scatter(entry.gold, entry.soft, s=9, alpha=0.4, linewidths=0, rasterized=rasterized)
-        axes.plot([low, high], [low, high], color="black", linewidth=0.8)
+        axes.scatter(gold[drawn], entry.soft[drawn], s=9, alpha=0.5, linewidths=0, color=color)
+        axes.plot([low, high], [low, high], color=INK, linewidth=0.8)
         axes.set(xlabel="gold score", ylabel="predicted score")
         axes.set_xlim(low - margin, high + margin)
 
@@ -181,4 +207,6 @@ def _scatter_figure(name: str, entry: Predicted, split: str) -> str:
         "Points on the line are right; a cloud that is flatter than the line shrinks towards the mean. "
         "A correlation does not mind that, it minds the width of the cloud."
     )
+    if len(gold) > POINTS:
+        guide += f" {POINTS:,} of {len(gold):,} points, drawn at random."
     return figure(f"{name}: predicted against gold on {split}", guide, draw, 3.9)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from minbert import hide_secrets, shown_line
+from minbert import hide_secrets, shown_line, spreadsheet_cell
 
 SECRET = "s3cret-Value_0123456789"
 
@@ -90,3 +90,13 @@ def test_a_command_prints_neither(tmp_path):
         assert SECRET not in found.stdout + found.stderr and "\x1b" not in found.stdout + found.stderr
         assert found.stdout == "\\x1b]0;title\\x07 ***\n"
         assert found.stderr.count(r"\x1b]0;title\x07 password=***") == 2
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1", "-2+3", "@SUM(A1)", "\t=1", " =1", "\r@x"])
+def test_a_spreadsheet_computes_nothing(text):
+    assert spreadsheet_cell(text).lstrip()[0] not in "=+-@\t\r"
+
+
+@pytest.mark.parametrize("text", ["LoRA first:4", "a = b", "1e-3", ""])
+def test_other_cells_stay_as_they_are(text):
+    assert spreadsheet_cell(text) == text

@@ -50,9 +50,9 @@ def test_the_text_says_what_was_measured(run, data):
     rows = tables_of(text)
     for task, values in scores["scores"].items():
         for name, value in values.items():
-            assert [task, "dev", "15", name, f"{value:.4f}"] in rows
+            assert [task, "dev", "15", name, f"{value:.3f}".replace("-", "−")] in rows
     for name, value in scores["overall"].items():
-        assert ["all", "dev", "", name, f"{value:.4f}"] in rows
+        assert ["all", "dev", "", name, f"{value:.3f}".replace("-", "−")] in rows
     for task, file, count in (("sst", "ids-sst", 45), ("paraphrase", "quora", 39), ("sts", "sts", 22)):
         for split, size in (("train", count), ("dev", 15)):
             digest = hashlib.sha256((data / f"{file}-{split}.csv").read_bytes()).hexdigest()
@@ -135,7 +135,20 @@ def test_settings_that_differ(tiny_config):
 
 @pytest.mark.parametrize(
     "value",
-    ["x: y", 'quotes " and \\ and # and \n', "äöü", "null", "yes", "1.0", 1e-05, 1.5e-07, 1e22, 1.0, 7],
+    [
+        "x: y",
+        'quotes " and \\ and # and \n',
+        "äöü",
+        "\x7f \x9b31m \udc80",
+        "null",
+        "yes",
+        "1.0",
+        1e-05,
+        1.5e-07,
+        1e22,
+        1.0,
+        7,
+    ],
 )
 def test_yaml_is_read_back(value):
     read = yaml.safe_load(f"key: {yaml_scalar(value)}")["key"]

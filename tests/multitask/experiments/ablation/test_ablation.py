@@ -65,6 +65,8 @@ def test_a_row_is_preset_base_row_and_options_each_on_top_of_the_one_before(writ
     found = read_ablation(write(TABLE), options("--optim.lr", "0.5", "--tasks", "sst"), [9])
     assert [(row.config.optim.lr, list(row.config.tasks)) for row in found.rows] == [(0.5, ["sst"])] * 2
     assert found.seeds == (9,)
+    named = read_ablation(write('baseline = "a\\nb"\n[[rows]]\nname = " a\\r\\nb "'), options())
+    assert named.baseline == named.rows[0].name == "a b", "a name is one line wherever it is written"
     found = read_ablation(write('[[rows]]\nname = "a"\n[[rows]]\nname = "b"\nset.limit = 9'), options())
     assert (found.baseline, found.seeds) == ("a", (1, 2, 3))
 

@@ -1,6 +1,8 @@
 """A finished table as Markdown, CSV and LaTeX: the numbers of table.json, rounded and escaped."""
 
 import csv
+import io
+import re
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_markdown_has_the_rounded_numbers(summary):
     text = markdown(summary)
     assert "| row | SST acc | overall_2024 | trained | s/epoch | peak MB | tokens/s |" in text
     assert "| full | 0.515 ± 0.007 | 0.600 | 1,234,567 | 12.3 | 500 | 9,000 |" in text
-    assert "| 50 % \\| a_b | -0.115 [-0.200, -0.010]* | +0.100 |" in text
+    assert "| 50 % \\| a_b | −0.115 [−0.200, −0.010]* | +0.100 |" in text
     assert "| 50 % \\| a_b | 0.529 | 0.719 | 0.683 | mean_raw |" in text
     assert "| broken | - | - | - | - | - | - |" in text
     assert "1,500 random examples of each split" in text and "10,000 resamples" in text
@@ -52,9 +54,14 @@ def test_markdown_has_the_rounded_numbers(summary):
 
 def test_latex_escapes_and_balances(summary):
     text = latex(summary)
-    assert r"50 \% | a\_b & -0.115 [-0.200, -0.010]*" in text
+    assert r"50 \% \textbar{} a\_b & $-$0.115 [$-$0.200, $-$0.010]* & +0.100 \\" in text
     assert r"0.515 $\pm$ 0.007" in text and r"overall\_2024" in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
+    for name in ("table", "tabular"):
+        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 3
+    assert text.count(r"\caption{A \textbar{} B \& C\_1: ") == 3 and text.count(r"\toprule") == 3
+    assert set(re.findall(r"\\label{(.*)}", text)) == {
+        *("tab:a-b-c-1-scores", "tab:a-b-c-1-differences", "tab:a-b-c-1-published")
+    }
     assert next(line for line in text.splitlines() if line.startswith("full")).count("&") == 6
 
 
@@ -63,3 +70,23 @@ def test_csv_has_a_line_for_each_score_and_seed_in_full(summary):
     assert rows[0] == ["row", "seed", "state", "score", "value"]
     assert rows[1] == ["full", "1", "finished", "sst.accuracy", "0.51"]
     assert len(rows) == 1 + 3 * 2 * 2 and rows[-1][2:] == ["failed", "overall_2024", ""]
+
+
+def test_hostile_names_are_escaped_everywhere(summary):
+    name = "=1+1\x1b[2J\n\\end{tabular}"
+    hostile = summary | {"title": name, "about": name, "command": name, "notes": [name], "baseline": name}
+    hostile["rows"] = [row(name, {"sst.accuracy": {"mean": -0.0001, "sd": 0.1, "n": 2}}, error="\n% x")]
+    lines = list(csv.reader(io.StringIO(csv_text(hostile))))[1:]
+    assert {line[0] for line in lines} == {"'=1+1\\x1b[2J\n\\end{tabular}"}
+    tex, plain = latex(hostile), markdown(hostile)
+    assert "\x1b" not in tex + plain + csv_text(hostile)
+    code = [line for line in tex.splitlines() if not line.startswith("% ")]
+    assert code.count(r"\end{tabular}") == 1 and sum(r"\end{tabular}" in line for line in code) == 1
+    assert not any("% x" in line for line in code)
+    assert "0.000 ± 0.100" in plain and "-0.000" not in tex + plain
+
+
+@pytest.mark.parametrize("name", ["[bracket", "*star"])
+def test_a_line_end_in_latex_takes_no_name_as_its_own(summary, name):
+    text = latex(summary | {"rows": [row("full"), row(name)]})
+    assert f"\n{{}}{name} & " in text

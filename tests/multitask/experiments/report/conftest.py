@@ -37,7 +37,7 @@ class Tables(HTMLParser):
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.tags.append((tag, attributes))
-        if tag == "div" and attributes.get("class") == "table":
+        if tag == "div" and attributes.get("class", "").split()[:1] == ["table"]:
             self._name = attributes.get("id")
             self.tables[self._name] = []
         elif tag == "tr" and self._name is not None:

@@ -120,26 +120,69 @@ def test_trials_are_filtered_by_state(show, search):
         assert count == (f"{len(expected)} of 24 rows" if value == "pruned" else "24 rows")
 
 
-def test_errors_are_filtered_by_task_gold_predicted_and_words(show):
+def test_errors_have_a_tab_a_task_and_are_filtered(show):
     browser = show("run")
-    every = rows_of(browser, "errors")
-    assert {row[0][0] for row in every} == {"sst", "paraphrase", "sts"}
+    assert not rows_of(browser, "errors-sts") and rows_of(browser, "errors-sst")
+    every = rows_of(browser, "errors-sst")
     expected = every
-    for column, place in (("task", 0), ("gold", 2), ("predicted", 3)):
-        value = next(row for row in every if row[0][0] == "sst")[place][0]
-        choose(browser, "errors", column, value)
+    for column, place in (("gold", 1), ("predicted", 2)):
+        value = every[0][place][0]
+        choose(browser, "errors-sst", column, value)
         expected = [row for row in expected if row[place][0] == value]
-        assert rows_of(browser, "errors") == expected != every
-    for column in ("task", "gold", "predicted"):
-        choose(browser, "errors", column, "all")
-    words = every[-1][1][0].split()[-2:]
-    browser.find_element("css selector", "#errors input").send_keys(" ".join(words).upper())
-    found = rows_of(browser, "errors")
+        assert rows_of(browser, "errors-sst") == expected != every
+    for column in ("gold", "predicted"):
+        choose(browser, "errors-sst", column, "all")
+    words = every[-1][0][0].split()[-2:]
+    browser.find_element("css selector", "#errors-sst input").send_keys(" ".join(words).upper())
+    found = rows_of(browser, "errors-sst")
     assert found == [row for row in every if all(word in " ".join(cell[0] for cell in row) for word in words)]
     assert 0 < len(found) < len(every)
-    browser.find_element("css selector", "#errors input").clear()
-    browser.find_element("css selector", "#errors input").send_keys(" ")
-    choose(browser, "errors", "task", "sts")
-    choose(browser, "errors", "gold", "1 to 2")  # scores, by the part of their range
-    expected = [row for row in every if row[0][0] == "sts" and 1 <= float(row[2][1]) < 2]
-    assert rows_of(browser, "errors") == expected
+    browser.find_element("xpath", '//button[@role="tab"][.="sts"]').click()
+    assert not rows_of(browser, "errors-sst")
+    choose(browser, "errors-sts", "gold", "1 to 2")  # scores, by the part of their range
+    every = rows_of(browser, "errors-sts", shown=False)
+    assert rows_of(browser, "errors-sts") == [row for row in every if 1 <= float(row[1][1]) < 2]
+
+
+def test_an_error_is_read_without_scrolling_on_a_narrow_screen(show):
+    browser = show("run", 400)
+    outside = browser.execute_script(
+        """return [...document.querySelectorAll("#errors-sst td, #errors-sst tbody th")]
+        .filter((cell) => cell.getBoundingClientRect().right > innerWidth).length"""
+    )
+    assert outside == 0 and rows_of(browser, "errors-sst")
+
+
+@pytest.mark.parametrize("name", ["run", "table", "search"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_has_contrast_in_light_and_dark(show, name, scheme):
+    """4.5 between each text, also of plots, and what it stands on; test_chart_style.py has the marks."""
+    browser = show(name)
+    wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
+    page, weak, plots = browser.execute_script(
+        """const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+        const rgba = (color) => {
+            probe.clearRect(0, 0, 1, 1); probe.fillStyle = color; probe.fillRect(0, 0, 1, 1);
+            return [...probe.getImageData(0, 0, 1, 1).data];
+        };
+        const light = (color) => rgba(color).slice(0, 3).map((part) => part / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+        const below = (element) => {
+            const color = getComputedStyle(element).backgroundColor;
+            return rgba(color)[3] === 255 ? light(color) : below(element.parentElement);
+        };
+        const weak = [], plots = [...document.querySelectorAll("svg g[id*='-text_'] > g:not([id])")];
+        const texts = [...document.querySelectorAll("body *:not(script, svg *)")].filter((element) =>
+            [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+        for (const element of [...texts, ...plots]) {
+            const style = getComputedStyle(element), under = below(element);
+            const own = light(element.closest("svg") ? style.fill : style.color);
+            if ((Math.max(own, under) + 0.05) / (Math.min(own, under) + 0.05) < 4.5)
+                weak.push(element.outerHTML.slice(0, 120));
+        }
+        return [below(document.body), weak, plots.length];"""
+    )
+    assert (page < 0.1) == (scheme == "dark") and plots > 20
+    assert weak == []

@@ -13,15 +13,20 @@ import torch
 
 from minbert import Batch, InputError, pool
 from multitask import load_run, train
+from multitask.config.task_config import task_config
+from multitask.config.task_kinds import make_task
+from multitask.data.readers import Example
 from multitask.experiments.report.data import label_counts
 from multitask.experiments.report.embeddings import sentence_vectors
-from multitask.experiments.report.errors import margins
+from multitask.experiments.report.errors import error_section, margins
 from multitask.experiments.report.predictions import Predicted, predict_split, threshold_scores
 from multitask.experiments.report.report import write_report
-from multitask.metrics.scores import accuracy, f1
+from multitask.inference.chart_style import css_color, task_colors
+from multitask.inference.plots import draw_losses
+from multitask.metrics.scores import accuracy, f1, overall_scores
 from multitask.runtime.tracking import read_metrics
 
-pytest.importorskip("matplotlib")
+Figure = pytest.importorskip("matplotlib.figure").Figure
 
 TASKS = ("sst", "paraphrase", "sts")
 
@@ -34,7 +39,7 @@ def tables(pages, tables_of):
 @pytest.fixture
 def no_plots(monkeypatch):
     """For tests that look at texts alone: drawing takes longest."""
-    monkeypatch.setattr("multitask.experiments.report.html.chart", lambda *arguments: "<svg></svg>")
+    monkeypatch.setattr("multitask.experiments.report.charts.chart", lambda *arguments: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -51,35 +56,87 @@ def test_scores_and_costs_are_those_of_the_run(folder, tables):
     expected = {(task, metric): value for task, own in scores.items() for metric, value in own.items()}
     rows = tables.rows("scores")
     assert {(task[0], name[0]) for task, name, *_ in rows} == set(expected) >= {("all", "mean_raw")}
-    for task, name, old, now in rows:
+    for task, name, now in rows:  # they were found again, so that they are there once
         value = expected[task[0], name[0]]
-        assert float(old[1]) == value and float(now[1]) == pytest.approx(value)
-        assert float(old[0]) == pytest.approx(value, abs=5e-5)
+        assert float(now[1]) == value and now[0] == f"{value:.3f}".replace("-", "−")
     costs, rows = recorded["costs"], {name[0]: value[1] for name, value in tables.rows("costs")}
     assert float(rows["parameters trained"]) == costs["trained_parameters"]
-    assert float(rows["peak memory, MiB"]) == costs["peak_memory"] / 2**20
-    tokens_per_second = costs["tokens"] / costs["training_seconds"]
-    assert float(rows["tokens a second of training"]) == pytest.approx(tokens_per_second)
+    assert float(rows["peak memory"]) == costs["peak_memory"]
+    assert float(rows["tokens a second"]) == pytest.approx(costs["tokens"] / costs["training_seconds"])
+
+
+def test_the_headline_comes_before_all_sections(folder, pages):
+    recorded = json.loads((folder / "scores.json").read_text())
+    page = pages["run"].read_text(encoding="utf-8")
+    head = page[: page.index("<nav")]
+    shown = dict(re.findall(r"<dt>(\w+)</dt><dd>([−\d.]+)", head))
+    main = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
+    expected = recorded["overall"] | {task: recorded["scores"][task][name] for task, name in main.items()}
+    assert [*shown] == ["overall_2024", "mean_raw", *main]
+    assert shown == {name: f"{value:.3f}".replace("-", "−") for name, value in expected.items()}
+    facts = dict(re.findall(r"<span>([\w ]+) <b>(.*?)</b></span>", head))
+    assert facts["best step"].startswith(str(recorded["step"])) and facts["seed"] == "11711"
+    assert facts["weights"] and facts["time"]
+
+
+def test_a_task_has_one_color_on_all_charts(folder, pages, predicted):
+    colors = task_colors(TASKS)
+    assert task_colors(["ner", "sts", "sst"])["sts"] == colors["sts"] != colors["sst"]
+    figure = Figure()
+    axes = figure.add_subplot()
+    draw_losses(axes, read_metrics(folder / "metrics.jsonl"), TASKS)
+    assert {line.get_label(): line.get_color() for line in axes.lines[1::2]} == colors  # as on the PNG
+    page = pages["run"].read_text(encoding="utf-8")
+    plots = dict(re.findall(r"<figcaption><strong>(.*?)</strong>.*?(<svg.*?</svg>)", page, re.DOTALL))
+    used = {title: {task for task, color in colors.items() if color in svg} for title, svg in plots.items()}
+    for title, tasks in used.items():
+        own = {task for task in TASKS if title.startswith(f"{task}:")}
+        assert tasks == (own or ({*TASKS} if "rates" not in title else set())), title
+    assert css_color(colors["sst"]) in re.findall(r'id="confusion-sst".*?</table>', page, re.DOTALL)[0]
+
+
+def test_the_confusion_matrix_has_the_share_of_each_row(predicted, tables):
+    entry = predicted["sst"]
+    for label, *cells in tables.rows("confusion-sst"):
+        true = [hard for gold, hard in zip(entry.gold, entry.hard, strict=True) if str(gold) == label[0]]
+        assert sum(int(count) for _, count in cells) == len(true)
+        for place, (text, count) in enumerate(cells):
+            assert int(count) == sum(hard == entry.classes[place] for hard in true)
+            assert text == (f"{count}{100 * int(count) / len(true):.0f} %" if int(count) else "0")
 
 
 def test_configuration_and_evaluations_are_complete(folder, tables):
     config = json.loads((folder / "config.json").read_text())
     rows = {name[0]: value[0] for name, value in tables.rows("configuration")}
-    assert rows["optim.lr"] == "0.001" and rows["sampling"] == "together" and rows["limit"] == "null"
+    assert rows["optim.lr"] == "0.001" and rows["sampling"] == "together" and rows["limit"] == "none"
     assert rows["tasks.sst.pooling"] == config["tasks"]["sst"]["pooling"]
     records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "evaluation"]
     rows = tables.rows("evaluations")
     assert [int(row[0][1]) for row in rows] == [record["step"] for record in records]
-    assert [float(row[3][1]) for row in rows] == [record["scores"]["sst"]["accuracy"] for record in records]
+    assert [float(row[5][1]) for row in rows] == [record["scores"]["sst"]["accuracy"] for record in records]
+    found = [[float(cell[1]) for cell in row[3:5]] for row in rows]
+    assert found == [[*overall_scores(record["scores"]).values()] for record in records]
+
+
+def test_only_what_differs_from_the_defaults_is_unfolded(tables, pages):
+    rows = {key[0]: (value[0], default[0]) for key, value, default in tables.rows("changed")}
+    assert rows["optim.lr"] == ("0.001", "5e-05") and rows["sampling"] == ("together", "proportional")
+    assert "train.seed" not in rows and not any(value == default for value, default in rows.values())
+    page = pages["run"].read_text(encoding="utf-8")
+    folded = re.findall(r"<details>.*?</details>", page, re.DOTALL)
+    assert any('id="configuration"' in part for part in folded)
+    assert not any('id="changed"' in part for part in folded)
 
 
 def test_gradient_conflict_is_the_mean_over_the_steps(folder, tables):
     records = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "conflict"]
     assert records
-    for pair, layer, mean, negative, steps in tables.rows("conflicts"):
-        values = [record["cosines"][layer[0]][pair[0].replace(" and ", " ")] for record in records]
-        assert float(mean[1]) == pytest.approx(np.mean(values)) and int(steps[1]) == len(values)
-        assert float(negative[1]) == pytest.approx(np.mean([value < 0 for value in values]))
+    names = [heading[0].replace(" and ", " ") for heading in tables.tables["conflicts"][0][1:]]
+    for layer, *cells in tables.rows("conflicts"):
+        for pair, (text, mean) in zip(names, cells, strict=True):
+            values = [record["cosines"][layer[0]][pair] for record in records]
+            assert float(mean) == pytest.approx(np.mean(values))
+            assert text.endswith(f"{100 * np.mean([value < 0 for value in values]):.0f} % below 0")
 
 
 def test_thresholds_against_the_metrics_one_by_one():
@@ -120,20 +177,31 @@ def test_margins_are_what_the_page_says(predicted):
     assert margins(sts) == pytest.approx([abs(p - g) for p, g in zip(sts.soft, sts.gold, strict=True)])
 
 
-def test_the_error_browser_holds_the_errors_worst_first(predicted, tables):
-    rows = tables.rows("errors")
+def test_each_task_has_a_tab_with_its_errors_worst_first(predicted, tables):
     for name, entry in predicted.items():
-        own = [row for row in rows if row[0][0] == name]
+        rows = tables.rows(f"errors-{name}")
         wrong = {row.id for row, hard in zip(entry.rows, entry.hard, strict=True) if hard != row.label}
-        assert {row[5][0] for row in own} == wrong
-        found = [float(row[4][1]) for row in own]
+        assert {row[4][0] for row in rows} == wrong
+        found = [float(row[3][1]) for row in rows]
         assert found == sorted(found, reverse=True)
         texts = {row.id: "\n".join(row.texts) for row in entry.rows}
-        assert all(row[1][0] == texts[row[5][0]] for row in own)
+        assert all(row[0][0] == texts[row[4][0]] for row in rows)
+
+
+def test_wrong_tags_are_shown_behind_their_words():
+    task = make_task("ner", task_config("ner", {"labels": ["O", "B-PER", "I-PER"]}))
+    words = ("Ada", "met", "Bob")
+    row = Example("7", (" ".join(words),), ("B-PER", "O", "B-PER"), 3, words)
+    entry = Predicted(task, [row, row], None, [("O", "O", "O"), row.label])
+    assert margins(entry).tolist() == [2, 0]
+    page = "".join(error_section({"ner": entry}, True).parts)
+    assert "Ada B-PER\nBob B-PER" in page and "Ada O\nBob O" in page and "1 of 2 are wrong" in page
+    page = "".join(error_section({"ner": entry}, False).parts)
+    assert "B-PER\nB-PER" in page and "Ada" not in page
 
 
 def test_no_text_becomes_code(tables, hostile):
-    assert any(hostile in row[1][0] for row in tables.rows("errors"))  # it is there, as text
+    assert any(hostile in row[0][0] for row in tables.rows("errors-sst"))  # it is there, as text
     tags = Counter(tag for tag, _ in tables.tags)
     assert tags["script"] == 1 and tags["img"] == 0
     assert not any(name.startswith("on") for _, attributes in tables.tags for name in attributes)
@@ -154,7 +222,7 @@ def test_without_texts_no_sentence_is_in_the_page(folder, data, tables_of, tmp_p
                 texts |= {value for name, value in row.items() if name.startswith("sentence")}
     plain = {text for text in texts if len(text.split()) > 2}
     assert len(plain) > 100 and not [text for text in plain if text in page]
-    assert "onerror" not in page and [row[1][0] for row in tables_of(path).rows("errors")]
+    assert "onerror" not in page and tables_of(path).rows("errors-sst")
     assert "ids-sst-dev.csv: 1" in page and "a secret" not in page
 
 
@@ -202,7 +270,7 @@ def test_without_the_data_the_curves_are_still_shown(folder, tables_of, tmp_path
     (copy / "config.json").write_text(json.dumps(config | {"data": str(tmp_path / "gone")}))
     path = write_report(copy)
     assert path == copy / "report.html" and "nothing is predicted: data folder" in path.read_text("utf-8")
-    assert "evaluations" in tables_of(path).tables and "errors" not in tables_of(path).tables
+    assert "evaluations" in tables_of(path).tables and "errors-sst" not in tables_of(path).tables
     with pytest.raises(InputError, match="does not exist"):
         write_report(copy, data=tmp_path / "gone too")
 
@@ -213,14 +281,15 @@ def test_a_split_without_labels_is_said_to_have_none(folder, data, tables_of, tm
     path = write_report(folder, tmp_path / "page.html", copy, "test")
     page = path.read_text(encoding="utf-8")
     assert "sts-test-student.csv has no labelled row" in page and "sst: no test split" in page
-    assert "errors" not in tables_of(path).tables
+    assert "errors-sst" not in tables_of(path).tables
 
 
 def test_a_run_of_one_task_has_no_overall_score(tiny_config, tables_of, tmp_path, no_plots):
     train(tiny_config(tasks={"sst": {}}, train={"epochs": 1}))
     path = write_report(tmp_path / "run")
     page = path.read_text(encoding="utf-8")
-    assert "There is no overall score" in page and "No cosines of gradients were recorded" in page
+    assert "There is no overall score" in page
+    assert not {"Gradient conflict", "Sentence vectors"} & {*re.findall(r"<h2>(.*?)</h2>", page)}
     assert {row[0][0] for row in tables_of(path).rows("scores")} == {"sst"}
 
 

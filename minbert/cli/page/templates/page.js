@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the page's tables. A cell is compared by its data-value, as a number where it is one.
+// Sorts and filters the tables. A cell is compared by its data-value, as a number where it is one.
 for (const box of document.querySelectorAll(".table")) {
   const body = box.querySelector("tbody");
   const rows = [...body.rows];
@@ -46,4 +46,34 @@ for (const box of document.querySelectorAll(".table")) {
   choices.forEach((choice) => choice.addEventListener("change", apply));
   search?.addEventListener("input", apply);
   apply(); // a browser may keep what was chosen before the page was loaded anew
+}
+
+// Shows one part of each group of tabs at a time; without this script all of them are shown, with headings.
+for (const group of document.querySelectorAll(".tabs")) {
+  const panels = [...group.querySelectorAll(":scope > .tab")];
+  const list = document.createElement("div");
+  list.setAttribute("role", "tablist");
+  const buttons = panels.map((panel) => {
+    const heading = panel.querySelector("h3");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = heading.textContent;
+    button.setAttribute("role", "tab");
+    button.addEventListener("click", () => select(panel));
+    heading.hidden = true;
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-label", heading.textContent);
+    list.append(button);
+    return button;
+  });
+
+  function select(chosen) {
+    panels.forEach((panel, place) => {
+      panel.hidden = panel !== chosen;
+      buttons[place].setAttribute("aria-selected", String(panel === chosen));
+    });
+  }
+
+  group.prepend(list);
+  select(panels[0]);
 }
