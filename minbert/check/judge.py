@@ -101,7 +101,8 @@ def recognise(stage: Stage, given: Outputs, expected: Outputs) -> tuple[Mistake,
 
 def _fits(mistake: Mistake, stage: Stage, given: Outputs, expected: Outputs) -> bool:
     if mistake.recognise is not None:
-        return mistake.recognise(given, expected)
+        comparable = all(name in given and given[name].shape == expected[name].shape for name in expected)
+        return comparable and mistake.recognise(given, expected)
     tolerance = mistake.tolerance or stage.tolerance
     return all(distance(given.get(name), value) <= tolerance for name, value in mistake.predict().items())
 

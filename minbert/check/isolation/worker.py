@@ -1,12 +1,14 @@
 """The checked process: loads a user's file, runs the stages, writes what each gives. Started by process.py.
 
-Run: python -m minbert.check.isolation.worker ORDER.json
+Run: python -m minbert.check.isolation.worker ORDER, which is JSON
 """
 
+import ctypes
 import faulthandler
 import importlib.util
 import json
 import os
+import reprlib
 import resource
 import signal
 import sys
@@ -24,23 +26,24 @@ from minbert.check.judge import describe, run_stage
 from minbert.check.parts import find_part
 from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome
 
-START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follow
+PR_SET_CHILD_SUBREAPER = 36
 PRINTED = 2000  # characters kept of what a step printed
 STARTER = Path(__file__).with_name("starter")  # after the user's folder
 STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is installed
 
 
 class Worker:
-    """Runs steps one after the other; each leaves a file NUMBER.safetensors, and the next begins.
+    """Runs steps one after the other; each appends its outcome to a file, and the next begins.
 
-    `order` has: part, settings, file, stages (their numbers in the part), results (a folder), printed (the
-    file that standard output goes to), output_bytes, file_bytes.
+    `order` has: part, settings, file, stages (their numbers in the part), results (the file's descriptor),
+    output_bytes, file_bytes.
     """
 
     def __init__(self, order: dict[str, Any]):
         self.order = order
         self.file = Path(order["file"])
         self.process = os.getpid()
+        self.printed = os.dup(1)  # the user's code may put something else there
         self.network = NetworkRefusal()
         self.candidate = None
 
@@ -49,25 +52,26 @@ class Worker:
 
         part = find_part(self.order["part"], self.order["settings"])
         limit_files(self.order["file_bytes"])
+        adopt_orphans()
         Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         sys.addaudithook(self.network)
         sys.path[:] = [str(self.file.parent), str(STARTER), *sys.path, str(STARTER_PACKAGES)]
-        self.step(START, lambda: Outcome({}))
-        if self.step(LOAD, lambda: self._load(part)):
+        self.step(lambda: Outcome({}))  # the start
+        if self.step(lambda: self._load(part)):
             for number in self.order["stages"]:
                 stage = part.stages[number]
-                self.step(FIRST_STAGE + number, lambda stage=stage: run_stage(stage, self.candidate))
+                self.step(lambda stage=stage: run_stage(stage, self.candidate))
 
     def _load(self, part) -> Outcome:
         self.candidate = part.load(load_module(self.file))
         return Outcome({})
 
-    def step(self, number: int, action: Callable[[], Outcome]) -> bool:
+    def step(self, action: Callable[[], Outcome]) -> bool:
         """Writes what `action` gives or raises; says whether it went without a problem."""
         with suppress(OSError):
             os.chdir(self.file.parent)  # the user's code may have gone elsewhere
         with suppress(OSError):
-            os.truncate(self.order["printed"], 0)
+            os.truncate(self.printed, 0)
         self.network.tried.clear()
         try:
             outcome = self._explain(action())
@@ -76,13 +80,13 @@ class Worker:
         except InvalidOutput as reason:
             outcome = Outcome(problem="raised", detail=str(reason))
         except SystemExit as exit:
-            outcome = Outcome(problem="exit", detail=f"it called sys.exit({exit.code!r})")
+            outcome = Outcome(problem="exit", detail=f"it called sys.exit({reprlib.repr(exit.code)})")
         except BaseException as error:
             outcome = self._explain(Outcome(problem="raised", detail=describe(error)))
         if os.getpid() != self.process:  # a fork made by the user's code came here too
             os._exit(0)
         outcome = replace(outcome, printed=self._printed() + outcome.printed)
-        write_outcome(Path(self.order["results"]) / f"{number}.safetensors", outcome)
+        write_outcome(self.order["results"], outcome)
         return not outcome.problem
 
     def _explain(self, outcome: Outcome) -> Outcome:
@@ -103,16 +107,16 @@ class Worker:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # the user's code may have put anything there
                 stream.flush()
-        return read_start(Path(self.order["printed"]))
+        with suppress(OSError):  # ... closed every file
+            return read_start(self.printed)
+        return ""
 
 
-def read_start(path: Path) -> str:
-    """The first characters of a file; an empty text where there is none."""
-    with suppress(OSError), open(path, "rb") as file:
-        text = file.read(PRINTED).decode("utf-8", "replace")
-        rest = os.fstat(file.fileno()).st_size - PRINTED
-        return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
-    return ""
+def read_start(descriptor: int) -> str:
+    """The first characters of a file."""
+    text = os.pread(descriptor, PRINTED, 0).decode("utf-8", "replace")
+    rest = os.fstat(descriptor).st_size - PRINTED
+    return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
 
 
 def load_module(file: Path):
@@ -133,6 +137,12 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def adopt_orphans() -> None:
+    """Makes this process the parent of descendants whose own has ended, on Linux, so that they are seen."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def end_with(parent: int) -> None:
     """Ends this session when the process that started it has ended without a word."""
     while os.getppid() == parent:
@@ -142,7 +152,7 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     faulthandler.enable()  # a crash of the interpreter shows where
-    Worker(json.loads(Path(sys.argv[1]).read_text())).run()
+    Worker(json.loads(sys.argv.pop())).run()
 
 
 if __name__ == "__main__":
