@@ -3,11 +3,14 @@
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice, product, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minbert.check.stage import (
+    AbsentFunction,
     Finding,
     InvalidOutput,
     MissingImplementation,
@@ -19,6 +22,10 @@ from minbert.check.stage import (
 )
 
 DIFFERENT = ("different", "failed")
+LIBRARIES = {"site-packages", "dist-packages"}  # of a virtual environment, which a user's folder may hold
+MOST_COMBINATIONS = 32  # of mistakes that stages cannot tell apart
+SEE = "see the stage "  # ends the reason why a stage cannot be read
+MOST_PLACES = 4  # of a traceback
 
 
 def check_candidate(part: Part, candidate: Any, stages: Iterable[Stage] | None = None) -> list[Finding]:
@@ -27,22 +34,48 @@ def check_candidate(part: Part, candidate: Any, stages: Iterable[Stage] | None =
     return judge_all(part, {stage.name: run_stage(stage, candidate) for stage in chosen})
 
 
-def run_stage(stage: Stage, candidate: Any) -> Outcome:
-    """Runs one stage; what it raises becomes an outcome."""
+def run_stage(stage: Stage, candidate: Any, folder: Path | None = None) -> Outcome:
+    """Runs one stage; what it raises becomes an outcome. `folder`: see describe."""
     try:
         outputs = stage.run(candidate)
         return Outcome({name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()})
+    except AbsentFunction as reason:
+        return Outcome(problem="absent", detail=str(reason))
     except MissingImplementation as reason:
         return Outcome(problem="missing", detail=str(reason))
     except InvalidOutput as reason:
         return Outcome(problem="raised", detail=str(reason))
     except Exception as error:
-        return Outcome(problem="raised", detail=describe(error))
+        return outcome_of(error, folder)
 
 
-def describe(error: BaseException) -> str:
-    """The error with the last places it came through."""
-    return "".join(traceback.format_exception(error)[-4:]).strip()
+def outcome_of(error: BaseException, folder: Path | None = None) -> Outcome:
+    """What an error says of a stage: that something is not written yet, or a failure."""
+    if isinstance(error, NotImplementedError):
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        code = frame.f_code
+        if code.co_name == "_forward_unimplemented":  # torch's, in a module without one
+            return Outcome(problem="missing", detail=str(error))
+        if LIBRARIES.isdisjoint(Path(code.co_filename).parts):
+            detail = f"{code.co_qualname} is not written yet (NotImplementedError)"
+            return Outcome(problem="missing", detail=detail)
+    return Outcome(problem="raised", detail=describe(error, folder))
+
+
+def describe(error: BaseException, folder: Path | None = None) -> str:
+    """The error with places that it came through, from the first one in a user's `folder` on."""
+    places = traceback.extract_tb(error.__traceback__)
+    if folder is not None:
+        outside = takewhile(lambda place: not _is_below(folder, place.filename), places)
+        places = places[len(list(outside)) :]
+    if len(places) > MOST_PLACES:
+        places = [places[0], *places[1 - MOST_PLACES :]]
+    return "".join(traceback.format_list(places) + traceback.format_exception_only(error)).strip()
+
+
+def _is_below(folder: Path, file: str) -> bool:
+    path = Path(file)
+    return path.is_relative_to(folder) and LIBRARIES.isdisjoint(path.parts)
 
 
 def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
@@ -56,7 +89,70 @@ def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
         if finding.status in DIFFERENT:
             differing.add(stage.name)
         findings.append(finding)
-    return [_narrowed(finding, findings) for finding in findings]
+    findings = [_narrowed(finding, findings) for finding in findings]
+    return _with_consequences(part, findings, outcomes)
+
+
+def _with_consequences(
+    part: Part, findings: Iterable[Finding], outcomes: Mapping[str, Outcome]
+) -> list[Finding]:
+    """Excuses what the mistakes that were recognised before, and nothing else, make of a stage."""
+    known: dict[str, tuple[Mistake, ...]] = {}
+    found = []
+    for finding in findings:
+        if finding.status == "different":
+            finding = _as_consequence(
+                part.stage(finding.stage), finding, outcomes[finding.stage].outputs, known
+            )
+            if finding.mistakes and not finding.excused:
+                known[finding.stage] = finding.mistakes
+        found.append(finding)
+    return [_as_unreadable(part, finding, known) for finding in found]
+
+
+def _as_consequence(
+    stage: Stage, finding: Finding, given: Outputs, known: Mapping[str, tuple[Mistake, ...]]
+) -> Finding:
+    names = {mistake.name for mistake in finding.mistakes}
+    for earlier, mistakes in known.items():
+        if names & {mistake.name for mistake in mistakes}:
+            return replace(finding, excused=earlier)
+    roots = {name: known[name] for name in stage.builds_on if name in known}
+    if not roots:
+        return finding
+    expected = stage.expected()
+    for chosen in islice(product(*roots.values()), MOST_COMBINATIONS):
+        if _gives(stage, chosen, given, expected):
+            return replace(finding, excused=next(iter(roots)))
+        further = tuple(own for own in stage.mistakes if _gives(stage, (*chosen, own), given, expected))
+        if further:
+            return replace(finding, mistakes=further, follows=())
+    return finding
+
+
+def _gives(stage: Stage, mistakes: Iterable[Mistake], given: Outputs, expected: Outputs) -> bool:
+    """Returns True if these mistakes together give a stage's outputs."""
+    replayed = _replayed(stage, mistakes).outputs or {}
+    tolerance = max(stage.tolerance, *(mistake.tolerance or 0.0 for mistake in mistakes))
+    return all(
+        name in replayed and distance(given.get(name), replayed[name]) <= tolerance for name in expected
+    )
+
+
+def _replayed(stage: Stage, mistakes: Iterable[Mistake]) -> Outcome:
+    if stage.replay is None or any(mistake.steps is None for mistake in mistakes):
+        return Outcome(problem="missing", detail="nothing replays these mistakes")
+    steps = {name: step for mistake in mistakes for name, step in mistake.steps.items()}
+    return run_stage(replace(stage, run=stage.replay), steps)
+
+
+def _as_unreadable(part: Part, finding: Finding, known: Mapping[str, tuple[Mistake, ...]]) -> Finding:
+    """Excuses a stage that a mistake elsewhere keeps from being read, if the mistake does just that."""
+    root = finding.detail.partition(SEE)[2]
+    if finding.status != "skipped" or root not in known:
+        return finding
+    details = {_replayed(part.stage(finding.stage), (mistake,)).detail for mistake in known[root]}
+    return replace(finding, excused=root) if finding.detail in details else finding
 
 
 def _narrowed(finding: Finding, findings: Iterable[Finding]) -> Finding:
@@ -73,8 +169,9 @@ def judge(part: Part, stage: Stage, outcome: Outcome, follows: tuple[str, ...] =
     common = {"part": part.name, "stage": stage.name, "points": stage.points, "tolerance": stage.tolerance}
     common |= {"printed": outcome.printed, "follows": follows}
     if outcome.outputs is None:
-        status = "skipped" if outcome.problem == "missing" else "failed"
-        return Finding(status=status, detail=outcome.detail, **common)
+        status = "skipped" if outcome.problem in ("absent", "missing") else "failed"
+        points = 0 if outcome.problem == "absent" else stage.points
+        return Finding(status=status, detail=outcome.detail, **common | {"points": points})
     expected = stage.expected()
     worst = max((distance(outcome.outputs.get(name), right) for name, right in expected.items()))
     if worst <= stage.tolerance:
@@ -101,8 +198,10 @@ def recognise(stage: Stage, given: Outputs, expected: Outputs) -> tuple[Mistake,
 
 def _fits(mistake: Mistake, stage: Stage, given: Outputs, expected: Outputs) -> bool:
     if mistake.recognise is not None:
-        comparable = all(name in given and given[name].shape == expected[name].shape for name in expected)
-        return comparable and mistake.recognise(given, expected)
+        try:
+            return expected.keys() <= given.keys() and mistake.recognise(given, expected)
+        except (IndexError, TypeError, ValueError):  # other shapes than the sign reads
+            return False
     tolerance = mistake.tolerance or stage.tolerance
     return all(distance(given.get(name), value) <= tolerance for name, value in mistake.predict().items())
 

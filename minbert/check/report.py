@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 
@@ -54,7 +55,7 @@ def text_report(reports: Sequence[PartReport], colour: bool = False) -> str:
 
 
 def _table(findings: Iterable[Finding], colour: bool) -> list[str]:
-    findings = list(findings)
+    findings = [_joined(list(alike)) for _, alike in groupby(findings, _sameness)]
     width = max((len(finding.stage) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -66,20 +67,34 @@ def _table(findings: Iterable[Finding], colour: bool) -> list[str]:
             line += f"  within {finding.difference:.1e}"
         elif finding.status == "skipped":
             line += f"  {_one_line(finding.detail)}"
-        elif finding.follows:
+        elif finding.follows and not finding.excused:
             line += f"  it builds on {finding.follows[0]}"
+        if finding.excused:
+            line += f"  follows from {finding.excused}"
         lines.append(line)
     return lines
 
 
+def _sameness(finding: Finding) -> str:
+    return finding.detail if finding.status == "skipped" else finding.stage
+
+
+def _joined(alike: list[Finding]) -> Finding:
+    """One row of neighbours that were skipped for one reason."""
+    stages = [finding.stage for finding in alike]
+    name = ", ".join(stages) if len(stages) < 3 else f"{len(stages)} stages"
+    return replace(alike[0], stage=name, points=sum(finding.points for finding in alike))
+
+
 def _explanations(findings: Sequence[Finding]) -> list[str]:
     """The first difference, and the others that no earlier one explains."""
-    details = {finding.detail for finding in findings if finding.status == "failed"}
-    if len(findings) > 1 and len(details) == 1 and all(f.status == "failed" for f in findings):
-        return _indented(f"Nothing could be compared: {visible(details.pop())}", *_printed(findings[0]))
     lines, first = [], first_difference(findings)
+    compared = any(finding.status in ("same", "different") for finding in findings)
+    details = {finding.detail for finding in findings if finding.status == "failed"}
+    if first and not compared and len(details) == 1:
+        return _indented(f"Nothing could be compared: {visible(first.detail)}", *_printed(first))
     for finding in findings:
-        if finding is first or (finding.status in DIFFERENT and not finding.follows):
+        if finding is first or (finding.status in DIFFERENT and not (finding.follows or finding.excused)):
             head = "First difference" if finding is first else "Another difference"
             lines += _indented(f"{head}: {explain(finding)}", *_printed(finding))
     return lines
@@ -103,6 +118,8 @@ def _numbers(finding: Finding) -> str:
 
 
 def _diagnosis(finding: Finding) -> list[str]:
+    if finding.excused:
+        return [f"It follows from {finding.excused!r}, and costs nothing; mend that."]
     if finding.follows:
         return [f"It builds on {finding.follows[0]!r}; mend that first."]
     if not finding.mistakes:
@@ -166,6 +183,7 @@ def finding_as_json(finding: Finding) -> dict[str, Any]:
         "expected": _number(finding.expected),
         "mistakes": [mistake_as_json(mistake) for mistake in finding.mistakes],
         "follows": list(finding.follows),
+        "excused": finding.excused or None,
         "detail": finding.detail,
         "printed": finding.printed,
     }

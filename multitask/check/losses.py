@@ -167,4 +167,4 @@ def _stages() -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-LOSSES = Part("losses", "losses.py", _stages(), load_losses, own_losses)
+LOSSES = Part("losses", "losses.py", _stages(), load_losses, own_losses, tuple(FORMULAS))

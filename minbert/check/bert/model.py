@@ -13,6 +13,8 @@ from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of
 from minbert.check.fixtures import model_fixture
 from minbert.check.mistakes.bert import known_mistakes
 from minbert.check.mistakes.bert.signs import AGAIN, DETERMINISTIC
+from minbert.check.mistakes.table import replay_of
+from minbert.check.references.bert import Bert
 from minbert.check.stage import TOLERANCE, Array, Outputs, Part, Stage
 
 GRADIENT_TOLERANCE = 1e-4  # the smallest variances make gradients of fp32 err most
@@ -64,8 +66,11 @@ def _stage(
     builds_on: tuple[str, ...] = (),
     tolerance: float = TOLERANCE,
 ) -> Stage:
-    run = quietly(twice(run) if name in DETERMINISTIC else run)
-    return Stage(name, run, expected, known_mistakes(name, run, expected), builds_on, tolerance=tolerance)
+    once = quietly(run)
+    run = quietly(twice(run)) if name in DETERMINISTIC else once
+    known = known_mistakes(name, run, expected)
+    replay = replay_of(Bert, lambda kind: once(kind()))
+    return Stage(name, run, expected, known, builds_on, tolerance=tolerance, replay=replay)
 
 
 def _single(
@@ -161,4 +166,5 @@ STAGES = (
            _gradients, (*MODEL_STAGES, "whole model"), GRADIENT_TOLERANCE),
 )
 # fmt: on
-MODEL = Part("model", "bert.py", STAGES, _load, _own)
+NAMES = ("BertSelfAttention", "BertLayer", "BertModel")
+MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES)

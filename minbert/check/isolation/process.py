@@ -127,7 +127,9 @@ class _Supervisor:
             self._give_up("missing", outcome.detail)
         elif outcome.problem:
             detail = f"the file cannot be loaded: {outcome.detail}"
-            self._give_up(outcome.problem, detail, outcome.printed)
+            first = self.part.stages[0].name  # what is said of it is said once
+            self.outcomes.setdefault(first, replace(outcome, outputs=None, detail=detail))
+            self._give_up("missing", "not run: the file cannot be loaded")
 
     def _start(self, results: int, printed: int, temporary: Path) -> subprocess.Popen:
         stages = list(range(len(self.outcomes), len(self.part.stages)))

@@ -18,15 +18,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
-from minbert.check.judge import describe, run_stage
+from minbert.check.judge import outcome_of, run_stage
 from minbert.check.parts import find_part
-from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome, Part
 
 PR_SET_CHILD_SUBREAPER = 36
+NAMES = 12  # of a user's file that a message lists
 PRINTED = 2000  # characters kept of what a step printed
 STARTER = Path(__file__).with_name("starter")  # after the user's folder
 STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is installed
@@ -60,10 +62,13 @@ class Worker:
         if self.step(lambda: self._load(part)):
             for number in self.order["stages"]:
                 stage = part.stages[number]
-                self.step(lambda stage=stage: run_stage(stage, self.candidate))
+                self.step(lambda stage=stage: run_stage(stage, self.candidate, self.file.parent))
 
     def _load(self, part) -> Outcome:
-        self.candidate = part.load(load_module(self.file))
+        module = load_module(self.file)
+        if part.names and not any(hasattr(module, name) for name in part.names):
+            raise MissingImplementation(_without_names(part, module))
+        self.candidate = part.load(module)
         return Outcome({})
 
     def step(self, action: Callable[[], Outcome]) -> bool:
@@ -82,7 +87,7 @@ class Worker:
         except SystemExit as exit:
             outcome = Outcome(problem="exit", detail=f"it called sys.exit({reprlib.repr(exit.code)})")
         except BaseException as error:
-            outcome = self._explain(Outcome(problem="raised", detail=describe(error)))
+            outcome = self._explain(outcome_of(error, self.file.parent))
         if os.getpid() != self.process:  # a fork made by the user's code came here too
             os._exit(0)
         outcome = replace(outcome, printed=self._printed() + outcome.printed)
@@ -117,6 +122,14 @@ def read_start(descriptor: int) -> str:
     text = os.pread(descriptor, PRINTED, 0).decode("utf-8", "replace")
     rest = os.fstat(descriptor).st_size - PRINTED
     return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
+
+
+def _without_names(part: Part, module: ModuleType) -> str:
+    own = [
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+    ]
+    written = f"it has {', '.join(own[:NAMES])}" if own else "it has no class or function"
+    return f"{module.__file__} has none of the names that are looked for: {', '.join(part.names)}; {written}"
 
 
 def load_module(file: Path):

@@ -21,7 +21,7 @@ from tests.minbert.check.judging import TOY_STAGES
 PARTS = f"""{TOY_STAGES}
 def part(names):
     stages = tuple(stage(name) for name in names.split())
-    return Part("toy", "toy.py", stages, load=lambda module: module, own=lambda: None)
+    return Part("toy", "toy.py", stages, lambda module: module, lambda: None, tuple(names.split()))
 """
 RIGHT = "\ndef right():\n    return [1, 2]\n"
 
@@ -412,9 +412,55 @@ def sleeps():
 )
 def test_a_file_that_cannot_be_loaded(check, source, said):
     found = check(source + RIGHT, "right other", stage_seconds=1)
-    for finding in found.values():
-        assert finding.status == "failed" and finding.detail.startswith("the file cannot be loaded: ")
-        assert said in finding.detail
+    assert found["right"].status == "failed" and said in found["right"].detail
+    assert found["right"].detail.startswith("the file cannot be loaded: ")
+    assert (found["other"].status, found["other"].detail) == ("skipped", "not run: the file cannot be loaded")
+
+
+def test_a_file_with_none_of_the_names(check):
+    findings = check("import os\nclass MyBert:\n    pass\ndef run():\n    pass\n", "right other")
+    for finding in findings.values():
+        assert finding.status == "skipped"
+        assert finding.detail.endswith(
+            "toy.py has none of the names that are looked for: right, other; it has MyBert, run"
+        )
+
+
+UNFINISHED = """
+import torch
+
+class Optimizer:
+    def step(self):
+        raise NotImplementedError
+
+def unfinished():
+    Optimizer().step()
+
+def without_forward():
+    torch.nn.Module()(1)
+
+def unsupported():
+    torch.nn.functional.pad(torch.zeros(2, 2), (1, 1, 1, 1, 1, 1), mode="reflect")
+
+def deep():
+    def down(depth):
+        return down(depth - 1) if depth else torch.zeros(2) @ torch.zeros(3)
+    down(9)
+"""
+
+
+def test_what_is_not_written_is_no_failure_and_tracebacks_begin_in_the_file(check, tmp_path):
+    found = check(UNFINISHED, "unfinished without_forward unsupported deep")
+    assert found["unfinished"].status == "skipped"
+    assert found["unfinished"].detail == "Optimizer.step is not written yet (NotImplementedError)"
+    assert found["without_forward"].status == "skipped" and "forward" in found["without_forward"].detail
+    assert found["unsupported"].status == "failed", "torch's own"
+    file = tmp_path / "student" / "toy.py"
+    for name in ("unsupported", "deep"):
+        first, *others = [line for line in found[name].detail.splitlines() if "File " in line]
+        assert first.strip().startswith(f'File "{file}", line') and first.endswith(f"in {name}")
+        assert len(others) <= 3 and not any("minbert/check" in line for line in others)
+    assert found["deep"].detail.splitlines()[-1].startswith("RuntimeError")
 
 
 def test_files_beside_it_are_found_before_the_stand_ins(check, tmp_path):
