@@ -1,7 +1,7 @@
 """Outputs against references: what differs first, by how much, and which known mistake gives that."""
 
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import islice, product, takewhile
 from pathlib import Path
@@ -21,6 +21,8 @@ from minbert.check.stage import (
     Stage,
 )
 
+InPlace = dict[str, tuple[str, ...]]  # a stage -> the functions to replace by right ones
+ROUNDS = 3  # of running stages again
 DIFFERENT = ("different", "failed")
 LIBRARIES = {"site-packages", "dist-packages"}  # of a virtual environment, which a user's folder may hold
 MOST_COMBINATIONS = 32  # of mistakes that stages cannot tell apart
@@ -31,7 +33,23 @@ MOST_PLACES = 4  # of a traceback
 def check_candidate(part: Part, candidate: Any, stages: Iterable[Stage] | None = None) -> list[Finding]:
     """The findings of a part's stages for an implementation in this process."""
     chosen = part.stages if stages is None else tuple(stages)
-    return judge_all(part, {stage.name: run_stage(stage, candidate) for stage in chosen})
+    findings = judge_all(part, {stage.name: run_stage(stage, candidate) for stage in chosen})
+
+    def run(in_place: InPlace) -> dict[str, Outcome]:
+        return {
+            name: run_in_place(part, part.stage(name), candidate, functions)
+            for name, functions in in_place.items()
+        }
+
+    return excuse_consequences(part, findings, run)
+
+
+def run_in_place(
+    part: Part, stage: Stage, candidate: Any, functions: Iterable[str], folder: Path | None = None
+) -> Outcome:
+    """Runs one stage with the right functions of these names in place of the candidate's own."""
+    with part.in_place(candidate, functions) as other:
+        return run_stage(stage, other, folder)
 
 
 def run_stage(stage: Stage, candidate: Any, folder: Path | None = None) -> Outcome:
@@ -91,6 +109,58 @@ def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
         findings.append(finding)
     findings = [_narrowed(finding, findings) for finding in findings]
     return _with_consequences(part, findings, outcomes)
+
+
+def excuse_consequences(
+    part: Part, findings: list[Finding], run: Callable[[InPlace], Mapping[str, Outcome]]
+) -> list[Finding]:
+    """Excuses the stages that are right once right functions stand in place of those that differ before.
+
+    `run(in_place)` runs stages so. The first that stays different differs by itself, and is replaced too in
+    the next round.
+    """
+    own: set[str] = set()
+    for _ in range(ROUNDS):
+        in_place = _open_stages(part, findings, own)
+        if not in_place:
+            break
+        findings = _excused(part, findings, run(in_place))
+        remaining = [part.stage(f.stage) for f in findings if f.stage in in_place and not f.excused]
+        own |= {stage.name for stage in remaining if stage.asks == remaining[0].asks}
+    return findings
+
+
+def _open_stages(part: Part, findings: Iterable[Finding], own: Set[str]) -> InPlace:
+    """Where nothing of the user's would be left, since the earlier stage calls the same, none is asked."""
+    asked: InPlace = {}
+    roots: dict[str, str] = {}
+    for finding in findings:
+        stage = part.stage(finding.stage)
+        if part.in_place is None or finding.status not in DIFFERENT or finding.excused:
+            continue
+        before = roots if finding.status == "failed" else [name for name in stage.builds_on if name in roots]
+        functions = tuple(dict.fromkeys(roots[name] for name in before))
+        may_follow = functions and stage.asks not in functions
+        if may_follow and stage.name not in own:
+            asked[stage.name] = functions
+        else:
+            roots[stage.name] = stage.asks
+    return asked
+
+
+def _excused(part: Part, findings: Iterable[Finding], outcomes: Mapping[str, Outcome]) -> list[Finding]:
+    """Excuses the stages whose outcomes, with right functions in place of earlier ones, are right."""
+    findings, costing = list(findings), list[Finding]()
+    for number, finding in enumerate(findings):
+        if finding.status not in DIFFERENT or finding.excused:
+            continue
+        stage = part.stage(finding.stage)
+        if stage.name in outcomes and judge(part, stage, outcomes[stage.name]).status == "same":
+            root = next((name for name in finding.follows), costing[0].stage)
+            findings[number] = replace(finding, excused=root)
+        else:
+            costing.append(finding)
+    return findings
 
 
 def _with_consequences(

@@ -1,6 +1,7 @@
 """Parts of stages, each with the outputs that a right implementation gives, and mistakes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -50,7 +51,8 @@ class Stage:
 
     `run(candidate)` calls the implementation and returns named arrays; it may run in another process.
     `expected()` gives the same names. `builds_on` names stages whose mistakes show in this one too.
-    `replay(steps)` gives what formulas with the steps of mistakes in other stages output.
+    `replay(steps)` gives what formulas with the steps of mistakes in other stages output. `asks` is the
+    function that is called, by which `Part.in_place` finds the right one.
     """
 
     name: str  # unique in its part: "scaled scores"
@@ -61,6 +63,7 @@ class Stage:
     points: int = 1
     tolerance: float = TOLERANCE
     replay: Callable[[Mapping[str, Any]], Outputs] | None = None
+    asks: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Part:
 
     `load(module)` makes a candidate from a user's module, `own()` from this project. `file` is the part's
     file in a folder of a user's files, which has some of `names`.
+    `in_place(candidate, functions)` gives a candidate with right functions in place of the user's own.
     """
 
     name: str  # "model"
@@ -77,6 +81,7 @@ class Part:
     load: Callable[[ModuleType], Any]
     own: Callable[[], Any]
     names: tuple[str, ...] = ()
+    in_place: Callable[[Any, Collection[str]], AbstractContextManager[Any]] | None = None
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)

@@ -26,7 +26,7 @@ class CourseModel:
     """
 
     def __init__(self, module: ModuleType):
-        self._module = module
+        self.module = module
 
     @cached_property
     def _attention(self) -> nn.Module:
@@ -43,11 +43,11 @@ class CourseModel:
 
     def _build(self, name: str, prefix: str) -> nn.Module:
         """A module of a user's class, in evaluation mode; `prefix` is where it stands in a BertModel."""
-        if not hasattr(self._module, name):
+        if not hasattr(self.module, name):
             raise MissingImplementation(f"there is no class {name}")
         with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
             torch.default_generator.manual_seed(next(SEEDS))
-            made = getattr(self._module, name)(SimpleNamespace(**model_config(), name_or_path=""))
+            made = getattr(self.module, name)(SimpleNamespace(**model_config(), name_or_path=""))
         set_weights(made, name, prefix)
         return made.eval()
 

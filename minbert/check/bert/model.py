@@ -1,6 +1,7 @@
 """The part "model": the stages of a BERT, in the order of the computation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from types import ModuleType
 
 import numpy as np
@@ -25,12 +26,27 @@ INSIDE = ("scaled scores", "mask", "softmax")
 ATTENTION = (*INSIDE, "context", "merged heads")
 LAYER = ("q/k/v split", *ATTENTION, "self-attention", "output projection", "add and norm", "feed-forward")
 MODEL_STAGES = ("embeddings", *LAYER, "one layer", "all layers", "pooler")
+ASKS = {
+    **dict.fromkeys(("embeddings", "embedding dropout"), "BertModel.embed"),
+    "q/k/v split": "BertSelfAttention.transform",
+    **dict.fromkeys((*ATTENTION, "large scores", "attention dropout"), "BertSelfAttention.attention"),
+    "self-attention": "BertSelfAttention.forward",
+    **dict.fromkeys(("output projection", "add and norm", "sublayer dropout"), "BertLayer.add_norm"),
+    **dict.fromkeys(("feed-forward", "one layer"), "BertLayer.forward"),
+    "all layers": "BertModel.encode",
+}  # else BertModel.forward
 
 
 def _load(module: ModuleType) -> Candidate:
     from minbert.check.bert.course_model import CourseModel
 
     return CourseModel(module)
+
+
+def _in_place(candidate: Candidate, functions: Collection[str]) -> AbstractContextManager[Candidate]:
+    from minbert.check.bert.right_functions import in_place
+
+    return in_place(candidate, functions)
 
 
 def _own() -> Candidate:
@@ -69,8 +85,8 @@ def _stage(
     once = quietly(run)
     run = quietly(twice(run)) if name in DETERMINISTIC else once
     known = known_mistakes(name, run, expected)
-    replay = replay_of(Bert, lambda kind: once(kind()))
-    return Stage(name, run, expected, known, builds_on, tolerance=tolerance, replay=replay)
+    replay, asks = replay_of(Bert, lambda kind: once(kind())), ASKS.get(name, "BertModel.forward")
+    return Stage(name, run, expected, known, builds_on, tolerance=tolerance, replay=replay, asks=asks)
 
 
 def _single(
@@ -167,4 +183,4 @@ STAGES = (
 )
 # fmt: on
 NAMES = ("BertSelfAttention", "BertLayer", "BertModel")
-MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES)
+MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES, _in_place)

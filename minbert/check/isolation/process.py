@@ -22,7 +22,7 @@ from tempfile import TemporaryFile, mkdtemp
 from minbert.check.isolation.outcome_file import OutcomeReader, UnreadableOutcome
 from minbert.check.isolation.process_tree import family, kill_family, living_processes
 from minbert.check.isolation.worker import read_start
-from minbert.check.judge import judge_all
+from minbert.check.judge import InPlace, excuse_consequences, judge_all
 from minbert.check.parts import find_part
 from minbert.check.stage import Finding, Outcome, Part
 from minbert.errors import InputError
@@ -65,13 +65,20 @@ def check_file(
     path = Path(path).absolute()
     if not path.is_file():
         raise InputError(f"there is no file {path}; give the Python file to check")
-    order = {"part": part_place, "settings": settings and dict(settings), "file": str(path)}
-    return judge_all(part, _Supervisor(part, order, limits or Limits()).run())
+    order = {"part": part_place, "settings": settings and dict(settings), "file": str(path), "in_place": {}}
+    limits = limits or Limits()
+    findings = judge_all(part, _Supervisor(part, order, limits, [stage.name for stage in part.stages]).run())
+
+    def run(in_place: InPlace) -> dict[str, Outcome]:
+        return _Supervisor(part, order | {"in_place": in_place}, limits, list(in_place)).run()
+
+    return excuse_consequences(part, findings, run)
 
 
 class _Supervisor:
-    def __init__(self, part: Part, order: dict, limits: Limits):
+    def __init__(self, part: Part, order: dict, limits: Limits, stages: list[str]):
         self.part = part
+        self.stages = stages
         self.limits = limits
         self.order = order | {"output_bytes": limits.output_bytes, "file_bytes": limits.file_bytes}
         self.mark = uuid.uuid4().hex
@@ -81,7 +88,7 @@ class _Supervisor:
 
     def run(self) -> dict[str, Outcome]:
         starts = 0
-        while len(self.outcomes) < len(self.part.stages):
+        while len(self.outcomes) < len(self.stages):
             if starts > self.limits.restarts:
                 self._give_up("crashed", f"not run: its process was ended {starts} times before")
             elif self.used >= self.limits.total_seconds:
@@ -94,8 +101,8 @@ class _Supervisor:
 
     def _give_up(self, problem: str, detail: str, printed: str = "") -> None:
         """The same problem for all stages that have no outcome."""
-        for stage in self.part.stages:
-            self.outcomes.setdefault(stage.name, Outcome(problem=problem, detail=detail, printed=printed))
+        for stage in self.stages:
+            self.outcomes.setdefault(stage, Outcome(problem=problem, detail=detail, printed=printed))
 
     def _run_process(self) -> None:
         """Runs the stages that have no outcome, up to the end of the process."""
@@ -114,12 +121,12 @@ class _Supervisor:
 
     @property
     def _end(self) -> int:
-        return FIRST_STAGE + len(self.part.stages)
+        return FIRST_STAGE + len(self.stages)
 
     def _note(self, step: int, outcome: Outcome) -> None:
         """Keeps a stage's outcome; what kept the file from being loaded is that of all stages."""
         if step >= FIRST_STAGE:
-            self.outcomes[self.part.stages[step - FIRST_STAGE].name] = outcome
+            self.outcomes[self.stages[step - FIRST_STAGE]] = outcome
         elif outcome.problem and step == START:
             last = outcome.printed.strip().rpartition("\n")[2]
             raise InputError(f"the process that checks did not start: {outcome.detail}; {last}")
@@ -127,12 +134,13 @@ class _Supervisor:
             self._give_up("missing", outcome.detail)
         elif outcome.problem:
             detail = f"the file cannot be loaded: {outcome.detail}"
-            first = self.part.stages[0].name  # what is said of it is said once
+            first = self.stages[0]  # what is said of it is said once
             self.outcomes.setdefault(first, replace(outcome, outputs=None, detail=detail))
             self._give_up("missing", "not run: the file cannot be loaded")
 
     def _start(self, results: int, printed: int, temporary: Path) -> subprocess.Popen:
-        stages = list(range(len(self.outcomes), len(self.part.stages)))
+        numbers = {stage.name: number for number, stage in enumerate(self.part.stages)}
+        stages = [numbers[stage] for stage in self.stages[len(self.outcomes) :]]
         order = self.order | {"stages": stages, "results": results}
         kept = {k: v for k, v in os.environ.items() if k in ENVIRONMENT or k.startswith(LOCALE)}
         environment = kept | {

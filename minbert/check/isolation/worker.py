@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
@@ -23,9 +24,9 @@ from typing import Any
 
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
-from minbert.check.judge import outcome_of, run_stage
+from minbert.check.judge import outcome_of, run_in_place, run_stage
 from minbert.check.parts import find_part
-from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome, Part
+from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome, Part, Stage
 
 PR_SET_CHILD_SUBREAPER = 36
 NAMES = 12  # of a user's file that a message lists
@@ -37,8 +38,8 @@ STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is
 class Worker:
     """Runs steps one after the other; each appends its outcome to a file, and the next begins.
 
-    `order` has: part, settings, file, stages (their numbers in the part), results (the file's descriptor),
-    output_bytes, file_bytes.
+    `order` has: part, settings, file, stages (their numbers in the part), in_place (functions by stage, see
+    Part), results (the file's descriptor), output_bytes, file_bytes.
     """
 
     def __init__(self, order: dict[str, Any]):
@@ -61,8 +62,7 @@ class Worker:
         self.step(lambda: Outcome({}))  # the start
         if self.step(lambda: self._load(part)):
             for number in self.order["stages"]:
-                stage = part.stages[number]
-                self.step(lambda stage=stage: run_stage(stage, self.candidate, self.file.parent))
+                self.step(partial(self._run, part, part.stages[number]))
 
     def _load(self, part) -> Outcome:
         module = load_module(self.file)
@@ -70,6 +70,12 @@ class Worker:
             raise MissingImplementation(_without_names(part, module))
         self.candidate = part.load(module)
         return Outcome({})
+
+    def _run(self, part: Part, stage: Stage) -> Outcome:
+        functions = self.order["in_place"].get(stage.name)
+        if functions:
+            return run_in_place(part, stage, self.candidate, functions, self.file.parent)
+        return run_stage(stage, self.candidate, self.file.parent)
 
     def step(self, action: Callable[[], Outcome]) -> bool:
         """Writes what `action` gives or raises; says whether it went without a problem."""
