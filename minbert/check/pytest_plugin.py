@@ -35,7 +35,8 @@ class CheckedFolder:
 
     def __init__(self, config: pytest.Config):
         from minbert.check.parts import find_part, part_places
-        from minbert.cli.check import files_of_parts, limits_of, read_points
+        from minbert.cli.check import files_of_parts, limits_of
+        from minbert.cli.check_points import read_points
         from minbert.errors import InputError
 
         self.config = config
@@ -114,7 +115,7 @@ class CheckedFile(pytest.File):
         """Stage -> finding."""
         if not self.found:
             from minbert.check.isolation.process import check_file
-            from minbert.cli.check import with_points
+            from minbert.cli.check_points import with_points
 
             found = check_file(self.plugin.places[self.part], self.path, self.plugin.limits)
             found = with_points(found, self.plugin.points)
@@ -134,6 +135,8 @@ class CheckedStage(pytest.Item):
         self.user_properties += [(POINTS, finding.earned), (POSSIBLE, finding.points)]
         if finding.printed:
             self.add_report_section("call", "printed", finding.printed)
+        if finding.excused:
+            pytest.skip(f"follows from {finding.excused}, costs nothing")
         if finding.status == "skipped":
             pytest.skip(finding.detail)
         if finding.status != "same":

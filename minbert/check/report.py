@@ -46,7 +46,7 @@ def text_report(reports: Sequence[PartReport], colour: bool = False) -> str:
     """A table of stages for each part, what differs first and why, and the points."""
     lines = []
     for report in reports:
-        lines += [f"{report.part}: {report.source}", *_table(report.findings, colour), ""]
+        lines += [f"{report.part}: {_one_line(report.source)}", *_table(report.findings, colour), ""]
         explained = _explanations(report.findings)
         lines += [*explained, ""] if explained else []
     earned, possible = sum(r.earned for r in reports), sum(r.possible for r in reports)
@@ -103,6 +103,10 @@ def _explanations(findings: Sequence[Finding]) -> list[str]:
 def explain(finding: Finding) -> str:
     """Returns a difference or failure in words: the stage, the numbers, the likely mistake, its remedy."""
     stage = f"stage {finding.stage!r}"
+    if finding.excused:
+        return f"{stage} follows from {finding.excused!r}, and costs nothing; mend that."
+    if finding.status == "skipped":
+        return f"{stage} was skipped: {visible(finding.detail)}"
     if finding.status == "failed":
         return f"{stage} gave nothing to compare: {visible(finding.detail)}"
     return "\n".join([f"{stage}, {_numbers(finding)}", *_diagnosis(finding)])
@@ -118,8 +122,6 @@ def _numbers(finding: Finding) -> str:
 
 
 def _diagnosis(finding: Finding) -> list[str]:
-    if finding.excused:
-        return [f"It follows from {finding.excused!r}, and costs nothing; mend that."]
     if finding.follows:
         return [f"It builds on {finding.follows[0]!r}; mend that first."]
     if not finding.mistakes:
@@ -211,8 +213,8 @@ def junit_xml(reports: Sequence[PartReport]) -> str:
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, str]:
-    failures = sum(finding.status in DIFFERENT for finding in findings)
-    skipped = sum(finding.status == "skipped" for finding in findings)
+    failures = sum(finding.status in DIFFERENT and not finding.excused for finding in findings)
+    skipped = sum(finding.status == "skipped" or bool(finding.excused) for finding in findings)
     counts = {"tests": len(findings), "failures": failures, "errors": 0, "skipped": skipped, "time": 0}
     return {name: str(count) for name, count in counts.items()}
 
@@ -221,7 +223,9 @@ def _add_case(suite: ElementTree.Element, finding: Finding) -> None:
     names = {"classname": f"minbert.check.{finding.part}", "name": finding.stage, "time": "0"}
     case = ElementTree.SubElement(suite, "testcase", names)
     _add_properties(case, points=finding.earned, points_possible=finding.points)
-    if finding.status in DIFFERENT:
+    if finding.excused:
+        ElementTree.SubElement(case, "skipped", message=f"follows from {finding.excused}, costs nothing")
+    elif finding.status in DIFFERENT:
         text = visible(explain(finding))  # outputs' names, too
         message = {"message": text.partition("\n")[0], "type": finding.status}
         ElementTree.SubElement(case, "failure", message).text = text

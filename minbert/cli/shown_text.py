@@ -59,6 +59,12 @@ def shown_line(text: str) -> str:
     return printable(hide_secrets(text))
 
 
+def csv_cell(value: object) -> object:
+    """Returns a cell that no spreadsheet computes: a text that begins with = + - @ gets a ' before it."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
+
+
 class ShownText:
     """A text stream onto another one, which gets what is written with `change` applied."""
 
