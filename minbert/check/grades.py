@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from minbert.check.report import PartReport, as_json, explain, junit_xml, text_report, visible
-from minbert.check.stage import Finding
+from minbert.check.stage import NOT_RUN, Finding
 from minbert.cli.shown_text import csv_cell, hide_variables
 from minbert.files import atomic_write
 
@@ -42,8 +42,9 @@ class Student:
     @property
     def costs(self) -> list[str]:
         """What cost points: the names of mistakes, and stages without one."""
-        findings = (finding for report in self.reports for finding in report.findings)
-        return list(dict.fromkeys(_reason(found) for found in findings if found.earned < found.points))
+        findings = [finding for report in self.reports for finding in report.findings]
+        costing = (found for found in findings if found.earned < found.points and found.detail != NOT_RUN)
+        return list(dict.fromkeys(map(_reason, costing)))
 
     @property
     def text(self) -> str:
@@ -53,9 +54,10 @@ class Student:
 def _reason(finding: Finding) -> str:
     if finding.mistakes:
         return " or ".join(mistake.name for mistake in finding.mistakes)
-    if finding.status == "skipped":
-        return f"{finding.part}: {' '.join(visible(finding.detail).split())}"
-    return f"{finding.part}, {finding.stage}: {finding.status}"
+    if finding.status == "different":
+        return f"{finding.part}, {finding.stage}: different"
+    last = finding.detail.rpartition("\n")[2]
+    return f"{finding.part}: {' '.join(visible(last).split())}"
 
 
 def write_grades(students: Sequence[Student], folder: Path) -> None:

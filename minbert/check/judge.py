@@ -84,14 +84,15 @@ def describe(error: BaseException, folder: Path | None = None) -> str:
     """The error with places that it came through, from the first one in a user's `folder` on."""
     places = traceback.extract_tb(error.__traceback__)
     if folder is not None:
-        outside = takewhile(lambda place: not _is_below(folder, place.filename), places)
+        outside = takewhile(lambda place: not is_below(folder, place.filename), places)
         places = places[len(list(outside)) :]
     if len(places) > MOST_PLACES:
         places = [places[0], *places[1 - MOST_PLACES :]]
     return "".join(traceback.format_list(places) + traceback.format_exception_only(error)).strip()
 
 
-def _is_below(folder: Path, file: str) -> bool:
+def is_below(folder: Path, file: str) -> bool:
+    """Returns True for what is a user's own there, and was not installed."""
     path = Path(file)
     return path.is_relative_to(folder) and LIBRARIES.isdisjoint(path.parts)
 

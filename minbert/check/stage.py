@@ -11,6 +11,7 @@ import numpy as np
 Array = np.ndarray
 Arrays = dict[str, Array]
 Outputs = Mapping[str, Array]
+NOT_RUN = "not run: the file cannot be loaded"  # of all stages but the first, which says why
 TOLERANCE = 2e-5  # of |given - expected| / (1 + |expected|): fp32 errs by 1e-6, the mildest mistake by 1e-3
 
 

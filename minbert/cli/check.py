@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from minbert.check.parts import OWN_PARTS
+from minbert.check.parts import CONFIGURED_MODEL, OWN_PARTS
 from minbert.cli.check_points import read_points, with_points
 from minbert.cli.command_line import CommandParser
 from minbert.errors import InputError
@@ -54,6 +54,13 @@ def add_check_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="files of a class checked at once; default: half of the cores"
     )
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an attribute of your own in the config that the model's classes are given; may come again",
+    )
     add_limit_options(parser)
 
 
@@ -75,7 +82,11 @@ def check_command(options: argparse.Namespace) -> int:
     """Runs `minbert check`; 1 where something differs. Raises InputError for wrong options and files."""
     if options.students or options.out:
         return _check_class(options)
-    return run_checks(options, [*_chosen_parts(options), *_course_checks(options)])
+    settings = _config_settings(options.config)
+    parts = [_configured(check, settings) for check in _chosen_parts(options)]
+    if settings and not any(check.settings and check.path for check in parts):
+        raise InputError("--config goes with --model, or a --folder with bert.py; give its file")
+    return run_checks(options, [*parts, *_course_checks(options)])
 
 
 def _check_class(options: argparse.Namespace) -> int:
@@ -102,7 +113,8 @@ def _check_class(options: argparse.Namespace) -> int:
     points = read_points(options.points, map(find_part, part_places().values()))
     out = Path(options.out)
     folders = student_folders(options.students, out)
-    students = check_class(folders, limits, points, options.jobs or max(1, (os.cpu_count() or 1) // 2))
+    jobs = options.jobs or max(1, (os.cpu_count() or 1) // 2)
+    students = check_class(folders, limits, points, jobs, _config_settings(options.config))
     write_grades(students, out)
     print(
         json.dumps(grades_json(students))
@@ -120,6 +132,23 @@ def _chosen_parts(options: argparse.Namespace) -> list[Check]:
     return [
         Check(OWN_PARTS[name], files[name], found=name not in given) for name in OWN_PARTS if name in files
     ]
+
+
+def _configured(check: Check, settings: Mapping[str, str]) -> Check:
+    """The check with settings for the model's config, where it is that of a user's model."""
+    if not settings or check.place != OWN_PARTS["model"]:
+        return check
+    return check._replace(place=CONFIGURED_MODEL, settings=settings)
+
+
+def _config_settings(given: Iterable[str]) -> dict[str, str]:
+    settings = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name.isidentifier() and sign):
+            raise InputError(f"--config is {text!r}; give KEY=VALUE, as in use_lora=true")
+        settings[name] = value
+    return settings
 
 
 def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:

@@ -70,8 +70,10 @@ def _subfolders(folder: Path) -> Iterator[Path]:
             yield inner
 
 
-def check_class(folders: Mapping[str, Path], limits: "Limits", points: Points, jobs: int) -> list["Student"]:
-    """Checks every folder; what goes wrong in one is said in its reports.
+def check_class(
+    folders: Mapping[str, Path], limits: "Limits", points: Points, jobs: int, config: Mapping[str, str]
+) -> list["Student"]:
+    """Checks every folder; what goes wrong in one is said in its reports. `config`: see model_with_config.
 
     The parts are those of the table of points, or those of which any folder has something.
     """
@@ -85,7 +87,9 @@ def check_class(folders: Mapping[str, Path], limits: "Limits", points: Points, j
         except OSError as error:
             problems[name] = f"the folder cannot be read: {error}"
     with ThreadPoolExecutor(jobs) as pool:
-        made = pool.map(partial(_checked, limits, points), [part for _, part in files], files.values())
+        made = pool.map(
+            partial(_checked, limits, points, config), [part for _, part in files], files.values()
+        )
         reports = dict(zip(files, _with_progress(made, len(files)), strict=True))
     asked = set(points) or {part for (_, part), report in reports.items() if not report.is_empty}
 
@@ -110,14 +114,19 @@ def _with_progress(reports: Iterable["PartReport"], count: int) -> Iterable["Par
     return tqdm(reports, total=count, unit="file", disable=None, leave=False)
 
 
-def _checked(limits: "Limits", points: Points, name: str, file: Path) -> "PartReport":
+def _checked(
+    limits: "Limits", points: Points, config: Mapping[str, str], name: str, file: Path
+) -> "PartReport":
     from minbert.check.isolation.process import check_file
-    from minbert.check.parts import part_places
+    from minbert.check.parts import CONFIGURED_MODEL, part_places
     from minbert.check.report import PartReport
     from minbert.cli.check_points import with_points
 
+    place, settings = part_places()[name], None
+    if config and name == "model":
+        place, settings = CONFIGURED_MODEL, config
     try:
-        findings = check_file(part_places()[name], file, limits)
+        findings = check_file(place, file, limits, settings)
     except (InputError, OSError) as error:
         return _unchecked(points, name, "crashed", f"it could not be checked: {error}")
     return PartReport(name, str(file), tuple(with_points(findings, points)))

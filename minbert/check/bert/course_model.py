@@ -1,6 +1,6 @@
 """A user's module with the course's classes (CS224N default project) as a candidate for the part "model"."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property
 from inspect import signature
@@ -22,11 +22,12 @@ SEEDS = count()  # another for each call, so that dropout shows, and the same in
 class CourseModel:
     """BertSelfAttention, BertLayer and BertModel of a module, each built on its own, with our weights.
 
-    See minbert.check.bert.candidate for the methods.
+    See minbert.check.bert.candidate for the methods. `settings` are further attributes of the configuration.
     """
 
-    def __init__(self, module: ModuleType):
+    def __init__(self, module: ModuleType, settings: Mapping[str, Any] | None = None):
         self.module = module
+        self.settings = settings or {}
 
     @cached_property
     def _attention(self) -> nn.Module:
@@ -47,7 +48,9 @@ class CourseModel:
             raise MissingImplementation(f"there is no class {name}")
         with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
             torch.default_generator.manual_seed(next(SEEDS))
-            made = getattr(self.module, name)(SimpleNamespace(**model_config(), name_or_path=""))
+            kind = getattr(self.module, name)
+            check_arguments(kind, f"{name}(config)", 1)
+            made = kind(Configuration(**model_config() | {"name_or_path": ""} | self.settings))
         set_weights(made, name, prefix)
         return made.eval()
 
@@ -122,6 +125,7 @@ class CourseModel:
     def _outputs(model: nn.Module, ids: Array, mask: Array) -> dict[str, Tensor]:
         inputs = (torch.from_numpy(ids.copy()), torch.from_numpy(mask.copy()))
         name = "BertModel.forward"
+        check_arguments(model.forward, "BertModel.forward(input_ids, attention_mask)", 2)
         with torch.random.fork_rng(devices=[]), unchanged(inputs, name), written(name):
             torch.default_generator.manual_seed(next(SEEDS))
             outputs = model(*inputs)
@@ -133,6 +137,24 @@ class CourseModel:
             if not isinstance(value, Tensor):
                 raise InvalidOutput(f"BertModel's {name} is a {type(value).__name__}; it has to be a tensor")
         return {name: outputs[name] for name in ("last_hidden_state", "pooler_output")}
+
+
+class Configuration(SimpleNamespace):
+    """What a user's classes are given as `config`."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the check's config has no {name!r}; give it by --config {name}=VALUE")
+
+
+def check_arguments(function: Callable[..., Any], called: str, count: int) -> None:
+    """Raises InvalidOutput for a function that cannot be called with so many arguments."""
+    taken = signature(function)
+    try:
+        taken.bind(*range(count))
+    except TypeError as error:
+        raise InvalidOutput(
+            f"the check calls {called}, but it takes {taken} ({error}); give further arguments default values"
+        ) from None
 
 
 @cache
@@ -181,6 +203,8 @@ def call(
     if function is None:
         raise MissingImplementation(f"there is no method {name}")
     inputs = tuple(_to_tensor(array, owner) for array in arrays)
+    given = len(inputs) + len(fixed)
+    check_arguments(function, f"{name} with {given} argument{'s' * (given > 1)}", given)
     arguments = _by_name(function, inputs)
     if training:
         owner.train()

@@ -1,8 +1,11 @@
 """The part "model": the stages of a BERT, in the order of the computation."""
 
+import json
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -184,3 +187,23 @@ STAGES = (
 # fmt: on
 NAMES = ("BertSelfAttention", "BertLayer", "BertModel")
 MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES, _in_place)
+
+
+def model_with_config(**settings: str) -> Part:
+    """The part for a file whose classes read further attributes of the config: `use_lora="true"`."""
+    values = {name: literal(text) for name, text in settings.items()}
+
+    def load(module: ModuleType) -> Candidate:
+        from minbert.check.bert.course_model import CourseModel
+
+        return CourseModel(module, values)
+
+    return replace(MODEL, load=load)
+
+
+def literal(text: str) -> Any:
+    """A number, true, false, null or another JSON value; other texts as they are."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -84,7 +84,7 @@ def in_place(candidate: CourseModel, functions: Collection[str]) -> Iterator[Cou
             kind = getattr(candidate.module, owner)
             own = getattr(kind, name, None)
             replaced.enter_context(patch.object(kind, name, _called_as(own, RIGHT[function]), create=True))
-        yield CourseModel(candidate.module)
+        yield CourseModel(candidate.module, candidate.settings)
 
 
 def _called_as(own: Callable[..., Any] | None, right: Callable[..., Tensor]) -> Callable[..., Tensor]:

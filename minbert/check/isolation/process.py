@@ -24,7 +24,7 @@ from minbert.check.isolation.process_tree import family, kill_family, living_pro
 from minbert.check.isolation.worker import read_start
 from minbert.check.judge import InPlace, excuse_consequences, judge_all
 from minbert.check.parts import find_part
-from minbert.check.stage import Finding, Outcome, Part
+from minbert.check.stage import NOT_RUN, Finding, Outcome, Part
 from minbert.errors import InputError
 
 START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follow
@@ -136,7 +136,7 @@ class _Supervisor:
             detail = f"the file cannot be loaded: {outcome.detail}"
             first = self.stages[0]  # what is said of it is said once
             self.outcomes.setdefault(first, replace(outcome, outputs=None, detail=detail))
-            self._give_up("missing", "not run: the file cannot be loaded")
+            self._give_up("missing", NOT_RUN)
 
     def _start(self, results: int, printed: int, temporary: Path) -> subprocess.Popen:
         numbers = {stage.name: number for number, stage in enumerate(self.part.stages)}

@@ -5,7 +5,6 @@ Run: python -m minbert.check.isolation.worker ORDER, which is JSON
 
 import ctypes
 import faulthandler
-import importlib.util
 import json
 import os
 import reprlib
@@ -22,6 +21,7 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
+from minbert.check.isolation.imports import UserImports
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
 from minbert.check.judge import outcome_of, run_in_place, run_stage
@@ -31,8 +31,6 @@ from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome, P
 PR_SET_CHILD_SUBREAPER = 36
 NAMES = 12  # of a user's file that a message lists
 PRINTED = 2000  # characters kept of what a step printed
-STARTER = Path(__file__).with_name("starter")  # after the user's folder
-STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is installed
 
 
 class Worker:
@@ -48,6 +46,8 @@ class Worker:
         self.process = os.getpid()
         self.printed = os.dup(1)  # the user's code may put something else there
         self.network = NetworkRefusal()
+        self.root = self.file.parent  # of the user's project
+        self.notes: list[str] = []
         self.candidate = None
 
     def run(self) -> None:
@@ -58,14 +58,15 @@ class Worker:
         adopt_orphans()
         Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         sys.addaudithook(self.network)
-        sys.path[:] = [str(self.file.parent), str(STARTER), *sys.path, str(STARTER_PACKAGES)]
         self.step(lambda: Outcome({}))  # the start
-        if self.step(lambda: self._load(part)):
+        if self.step(partial(self._load, part)):
             for number in self.order["stages"]:
                 self.step(partial(self._run, part, part.stages[number]))
 
     def _load(self, part) -> Outcome:
-        module = load_module(self.file)
+        imports = UserImports(self.file, self.notes)
+        self.root = imports.root
+        module = imports.load()
         if part.names and not any(hasattr(module, name) for name in part.names):
             raise MissingImplementation(_without_names(part, module))
         self.candidate = part.load(module)
@@ -74,8 +75,8 @@ class Worker:
     def _run(self, part: Part, stage: Stage) -> Outcome:
         functions = self.order["in_place"].get(stage.name)
         if functions:
-            return run_in_place(part, stage, self.candidate, functions, self.file.parent)
-        return run_stage(stage, self.candidate, self.file.parent)
+            return run_in_place(part, stage, self.candidate, functions, self.root)
+        return run_stage(stage, self.candidate, self.root)
 
     def step(self, action: Callable[[], Outcome]) -> bool:
         """Writes what `action` gives or raises; says whether it went without a problem."""
@@ -93,7 +94,7 @@ class Worker:
         except SystemExit as exit:
             outcome = Outcome(problem="exit", detail=f"it called sys.exit({reprlib.repr(exit.code)})")
         except BaseException as error:
-            outcome = self._explain(outcome_of(error, self.file.parent))
+            outcome = self._explain(outcome_of(error, self.root))
         if os.getpid() != self.process:  # a fork made by the user's code came here too
             os._exit(0)
         outcome = replace(outcome, printed=self._printed() + outcome.printed)
@@ -106,6 +107,8 @@ class Worker:
             if outcome.problem:
                 return replace(outcome, problem="network", detail=note)
             return replace(outcome, printed=f"[{note}]")
+        if outcome.problem and self.candidate is None and self.notes:
+            outcome = replace(outcome, detail="\n".join((outcome.detail, *self.notes)))
         if outcome.problem and "EOFError" in outcome.detail:
             return replace(outcome, detail=f"{outcome.detail}\n(standard input is empty here)")
         size = sum(value.nbytes for value in (outcome.outputs or {}).values())
@@ -136,16 +139,6 @@ def _without_names(part: Part, module: ModuleType) -> str:
     ]
     written = f"it has {', '.join(own[:NAMES])}" if own else "it has no class or function"
     return f"{module.__file__} has none of the names that are looked for: {', '.join(part.names)}; {written}"
-
-
-def load_module(file: Path):
-    """A user's file as a module under its own name, so that files beside it find it by import."""
-    name = file.stem if file.stem not in sys.modules else f"checked_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def limit_files(size: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from minbert.check.bert.model import MODEL
 from minbert.check.bert.own_model import OwnModel
 from minbert.check.fixtures import model_fixture
-from minbert.check.isolation.worker import STARTER
+from minbert.check.isolation.imports import STARTER
 from minbert.check.judge import check_candidate, distance, first_difference
 from tests.minbert.check.judging import assert_right, judged, source_of
 from tests.minbert.check.students import model

@@ -50,7 +50,7 @@ def submissions(tmp_path):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    os.mkfifo(folder / "dan" / "bert.py")
+    os.mkfifo(folder / "dan" / "bert.py")  # no file
     (folder / "dan" / "optimizer.py").symlink_to("optimizer.py")
     (folder / "read me.txt").touch()
     return folder
