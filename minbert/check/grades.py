@@ -41,10 +41,10 @@ class Student:
 
     @property
     def costs(self) -> list[str]:
-        """What cost points: the names of mistakes, and stages without one."""
+        """What cost points: the names of mistakes, then what has none."""
         findings = [finding for report in self.reports for finding in report.findings]
         costing = (found for found in findings if found.earned < found.points and found.detail != NOT_RUN)
-        return list(dict.fromkeys(map(_reason, costing)))
+        return list(dict.fromkeys(map(_reason, sorted(costing, key=lambda found: not found.mistakes))))
 
     @property
     def text(self) -> str:
