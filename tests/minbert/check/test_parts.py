@@ -72,6 +72,12 @@ ROOTS_OF_BETA2 = {
     "gradient in the second moment without 1 - beta2",
 }
 ALIKE = {"first step": (ONE_FACTOR, ROOTS_OF_BETA2), "several steps": (ALWAYS,)}
+# What these files do wrong besides, which shows behind the mistake that they are named after.
+TOO = {
+    "embeddings set to zero at padding": {"no dropout on the embeddings"},
+    "step count stays at 1": {"bias corrected although correct_bias is False"},
+    "corrected moments kept in the state": {"epsilon on the corrected root"},
+}
 
 every_part = pytest.mark.parametrize("checked", PARTS.values(), ids=PARTS)
 
@@ -108,7 +114,7 @@ def test_mistakes_are_named_where_they_show_first(checked, entry, tmp_path):
     expected = ALWAYS if name in ALWAYS else {name}
     assert first.status == "different" and names(first) == expected, first
     assert first.stage == checked.stage_of[name]
-    assert {named for finding in findings for named in names(finding)} == expected
+    assert {named for finding in findings for named in names(finding)} == expected | TOO.get(name, set())
 
 
 @cases("OTHERWISE")
