@@ -11,7 +11,7 @@ from typing import Any
 
 from minbert.check.report import PartReport, as_json, explain, junit_xml, text_report, visible
 from minbert.check.stage import NOT_RUN, Finding
-from minbert.cli.shown_text import csv_cell, hide_variables
+from minbert.cli.shown_text import hide_variables, spreadsheet_cell
 from minbert.files import atomic_write
 
 COMMONEST = 10  # mistakes listed for the class
@@ -73,7 +73,7 @@ def write_grades(students: Sequence[Student], folder: Path) -> None:
                 file.write(content)
     with atomic_write(folder / "grades.csv") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerows([[csv_cell(value) for value in row] for row in grade_rows(students)])
+        table.writerows(grade_rows(students))
     with atomic_write(folder / "index.html") as file:
         file.write(grades_page(students))
 
@@ -85,7 +85,8 @@ def grade_rows(students: Sequence[Student]) -> list[list[Any]]:
     rows: list[list[Any]] = [["student", "points", "possible", *columns, "what cost points"]]
     for student in students:
         points = [number for report in student.reports for number in (report.earned, report.possible)]
-        rows.append([student.shown, student.earned, student.possible, *points, "; ".join(student.costs)])
+        name, costs = spreadsheet_cell(student.shown), spreadsheet_cell("; ".join(student.costs))
+        rows.append([name, student.earned, student.possible, *points, costs])
     return rows
 
 

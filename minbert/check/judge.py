@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import islice, product, takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from minbert.check.stage import (
 
 InPlace = dict[str, tuple[str, ...]]  # a stage -> the functions to replace by right ones
 ROUNDS = 3  # of running stages again
+# What a candidate raises, the most special kind first -> the problem of an outcome.
+PROBLEMS = {AbsentFunction: "absent", MissingImplementation: "missing", InvalidOutput: "raised"}
+NAMES = 12  # of a user's file that a message lists
 DIFFERENT = ("different", "failed")
 LIBRARIES = {"site-packages", "dist-packages"}  # of a virtual environment, which a user's folder may hold
 MOST_COMBINATIONS = 32  # of mistakes that stages cannot tell apart
@@ -52,23 +56,32 @@ def run_in_place(
         return run_stage(stage, other, folder)
 
 
+def load_candidate(part: Part, module: ModuleType) -> Any:
+    """A candidate from a user's module. Raises AbsentFunction for one with none of the part's names."""
+    if part.names and not any(hasattr(module, name) for name in part.names):
+        held = vars(module).items()
+        own = [name for name, value in held if getattr(value, "__module__", "") == module.__name__]
+        written = f"it has {', '.join(own[:NAMES])}" if own else "it has no class or function"
+        raise AbsentFunction(
+            f"{module.__file__} has none of the names that are looked for: {', '.join(part.names)}; {written}"
+        )
+    return part.load(module)
+
+
 def run_stage(stage: Stage, candidate: Any, folder: Path | None = None) -> Outcome:
     """Runs one stage; what it raises becomes an outcome. `folder`: see describe."""
     try:
         outputs = stage.run(candidate)
         return Outcome({name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()})
-    except AbsentFunction as reason:
-        return Outcome(problem="absent", detail=str(reason))
-    except MissingImplementation as reason:
-        return Outcome(problem="missing", detail=str(reason))
-    except InvalidOutput as reason:
-        return Outcome(problem="raised", detail=str(reason))
     except Exception as error:
         return outcome_of(error, folder)
 
 
 def outcome_of(error: BaseException, folder: Path | None = None) -> Outcome:
-    """What an error says of a stage: that something is not written yet, or a failure."""
+    """What an error says of a stage: that something is absent or not written yet, or a failure."""
+    for kind, problem in PROBLEMS.items():
+        if isinstance(error, kind):
+            return Outcome(problem=problem, detail=str(error))
     if isinstance(error, NotImplementedError):
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         code = frame.f_code

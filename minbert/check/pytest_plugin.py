@@ -4,7 +4,6 @@ Without the option it does nothing and imports nothing of the kit.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,8 +118,6 @@ class CheckedFile(pytest.File):
 
             found = check_file(self.plugin.places[self.part], self.path, self.plugin.limits)
             found = with_points(found, self.plugin.points)
-            if all(finding.status == "skipped" for finding in found):  # the course's own tokenizer.py
-                found = [replace(finding, points=0) for finding in found]
             self.found = {finding.stage: finding for finding in found}
         return self.found
 

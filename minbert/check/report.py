@@ -33,13 +33,14 @@ class PartReport:
 
     @property
     def is_empty(self) -> bool:
-        """The file has nothing of the part."""
-        return all(finding.status == "skipped" for finding in self.findings)
+        """The file has nothing of the part, and nobody asks for it by points."""
+        return all(finding.status == "skipped" and not finding.points for finding in self.findings)
 
     @property
     def is_good(self) -> bool:
         """Nothing differs or failed, and something was compared."""
-        return not self.is_empty and all(finding.status not in DIFFERENT for finding in self.findings)
+        statuses = {finding.status for finding in self.findings}
+        return "same" in statuses and statuses.isdisjoint(DIFFERENT)
 
 
 def text_report(reports: Sequence[PartReport], colour: bool = False) -> str:

@@ -20,7 +20,10 @@ class MissingImplementation(Exception):
 
 
 class AbsentFunction(MissingImplementation):
-    """Raised for a function that a file may leave out: the stage is skipped and worth no points."""
+    """Raised for a function that a file may leave out, and for a file that has nothing of a part.
+
+    The stage is skipped and worth no points.
+    """
 
 
 class InvalidOutput(Exception):

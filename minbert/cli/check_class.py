@@ -94,7 +94,11 @@ def check_class(
     asked = set(points) or {part for (_, part), report in reports.items() if not report.is_empty}
 
     def report(name: str, part: str) -> "PartReport":
-        return reports.get((name, part)) or _unchecked(points, part, "missing", problems.get(name, ""))
+        found = reports.get((name, part))
+        if found and not found.is_empty:
+            return found
+        detail = found.findings[0].detail if found else problems.get(name, "")
+        return _unchecked(points, part, "missing", detail)
 
     parts = [part for part in _part_names() if part in asked]
     if not parts:

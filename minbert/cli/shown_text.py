@@ -59,10 +59,13 @@ def shown_line(text: str) -> str:
     return printable(hide_secrets(text))
 
 
-def csv_cell(value: object) -> object:
-    """Returns a cell that no spreadsheet computes: a text that begins with = + - @ gets a ' before it."""
-    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if is_formula else value
+def spreadsheet_cell(text: str) -> str:
+    """Returns a text for a cell of a CSV that people open: a spreadsheet shows it and computes nothing.
+
+    Formulas begin with = + - or @, also behind white space; an apostrophe before them makes them text.
+    """
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 class ShownText:

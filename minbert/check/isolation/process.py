@@ -50,6 +50,7 @@ class Limits:
     output_bytes: int = 64 << 20  # of a stage's arrays
     printed_bytes: int = 1 << 20  # what is printed beyond this is dropped
     file_bytes: int = 1 << 30  # of any file that it writes
+    processes: int = 256  # at once, with its own
     restarts: int = 5  # after that the remaining stages are not run
 
 
@@ -130,8 +131,8 @@ class _Supervisor:
         elif outcome.problem and step == START:
             last = outcome.printed.strip().rpartition("\n")[2]
             raise InputError(f"the process that checks did not start: {outcome.detail}; {last}")
-        elif outcome.problem == "missing":
-            self._give_up("missing", outcome.detail)
+        elif outcome.problem in ("absent", "missing"):
+            self._give_up(outcome.problem, outcome.detail)
         elif outcome.problem:
             detail = f"the file cannot be loaded: {outcome.detail}"
             first = self.stages[0]  # what is said of it is said once
@@ -193,6 +194,9 @@ class _Supervisor:
             return Outcome(problem="time", detail=f"all stages took more than {limits.total_seconds:g} s")
         members = family(process.pid, living_processes())
         self.seen |= {(member.pid, member.started) for member in members if member.started}
+        if len(members) > limits.processes:
+            detail = f"it started {len(members):,} processes; the limit is {limits.processes}"
+            return Outcome(problem="memory", detail=detail)
         resident = sum(member.resident for member in members)
         if resident > limits.memory_bytes:
             others = f" in {len(members)} processes" if len(members) > 1 else ""

@@ -18,18 +18,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from types import ModuleType
 from typing import Any
 
 from minbert.check.isolation.imports import UserImports
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
-from minbert.check.judge import outcome_of, run_in_place, run_stage
+from minbert.check.judge import load_candidate, outcome_of, run_in_place, run_stage
 from minbert.check.parts import find_part
-from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome, Part, Stage
+from minbert.check.stage import Outcome, Part, Stage
 
 PR_SET_CHILD_SUBREAPER = 36
-NAMES = 12  # of a user's file that a message lists
 PRINTED = 2000  # characters kept of what a step printed
 
 
@@ -66,10 +64,7 @@ class Worker:
     def _load(self, part) -> Outcome:
         imports = UserImports(self.file, self.notes)
         self.root = imports.root
-        module = imports.load()
-        if part.names and not any(hasattr(module, name) for name in part.names):
-            raise MissingImplementation(_without_names(part, module))
-        self.candidate = part.load(module)
+        self.candidate = load_candidate(part, imports.load())
         return Outcome({})
 
     def _run(self, part: Part, stage: Stage) -> Outcome:
@@ -87,10 +82,6 @@ class Worker:
         self.network.tried.clear()
         try:
             outcome = self._explain(action())
-        except MissingImplementation as reason:
-            outcome = Outcome(problem="missing", detail=str(reason))
-        except InvalidOutput as reason:
-            outcome = Outcome(problem="raised", detail=str(reason))
         except SystemExit as exit:
             outcome = Outcome(problem="exit", detail=f"it called sys.exit({reprlib.repr(exit.code)})")
         except BaseException as error:
@@ -131,14 +122,6 @@ def read_start(descriptor: int) -> str:
     text = os.pread(descriptor, PRINTED, 0).decode("utf-8", "replace")
     rest = os.fstat(descriptor).st_size - PRINTED
     return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
-
-
-def _without_names(part: Part, module: ModuleType) -> str:
-    own = [
-        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
-    ]
-    written = f"it has {', '.join(own[:NAMES])}" if own else "it has no class or function"
-    return f"{module.__file__} has none of the names that are looked for: {', '.join(part.names)}; {written}"
 
 
 def limit_files(size: int) -> None:

@@ -268,7 +268,7 @@ def test_what_a_file_does_in_its_process(check, tmp_path, monkeypatch):
 
 
 CRASHING = """
-import ctypes, os, time
+import ctypes, os, subprocess, time
 
 def right():
     return [1, 2]
@@ -290,6 +290,11 @@ def eats():
         time.sleep(0.02)
     return [1, 2]
 
+def multiplies():
+    for _ in range(20):
+        subprocess.Popen(["sleep", "600"])
+    time.sleep(600)
+
 def last():
     return [1, 2]
 
@@ -299,16 +304,19 @@ never = last
 
 
 def test_what_ends_the_process_is_said_and_the_next_stage_still_runs(check):
-    names = "right segfaults right_again leaves_at_once eats last leaves_again never"
-    found = check(CRASHING, names, memory_bytes=1 << 30, restarts=3)
+    names = "right segfaults right_again leaves_at_once eats multiplies last leaves_again never"
+    found = check(CRASHING, names, memory_bytes=1 << 30, processes=10, restarts=4)
     assert all(found[name].status == "same" for name in ("right", "right_again", "last"))
-    assert all(found[name].status == "failed" for name in ("segfaults", "leaves_at_once", "eats"))
+    assert all(
+        found[name].status == "failed" for name in ("segfaults", "leaves_at_once", "eats", "multiplies")
+    )
     assert "crashed (SIGSEGV)" in found["segfaults"].detail
     assert "just before" in found["segfaults"].printed and "in segfaults" in found["segfaults"].printed
     for name in ("leaves_at_once", "leaves_again"):
         assert found[name].detail == "it ended the interpreter with exit status 7"
     assert found["eats"].detail.endswith("the limit is 1,024 MB")
-    assert found["never"].detail == "not run: its process was ended 4 times before"
+    assert found["multiplies"].detail.endswith("processes; the limit is 10")
+    assert found["never"].detail == "not run: its process was ended 5 times before"
 
 
 MISLEADING = """

@@ -12,7 +12,6 @@ import pytest
 
 from minbert import CommandParser, InputError
 from minbert.cli.check import add_check_options, check_command
-from minbert.cli.shown_text import csv_cell
 from tests.minbert.check.judging import check_in_this_process, source_of
 from tests.minbert.check.students import model, optimizer
 
@@ -144,9 +143,3 @@ def test_what_makes_no_class_is_refused(tmp_path, monkeypatch, words, said):
     with pytest.raises(InputError, match=said):
         check(*words)
     assert not (tmp_path / "g").exists()
-
-
-def test_cells_that_a_spreadsheet_would_compute():
-    for text in ("=1", "+1", "-1", "@a", "\t=1", "\r=1"):
-        assert csv_cell(text) == "'" + text
-    assert [csv_cell(value) for value in ("a=1", "", -1, None)] == ["a=1", "", -1, None]
