@@ -139,7 +139,8 @@ def excuse_consequences(
         if not in_place:
             break
         findings = _excused(part, findings, run(in_place))
-        remaining = [part.stage(f.stage) for f in findings if f.stage in in_place and not f.excused]
+        differing = (f for f in findings if f.status in DIFFERENT and not f.excused)
+        remaining = [part.stage(finding.stage) for finding in differing if finding.stage in in_place]
         own |= {stage.name for stage in remaining if stage.asks == remaining[0].asks}
     return findings
 
@@ -147,32 +148,36 @@ def excuse_consequences(
 def _open_stages(part: Part, findings: Iterable[Finding], own: Set[str]) -> InPlace:
     """Where nothing of the user's would be left, since the earlier stage calls the same, none is asked."""
     asked: InPlace = {}
+    unseen: InPlace = {}
     roots: dict[str, str] = {}
     for finding in findings:
         stage = part.stage(finding.stage)
-        if part.in_place is None or finding.status not in DIFFERENT or finding.excused:
+        if part.in_place is None or finding.status == "same" or finding.excused or not finding.points:
             continue
-        before = roots if finding.status == "failed" else [name for name in stage.builds_on if name in roots]
+        named = finding.status == "different"
+        before = [name for name in stage.builds_on if name in roots] if named else roots
         functions = tuple(dict.fromkeys(roots[name] for name in before))
         may_follow = functions and stage.asks not in functions
-        if may_follow and stage.name not in own:
+        if finding.status == "skipped":  # what could not be seen, since something failed
+            unseen |= {stage.name: functions} if may_follow else {}
+        elif may_follow and stage.name not in own:
             asked[stage.name] = functions
         else:
             roots[stage.name] = stage.asks
-    return asked
+    return asked | unseen if asked else {}
 
 
 def _excused(part: Part, findings: Iterable[Finding], outcomes: Mapping[str, Outcome]) -> list[Finding]:
     """Excuses the stages whose outcomes, with right functions in place of earlier ones, are right."""
     findings, costing = list(findings), list[Finding]()
     for number, finding in enumerate(findings):
-        if finding.status not in DIFFERENT or finding.excused:
+        if finding.status == "same" or finding.excused:
             continue
         stage = part.stage(finding.stage)
         if stage.name in outcomes and judge(part, stage, outcomes[stage.name]).status == "same":
             root = next((name for name in finding.follows), costing[0].stage)
             findings[number] = replace(finding, excused=root)
-        else:
+        elif finding.status in DIFFERENT:
             costing.append(finding)
     return findings
 
@@ -206,21 +211,20 @@ def _as_consequence(
         return finding
     expected = stage.expected()
     for chosen in islice(product(*roots.values()), MOST_COMBINATIONS):
-        if _gives(stage, chosen, given, expected):
+        if _gives(stage, chosen, given, expected.keys()):
             return replace(finding, excused=next(iter(roots)))
-        further = tuple(own for own in stage.mistakes if _gives(stage, (*chosen, own), given, expected))
+        # All outputs: those that are not compared tell mistakes apart.
+        further = tuple(own for own in stage.mistakes if _gives(stage, (*chosen, own), given, given.keys()))
         if further:
             return replace(finding, mistakes=further, follows=())
     return finding
 
 
-def _gives(stage: Stage, mistakes: Iterable[Mistake], given: Outputs, expected: Outputs) -> bool:
-    """Returns True if these mistakes together give a stage's outputs."""
+def _gives(stage: Stage, mistakes: Iterable[Mistake], given: Outputs, names: Set[str]) -> bool:
+    """Returns True if these mistakes together give a stage's outputs of these names."""
     replayed = _replayed(stage, mistakes).outputs or {}
     tolerance = max(stage.tolerance, *(mistake.tolerance or 0.0 for mistake in mistakes))
-    return all(
-        name in replayed and distance(given.get(name), replayed[name]) <= tolerance for name in expected
-    )
+    return all(name in replayed and distance(given.get(name), replayed[name]) <= tolerance for name in names)
 
 
 def _replayed(stage: Stage, mistakes: Iterable[Mistake]) -> Outcome:

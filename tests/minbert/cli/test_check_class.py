@@ -11,11 +11,15 @@ from xml.etree import ElementTree
 import pytest
 
 from minbert import CommandParser, InputError
+from minbert.check.parts import OWN_PARTS, find_part
 from minbert.cli.check import add_check_options, check_command
 from tests.minbert.check.judging import check_in_this_process, source_of
 from tests.minbert.check.students import model, optimizer
 
 EVIL = '=HYPERLINK("http:evil")<img onerror=x>\x1b[31m'
+POINTS = {
+    name: sum(stage.points for stage in find_part(OWN_PARTS[name]).stages) for name in ("model", "optimizer")
+}
 RIGHT = source_of(model)
 UNSCALED = source_of(model, **model.WRONG["scores without 1/sqrt(d)"])
 TWO_LOSSES = """from torch.nn.functional import cross_entropy, mse_loss as mean_squared_error
@@ -73,9 +77,9 @@ def test_a_class_with_bad_folders(submissions, tmp_path, capsys):
     evil = "'" + EVIL.replace("\x1b", "\\x1b")
     assert list(rows) == [evil, "ada", "bob", "cyd", "dan"]
     points = {name: (int(row["points"]), int(row["possible"])) for name, row in rows.items()}
-    assert (
-        points[evil] == points["bob"] == (32, 33) and points["ada"] == (33, 33) and points["dan"] == (0, 33)
-    )
+    every = sum(POINTS.values())
+    assert points[evil] == points["bob"] == (every - 1, every)
+    assert points["ada"] == (every, every) and points["dan"] == (0, every)
     assert 0 < points["cyd"][0] < 20, "no optimizer.py, and what is not written"
     assert rows["bob"]["what cost points"] == "scores without 1/sqrt(d)"
     assert rows["dan"]["what cost points"] == (
@@ -119,8 +123,11 @@ def test_losses_count_where_they_are_there_and_points_say_what_is_asked(submissi
     check("--class", *folders, "--out", tmp_path / "grades", "--json", "--points", points)
     ada, bob = json.loads(capsys.readouterr().out)["students"]
     assert [part["part"] for part in ada["parts"]] == ["model", "losses"]
-    assert ada["points"] == {"earned": 25 + 5, "possible": 25 + 5 + 2}, "mnrl is asked for by name"
-    assert bob["points"]["earned"] == 21
+    of_model = POINTS["model"] + 3
+    assert ada["points"] == {"earned": of_model + 5, "possible": of_model + 5 + 2}, (
+        "mnrl is asked for by name"
+    )
+    assert bob["points"]["earned"] == of_model - 4
 
 
 @pytest.mark.parametrize(
