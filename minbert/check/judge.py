@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
-from itertools import islice, product, takewhile
+from itertools import combinations, islice, product, takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,7 @@ PROBLEMS = {AbsentFunction: "absent", MissingImplementation: "missing", InvalidO
 NAMES = 12  # of a user's file that a message lists
 DIFFERENT = ("different", "failed")
 LIBRARIES = {"site-packages", "dist-packages"}  # of a virtual environment, which a user's folder may hold
+MOST_PAIRS = 2  # of mistakes that cannot be told apart
 MOST_COMBINATIONS = 32  # of mistakes that stages cannot tell apart
 SEE = "see the stage "  # ends the reason why a stage cannot be read
 MOST_PLACES = 4  # of a traceback
@@ -207,9 +208,11 @@ def _as_consequence(
         if names & {mistake.name for mistake in mistakes}:
             return replace(finding, excused=earlier)
     roots = {name: known[name] for name in stage.builds_on if name in known}
+    expected = stage.expected()
+    if stage.exact and not finding.follows and not finding.mistakes:
+        return replace(finding, mistakes=_both(stage, given))
     if not roots:
         return finding
-    expected = stage.expected()
     for chosen in islice(product(*roots.values()), MOST_COMBINATIONS):
         if _gives(stage, chosen, given, expected.keys()):
             return replace(finding, excused=next(iter(roots)))
@@ -218,6 +221,27 @@ def _as_consequence(
         if further:
             return replace(finding, mistakes=further, follows=())
     return finding
+
+
+def _both(stage: Stage, given: Outputs) -> tuple[Mistake, ...]:
+    """Two mistakes that give a stage's outputs together, as one; nothing where many pairs do."""
+    exact = [mistake for mistake in stage.mistakes if mistake.steps and not mistake.tolerance]
+    pairs = (
+        _joined(*pair)
+        for pair in combinations(exact, 2)
+        if pair[0].steps.keys().isdisjoint(pair[1].steps) and _gives(stage, pair, given, given.keys())
+    )
+    found = tuple(islice(pairs, MOST_PAIRS + 1))
+    return found if len(found) <= MOST_PAIRS else ()
+
+
+def _joined(one: Mistake, other: Mistake) -> Mistake:
+    return Mistake(
+        f"{one.name}, and {other.name}",
+        f"{one.cause} {other.cause}",
+        f"{one.remedy} {other.remedy}",
+        steps={**one.steps, **other.steps},
+    )
 
 
 def _gives(stage: Stage, mistakes: Iterable[Mistake], given: Outputs, names: Set[str]) -> bool:

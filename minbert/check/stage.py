@@ -56,7 +56,8 @@ class Stage:
     `run(candidate)` calls the implementation and returns named arrays; it may run in another process.
     `expected()` gives the same names. `builds_on` names stages whose mistakes show in this one too.
     `replay(steps)` gives what formulas with the steps of mistakes in other stages output. `asks` is the
-    function that is called, by which `Part.in_place` finds the right one.
+    function that is called, by which `Part.in_place` finds the right one. `exact`: outputs that only the
+    mistakes made, and no others, give, so that two of them at once can be told.
     """
 
     name: str  # unique in its part: "scaled scores"
@@ -68,6 +69,7 @@ class Stage:
     tolerance: float = TOLERANCE
     replay: Callable[[Mapping[str, Any]], Outputs] | None = None
     asks: str = ""
+    exact: bool = True
 
 
 @dataclass(frozen=True)
