@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from minbert.check.isolation.worker import STARTER
+from minbert.check.isolation.imports import STARTER
 from minbert.check.judge import first_difference
 from minbert.check.parts import find_part, part_places
 from tests.minbert.check.judging import judged

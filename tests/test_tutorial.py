@@ -50,4 +50,5 @@ def test_the_tutorial(tmp_path):
         for command, seconds in (times | {"in all": sum(times.values())}).items():
             print(f"{seconds:6.1f} s  {command}")
     assert "Likely mistake: mask added after softmax" in printed["minbert check --model student/bert.py"]
+    assert "mask ignored" in printed["minbert check --class class --out grades"]
     assert len(printed) >= 18

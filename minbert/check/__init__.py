@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from minbert.check.fixtures import read_fixture as read_fixture
     from minbert.check.judge import distance as distance
     from minbert.check.stage import TOLERANCE as TOLERANCE
+    from minbert.check.stage import AbsentFunction as AbsentFunction
     from minbert.check.stage import InvalidOutput as InvalidOutput
     from minbert.check.stage import MissingImplementation as MissingImplementation
     from minbert.check.stage import Mistake as Mistake
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "fixtures": ("read_fixture",),
         "judge": ("distance",),
         "stage": (
+            "AbsentFunction",
             "InvalidOutput",
             "Mistake",
             "MissingImplementation",

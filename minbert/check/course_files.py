@@ -94,7 +94,7 @@ def _students_model(module: ModuleType, folder: Path):
     """The file's BertModel in evaluation mode, with the folder's tensors under the course's names."""
     if not hasattr(module, "BertModel"):
         raise MissingImplementation("the file has no class BertModel")
-    from minbert.weights.load import MODULE_NAMES
+    from minbert.weights.course_names import MODULE_NAMES
 
     own = _own_model(folder)
     names = {

@@ -21,6 +21,8 @@ OWN_PARTS = {
     "tokenizer": "minbert.check.components.tokenizer:TOKENIZER",
 }
 
+CONFIGURED_MODEL = "minbert.check.bert.model:model_with_config"  # with settings
+
 
 def part_places() -> dict[str, str]:
     """Name -> place of all installed parts: minbert's own, and those of the entry points "minbert.check"."""

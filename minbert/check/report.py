@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 
@@ -32,20 +33,21 @@ class PartReport:
 
     @property
     def is_empty(self) -> bool:
-        """The file has nothing of the part."""
-        return all(finding.status == "skipped" for finding in self.findings)
+        """The file has nothing of the part, and nobody asks for it by points."""
+        return all(finding.status == "skipped" and not finding.points for finding in self.findings)
 
     @property
     def is_good(self) -> bool:
         """Nothing differs or failed, and something was compared."""
-        return not self.is_empty and all(finding.status not in DIFFERENT for finding in self.findings)
+        statuses = {finding.status for finding in self.findings}
+        return "same" in statuses and statuses.isdisjoint(DIFFERENT)
 
 
 def text_report(reports: Sequence[PartReport], colour: bool = False) -> str:
     """A table of stages for each part, what differs first and why, and the points."""
     lines = []
     for report in reports:
-        lines += [f"{report.part}: {report.source}", *_table(report.findings, colour), ""]
+        lines += [f"{report.part}: {_one_line(report.source)}", *_table(report.findings, colour), ""]
         explained = _explanations(report.findings)
         lines += [*explained, ""] if explained else []
     earned, possible = sum(r.earned for r in reports), sum(r.possible for r in reports)
@@ -54,7 +56,7 @@ def text_report(reports: Sequence[PartReport], colour: bool = False) -> str:
 
 
 def _table(findings: Iterable[Finding], colour: bool) -> list[str]:
-    findings = list(findings)
+    findings = [_joined(list(alike)) for _, alike in groupby(findings, _sameness)]
     width = max((len(finding.stage) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -66,20 +68,34 @@ def _table(findings: Iterable[Finding], colour: bool) -> list[str]:
             line += f"  within {finding.difference:.1e}"
         elif finding.status == "skipped":
             line += f"  {_one_line(finding.detail)}"
-        elif finding.follows:
+        elif finding.follows and not finding.excused:
             line += f"  it builds on {finding.follows[0]}"
+        if finding.excused:
+            line += f"  follows from {finding.excused}"
         lines.append(line)
     return lines
 
 
+def _sameness(finding: Finding) -> str:
+    return finding.detail if finding.status == "skipped" else finding.stage
+
+
+def _joined(alike: list[Finding]) -> Finding:
+    """One row of neighbours that were skipped for one reason."""
+    stages = [finding.stage for finding in alike]
+    name = ", ".join(stages) if len(stages) < 3 else f"{len(stages)} stages"
+    return replace(alike[0], stage=name, points=sum(finding.points for finding in alike))
+
+
 def _explanations(findings: Sequence[Finding]) -> list[str]:
     """The first difference, and the others that no earlier one explains."""
-    details = {finding.detail for finding in findings if finding.status == "failed"}
-    if len(findings) > 1 and len(details) == 1 and all(f.status == "failed" for f in findings):
-        return _indented(f"Nothing could be compared: {visible(details.pop())}", *_printed(findings[0]))
     lines, first = [], first_difference(findings)
+    compared = any(finding.status in ("same", "different") for finding in findings)
+    details = {finding.detail for finding in findings if finding.status == "failed"}
+    if first and not compared and len(details) == 1:
+        return _indented(f"Nothing could be compared: {visible(first.detail)}", *_printed(first))
     for finding in findings:
-        if finding is first or (finding.status in DIFFERENT and not finding.follows):
+        if finding is first or (finding.status in DIFFERENT and not (finding.follows or finding.excused)):
             head = "First difference" if finding is first else "Another difference"
             lines += _indented(f"{head}: {explain(finding)}", *_printed(finding))
     return lines
@@ -88,6 +104,10 @@ def _explanations(findings: Sequence[Finding]) -> list[str]:
 def explain(finding: Finding) -> str:
     """Returns a difference or failure in words: the stage, the numbers, the likely mistake, its remedy."""
     stage = f"stage {finding.stage!r}"
+    if finding.excused:
+        return f"{stage} follows from {finding.excused!r}, and costs nothing; mend that."
+    if finding.status == "skipped":
+        return f"{stage} was skipped: {visible(finding.detail)}"
     if finding.status == "failed":
         return f"{stage} gave nothing to compare: {visible(finding.detail)}"
     return "\n".join([f"{stage}, {_numbers(finding)}", *_diagnosis(finding)])
@@ -166,6 +186,7 @@ def finding_as_json(finding: Finding) -> dict[str, Any]:
         "expected": _number(finding.expected),
         "mistakes": [mistake_as_json(mistake) for mistake in finding.mistakes],
         "follows": list(finding.follows),
+        "excused": finding.excused or None,
         "detail": finding.detail,
         "printed": finding.printed,
     }
@@ -193,8 +214,8 @@ def junit_xml(reports: Sequence[PartReport]) -> str:
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, str]:
-    failures = sum(finding.status in DIFFERENT for finding in findings)
-    skipped = sum(finding.status == "skipped" for finding in findings)
+    failures = sum(finding.status in DIFFERENT and not finding.excused for finding in findings)
+    skipped = sum(finding.status == "skipped" or bool(finding.excused) for finding in findings)
     counts = {"tests": len(findings), "failures": failures, "errors": 0, "skipped": skipped, "time": 0}
     return {name: str(count) for name, count in counts.items()}
 
@@ -203,7 +224,9 @@ def _add_case(suite: ElementTree.Element, finding: Finding) -> None:
     names = {"classname": f"minbert.check.{finding.part}", "name": finding.stage, "time": "0"}
     case = ElementTree.SubElement(suite, "testcase", names)
     _add_properties(case, points=finding.earned, points_possible=finding.points)
-    if finding.status in DIFFERENT:
+    if finding.excused:
+        ElementTree.SubElement(case, "skipped", message=f"follows from {finding.excused}, costs nothing")
+    elif finding.status in DIFFERENT:
         text = visible(explain(finding))  # outputs' names, too
         message = {"message": text.partition("\n")[0], "type": finding.status}
         ElementTree.SubElement(case, "failure", message).text = text

@@ -2,16 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from minbert.check.parts import OWN_PARTS
+from minbert.check.parts import CONFIGURED_MODEL, OWN_PARTS
+from minbert.cli.check_points import read_points, with_points
 from minbert.cli.command_line import CommandParser
-from minbert.errors import InputError, did_you_mean
-from minbert.files import read_toml
+from minbert.errors import InputError
 
 DIFFERS = 1  # exit status
 COURSE_MODEL = "minbert.check.course_files:course_model"
@@ -41,6 +41,26 @@ def add_check_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--weights", metavar="W", help="a folder with bert-base-uncased, for --sanity-data")
     parser.add_argument("--optimizer-data", metavar="FILE", help="the course's optimizer_test.npy")
+    parser.add_argument(
+        "--class",
+        dest="students",
+        nargs="+",
+        metavar="FOLDER",
+        help="the folders of a class, or the one they lie in; needs --out",
+    )
+    parser.add_argument(
+        "--out", metavar="GRADES", help="the folder for grades.csv, a page, JUnit, results.json"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="files of a class checked at once; default: half of the cores"
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an attribute of your own in the config that the model's classes are given; may come again",
+    )
     add_limit_options(parser)
 
 
@@ -60,7 +80,48 @@ def add_limit_options(parser: CommandParser) -> None:
 
 def check_command(options: argparse.Namespace) -> int:
     """Runs `minbert check`; 1 where something differs. Raises InputError for wrong options and files."""
-    return run_checks(options, [*_chosen_parts(options), *_course_checks(options)])
+    if options.students or options.out:
+        return _check_class(options)
+    settings = _config_settings(options.config)
+    parts = [_configured(check, settings) for check in _chosen_parts(options)]
+    if settings and not any(check.settings and check.path for check in parts):
+        raise InputError("--config goes with --model, or a --folder with bert.py; give its file")
+    return run_checks(options, [*parts, *_course_checks(options)])
+
+
+def _check_class(options: argparse.Namespace) -> int:
+    """Runs `minbert check --class`; 0 where the grades are written, whatever they are."""
+    from minbert.check.parts import find_part, part_places
+
+    if not (options.students and options.out):
+        raise InputError(
+            "--class and --out belong together; give both, as in --class submissions --out grades"
+        )
+    alone = [
+        name
+        for name in (*OWN_PARTS, "folder", "sanity_data", "optimizer_data", "junit")
+        if getattr(options, name)
+    ]
+    if alone:
+        raise InputError(f"--{alone[0].replace('_', '-')} does not go with --class; leave it out")
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs is {options.jobs}; give a number from 1")
+    from minbert.check.grades import grades_json, grades_text, write_grades
+    from minbert.cli.check_class import check_class, student_folders
+
+    limits = limits_of(options.time_limit, options.memory_limit)
+    points = read_points(options.points, map(find_part, part_places().values()))
+    out = Path(options.out)
+    folders = student_folders(options.students, out)
+    jobs = options.jobs or max(1, (os.cpu_count() or 1) // 2)
+    students = check_class(folders, limits, points, jobs, _config_settings(options.config))
+    write_grades(students, out)
+    print(
+        json.dumps(grades_json(students))
+        if options.json
+        else f"{grades_text(students)}\n\n{out / 'index.html'}"
+    )
+    return 0
 
 
 def _chosen_parts(options: argparse.Namespace) -> list[Check]:
@@ -71,6 +132,23 @@ def _chosen_parts(options: argparse.Namespace) -> list[Check]:
     return [
         Check(OWN_PARTS[name], files[name], found=name not in given) for name in OWN_PARTS if name in files
     ]
+
+
+def _configured(check: Check, settings: Mapping[str, str]) -> Check:
+    """The check with settings for the model's config, where it is that of a user's model."""
+    if not settings or check.place != OWN_PARTS["model"]:
+        return check
+    return check._replace(place=CONFIGURED_MODEL, settings=settings)
+
+
+def _config_settings(given: Iterable[str]) -> dict[str, str]:
+    settings = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name.isidentifier() and sign):
+            raise InputError(f"--config is {text!r}; give KEY=VALUE, as in use_lora=true")
+        settings[name] = value
+    return settings
 
 
 def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
@@ -168,37 +246,3 @@ def limits_of(seconds: float, megabytes: int):
     if megabytes < 1:
         raise InputError(f"the memory limit is {megabytes}; give megabytes, 4096 for 4 GB")
     return Limits(stage_seconds=seconds, total_seconds=10 * seconds, memory_bytes=megabytes << 20)
-
-
-def read_points(path: str | Path | None, parts: Iterable) -> dict[str, dict[str, int]]:
-    """Part -> stage -> points from a TOML file; none for None.
-
-    Parts of the file that are not checked now are left out. Raises InputError for other stages than a
-    part's own, and for other points than whole numbers from 0.
-    """
-    if path is None:
-        return {}
-    if not Path(path).is_file():
-        raise InputError(f"there is no file {path}; give a TOML file with the points of the stages")
-    table = read_toml(Path(path), 'write [model] and lines such as "scaled scores" = 3')
-    stages: dict[str, set[str]] = {}
-    for part in parts:
-        stages.setdefault(part.name, set()).update(stage.name for stage in part.stages)
-    for name, values in table.items():
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: {name} stands outside of a part; write [model] above the stages")
-        for stage, points in values.items():
-            if name in stages and stage not in stages[name]:
-                hint = did_you_mean(stage, stages[name])
-                raise InputError(f"{path}: part {name!r} has no stage {stage!r}{hint}")
-            if type(points) is not int or points < 0:
-                raise InputError(f"{path}: {stage!r} has {points!r} points; give a whole number from 0")
-    return table
-
-
-def with_points(findings: Iterable, points: Mapping[str, Mapping[str, int]]) -> list:
-    """The findings with the points of a table; stages that it does not have keep theirs."""
-    return [
-        replace(finding, points=points.get(finding.part, {}).get(finding.stage, finding.points))
-        for finding in findings
-    ]

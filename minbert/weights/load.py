@@ -15,36 +15,16 @@ from torch import Tensor, nn
 
 from minbert.errors import InputError
 from minbert.files import atomic_write, damaged
+from minbert.weights.course_names import COURSE
 from minbert.weights.families.bert import BERT
 from minbert.weights.families.family import Family
 from minbert.weights.families.registry import WORD_EMBEDDINGS
 from minbert.weights.files import WEIGHTS_FILE, weight_files
 
-# Names of BERT's modules in the CS224N starter code.
-_COURSE_LAYER = {
-    "attention.query": "self_attention.query",
-    "attention.key": "self_attention.key",
-    "attention.value": "self_attention.value",
-    "attention.output": "attention_dense",
-    "attention_norm": "attention_layer_norm",
-    "feed_forward.intermediate": "interm_dense",
-    "feed_forward.output": "out_dense",
-    "feed_forward_norm": "out_layer_norm",
-}
-_COURSE = {
-    "embeddings.word": "word_embedding",
-    "embeddings.position": "pos_embedding",
-    "embeddings.token_type": "tk_type_embedding",
-    "embeddings.norm": "embed_layer_norm",
-    **{f"encoder.layers.{{}}.{ours}": f"bert_layers.{{}}.{theirs}" for ours, theirs in _COURSE_LAYER.items()},
-    "pooler.dense": "pooler_dense",
-}
-# A module's name in minbert, in transformers' BertModel, in the starter code; {} is the layer's number.
-MODULE_NAMES = tuple((ours, theirs, _COURSE[ours]) for ours, theirs in BERT.modules.items())
 _ADAPTER = re.compile(r"\.adapters\.|\.head_layers\.")
 _LORA = re.compile(r"(encoder\.layers\.\d+\..*|pooler\.dense)\.adapters\.")
 _BUFFER = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
-_WORDS = (WORD_EMBEDDINGS, f"{_COURSE['embeddings.word']}.weight")
+_WORDS = (WORD_EMBEDDINGS, f"{COURSE['embeddings.word']}.weight")
 SHOWN = 8  # names or problems in one message
 
 
@@ -97,7 +77,7 @@ def our_name(name: str, family: Family = BERT) -> str:
         kind = {"gamma": "weight", "beta": "bias"}.get(kind, kind)
     table = {theirs: ours for ours, theirs in family.modules.items()}
     if family is BERT:
-        table |= {theirs: ours for ours, theirs in _COURSE.items()}
+        table |= {theirs: ours for ours, theirs in COURSE.items()}
     return f"{_translate(module, table)}.{kind}" if module else name
 
 
@@ -169,7 +149,7 @@ def load_tensors(
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     prefix = _prefix(tensors, source, family, prefix)
     inside = {theirs.partition(".")[0] for theirs in family.modules.values()}
-    inside |= {theirs.partition(".")[0] for theirs in _COURSE.values()} if family is BERT else set()
+    inside |= {theirs.partition(".")[0] for theirs in COURSE.values()} if family is BERT else set()
     found: dict[str, Tensor] = {}
     renamed, ignored, above, problems = [], [], [], []
     for name, tensor in tensors.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.check import InvalidOutput, MissingImplementation
+from minbert.check import AbsentFunction, InvalidOutput
 
 
 class Functions:
@@ -15,10 +15,10 @@ class Functions:
         self.functions = functions
 
     def __getitem__(self, name: str) -> Callable:
-        """Raises MissingImplementation if the name is missing or not a function."""
+        """Raises AbsentFunction if the name is missing or not a function."""
         function = self.functions.get(name)
         if not callable(function):
-            raise MissingImplementation(f"there is no function {name}")
+            raise AbsentFunction(f"there is no function {name}")
         return function
 
     def call(self, name: str, *arguments: Any) -> np.ndarray:

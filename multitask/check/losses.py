@@ -13,10 +13,11 @@ import numpy as np
 
 from minbert.check import Outputs, Part, Stage, read_fixture
 from multitask.check.functions import Functions
-from multitask.check.loss_formulas import LARGE, NUMBERS
+from multitask.check.loss_formulas import LARGE, NUMBERS, gradient
 from multitask.check.loss_mistakes import MISTAKES, gradient_mistakes, large_logits_mistakes
 from multitask.check.mistakes import known_mistakes
 
+Steps = Mapping[str, Callable]
 FORMULAS = {formula.__name__: formula for formula in MISTAKES}
 
 
@@ -94,6 +95,12 @@ def inputs_of(function: str, case: str = "") -> dict[str, np.ndarray]:
     return {name: arrays[f"{case}{function}.{name}"] for name in arguments_of(function)[0]}
 
 
+def doubles_of(function: str, case: str = "") -> dict[str, np.ndarray]:
+    """Returns the same, with fractions in fp64."""
+    inputs = inputs_of(function, case).items()
+    return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in inputs}
+
+
 def arguments_of(function: str) -> tuple[tuple[str, ...], str]:
     """Returns the names of a function's tensors, in their order, and of its number, "" without one."""
     code = FORMULAS[function].__code__
@@ -116,10 +123,7 @@ def value_stage(function: str) -> Stage:
         return dict(zip(calls_of(function), fixture()[f"{function}.loss"], strict=True))
 
     def predicted(formula: Callable) -> Outputs:
-        inputs = [
-            value.astype(np.float64) if value.dtype.kind == "f" else value
-            for value in inputs_of(function).values()
-        ]
+        inputs = doubles_of(function).values()
         return {name: np.asarray(formula(*inputs, *numbers)) for name, numbers in calls_of(function).items()}
 
     formula = FORMULAS[function]
@@ -137,8 +141,13 @@ def gradient_stage(function: str) -> Stage:
         names = [name for name in inputs_of(function) if name != "labels"]
         return _named({name: fixture()[f"{function}.gradient.{name}"] for name in names})
 
+    def replay(steps: Steps) -> Outputs:
+        formula, inputs = partial(FORMULAS[function], **steps), doubles_of(function)
+        names = [name for name in inputs if name != "labels"]
+        return _named({name: gradient(formula, inputs, name, *numbers) for name in names})
+
     known = gradient_mistakes(function, expected, inputs_of(function), numbers)
-    return Stage(f"{function} gradient", run, expected, known, builds_on=(function,))
+    return Stage(f"{function} gradient", run, expected, known, builds_on=(function,), replay=replay)
 
 
 def _named(gradients: Mapping[str, np.ndarray]) -> Outputs:
@@ -154,8 +163,11 @@ def large_stage(function: str) -> Stage:
     def expected() -> Outputs:
         return {"loss": fixture()[f"large_{function}.loss"][0]}
 
+    def replay(steps: Steps) -> Outputs:
+        return {"loss": np.asarray(FORMULAS[function](*doubles_of(function, "large_").values(), **steps))}
+
     known = large_logits_mistakes(function, partial(inputs_of, function, "large_"))
-    return Stage(f"{function} of large logits", run, expected, known, builds_on=(function,))
+    return Stage(f"{function} of large logits", run, expected, known, builds_on=(function,), replay=replay)
 
 
 def _stages() -> tuple[Stage, ...]:
@@ -167,4 +179,4 @@ def _stages() -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-LOSSES = Part("losses", "losses.py", _stages(), load_losses, own_losses)
+LOSSES = Part("losses", "losses.py", _stages(), load_losses, own_losses, tuple(FORMULAS))

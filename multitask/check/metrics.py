@@ -105,4 +105,5 @@ METRICS = Part(
     ),
     load_metrics,
     own_metrics,
+    tuple(formula.__name__ for formula in FORMULAS.values()),
 )

@@ -32,7 +32,11 @@ def known_mistakes(
     """Makes the rows mistakes in a function; `outputs` calls a formula with the stage's inputs."""
     return tuple(
         Mistake(
-            f"{title} ({function})", row.cause, row.remedy, partial(outputs, partial(formula, **row.steps))
+            f"{title} ({function})",
+            row.cause,
+            row.remedy,
+            partial(outputs, partial(formula, **row.steps)),
+            steps=row.steps,
         )
         for title, row in rows.items()
     )

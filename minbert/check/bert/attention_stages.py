@@ -7,11 +7,20 @@ import numpy as np
 
 from minbert.check.bert import attention_reading as reading
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, no_mask, reference
+from minbert.check.bert.fixture_arrays import (
+    additive_mask,
+    at_tokens,
+    first_of,
+    mask_of_ones,
+    no_mask,
+    reference,
+)
 from minbert.check.stage import Array, MissingImplementation, Outputs
 
 LARGE = 30  # times the queries: scores up to 200, whose exponentials fp32 cannot hold
-PADDING_ASKS = "where padding asks"  # not compared; by it some mistakes are told apart
+# Not compared; by them some mistakes are told apart.
+PADDING_ASKS = "where padding asks"
+UNDER_ONES = "probabilities under a mask of 1 and 0"  # right where attention takes its mask for such a one
 
 
 class Probabilities:
@@ -22,6 +31,7 @@ class Probabilities:
         layout = reading.find_layout(candidate, key, query)
         self.plain = reading.read_probabilities(candidate, key, query, no_mask(), layout)
         self.masked = reading.read_probabilities(candidate, key, query, additive_mask(), layout)
+        self.under_ones = reading.read_probabilities(candidate, key, query, mask_of_ones(), layout)
 
     def refuse_unreadable_scores(self) -> None:
         if not reading.are_probabilities(self.plain):
@@ -45,10 +55,18 @@ class Probabilities:
             )
 
 
-def run_scores(candidate: Candidate) -> Array:
+def run_scores(candidate: Candidate) -> Outputs:
     probabilities = Probabilities(candidate)
     probabilities.refuse_unreadable_scores()
-    return reading.centered_logarithms(probabilities.plain)
+    return {
+        "scores less their row's mean": reading.centered_logarithms(probabilities.plain),
+        UNDER_ONES: at_tokens(probabilities.under_ones),
+    }
+
+
+def expect_scores() -> Outputs:
+    scores = reference("layer.0.scores")
+    return {"scores less their row's mean": scores - scores.mean(axis=-1, keepdims=True)}
 
 
 def _through_mask(masked: Array) -> Outputs:
@@ -67,7 +85,7 @@ def _through_mask(masked: Array) -> Outputs:
 def run_mask(candidate: Candidate) -> Outputs:
     probabilities = Probabilities(candidate)
     probabilities.refuse_unreadable_mask()
-    return _through_mask(probabilities.masked)
+    return {**_through_mask(probabilities.masked), UNDER_ONES: at_tokens(probabilities.under_ones)}
 
 
 def expect_mask() -> Outputs:

@@ -1,5 +1,7 @@
 """The interface by which the stages of the part "model" ask a BERT."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from minbert.check.stage import Array, Arrays
@@ -45,6 +47,21 @@ class Candidate(Protocol):
 
     def forward(self, ids: Array, mask: Array) -> Arrays:
         """`last_hidden_state` (B, S, D) and `pooler_output` (B, D)."""
+
+    def layer_in_training(self, hidden: Array, mask: Array) -> Array:
+        """The first layer's output, as `layer` gives it, in training."""
+
+    def forward_in_training(self, ids: Array, mask: Array) -> Arrays:
+        """What `forward` gives, in training."""
+
+    def has_parameter(self) -> dict[str, bool]:
+        """The course's names of the model's weights -> whether there is such a parameter."""
+
+    def changed_weights(self, ids: Array, mask: Array) -> Array:
+        """The number of parameters that have other values after `forward` than before it."""
+
+    def with_dropout(self, draws: Callable[[tuple[int, ...]], Array] | None) -> AbstractContextManager:
+        """Calls in which dropout drops where `draws` of a shape are below the rate, or with None nothing."""
 
     def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         """By transformers' names, of sum(last_hidden_state * hidden) + sum(pooler_output * pooler)."""

@@ -1,8 +1,8 @@
 """A user's module with the course's classes (CS224N default project) as a candidate for the part "model"."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache
 from inspect import signature
 from itertools import count
 from types import ModuleType, SimpleNamespace
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert.check.references.bert import model_config, model_weights
-from minbert.check.stage import Array, Arrays, InvalidOutput, MissingImplementation
-from minbert.weights.load import MODULE_NAMES
+from minbert.check.bert.known_dropout import Draws, WithDropout
+from minbert.check.references.bert import model_config, model_weights, weight_names
+from minbert.check.stage import AbsentFunction, Array, Arrays, InvalidOutput, MissingImplementation
 
 SEEDS = count()  # another for each call, so that dropout shows, and the same in every check
 
@@ -22,34 +22,42 @@ SEEDS = count()  # another for each call, so that dropout shows, and the same in
 class CourseModel:
     """BertSelfAttention, BertLayer and BertModel of a module, each built on its own, with our weights.
 
-    See minbert.check.bert.candidate for the methods.
+    See minbert.check.bert.candidate for the methods. `settings` are further attributes of the configuration.
     """
 
-    def __init__(self, module: ModuleType):
-        self._module = module
+    def __init__(self, module: ModuleType, settings: Mapping[str, Any] | None = None):
+        self.module = module
+        self.settings = settings or {}
 
-    @cached_property
+    @property
     def _attention(self) -> nn.Module:
-        return self._build("BertSelfAttention", "bert_layers.0.self_attention.")
+        return self._built("BertSelfAttention", "bert_layers.0.self_attention.").as_built()
 
-    @cached_property
-    def _layers(self) -> list[nn.Module]:
-        numbers = range(model_config()["num_hidden_layers"])
-        return [self._build("BertLayer", f"bert_layers.{number}.") for number in numbers]
+    def _layer(self, number: int) -> nn.Module:
+        return self._built("BertLayer", f"bert_layers.{number}.").as_built()
 
-    @cached_property
+    @property
     def _model(self) -> nn.Module:
-        return self._build("BertModel", "")
+        return self._built("BertModel", "").as_built()
+
+    @cache  # noqa: B019  one for each check
+    def _built(self, name: str, prefix: str) -> "Built":
+        return Built(self._build(name, prefix))
 
     def _build(self, name: str, prefix: str) -> nn.Module:
         """A module of a user's class, in evaluation mode; `prefix` is where it stands in a BertModel."""
-        if not hasattr(self._module, name):
+        made = self._new(name)
+        set_weights(made, name, prefix)
+        return made.eval()
+
+    def _new(self, name: str) -> nn.Module:
+        if not hasattr(self.module, name):
             raise MissingImplementation(f"there is no class {name}")
         with torch.random.fork_rng(devices=[]), written(f"{name}.__init__"):
             torch.default_generator.manual_seed(next(SEEDS))
-            made = getattr(self._module, name)(SimpleNamespace(**model_config(), name_or_path=""))
-        set_weights(made, name, prefix)
-        return made.eval()
+            kind = getattr(self.module, name)
+            check_arguments(kind, f"{name}(config)", 1)
+            return kind(Configuration(**model_config() | {"name_or_path": ""} | self.settings))
 
     def embed(self, ids: Array, training: bool = False) -> Array:
         return call(self._model, "embed", ids, training=training)
@@ -70,7 +78,7 @@ class CourseModel:
     def add_norm(
         self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
     ) -> Array:
-        layer = self._layers[0]
+        layer = self._layer(0)
         linear = layer.attention_dense if dense is None else _linear(*dense).to(_type_of(layer))
         modules = (linear, layer.attention_dropout, layer.attention_layer_norm)
         return call(layer, "add_norm", x, output, fixed=modules, training=training)
@@ -84,7 +92,7 @@ class CourseModel:
         return call(layer, "forward", hidden, mask)
 
     def layer(self, number: int, hidden: Array, mask: Array) -> Array:
-        return call(self._layers[number], "forward", hidden, mask)
+        return call(self._layer(number), "forward", hidden, mask)
 
     def all_layers(self, embeddings: Array, ids: Array, mask: Array) -> Array:
         with replaced(self._model, embed=embeddings):
@@ -95,8 +103,11 @@ class CourseModel:
             return self.forward(ids, mask)["pooler_output"]
 
     def forward(self, ids: Array, mask: Array) -> Arrays:
+        return self._forward(self._model, ids, mask)
+
+    def _forward(self, model: nn.Module, ids: Array, mask: Array) -> Arrays:
         with torch.no_grad():
-            outputs = self._outputs(self._model, ids, mask)
+            outputs = self._outputs(model, ids, mask)
         return {name: to_array(value, f"BertModel's {name}") for name, value in outputs.items()}
 
     def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
@@ -118,10 +129,33 @@ class CourseModel:
             found[theirs] = np.zeros(shape) if gradient is None else to_array(gradient, f"gradient of {name}")
         return found
 
+    def layer_in_training(self, hidden: Array, mask: Array) -> Array:
+        return call(self._layer(0), "forward", hidden, mask, training=True)
+
+    def forward_in_training(self, ids: Array, mask: Array) -> Arrays:
+        return self._forward(self._model.train(), ids, mask)
+
+    def has_parameter(self) -> dict[str, bool]:
+        held = dict(self._new("BertModel").named_parameters(remove_duplicate=False))
+        return {name: name in held for name in weight_names("")}
+
+    def changed_weights(self, ids: Array, mask: Array) -> Array:
+        try:
+            self.forward(ids, mask)
+        except MissingImplementation:
+            raise
+        except Exception as error:  # the next stage tells more
+            raise AbsentFunction(f"BertModel.forward does not run: {error}") from None
+        return np.array(self._built("BertModel", "").changed())
+
+    def with_dropout(self, draws: Draws | None) -> WithDropout:
+        return WithDropout(draws)
+
     @staticmethod
     def _outputs(model: nn.Module, ids: Array, mask: Array) -> dict[str, Tensor]:
         inputs = (torch.from_numpy(ids.copy()), torch.from_numpy(mask.copy()))
         name = "BertModel.forward"
+        check_arguments(model.forward, "BertModel.forward(input_ids, attention_mask)", 2)
         with torch.random.fork_rng(devices=[]), unchanged(inputs, name), written(name):
             torch.default_generator.manual_seed(next(SEEDS))
             outputs = model(*inputs)
@@ -135,17 +169,46 @@ class CourseModel:
         return {name: outputs[name] for name in ("last_hidden_state", "pooler_output")}
 
 
-@cache
-def weight_names(prefix: str) -> dict[str, str]:
-    """The course's names of the weights below `prefix`, without it -> transformers' names."""
-    names = {}
-    for number in range(model_config()["num_hidden_layers"]):
-        for _, hugging_face, course in MODULE_NAMES:
-            for kind in ("weight", "bias"):
-                theirs = f"{hugging_face.format(number)}.{kind}"
-                if theirs in model_weights():
-                    names[f"{course.format(number)}.{kind}"] = theirs
-    return {name.removeprefix(prefix): theirs for name, theirs in names.items() if name.startswith(prefix)}
+class Configuration(SimpleNamespace):
+    """What a user's classes are given as `config`."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the check's config has no {name!r}; give it by --config {name}=VALUE")
+
+
+def check_arguments(function: Callable[..., Any], called: str, count: int) -> None:
+    """Raises InvalidOutput for a function that cannot be called with so many arguments."""
+    taken = signature(function)
+    try:
+        taken.bind(*range(count))
+    except TypeError as error:
+        raise InvalidOutput(
+            f"the check calls {called}, but it takes {taken} ({error}); give further arguments default values"
+        ) from None
+
+
+class Built:
+    """A module of a user's class, whose state and mode are set again before it is used."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        self.state = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        module = self.module
+        return dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
+
+    def as_built(self) -> nn.Module:
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                if name in self.state and tensor.shape == self.state[name].shape:
+                    tensor.copy_(self.state[name])
+        return self.module.eval()
+
+    def changed(self) -> int:
+        """The number of parameters that are not as they were built."""
+        held = dict(self.module.named_parameters(remove_duplicate=False))
+        return sum(not torch.equal(value, self.state[name]) for name, value in held.items())
 
 
 def set_weights(module: nn.Module, class_name: str, prefix: str) -> None:
@@ -181,6 +244,8 @@ def call(
     if function is None:
         raise MissingImplementation(f"there is no method {name}")
     inputs = tuple(_to_tensor(array, owner) for array in arrays)
+    given = len(inputs) + len(fixed)
+    check_arguments(function, f"{name} with {given} argument{'s' * (given > 1)}", given)
     arguments = _by_name(function, inputs)
     if training:
         owner.train()

@@ -5,23 +5,33 @@ of so many draws is taken for that rate.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 
 from minbert.check.bert.attention_reading import find_layout, read_probabilities
 from minbert.check.bert.attention_stages import expect_softmax
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.fixture_arrays import first_of, given, no_mask, reference
-from minbert.check.references.bert import RATES, model_config, model_weights
-from minbert.check.stage import Outputs
+from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, no_mask, reference
+from minbert.check.judge import distance
+from minbert.check.references.bert import RATES, Bert, model_config, model_weights
+from minbert.check.stage import TOLERANCE, Array, Outputs
 
 DEVIATIONS = 5  # between a share and its rate: once in two million
 REPEATS, FEW_REPEATS = 40, 6
 ROWS = 600
 ADDEND, INPUT = 0.02, 0.014  # their variance under dropout is comparable to the norm's epsilon
+OF_INPUT = ADDEND / 4  # the part of the addend that the dense layer does not add itself
 SHARE, KEPT, RANGE = "share dropped", "what is kept", "range of what is kept"
+ADDED = "what is kept, over the addend"
 SPREAD = "spread of a constant value's context"
 ONE_VALUE = 1e-3  # standardized values that differ by less are one
+KNOWN = "under known draws"  # not compared, since dropout may be written by hand; tells mistakes apart
+
+
+def known_draws(shape: tuple[int, ...]) -> np.ndarray:
+    """The same numbers from 0 to 1 for every tensor of a size."""
+    return np.random.default_rng(math.prod(shape)).random(shape)
 
 
 def rate_of(dropped: np.ndarray) -> float:
@@ -45,7 +55,35 @@ def run_embedding_dropout(candidate: Candidate) -> Outputs:
     ids = given("input_ids")
     draws = candidate.embed(np.tile(ids, (REPEATS, 1)), training=True)
     draws = draws.reshape(REPEATS, *ids.shape, -1)
-    return kept(draws)
+    with candidate.with_dropout(known_draws):
+        known = candidate.embed(ids, training=True)
+    return {**kept(draws), KNOWN: known}
+
+
+def run_training(candidate: Candidate) -> Outputs:
+    """A layer and the model in training, where dropout keeps everything: it divides by 1 - rate.
+
+    Dropout that is written by hand is not compared: its draws are unknown.
+    """
+    hidden, ids, mask = map(given, ("layer.0.input", "input_ids", "attention_mask"))
+    evaluated = candidate.forward(ids, mask) | {"layer 1": candidate.layer(0, hidden, additive_mask())}
+    with candidate.with_dropout(None):
+        without = _in_training(candidate, hidden, ids, mask)
+    if any(distance(at_tokens(evaluated[name]), without[name]) > TOLERANCE for name in without):
+        return expect_training()
+    with candidate.with_dropout(np.ones):
+        return _in_training(candidate, hidden, ids, mask)
+
+
+def _in_training(candidate: Candidate, hidden: Array, ids: Array, mask: Array) -> Outputs:
+    layer = {"layer 1": candidate.layer_in_training(hidden, additive_mask())}
+    outputs = layer | candidate.forward_in_training(ids, mask)
+    return {name: at_tokens(value) for name, value in outputs.items()}
+
+
+@cache
+def expect_training() -> Outputs:
+    return run_training(Bert())
 
 
 def run_attention_dropout(candidate: Candidate) -> Outputs:
@@ -58,7 +96,9 @@ def run_attention_dropout(candidate: Candidate) -> Outputs:
     few = slice(FEW_REPEATS)
     ones = candidate.attention(keys[few], queries[few], np.ones_like(keys[few]), mask[few], training=True)
     contexts = layout(ones, keys[few].shape)
-    return {**kept(draws), SPREAD: np.array(np.ptp(contexts, axis=-1).max())}
+    with candidate.with_dropout(known_draws):
+        known = candidate.attention(key, query, first_of("value")[:1], no_mask()[:1], training=True)
+    return {**kept(draws), SPREAD: np.array(np.ptp(contexts, axis=-1).max()), KNOWN: known}
 
 
 def run_sublayer_dropout(candidate: Candidate) -> Outputs:
@@ -72,14 +112,17 @@ def run_sublayer_dropout(candidate: Candidate) -> Outputs:
     weight, bias = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
     size = len(weight)
     x = np.full((1, ROWS, size), INPUT, dtype=np.float32)
-    dense = (np.zeros((size, size), dtype=np.float32), np.full(size, ADDEND, dtype=np.float32))
-    output = candidate.add_norm(x, np.zeros_like(x), dense, training=True)
+    dense = (np.eye(size, dtype=np.float32), np.full(size, ADDEND - OF_INPUT, dtype=np.float32))
+    output = candidate.add_norm(x, np.full_like(x, OF_INPUT), dense, training=True)
+    with candidate.with_dropout(known_draws):
+        known = candidate.add_norm(first_of("input"), first_of("merged"), training=True)
     rows = ((output - bias) / weight).reshape(-1, size)
     share, addend = _two_values(rows)
     return {
         SHARE: np.array(share),
-        "what is kept, over the addend": np.array(addend),
+        ADDED: np.array(addend),
         "share of zeros": np.array(rate_of(output == 0)),
+        KNOWN: known,
     }
 
 
@@ -125,6 +168,6 @@ def expect_sublayer_dropout() -> Outputs:
     rate = RATES["hidden_dropout_prob"]
     return {
         SHARE: np.array(rate),
-        "what is kept, over the addend": np.array(1 / (1 - rate)),
+        ADDED: np.array(1 / (1 - rate)),
         "share of zeros": np.array(0.0),
     }

@@ -21,6 +21,11 @@ def additive_mask() -> Array:
     return np.where(reference("attention_mask"), 0, -10000).astype(np.float32)[:, None, None, :]
 
 
+def mask_of_ones() -> Array:
+    """(B, 1, 1, S), 1 at real tokens and 0 at padding."""
+    return reference("attention_mask").astype(np.float32)[:, None, None, :]
+
+
 def no_mask() -> Array:
     return np.zeros_like(additive_mask())
 

@@ -1,7 +1,11 @@
 """The part "model": the stages of a BERT, in the order of the computation."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +15,11 @@ from minbert.check.bert import stages as model
 from minbert.check.bert.candidate import Candidate
 from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, reference
 from minbert.check.fixtures import model_fixture
+from minbert.check.judge import distance
 from minbert.check.mistakes.bert import known_mistakes
-from minbert.check.mistakes.bert.signs import AGAIN, DETERMINISTIC
+from minbert.check.mistakes.bert.signs import DETERMINISTIC, WITHOUT_DROPOUT
+from minbert.check.mistakes.table import replay_of
+from minbert.check.references.bert import Bert
 from minbert.check.stage import TOLERANCE, Array, Outputs, Part, Stage
 
 GRADIENT_TOLERANCE = 1e-4  # the smallest variances make gradients of fp32 err most
@@ -22,13 +29,30 @@ BATCH = ("input_ids", "attention_mask")
 INSIDE = ("scaled scores", "mask", "softmax")
 ATTENTION = (*INSIDE, "context", "merged heads")
 LAYER = ("q/k/v split", *ATTENTION, "self-attention", "output projection", "add and norm", "feed-forward")
-MODEL_STAGES = ("embeddings", *LAYER, "one layer", "all layers", "pooler")
+DROPOUT = ("embedding dropout", "attention dropout", "sublayer dropout")
+MODEL_STAGES = ("embeddings", *LAYER, "one layer", "weights unchanged", "all layers", "pooler")
+ASKS = {
+    **dict.fromkeys(("embeddings", "embedding dropout"), "BertModel.embed"),
+    "q/k/v split": "BertSelfAttention.transform",
+    **dict.fromkeys((*ATTENTION, "large scores", "attention dropout"), "BertSelfAttention.attention"),
+    "self-attention": "BertSelfAttention.forward",
+    **dict.fromkeys(("output projection", "add and norm", "sublayer dropout"), "BertLayer.add_norm"),
+    **dict.fromkeys(("feed-forward", "one layer"), "BertLayer.forward"),
+    "all layers": "BertModel.encode",
+    "parameters": "BertModel.__init__",
+}  # else BertModel.forward
 
 
 def _load(module: ModuleType) -> Candidate:
     from minbert.check.bert.course_model import CourseModel
 
     return CourseModel(module)
+
+
+def _in_place(candidate: Candidate, functions: Collection[str]) -> AbstractContextManager[Candidate]:
+    from minbert.check.bert.right_functions import in_place
+
+    return in_place(candidate, functions)
 
 
 def _own() -> Candidate:
@@ -38,11 +62,17 @@ def _own() -> Candidate:
 
 
 def twice(run: Callable[[Candidate], Outputs]) -> Callable[[Candidate], Outputs]:
-    """Adds what a second run gives, by which dropout in evaluation is recognised."""
+    """Adds what a run without dropout gives, where two runs differ."""
 
     def run_twice(candidate: Candidate) -> Outputs:
-        outputs = run(candidate)
-        return {**outputs, **{f"{name}{AGAIN}": value for name, value in run(candidate).items()}}
+        outputs, again = run(candidate), run(candidate)
+        if all(distance(again.get(name), value) <= TOLERANCE for name, value in outputs.items()):
+            return outputs
+        with candidate.with_dropout(None):
+            return {
+                **outputs,
+                **{f"{name}{WITHOUT_DROPOUT}": value for name, value in run(candidate).items()},
+            }
 
     return run_twice
 
@@ -64,8 +94,15 @@ def _stage(
     builds_on: tuple[str, ...] = (),
     tolerance: float = TOLERANCE,
 ) -> Stage:
-    run = quietly(twice(run) if name in DETERMINISTIC else run)
-    return Stage(name, run, expected, known_mistakes(name, run, expected), builds_on, tolerance=tolerance)
+    once = quietly(run)
+    run = quietly(twice(run)) if name in DETERMINISTIC else once
+    known = known_mistakes(name, run, expected)
+    replay = None if name == "gradients" else replay_of(Bert, lambda kind: once(kind()))
+    asks = ASKS.get(name, "BertModel.forward")
+    exact = name not in DROPOUT  # which count draws
+    return Stage(
+        name, run, expected, known, builds_on, tolerance=tolerance, replay=replay, asks=asks, exact=exact
+    )
 
 
 def _single(
@@ -90,21 +127,10 @@ def _everywhere(x: Array) -> Array:
     return x
 
 
-def _centred_scores() -> Array:
-    scores = reference("layer.0.scores")
-    return scores - scores.mean(axis=-1, keepdims=True)
-
-
 def _large_probabilities() -> Array:
     scores = attention.LARGE * reference("layer.0.scores")
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _feed_forward(candidate: Candidate) -> Array:
-    """The layer without what attention adds: an input whose norm is what the feed-forward layers are fed."""
-    x = reference("layer.0.input") + reference("layer.0.attention_output")
-    return candidate.feed_forward(x.astype(np.float32))
 
 
 def _layers(layer: Callable[[int], Array]) -> Outputs:
@@ -118,12 +144,11 @@ def _gradients() -> Outputs:
 
 # fmt: off
 STAGES = (
-    _single("embeddings", "embeddings", lambda c: c.embed(given("input_ids")), "embeddings.output",
-            compared=_everywhere),
+    _stage("parameters", model.run_parameters, lambda: model.run_parameters(Bert())),
+    _stage("embeddings", model.run_embeddings, model.expect_embeddings),
     _stage("q/k/v split", lambda c: c.split(first_of("input")),
            lambda: {name: reference(f"layer.0.{name}") for name in ("query", "key", "value")}),
-    _single("scaled scores", "scores less their row's mean", attention.run_scores, _centred_scores,
-            compared=_everywhere),
+    _stage("scaled scores", attention.run_scores, attention.expect_scores),
     _stage("mask", attention.run_mask, attention.expect_mask, INSIDE[:1]),
     _stage("softmax", attention.run_softmax, attention.expect_softmax, INSIDE[:2]),
     _single("large scores", "probabilities", attention.run_large_scores, _large_probabilities, INSIDE,
@@ -136,17 +161,18 @@ STAGES = (
     _single("output projection", "norm(x + dense(output))", model.run_output_projection,
             "layer.0.attention_norm", compared=_everywhere),
     _stage("add and norm", model.run_add_norm, model.expect_add_norm, ("output projection",)),
-    _single("feed-forward", "layer without attention", _feed_forward, "layer.0.output",
-            ("output projection", "add and norm"), _everywhere),
+    _stage("feed-forward", model.run_feed_forward, model.expect_feed_forward,
+           ("output projection", "add and norm")),
     _stage("one layer",
            lambda c: _layers(lambda number: c.layer(number, given(f"layer.{number}.input"), additive_mask())),
            lambda: _layers(lambda number: reference(f"layer.{number}.output")), LAYER),
-    _single("all layers", "last_hidden_state",
-            lambda c: c.all_layers(*map(given, ("embeddings.output", *BATCH))),
-            "last_hidden_state", (*LAYER, "one layer")),
+    _stage("weights unchanged", lambda c: {"changed parameters": c.changed_weights(*map(given, BATCH))},
+           lambda: {"changed parameters": np.array(0.0)}),
+    _stage("all layers", model.run_all_layers, model.expect_all_layers,
+           (*LAYER, "one layer", "weights unchanged")),
     _single("pooler", "pooler_output",
             lambda c: c.pool(*map(given, ("last_hidden_state", "embeddings.output", *BATCH))),
-            "pooler_output", compared=_everywhere),
+            "pooler_output", ("weights unchanged",), _everywhere),
     _stage("whole model", model.run_forward, model.expect_forward, MODEL_STAGES),
     _stage("padding", model.run_padding, model.expect_padding, (*MODEL_STAGES, "whole model")),
     _stage("dropout in evaluation", model.run_evaluation,
@@ -157,8 +183,31 @@ STAGES = (
     _stage("attention dropout", dropout.run_attention_dropout, dropout.expect_attention_dropout, ATTENTION),
     _stage("sublayer dropout", dropout.run_sublayer_dropout, dropout.expect_sublayer_dropout,
            ("output projection", "add and norm")),
+    _stage("training", dropout.run_training, dropout.expect_training,
+           (*MODEL_STAGES, "whole model", *DROPOUT)),
     _stage("gradients", lambda c: c.gradients(*map(given, (*BATCH, "direction.hidden", "direction.pooler"))),
            _gradients, (*MODEL_STAGES, "whole model"), GRADIENT_TOLERANCE),
 )
 # fmt: on
-MODEL = Part("model", "bert.py", STAGES, _load, _own)
+NAMES = ("BertSelfAttention", "BertLayer", "BertModel")
+MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES, _in_place)
+
+
+def model_with_config(**settings: str) -> Part:
+    """The part for a file whose classes read further attributes of the config: `use_lora="true"`."""
+    values = {name: literal(text) for name, text in settings.items()}
+
+    def load(module: ModuleType) -> Candidate:
+        from minbert.check.bert.course_model import CourseModel
+
+        return CourseModel(module, values)
+
+    return replace(MODEL, load=load)
+
+
+def literal(text: str) -> Any:
+    """A number, true, false, null or another JSON value; other texts as they are."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

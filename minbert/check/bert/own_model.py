@@ -1,11 +1,13 @@
 """Our own BertModel as a candidate for the part "model"."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from minbert.batch import Layout
-from minbert.check.references.bert import model_config, model_weights
+from minbert.check.references.bert import model_config, model_weights, weight_names
 from minbert.check.stage import Array, Arrays, InvalidOutput
 from minbert.config import BertConfig
 from minbert.kernels.attention import attend, split_heads
@@ -97,6 +99,31 @@ class OwnModel:
         with torch.no_grad():
             out = self.model(torch.from_numpy(ids), torch.from_numpy(mask))
             return {name: to_array(out[name]) for name in ("last_hidden_state", "pooler_output")}
+
+    def layer_in_training(self, hidden: Array, mask: Array) -> Array:
+        self._layer(0).train()
+        found = self.layer(0, hidden, mask)
+        self._layer(0).eval()
+        return found
+
+    def forward_in_training(self, ids: Array, mask: Array) -> Arrays:
+        self.model.train()
+        found = self.forward(ids, mask)
+        self.model.eval()
+        return found
+
+    def has_parameter(self) -> dict[str, bool]:
+        held = {hugging_face_name(name) for name, _ in self.model.named_parameters()}
+        return {name: theirs in held for name, theirs in weight_names("").items()}
+
+    def changed_weights(self, ids: Array, mask: Array) -> Array:
+        before = {name: value.clone() for name, value in self.model.named_parameters()}
+        self.forward(ids, mask)
+        held = self.model.named_parameters()
+        return np.array(sum(not torch.equal(value, before[name]) for name, value in held))
+
+    def with_dropout(self, draws: object) -> AbstractContextManager:
+        return nullcontext()  # our kernels drop by themselves
 
     def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         self.model.zero_grad()

@@ -3,16 +3,20 @@
 Every stage is fed with the references of the one before. What stands at padding is not compared.
 """
 
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
 
 from minbert.check.bert.candidate import Candidate
-from minbert.check.bert.fixture_arrays import at_tokens, first_of, given, reference
+from minbert.check.bert.fixture_arrays import additive_mask, at_tokens, first_of, given, reference
 from minbert.check.judge import distance
 from minbert.check.references.bert import Bert
 from minbert.check.stage import TOLERANCE, Array, MissingImplementation, Outputs
 
+WHOLE_LAYER = "layer with attention"  # not compared; tells mistakes apart
+# Not compared. A mask that is 1 and 0 after it has been extended: (1 - mask) * -10000.
+UNEXTENDED, UNEXTENDS = "last_hidden_state under a mask extended before", np.float32(10000)
 SMALL = 0.02  # brings the variance of a sum near the norm's epsilon
 
 
@@ -20,6 +24,22 @@ def _diagonal(value: float) -> tuple[Array, Array]:
     """A dense layer, weight and bias, that multiplies by one number."""
     size = reference("layer.0.input").shape[-1]
     return np.eye(size, dtype=np.float32) * np.float32(value), np.zeros(size, dtype=np.float32)
+
+
+def run_parameters(candidate: Candidate) -> Outputs:
+    return {f"{name} is there": np.array(float(held)) for name, held in candidate.has_parameter().items()}
+
+
+def run_embeddings(candidate: Candidate) -> Outputs:
+    return {
+        "embeddings": candidate.embed(given("input_ids")),
+        "norm of zeros": candidate.embed(given("zero_sum_ids"))[:, -1:],
+    }
+
+
+def expect_embeddings() -> Outputs:
+    bias = reference("weights.embeddings.LayerNorm.bias")
+    return {"embeddings": reference("embeddings.output"), "norm of zeros": bias[None, None]}
 
 
 def run_output_projection(candidate: Candidate) -> Array:
@@ -39,6 +59,7 @@ def run_add_norm(candidate: Candidate) -> Outputs:
     return {
         "norm(x + output)": candidate.add_norm(x, output, identity),
         "norm of a small sum": candidate.add_norm(x * SMALL, output * SMALL, identity),
+        "norm of zeros": candidate.add_norm(x * 0, output * 0, _diagonal(0))[:1, :1],
         "norm(x + dense(output))": candidate.add_norm(x, first_of("merged")),
     }
 
@@ -46,8 +67,34 @@ def run_add_norm(candidate: Candidate) -> Outputs:
 @cache
 def expect_add_norm() -> Outputs:
     right = reference("layer.0.attention_norm")
-    small = run_add_norm(Bert())["norm of a small sum"]  # not in the fixture
-    return {"norm(x + output)": right, "norm of a small sum": small, "norm(x + dense(output))": right}
+    others = run_add_norm(Bert())  # not in the fixture
+    return others | {"norm(x + output)": right, "norm(x + dense(output))": right}
+
+
+def run_feed_forward(candidate: Candidate) -> Outputs:
+    """The layer without what attention adds: an input whose norm is what the feed-forward layers are fed."""
+    x = reference("layer.0.input") + reference("layer.0.attention_output")
+    found = {"layer without attention": candidate.feed_forward(x.astype(np.float32))}
+    with suppress(Exception):  # its own stage tells why
+        found[WHOLE_LAYER] = at_tokens(candidate.layer(0, first_of("input"), additive_mask()))
+    return found
+
+
+def expect_feed_forward() -> Outputs:
+    return {"layer without attention": reference("layer.0.output")}
+
+
+def run_all_layers(candidate: Candidate) -> Outputs:
+    embeddings, ids, mask = map(given, ("embeddings.output", "input_ids", "attention_mask"))
+    found = {"last_hidden_state": at_tokens(candidate.all_layers(embeddings, ids, mask))}
+    if distance(found["last_hidden_state"], expect_all_layers()["last_hidden_state"]) > TOLERANCE:
+        with suppress(Exception):  # what a model makes of such a mask is only told where it makes something
+            found[UNEXTENDED] = at_tokens(candidate.all_layers(embeddings, ids, 1 + mask / UNEXTENDS))
+    return found
+
+
+def expect_all_layers() -> Outputs:
+    return {"last_hidden_state": at_tokens(reference("last_hidden_state"))}
 
 
 def _forward(candidate: Candidate, ids: Array, mask: Array) -> Outputs:

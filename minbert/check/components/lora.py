@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minbert.check.fixtures import model_fixture
 from minbert.check.mistakes import lora as table
-from minbert.check.mistakes.table import Wrong, mistakes
+from minbert.check.mistakes.table import Wrong, mistakes, replay_of
 from minbert.check.references.lora import LoRA
 from minbert.check.stage import InvalidOutput, MissingImplementation, Mistake, Outputs, Part, Stage
 
@@ -172,7 +172,9 @@ def stage(
         tensors, right = model_fixture("lora")[0], predicted(LoRA)
         return {output: tensors.get(f"{layer}/expected/{output}", right[output]) for output in outputs}
 
-    return Stage(name, run, expected, (*mistakes(rows, LoRA, predicted), *signs), builds_on)
+    known = (*mistakes(rows, LoRA, predicted), *signs)
+    replay = None if outputs == GRADIENTS else replay_of(LoRA, predicted)  # not those of every mistake
+    return Stage(name, run, expected, known, builds_on, replay=replay)
 
 
 run_square, run_wide = (partial(run_forward, layer) for layer in ("square", "wide"))
@@ -191,4 +193,5 @@ LORA = Part(
     ),
     load=load,
     own=own,
+    names=("LoRALinear",),
 )

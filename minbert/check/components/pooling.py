@@ -13,7 +13,7 @@ from minbert.check.fixtures import model_fixture
 from minbert.check.mistakes import pooling as table
 from minbert.check.mistakes.table import Wrong, mistakes
 from minbert.check.references.pooling import Pooling
-from minbert.check.stage import InvalidOutput, MissingImplementation, Outputs, Part, Stage
+from minbert.check.stage import AbsentFunction, InvalidOutput, Outputs, Part, Stage
 
 Pool = Callable[[Tensor, Tensor], Tensor]
 
@@ -42,7 +42,7 @@ def own() -> SimpleNamespace:
 def run(function: str, inputs: tuple[str, ...], candidate: Any) -> Outputs:
     """The vectors (B, D) that a function of the candidate makes of these inputs of the fixture."""
     if not hasattr(candidate, function):
-        raise MissingImplementation(f"the file has no function {function}")
+        raise AbsentFunction(f"the file has no function {function}")
     tensors, _ = model_fixture("pooling")
     given = [torch.tensor(tensors[name]) for name in inputs]
     vectors = getattr(candidate, function)(*given)
@@ -83,4 +83,5 @@ POOLING = Part(
     ),
     load=lambda module: module,
     own=own,
+    names=("cls_pooling", "mean_pooling", "max_pooling", "l1_normalize", "l2_normalize"),
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from minbert.check.fixtures import model_fixture
 from minbert.check.mistakes import tokenizer as table
-from minbert.check.mistakes.table import Wrong, mistakes
+from minbert.check.mistakes.table import Wrong, mistakes, replay_of
 from minbert.check.references.tokenizer import Tokenizer as Formulas
 from minbert.check.stage import InvalidOutput, MissingImplementation, Outputs, Part, Stage
 
@@ -77,6 +77,7 @@ def stage(name: str, rows: tuple[Wrong, ...], *builds_on: str) -> Stage:
         expected=partial(expected, name),
         mistakes=mistakes(rows, Formulas, outputs),
         builds_on=("words", *builds_on) if name != "words" else (),
+        replay=replay_of(Formulas, outputs),
     )
 
 
@@ -98,4 +99,5 @@ TOKENIZER = Part(
     ),
     load=load,
     own=own,
+    names=("tokenize",),
 )

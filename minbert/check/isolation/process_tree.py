@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ class Process(NamedTuple):
     parent: int
     group: int  # the session on Linux, the process group elsewhere
     resident: int  # bytes
+    started: str = ""  # when, on Linux: another process of the same pid has another time
 
 
 def living_processes() -> list[Process]:
@@ -40,7 +41,7 @@ def _from_proc() -> Iterable[Process]:
             fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             resident = int((folder / "statm").read_text().split()[1]) * page
             if fields[0] != "Z":
-                yield Process(int(folder.name), int(fields[1]), int(fields[3]), resident)
+                yield Process(int(folder.name), int(fields[1]), int(fields[3]), resident, fields[19])
 
 
 def _from_ps() -> Iterable[Process]:
@@ -63,11 +64,12 @@ def family(leader: int, processes: Iterable[Process]) -> list[Process]:
         found |= more
 
 
-def kill_family(leader: int, mark: str) -> None:
+def kill_family(leader: int, mark: str, seen: Set[tuple[int, str]] = frozenset()) -> None:
     """Kills a session, its descendants, and on Linux every process that has `mark` in its environment.
 
-    The mark (NAME=value) finds those that left the session and whose parent has ended. Waits until all are
-    gone: one that is ending has no environment any more, and is still there.
+    The mark (NAME=value), and `seen` (pid and start of former members), find those that left the session and
+    whose parent has ended. Waits until all are gone: one that is ending has no environment any more, and is
+    still there.
     """
     killed: set[int] = set()
     with suppress(ProcessLookupError, PermissionError):
@@ -75,7 +77,9 @@ def kill_family(leader: int, mark: str) -> None:
     for _ in range(ROUNDS_OF_KILLING):
         processes = living_processes()
         pids = {process.pid for process in family(leader, processes)}
-        pids |= {process.pid for process in processes if _is_marked(process.pid, mark)}
+        for process in processes:
+            if (process.pid, process.started) in seen or _is_marked(process.pid, mark):
+                pids.add(process.pid)
         pids.discard(os.getpid())
         if not pids and killed.isdisjoint(process.pid for process in processes):
             return

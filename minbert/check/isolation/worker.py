@@ -1,12 +1,13 @@
 """The checked process: loads a user's file, runs the stages, writes what each gives. Started by process.py.
 
-Run: python -m minbert.check.isolation.worker ORDER.json
+Run: python -m minbert.check.isolation.worker ORDER, which is JSON
 """
 
+import ctypes
 import faulthandler
-import importlib.util
 import json
 import os
+import reprlib
 import resource
 import signal
 import sys
@@ -14,34 +15,37 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from minbert.check.isolation.imports import UserImports
 from minbert.check.isolation.network import NetworkRefusal
 from minbert.check.isolation.outcome_file import write_outcome
-from minbert.check.judge import describe, run_stage
+from minbert.check.judge import load_candidate, outcome_of, run_in_place, run_stage
 from minbert.check.parts import find_part
-from minbert.check.stage import InvalidOutput, MissingImplementation, Outcome
+from minbert.check.stage import Outcome, Part, Stage
 
-START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follow
+PR_SET_CHILD_SUBREAPER = 36
 PRINTED = 2000  # characters kept of what a step printed
-STARTER = Path(__file__).with_name("starter")  # after the user's folder
-STARTER_PACKAGES = Path(__file__).with_name("starter_packages")  # after what is installed
 
 
 class Worker:
-    """Runs steps one after the other; each leaves a file NUMBER.safetensors, and the next begins.
+    """Runs steps one after the other; each appends its outcome to a file, and the next begins.
 
-    `order` has: part, settings, file, stages (their numbers in the part), results (a folder), printed (the
-    file that standard output goes to), output_bytes, file_bytes.
+    `order` has: part, settings, file, stages (their numbers in the part), in_place (functions by stage, see
+    Part), results (the file's descriptor), output_bytes, file_bytes.
     """
 
     def __init__(self, order: dict[str, Any]):
         self.order = order
         self.file = Path(order["file"])
         self.process = os.getpid()
+        self.printed = os.dup(1)  # the user's code may put something else there
         self.network = NetworkRefusal()
+        self.root = self.file.parent  # of the user's project
+        self.notes: list[str] = []
         self.candidate = None
 
     def run(self) -> None:
@@ -49,40 +53,43 @@ class Worker:
 
         part = find_part(self.order["part"], self.order["settings"])
         limit_files(self.order["file_bytes"])
+        adopt_orphans()
         Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         sys.addaudithook(self.network)
-        sys.path[:] = [str(self.file.parent), str(STARTER), *sys.path, str(STARTER_PACKAGES)]
-        self.step(START, lambda: Outcome({}))
-        if self.step(LOAD, lambda: self._load(part)):
+        self.step(lambda: Outcome({}))  # the start
+        if self.step(partial(self._load, part)):
             for number in self.order["stages"]:
-                stage = part.stages[number]
-                self.step(FIRST_STAGE + number, lambda stage=stage: run_stage(stage, self.candidate))
+                self.step(partial(self._run, part, part.stages[number]))
 
     def _load(self, part) -> Outcome:
-        self.candidate = part.load(load_module(self.file))
+        imports = UserImports(self.file, self.notes)
+        self.root = imports.root
+        self.candidate = load_candidate(part, imports.load())
         return Outcome({})
 
-    def step(self, number: int, action: Callable[[], Outcome]) -> bool:
+    def _run(self, part: Part, stage: Stage) -> Outcome:
+        functions = self.order["in_place"].get(stage.name)
+        if functions:
+            return run_in_place(part, stage, self.candidate, functions, self.root)
+        return run_stage(stage, self.candidate, self.root)
+
+    def step(self, action: Callable[[], Outcome]) -> bool:
         """Writes what `action` gives or raises; says whether it went without a problem."""
         with suppress(OSError):
             os.chdir(self.file.parent)  # the user's code may have gone elsewhere
         with suppress(OSError):
-            os.truncate(self.order["printed"], 0)
+            os.truncate(self.printed, 0)
         self.network.tried.clear()
         try:
             outcome = self._explain(action())
-        except MissingImplementation as reason:
-            outcome = Outcome(problem="missing", detail=str(reason))
-        except InvalidOutput as reason:
-            outcome = Outcome(problem="raised", detail=str(reason))
         except SystemExit as exit:
-            outcome = Outcome(problem="exit", detail=f"it called sys.exit({exit.code!r})")
+            outcome = Outcome(problem="exit", detail=f"it called sys.exit({reprlib.repr(exit.code)})")
         except BaseException as error:
-            outcome = self._explain(Outcome(problem="raised", detail=describe(error)))
+            outcome = self._explain(outcome_of(error, self.root))
         if os.getpid() != self.process:  # a fork made by the user's code came here too
             os._exit(0)
         outcome = replace(outcome, printed=self._printed() + outcome.printed)
-        write_outcome(Path(self.order["results"]) / f"{number}.safetensors", outcome)
+        write_outcome(self.order["results"], outcome)
         return not outcome.problem
 
     def _explain(self, outcome: Outcome) -> Outcome:
@@ -91,6 +98,8 @@ class Worker:
             if outcome.problem:
                 return replace(outcome, problem="network", detail=note)
             return replace(outcome, printed=f"[{note}]")
+        if outcome.problem and self.candidate is None and self.notes:
+            outcome = replace(outcome, detail="\n".join((outcome.detail, *self.notes)))
         if outcome.problem and "EOFError" in outcome.detail:
             return replace(outcome, detail=f"{outcome.detail}\n(standard input is empty here)")
         size = sum(value.nbytes for value in (outcome.outputs or {}).values())
@@ -103,26 +112,16 @@ class Worker:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # the user's code may have put anything there
                 stream.flush()
-        return read_start(Path(self.order["printed"]))
+        with suppress(OSError):  # ... closed every file
+            return read_start(self.printed)
+        return ""
 
 
-def read_start(path: Path) -> str:
-    """The first characters of a file; an empty text where there is none."""
-    with suppress(OSError), open(path, "rb") as file:
-        text = file.read(PRINTED).decode("utf-8", "replace")
-        rest = os.fstat(file.fileno()).st_size - PRINTED
-        return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
-    return ""
-
-
-def load_module(file: Path):
-    """A user's file as a module under its own name, so that files beside it find it by import."""
-    name = file.stem if file.stem not in sys.modules else f"checked_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def read_start(descriptor: int) -> str:
+    """The first characters of a file."""
+    text = os.pread(descriptor, PRINTED, 0).decode("utf-8", "replace")
+    rest = os.fstat(descriptor).st_size - PRINTED
+    return f"{text}\n[and {rest:,} more bytes]" if rest > 0 else text
 
 
 def limit_files(size: int) -> None:
@@ -131,6 +130,12 @@ def limit_files(size: int) -> None:
     size = size if allowed == resource.RLIM_INFINITY else min(size, allowed)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of descendants whose own has ended, on Linux, so that they are seen."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_with(parent: int) -> None:
@@ -142,7 +147,7 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     faulthandler.enable()  # a crash of the interpreter shows where
-    Worker(json.loads(Path(sys.argv[1]).read_text())).run()
+    Worker(json.loads(sys.argv.pop())).run()
 
 
 if __name__ == "__main__":

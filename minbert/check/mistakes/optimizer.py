@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from minbert.check.mistakes.table import wrong
-from minbert.check.references.optimizer import CALLS, AdamW, ClosureAdamW, Settings
+from minbert.check.mistakes.table import Wrong, wrong
+from minbert.check.references.optimizer import CALLS, AdamW, ClosureAdamW, Settings, State
 from minbert.check.stage import Mistake, Outputs
 
 CORRECTION = "Take alpha_t = lr * sqrt(1 - beta2^t) / (1 - beta1^t) as the size of the step."
@@ -13,12 +13,36 @@ FIRST = "Take m = beta1 * m + (1 - beta1) * g."
 SECOND = "Take v = beta2 * v + (1 - beta2) * g^2."
 UPDATE = "Take p = p - alpha_t * m / (sqrt(v) + eps)."
 EPSILON = "Add the group's eps to the root of the uncorrected v: m / (sqrt(v) + eps)."
+EPSILON_COUNTS = ("tiny gradients",)
+CLEARED = "Leave that to whoever calls zero_grad(): the gradients may be summed or looked at."
 DECAY = "Decay the updated parameters: p = p - lr * weight_decay * p, with lr as it is in the group."
 
 
 def _scaled_gradient_squared(self, name, gradient, settings):
     self.scale = 1 - self.betas(settings)[0]
     AdamW.update(self, name, gradient, settings)
+
+
+def _with_both_betas(self, name, gradient, settings):
+    self.both = self.betas(settings)
+    AdamW.update(self, name, gradient, settings)
+
+
+def _started_at_gradient(self, name, t=0):
+    gradient = self.scenario.gradients[self.number, name].astype(np.float64)
+    return State(gradient, gradient**2, t)
+
+
+def _one_tensor(self, name, gradient, settings):
+    """Both moments go into it in turn, and it serves as both."""
+    state, before, (beta1, beta2) = self.state(name), self.values[name], self.betas(settings)
+    self.t = state.t = self.count(state.t)
+    gradient = gradient.astype(np.float64)
+    first = self.first_moment(state.first, gradient, beta1)
+    state.first = self.second_moment(first, gradient, first, beta2)
+    rate = settings.lr * self.correction(state.t, beta1, beta2, settings.correct_bias)
+    after = self.moved(before, rate, state.first, self.root(state.first, settings.eps, 1 - beta2**state.t))
+    self.values[name] = self.decayed(before, after, rate, settings)
 
 
 # fmt: off
@@ -49,6 +73,19 @@ FIRST_STEP = (
           "Correct once: " + CORRECTION[0].lower() + CORRECTION[1:],
           correction=lambda self, t, beta1, beta2, correct:
               AdamW.correction(self, t, beta1, beta2, correct) ** 2),
+    wrong("first moment corrected twice",
+          "The step is alpha_t along m / (1 - beta1^t), though alpha_t has this correction already.",
+          "Correct once: " + CORRECTION[0].lower() + CORRECTION[1:],
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t, beta1, beta2, correct) / ((1 - beta1**t) if correct else 1.0)),
+    wrong("betas swapped in the bias correction",
+          "The step was multiplied by sqrt(1 - beta1^t) / (1 - beta2^t).", CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t, beta2, beta1, correct)),
+    wrong("root of both bias corrections", "The step was multiplied by sqrt((1 - beta2^t) / (1 - beta1^t)).",
+          CORRECTION,
+          correction=lambda self, t, beta1, beta2, correct:
+              np.sqrt((1 - beta2**t) / (1 - beta1 ** np.float64(t))) if correct else 1.0),
     wrong("steps counted from 0",
           "The bias correction of the first step took t = 0, so it divided by 1 - beta1^0 = 0.",
           "Add 1 to the step count before it is used; at the first step t is 1.",
@@ -59,13 +96,47 @@ FIRST_STEP = (
           correction=lambda self, t, beta1, beta2, correct:
               AdamW.correction(self, t + 1, beta1, beta2, correct)),
     wrong("gradient in the first moment without 1 - beta1", "The first moment was computed as beta1 * m + g.",
-          FIRST, first_moment=lambda self, old, gradient, beta: beta * old + gradient),
+          FIRST, seen_in=EPSILON_COUNTS, first_moment=lambda self, old, gradient, beta: beta * old
+              + gradient),
     wrong("gradient in the second moment without 1 - beta2",
           "The second moment was computed as beta2 * v + g^2.", SECOND,
           second_moment=lambda self, old, gradient, first, beta: beta * old + gradient**2),
+    wrong("1 - beta2 in the first moment", "The first moment was computed as beta1 * m + (1 - beta2) * g.",
+          FIRST, update=_with_both_betas,
+          first_moment=lambda self, old, gradient, beta: beta * old + (1 - self.both[1]) * gradient),
+    wrong("1 - beta1 in the second moment",
+          "The second moment was computed as beta2 * v + (1 - beta1) * g^2.",
+          SECOND, update=_with_both_betas,
+          second_moment=lambda self, old, gradient, first, beta:
+              beta * old + (1 - self.both[0]) * gradient**2),
+    wrong("beta2 for the first moment", "The first moment was computed as beta2 * m + (1 - beta2) * g.",
+          FIRST, update=_with_both_betas,
+          first_moment=lambda self, old, gradient, beta: AdamW.first_moment(self, old, gradient,
+              self.both[1])),
+    wrong("beta1 for the second moment", "The second moment was computed as beta1 * v + (1 - beta1) * g^2.",
+          SECOND, update=_with_both_betas,
+          second_moment=lambda self, old, gradient, first, beta:
+              AdamW.second_moment(self, old, gradient, first, self.both[0])),
+    wrong("one tensor for both moments",
+          'The state\'s two moments are one tensor, as of state["m"] = state["v"] = zeros.',
+          "Make two tensors: torch.zeros_like(p) for each.", update=_one_tensor),
+    wrong("second moment not updated",
+          "The second moment stays at zero, so that epsilon alone is the divisor.",
+          SECOND, second_moment=lambda self, old, gradient, first, beta: old),
+    wrong("moments started at the gradient", "At the first step m was g and v was g^2, instead of zero.",
+          "Begin with zeros: torch.zeros_like(p).", new_state=_started_at_gradient),
+    wrong("first moment started at the gradient", "At the first step m was g, instead of zero.",
+          "Begin with zeros: torch.zeros_like(p).",
+          new_state=lambda self, name, t=0:
+              replace(_started_at_gradient(self, name, t), second=np.zeros_like(self.values[name]))),
+    wrong("moments started at one", "At the first step m and v were 1, instead of zero.",
+          "Begin with zeros: torch.zeros_like(p).",
+          new_state=lambda self, name, t=0:
+              State(np.ones_like(self.values[name]), np.ones_like(self.values[name]), t)),
     wrong("second moment from the scaled gradient",
           "The gradient was multiplied by 1 - beta1 for the first moment and then squared for the second.",
-          "Square the gradient itself: " + SECOND[0].lower() + SECOND[1:], update=_scaled_gradient_squared,
+          "Square the gradient itself: " + SECOND[0].lower() + SECOND[1:], seen_in=EPSILON_COUNTS,
+          update=_scaled_gradient_squared,
           second_moment=lambda self, old, gradient, first, beta:
               AdamW.second_moment(self, old, self.scale * gradient, first, beta)),
     wrong("second moment from the first moment", "The second moment was computed from m^2 instead of g^2.",
@@ -87,6 +158,9 @@ FIRST_STEP = (
           second_moment=lambda self, old, gradient, first, beta: beta * old + (1 - beta) * np.abs(gradient)),
     wrong("no square root of the second moment", "The first moment was divided by v + eps.", UPDATE,
           root=lambda self, second, eps, bias: second + eps),
+    wrong("update without the rate", "The step was not multiplied by lr.", CORRECTION,
+          moved=lambda self, value, rate, direction, root:
+              AdamW.moved(self, value, rate / self.scenario.settings["lr"], direction, root)),
     wrong("rate fixed at 0.001",
           "The step has the size that the default rate of 0.001 gives, whatever the group says.",
           'Read the rate at each step: alpha = group["lr"].',
@@ -106,12 +180,24 @@ def _moments_not_kept(self, name):
     return self.states[name]
 
 
-def _corrected_moments_kept(self, name, gradient, settings):
-    AdamW.update(self, name, gradient, settings)
-    if settings.correct_bias:
-        state, (beta1, beta2) = self.states[name], settings.betas
-        state.first = state.first / (1 - beta1**state.t)
-        state.second = state.second / (1 - beta2**state.t)
+def _moment_not_kept(moment):
+    def update(self, name, gradient, settings):
+        AdamW.update(self, name, gradient, settings)
+        setattr(self.states[name], moment, np.zeros_like(gradient, dtype=np.float64))
+
+    return update
+
+
+def _corrected_kept(*moments):
+    def update(self, name, gradient, settings):
+        AdamW.update(self, name, gradient, settings)
+        if settings.correct_bias:
+            state = self.states[name]
+            for moment, beta in zip(("first", "second"), settings.betas, strict=True):
+                if moment in moments:
+                    setattr(state, moment, getattr(state, moment) / (1 - beta**state.t))
+
+    return update
 
 
 def _root_kept(self, name, gradient, settings):
@@ -140,6 +226,10 @@ def _moved_by_first_rate(self, value, rate, direction, root):
     return AdamW.moved(self, value, rate * (rates[0][0] / rates[self.number - 1][0]), direction, root)
 
 
+def _decayed_in_the_fraction(self, value, rate, direction, root):
+    return AdamW.moved(self, value, rate, direction + self.scenario.settings["weight_decay"] * value, root)
+
+
 # fmt: off
 SEVERAL_STEPS = (
     wrong("root kept as the second moment",
@@ -158,13 +248,31 @@ SEVERAL_STEPS = (
     wrong("moments not kept", "The step count went on, but the moments started from zero at each step.",
           'Write the new moments into the state: state["exp_avg"] = m, state["exp_avg_sq"] = v.',
           state=_moments_not_kept),
+    wrong("first moment not kept", "The first moment started from zero at each step, the second went on.",
+          'Write the new moment into the state: state["exp_avg"] = m.', update=_moment_not_kept("first")),
+    wrong("second moment not kept", "The second moment started from zero at each step, the first went on.",
+          'Write the new moment into the state: state["exp_avg_sq"] = v.', update=_moment_not_kept("second")),
+    wrong("beta1 for both moments", "beta1 was used for the second moment and its bias too.",
+          'The first of group["betas"] is for m, the second for v.',
+          betas=lambda self, settings: (settings.betas[0],) * 2),
+    wrong("beta2 for both moments", "beta2 was used for the first moment and its bias too.",
+          'The first of group["betas"] is for m, the second for v.',
+          betas=lambda self, settings: (settings.betas[1],) * 2),
+    wrong("corrected first moment kept in the state",
+          "The first moment was corrected for bias and the corrected one went back into the state.",
+          "Keep the uncorrected moment; correct only what the update uses.", update=_corrected_kept("first")),
+    wrong("corrected second moment kept in the state",
+          "The second moment was corrected for bias and the corrected one went back into the state.",
+          "Keep the uncorrected moment; correct only what the update uses.", update=_corrected_kept(
+              "second")),
     wrong("step count stays at 1",
-          "The bias correction took t = 1 at each step: the count stays, or beta is not raised to it.",
+          "The bias correction took t = 1 at each step, as where beta is not raised to t.",
           'Keep the count in the state, state["step"] += 1, and correct by 1 - beta^t.',
           count=lambda self, t: 1),
     wrong("corrected moments kept in the state",
           "The moments were corrected for bias and the corrected ones went back into the state.",
-          "Keep the uncorrected moments; correct only what the update uses.", update=_corrected_moments_kept),
+          "Keep the uncorrected moments; correct only what the update uses.", update=_corrected_kept("first",
+              "second")),
     wrong("corrected rate kept in the group",
           "The bias-corrected rate went back into the group, so that it is corrected again at each step.",
           "Keep alpha_t in a variable of its own.", factor=1.0, correction=_corrected_again),
@@ -200,6 +308,10 @@ SEVERAL_PARAMETERS = (
           with_gradient=lambda self, step, names: AdamW.with_gradient(self, step, names)[-1:]),
 )
 NO_BIAS_CORRECTION = (
+    wrong("no update where correct_bias is False", "Without bias correction the parameters stay as they are.",
+          "Update in both cases; without correction the size of the step is lr.",
+          correction=lambda self, t, beta1, beta2, correct:
+              AdamW.correction(self, t, beta1, beta2, True) if correct else 0.0),
     wrong("bias corrected although correct_bias is False", "The bias was corrected whatever the group says.",
           'Correct only if group["correct_bias"]; else the size of the step is lr.',
           correction=lambda self, t, beta1, beta2, correct: AdamW.correction(self, t, beta1, beta2, True)),
@@ -243,7 +355,7 @@ CHANGING_RATE = (
           decayed=lambda self, before, after, rate, group:
               AdamW.decayed(self, before, after, rate, replace(group, lr=self.scenario.rates[0][0]))),
 )
-FIRST_STEP_WITH_DECAY = (
+DECAYS = (
     wrong("no weight decay", "The parameters were not decayed although weight_decay is not 0.", DECAY,
           decayed=lambda self, before, after, rate, group: after),
     wrong("L2 instead of decoupled decay",
@@ -254,10 +366,18 @@ FIRST_STEP_WITH_DECAY = (
           "weight_decay * p was added to the gradient, and the parameters were decayed as well.",
           "Leave the gradient alone. " + DECAY,
           gradient=lambda self, gradient, value, group: gradient + group.weight_decay * value),
+    wrong("decayed twice", "lr * weight_decay * p was subtracted two times.", "Decay once. " + DECAY,
+          decayed=lambda self, before, after, rate, group:
+              AdamW.decayed(self, before, AdamW.decayed(self, before, after, rate, group), rate, group)),
+    wrong("decay divided by the root of the second moment",
+          "weight_decay * p was added to m, so that the update divides it by sqrt(v) + eps.",
+          DECAY, moved=_decayed_in_the_fraction, decayed=lambda self, before, after, rate, group: after),
+    wrong("decay by a constant", "lr * weight_decay was subtracted, not multiplied by the parameters.", DECAY,
+          decayed=lambda self, before, after, rate, group: after - group.lr * group.weight_decay),
     wrong("decay without the rate", "The decay was weight_decay * p, not multiplied by lr.", DECAY,
           decayed=lambda self, before, after, rate, group: after - group.weight_decay * after),
     wrong("decay of the parameters before the update",
-          "The decay came before the update, or was computed from the parameters before it, as torch does.",
+          "The decay was that of the parameters before the update, as torch's AdamW has it.",
           DECAY,
           decayed=lambda self, before, after, rate, group: after - group.lr * group.weight_decay * before),
     wrong("decay by the bias-corrected rate",
@@ -269,6 +389,25 @@ FIRST_STEP_WITH_DECAY = (
     wrong("decay with the wrong sign", "lr * weight_decay * p was added to the parameters.", DECAY,
           decayed=lambda self, before, after, rate, group: after + group.lr * group.weight_decay * after),
 )
+# fmt: on
+
+
+def _with_l2(row: Wrong) -> Wrong:
+    """A decoupled decay that is wrong, and L2 in the gradient as well."""
+    return wrong(
+        f"L2 and {row.name}",
+        f"weight_decay * p was added to the gradient. {row.cause}",
+        "Leave the gradient alone. " + DECAY,
+        **row.steps
+        | {"gradient": lambda self, gradient, value, group: gradient + group.weight_decay * value},
+    )
+
+
+FIRST_STEP_WITH_DECAY = DECAYS + tuple(
+    _with_l2(row) for row in DECAYS if row.steps.keys() == {"decayed"} and row.name != "no weight decay"
+)
+
+# fmt: off
 SEVERAL_STEPS_WITH_DECAY = (
     wrong("no decay of vectors",
           "Biases and other vectors were not decayed, though their group has a weight_decay.",
@@ -374,9 +513,10 @@ GRADIENTS = (
     wrong("gradient scaled in place", "p.grad itself was multiplied by 1 - beta1 for the first moment.",
           "Scale into a new tensor: (1 - beta1) * grad, or m.add_(grad, alpha=1 - beta1).",
           left=lambda self: (1 - self.settings["betas"][0]) * self.gradient),
-    wrong("gradients cleared by the step", "step() set the gradients to zero, or removed them.",
-          "Leave that to whoever calls zero_grad(): the gradients may be summed or looked at.",
+    wrong("gradients set to zero by the step", "step() filled the gradients with zeros.", CLEARED,
           left=lambda self: np.zeros_like(self.gradient)),
+    wrong("gradients removed by the step", "step() set p.grad to None, as zero_grad() does.", CLEARED,
+          left=lambda self: np.full_like(self.gradient, np.nan)),
 )
 # fmt: on
 CLOSURE_CALLED_TWICE = Mistake(

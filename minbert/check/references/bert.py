@@ -7,7 +7,8 @@ are those of `Candidate`, so that the stages run on this model as on a student's
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -15,9 +16,10 @@ import numpy as np
 from minbert.check.fixtures import model_fixture
 from minbert.check.references.bert_gradients import Backward
 from minbert.check.stage import Array, Arrays
+from minbert.weights.course_names import MODULE_NAMES
 
-# Far from each other and from 0, so that it shows which of them is used.
-RATES = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.25}
+# Far from each other, from 0 and from torch's default of 0.5, so that it shows which of them is used.
+RATES = {"hidden_dropout_prob": 0.375, "attention_probs_dropout_prob": 0.25}
 MASKED = -10000.0  # added to the scores at padding
 FIRST_HALF = ("attention.output.dense", "attention.output.LayerNorm")  # a layer's dense layer and norm
 SECOND_HALF = ("output.dense", "output.LayerNorm")
@@ -38,13 +40,28 @@ def model_weights() -> Arrays:
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
+@cache
+def weight_names(prefix: str) -> dict[str, str]:
+    """The course's names of the weights below `prefix`, without it -> transformers' names."""
+    names = {}
+    for number in range(model_config()["num_hidden_layers"]):
+        for _, hugging_face, course in MODULE_NAMES:
+            for kind in ("weight", "bias"):
+                theirs = f"{hugging_face.format(number)}.{kind}"
+                if theirs in model_weights():
+                    names[f"{course.format(number)}.{kind}"] = theirs
+    return {name.removeprefix(prefix): theirs for name, theirs in names.items() if name.startswith(prefix)}
+
+
 class Bert:
     """The right steps. A mistake is a subclass that overrides one of them.
 
     `weights` have transformers' names; without them, weights and `config` are the fixture's.
     """
 
+    training = False  # of layers and the whole model; parts of them are told
     cut: frozenset[str] = frozenset()  # where gradients end, see Backward
+    seen_by: tuple[str, ...] = ()  # the outputs of a stage that tell this mistake, where not all of them can
     reads: tuple[str, ...] = ()  # outputs of a stage that are not compared but tell this mistake from another
 
     def __init__(self, weights: Arrays | None = None, config: dict | None = None):
@@ -56,7 +73,7 @@ class Bert:
         self.count = self.config["num_hidden_layers"]
         self.hidden_rate = self.config["hidden_dropout_prob"]
         self.attention_rate = self.config["attention_probs_dropout_prob"]
-        self.random = np.random.default_rng(0)
+        self.draws = np.random.default_rng(0).random  # of a shape, from 0 to 1
 
     def changed(self, weights: Arrays) -> "Bert":
         """The same model with some other weights."""
@@ -85,7 +102,9 @@ class Bert:
 
     def dropped(self, x: Array, rate: float, scaled: bool = True) -> Array:
         """Each element 0 with probability `rate`, the others divided by 1 - rate."""
-        return np.where(self.random.random(x.shape) < rate, 0.0, x / (1 - rate) if scaled else x)
+        if self.draws is None:
+            return x
+        return np.where(self.draws(x.shape) < rate, 0.0, x / (1 - rate) if scaled else x)
 
     def embedding_dropout(self, x: Array) -> Array:
         return self.dropped(x, self.hidden_rate)
@@ -182,7 +201,7 @@ class Bert:
 
     def half(self, x: Array, output: Array, number: int, dense: str, norm: str) -> Array:
         start = f"encoder.layer.{number}."
-        return self.sum_and_norm(x, output, start + dense, start + norm, False)
+        return self.sum_and_norm(x, output, start + dense, start + norm, self.training)
 
     def normal_distribution(self, x: Array) -> Array:
         return (1 + erf(x / math.sqrt(2))) / 2
@@ -233,6 +252,15 @@ class Bert:
     def pooler_activation(self, x: Array) -> Array:
         return np.tanh(x)
 
+    def in_mode(self, training: bool) -> "Bert":
+        other = copy.copy(self)
+        other.training = training
+        return other
+
+    def lacks(self, name: str) -> bool:
+        """Returns True if the model has no parameter of the course's name."""
+        return False
+
     # What is checked: the interface of a candidate, see minbert/check/bert/candidate.py.
 
     def embed(self, ids: Array, training: bool = False) -> Array:
@@ -249,7 +277,7 @@ class Bert:
         return self.merge_heads(self.context(probabilities, value))
 
     def self_attention(self, hidden: Array, mask: Array, number: int = 0) -> Array:
-        return self.attention(*self.arguments(hidden, number), mask)
+        return self.attention(*self.arguments(hidden, number), mask, self.training)
 
     def add_norm(
         self, x: Array, output: Array, dense: tuple[Array, Array] | None = None, training: bool = False
@@ -277,9 +305,27 @@ class Bert:
         return self.pooler_activation(self.linear(first, "pooler.dense"))
 
     def forward(self, ids: Array, mask: Array) -> Arrays:
-        embeddings = self.embed(ids)
+        embeddings = self.embed(ids, self.training)
         hidden = self.all_layers(embeddings, ids, mask)
         return {"last_hidden_state": hidden, "pooler_output": self.pool(hidden, embeddings, ids, mask)}
+
+    def layer_in_training(self, hidden: Array, mask: Array) -> Array:
+        return self.in_mode(True).layer(0, hidden, mask)
+
+    def forward_in_training(self, ids: Array, mask: Array) -> Arrays:
+        return self.in_mode(True).forward(ids, mask)
+
+    def has_parameter(self) -> dict[str, bool]:
+        return {name: not self.lacks(name) for name in weight_names("")}
+
+    def changed_weights(self, ids: Array, mask: Array) -> Array:
+        return np.array(0)
+
+    @contextmanager
+    def with_dropout(self, draws: Callable[[tuple[int, ...]], Array] | None) -> Iterator[None]:
+        before, self.draws = self.draws, draws
+        yield
+        self.draws = before
 
     def gradients(self, ids: Array, mask: Array, hidden: Array, pooler: Array) -> Arrays:
         return Backward(self).run(ids, mask, hidden, pooler)

@@ -9,7 +9,7 @@ CONFIG = {
     "model_type": "bert",
     "vocab_size": 50,
     "hidden_size": 24,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 3,
     "num_attention_heads": 3,
     "intermediate_size": 40,
     "max_position_embeddings": 12,
@@ -25,6 +25,10 @@ INPUT_IDS = np.array([[2, 9, 28, 41, 3, 0, 0], [2, 17, 31, 5, 44, 31, 3], [2, 36
 TOKEN_TYPE_IDS = np.array([[0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0, 0]])
 # Word and position whose embeddings nearly cancel: their sum has a variance like epsilon.
 NEARLY_CONSTANT = ((44, 4), (28, 2), (36, 1))
+
+
+# A word that cancels the position of the last column, so that the variance is 0.
+ZERO_SUM_IDS = np.array([[2, 9, 9, 9, 9, 9, 9, 9, 49]])
 
 
 def random_weights(random: np.random.Generator) -> Arrays:
@@ -62,6 +66,7 @@ def random_weights(random: np.random.Generator) -> Arrays:
         words[word] = 0.04 * random.normal(size=hidden) - positions[position] - types[0]
     for table in tables:  # a coarse grid, on which fp32 adds them without rounding
         table[:] = np.round(table * 2**12) / 2**12
+    words[ZERO_SUM_IDS[0, -1]] = -positions[ZERO_SUM_IDS.shape[1] - 1] - types[0]
     return {name: exact(value) for name, value in weights.items()}
 
 
@@ -119,7 +124,7 @@ class Typed(Bert):
 
 def fixture() -> tuple[Arrays, dict]:
     """The tensors and settings of model.safetensors."""
-    random = np.random.default_rng(20181011)
+    random = np.random.default_rng(20181036)
     weights = random_weights(random)
     bert = Bert(weights, CONFIG)
     mask = (~bert.is_padding(INPUT_IDS)).astype(np.int64)
@@ -131,6 +136,7 @@ def fixture() -> tuple[Arrays, dict]:
         "input_ids": INPUT_IDS,
         "attention_mask": mask,
         "token_type_ids": TOKEN_TYPE_IDS,
+        "zero_sum_ids": ZERO_SUM_IDS,
         "direction.hidden": of_hidden.astype(np.float32),
         "direction.pooler": of_pooler.astype(np.float32),
     }

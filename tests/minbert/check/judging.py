@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 from minbert.check.isolation import process
-from minbert.check.judge import check_candidate
+from minbert.check.judge import check_candidate, judge_all, load_candidate
 from minbert.check.parts import find_part
-from minbert.check.stage import Finding, Part
+from minbert.check.stage import AbsentFunction, Finding, Outcome, Part
 
 # The beginning of a file with parts: stages that call functions of a module, and a mistake.
 TOY_STAGES = """from types import SimpleNamespace
@@ -81,6 +81,11 @@ def check_in_this_process(monkeypatch, folder: Path) -> None:
         if not Path(path).is_file():
             return real(place, path, limits, settings)
         part = find_part(place, settings)
-        return check_candidate(part, part.load(module_of(Path(path).read_text(encoding="utf-8"), folder)))
+        try:
+            candidate = load_candidate(part, module_of(Path(path).read_text(encoding="utf-8"), folder))
+        except AbsentFunction as reason:
+            absent = Outcome(problem="absent", detail=str(reason))
+            return judge_all(part, {stage.name: absent for stage in part.stages})
+        return check_candidate(part, candidate)
 
     monkeypatch.setattr(process, "check_file", check_file)

@@ -9,9 +9,9 @@ import torch
 from minbert.check.bert.model import MODEL
 from minbert.check.bert.own_model import OwnModel
 from minbert.check.fixtures import model_fixture
-from minbert.check.isolation.worker import STARTER
+from minbert.check.isolation.imports import STARTER
 from minbert.check.judge import check_candidate, distance, first_difference
-from tests.minbert.check.judging import assert_right, judged, source_of
+from tests.minbert.check.judging import assert_right, judged, names, source_of
 from tests.minbert.check.students import model
 
 PLAIN = source_of(model)
@@ -59,7 +59,7 @@ def test_what_is_not_written_yet_is_skipped_and_the_rest_is_checked(tmp_path):
     assert found["embeddings"].detail == "BertModel.embed is not written yet (NotImplementedError)"
     assert found["add and norm"].detail == "BertLayer.add_norm is not written yet (NotImplementedError)"
     right = {stage for stage, finding in found.items() if finding.status == "same"}
-    assert right == {"q/k/v split", *ATTENTION_STAGES, "self-attention", "attention dropout"}
+    assert right == {"parameters", "q/k/v split", *ATTENTION_STAGES, "self-attention", "attention dropout"}
     assert {finding.status for finding in found.values()} == {"same", "skipped"}
 
 
@@ -72,7 +72,10 @@ def test_self_attention_alone_can_be_checked(tmp_path):
 def test_missing_methods_and_parameters_are_said(tmp_path):
     source = PLAIN.replace("def transform(", "def split(").replace("self.transform(", "self.split(")
     source = source.replace("self.interm_dense", "self.intermediate_dense")
-    found = by_stage(judged(MODEL, source, tmp_path))
+    findings = judged(MODEL, source, tmp_path)
+    found = by_stage(findings)
+    assert findings[0].stage == "parameters" and names(findings[0]) == {"a weight has no parameter"}
+    assert findings[0].output == "bert_layers.0.interm_dense.weight is there"
     assert found["q/k/v split"].detail == "there is no method BertSelfAttention.transform"
     assert found["one layer"].detail == "BertLayer has no parameter interm_dense.weight"
     assert found["whole model"].detail == "BertModel has no parameter bert_layers.0.interm_dense.weight"
@@ -149,6 +152,65 @@ def test_shapes_and_nan_are_found_where_they_come_from(places, stage, detail, tm
     first = first_of(tmp_path, **places)
     assert first.stage == stage and first.status == "different" and not first.mistakes
     assert first.difference == float("inf") and detail in first.detail
+
+
+def test_weights_that_forward_changes_spoil_no_other_stage(tmp_path):
+    places = model.WRONG["forward changes the weights"]
+    found = by_stage(judged(MODEL, source_of(model, **places), tmp_path))
+    differing = {stage: finding for stage, finding in found.items() if finding.status == "different"}
+    assert names(differing.pop("weights unchanged")) == {"forward changes the weights"}
+    assert {finding.follows[0] for finding in differing.values()} == {"weights unchanged"}
+    assert found["embeddings"].status == found["embedding dropout"].status == "same"
+
+
+@pytest.mark.parametrize(
+    ("places", "stage"),
+    [
+        ({"embedded": "return self.embed_layer_norm(x + 0.1 * torch.randn_like(x))"}, "embeddings"),
+        ({"dropout": "probs = probs + 0.1 * torch.rand_like(probs)"}, "softmax"),
+        ({"out": "return self.out_layer_norm(middle + self.out_dense(wide) * torch.rand(1))"},
+            "feed-forward"),
+        ({"embedded": "x = x * torch.rand_like(x) if self.training else x; return self.embed_layer_norm(x)"},
+         "embedding dropout"),
+        ({"mask": "scores = scores * torch.rand(1) if self.training else scores + attention_mask"},
+         "attention dropout"),
+    ],
+)  # fmt: skip
+def test_numbers_that_change_alone_are_no_mistake_with_a_name(places, stage, tmp_path):
+    findings = judged(MODEL, source_of(model, **places), tmp_path)
+    assert first_difference(findings).stage == stage
+    assert not any(map(names, findings))
+
+
+def test_two_mistakes_of_one_stage_are_both_named(tmp_path):
+    places = model.gelu("torch.relu(x)") | {"out": model.OUT.format("x", model.SECOND_NORM)}
+    first = first_of(tmp_path, **places)
+    assert first.stage == "feed-forward"
+    assert names(first) == {"ReLU in place of GELU, and second residual from the layer's input"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ("self.bert_layers[:1]", "only the first layer runs"),
+        ("self.bert_layers[:2]", "last layer skipped"),
+        ("self.bert_layers[1:]", "first layer skipped"),
+        ("self.bert_layers[2:]", "each layer fed with the embeddings"),
+    ],
+)
+def test_which_layers_run_is_told_apart(layers, name, tmp_path):
+    assert names(first_of(tmp_path, **model.looped(model.STEP, layers=layers))) == {name}
+
+
+def test_a_missing_bias_is_said_first_with_its_layer(tmp_path):
+    for missing, name in {
+        "query": "queries without a bias",
+        "key": "keys without a bias",
+        "key.bias = self.value": "keys and values without a bias",
+    }.items():
+        places = {"projections": f"{model.RIGHT['projections'][0]}; self.{missing}.bias = None"}
+        first, *_ = judged(MODEL, source_of(model, **places), tmp_path)
+        assert first.stage == "parameters" and names(first) == {name}
 
 
 def test_attention_with_its_arguments_in_another_order_is_called_by_name(tmp_path):

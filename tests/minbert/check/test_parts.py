@@ -39,11 +39,10 @@ class Checked(NamedTuple):
     variants: int
     known: int  # mistakes
 
-    @property
-    def stage_of(self) -> dict[str, str]:
-        """The first stage of each mistake."""
-        stages = reversed(self.part.stages)
-        return {known.name: stage.name for stage in stages for known in stage.mistakes}
+    def stages_of(self, name: str) -> set[str]:
+        """The stages at which a mistake may show first."""
+        stages = self.part.stages
+        return {stage.name for stage in stages if name in {known.name for known in stage.mistakes}}
 
 
 def rows_in(values: Iterable) -> list[Wrong]:
@@ -52,8 +51,8 @@ def rows_in(values: Iterable) -> list[Wrong]:
 
 
 PARTS = {
-    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 18, 255),
-    "optimizer": Checked(OPTIMIZER, optimizer, rows_in(vars(optimizer_table).values()), 24, 78),
+    "model": Checked(MODEL, model, rows_in(bert_tables.TABLES.values()), 30, 344),
+    "optimizer": Checked(OPTIMIZER, optimizer, rows_in(vars(optimizer_table).values()), 30, 109),
     "lora": Checked(LORA, lora, rows_in(vars(lora_table).values()), 16, 41),
     "pooling": Checked(POOLING, pooling, rows_in(vars(pooling_table).values()), 16, 41),
     "tokenizer": Checked(TOKENIZER, tokenizer, rows_in(vars(tokenizer_table).values()), 16, 46),
@@ -64,14 +63,33 @@ ONE_FACTOR = {
     "second moment from the scaled gradient",
     "second moment from the first moment",
     "gradient in place of the first moment",
+    "first moment corrected twice",
+    "first moment started at the gradient",
 }
-# And these at every step, save where epsilon counts.
-ALWAYS = {"gradient in the first moment without 1 - beta1", "second moment from the scaled gradient"}
+# Of these, two are told by other gradients.
+TOLD_BY_EPSILON = {
+    "gradient in the first moment without 1 - beta1",
+    "second moment from the scaled gradient",
+}
 ROOTS_OF_BETA2 = {
     "bias correction of the second moment without the root",
     "gradient in the second moment without 1 - beta2",
 }
-ALIKE = {"first step": (ONE_FACTOR, ROOTS_OF_BETA2), "several steps": (ALWAYS,)}
+ALIKE = {
+    "first step": (
+        ONE_FACTOR,
+        ROOTS_OF_BETA2,
+        {"bias corrected twice", "moments started at the gradient"},
+        {"1 - beta2 in the first moment", "beta2 for the first moment"},
+        {"1 - beta1 in the second moment", "beta1 for the second moment"},
+    ),
+}
+# What these files do wrong besides, which shows behind the mistake that they are named after.
+TOO = {
+    "embeddings set to zero at padding": {"no dropout on the embeddings"},
+    "step count stays at 1": {"bias corrected although correct_bias is False"},
+    "corrected moments kept in the state": {"epsilon on the corrected root"},
+}
 
 every_part = pytest.mark.parametrize("checked", PARTS.values(), ids=PARTS)
 
@@ -105,10 +123,9 @@ def test_mistakes_are_named_where_they_show_first(checked, entry, tmp_path):
     name, places = entry
     findings = judged(checked.part, source_of(checked.student, **places), tmp_path)
     first = first_difference(findings)
-    expected = ALWAYS if name in ALWAYS else {name}
-    assert first.status == "different" and names(first) == expected, first
-    assert first.stage == checked.stage_of[name]
-    assert {named for finding in findings for named in names(finding)} == expected
+    assert first.status == "different" and names(first) == {name}, first
+    assert first.stage in checked.stages_of(name)
+    assert {named for finding in findings for named in names(finding)} == {name} | TOO.get(name, set())
 
 
 @cases("OTHERWISE")
@@ -154,8 +171,10 @@ def cuts_of(rows):
 def test_every_row_of_the_model_is_recognised_when_it_is_run(stage):
     """In fp64, with the formulas as the candidate: each row shows at its stage first, and is named there."""
     before = MODEL.stages[: MODEL.stages.index(stage) + 1]
+    shown = {known.name for other in before[:-1] for known in other.mistakes}
     for row in bert_tables.TABLES.get(stage.name, ()):
-        if not row.name.endswith("(add and norm)"):  # these formulas have one norm, and show it before
+        # These formulas have one norm, and show it before.
+        if row.name not in shown and not row.name.endswith("(add and norm)"):
             first = first_difference(check_candidate(MODEL, row.kind(Bert)(), before))
             assert first is not None and (first.stage, names(first)) == (stage.name, {row.name})
 
@@ -165,7 +184,7 @@ def test_the_catalogue_is_sharp(checked):
     """Every mistake is far from the reference, and from each other one of its stage save those alike."""
     kinds = {row.name: row.kind(Bert) for row in checked.rows}
     for stage in checked.part.stages:
-        expected = stage.expected()
+        right = stage.expected()
         predictive = {known.name: known for known in stage.mistakes if known.predict}
         predictions = {name: known.predict() for name, known in predictive.items()}
         margins = {name: MARGIN * (known.tolerance or stage.tolerance) for name, known in predictive.items()}
@@ -173,12 +192,13 @@ def test_the_catalogue_is_sharp(checked):
         if checked.part is MODEL:  # with outputs that are not compared, but tell some mistakes apart
             with np.errstate(all="ignore"):
                 given = {name: stage.run(kinds[name]()) for name in predictions}
+                right = stage.run(Bert())
         for name in predictions:
-            assert apart(given[name], expected) >= margins[name], f"{stage.name}: {name}"
+            assert apart(right, predictions[name]) >= margins[name], f"{stage.name}: {name}"
         for one, other in itertools.permutations(predictions, 2):
             close = apart(given[one], predictions[other]) < margins[other]
             alike = any({one, other} <= group for group in ALIKE.get(stage.name, ()))
-            assert close == alike, f"{stage.name}: {one} | {other}"
+            assert close == (alike and other not in TOLD_BY_EPSILON), f"{stage.name}: {one} | {other}"
 
 
 def apart(given, expected):
@@ -216,4 +236,4 @@ def test_mistakes_of_several_stages_are_each_named(tmp_path):
     places = {place: code for name in chosen for place, code in model.WRONG[name].items()}
     findings = judged(MODEL, source_of(model, **places), tmp_path)
     found = {finding.stage: names(finding) for finding in findings if finding.mistakes}
-    assert found == {PARTS["model"].stage_of[name]: {name} for name in chosen}
+    assert found == {stage: {name} for name in chosen for stage in PARTS["model"].stages_of(name)}

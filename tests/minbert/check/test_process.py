@@ -4,6 +4,7 @@ Run: pytest tests/minbert/check/test_process.py
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tests.minbert.check.judging import TOY_STAGES
 PARTS = f"""{TOY_STAGES}
 def part(names):
     stages = tuple(stage(name) for name in names.split())
-    return Part("toy", "toy.py", stages, load=lambda module: module, own=lambda: None)
+    return Part("toy", "toy.py", stages, lambda module: module, lambda: None, tuple(names.split()))
 """
 RIGHT = "\ndef right():\n    return [1, 2]\n"
 
@@ -158,12 +159,36 @@ def leaves_children():
             time.sleep(600)
         os._exit(0)
     os.wait()
+    hidden = "(sleep 600 & echo $! > hidden)"
+    subprocess.run(["setsid", "env", "-i", "PATH=/bin:/usr/bin", "sh", "-c", hidden], cwd=HERE)
+    time.sleep(0.1)
     while not (HERE / "orphan").exists() or not (HERE / "orphan").read_text():
         time.sleep(0.01)
     return [1, 2]
 
 def leaves_a_thread():
     threading.Thread(target=time.sleep, args=(600,)).start()
+    return [1, 2]
+
+def sees_the_environment():
+    return [1, 2 if "SECRET_KEY" not in os.environ and os.environ["PATH"] else str(os.environ)]
+
+def leaves_odd_files():
+    folder = Path(tempfile.gettempdir())
+    folder.mkdir(exist_ok=True)
+    os.mkfifo(folder / "fifo")
+    (folder / "loop").symlink_to(folder / "loop")
+    (folder / "out").symlink_to(HERE)
+    socket.socket(socket.AF_UNIX).bind(str(folder / "socket"))
+    (folder / "closed").mkdir()
+    (folder / "closed" / "file").touch()
+    (folder / "closed").chmod(0)
+    deep = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=deep)
+        deep, before = os.open("a", os.O_RDONLY, dir_fd=deep), deep
+        os.close(before)
+    (HERE / "temporary").write_text(str(folder))
     return [1, 2]
 
 def has_stand_ins():
@@ -196,12 +221,14 @@ def waiting_input():
 
 
 @pytest.mark.usefixtures("waiting_input")
-def test_what_a_file_does_in_its_process(check, tmp_path):
+def test_what_a_file_does_in_its_process(check, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "hf_0123456789")
     names = [line[4:].partition("(")[0] for line in IN_ONE_PROCESS.splitlines() if line.startswith("def ")]
     limits = {"output_bytes": 10_000_000, "file_bytes": 50_000_000, "printed_bytes": 10_000, "restarts": 0}
     found = check(IN_ONE_PROCESS, " ".join([*names, "absent"]), **limits)
     good = """right talks_to_itself goes_elsewhere is_back clears_the_temporary_folder floods loses_its_output
-    reaches_in_silence forks leaves_children leaves_a_thread has_stand_ins""".split()
+    reaches_in_silence forks leaves_children leaves_a_thread sees_the_environment leaves_odd_files
+    has_stand_ins""".split()
     failed = """no_numbers raises leaves interrupts reads reaches_an_address reaches_a_name too_large
     writes_without_end""".split()
     by_status = {status: [n for n in names if found[n].status == status] for status in ("same", "failed")}
@@ -231,14 +258,17 @@ def test_what_a_file_does_in_its_process(check, tmp_path):
     assert "it tried to reach 192.0.2.9:53" in found["reaches_in_silence"].printed
     assert found["floods"].printed.startswith("flood flood") and len(found["floods"].printed) < 3000
 
+    here = tmp_path / "student"
     living = {process.pid for process in living_processes()}
-    assert living.isdisjoint(int((tmp_path / "student" / name).read_text()) for name in ("sleeper", "orphan"))
-    left = {path.name for path in (tmp_path / "student").iterdir()}
-    assert left == {"toy.py", "huge", "sleeper", "orphan"}, "byte code or anything else of ours"
+    left_behind = {name: int((here / name).read_text()) for name in ("sleeper", "orphan", "hidden")}
+    assert living.isdisjoint(left_behind.values()), left_behind
+    left = {path.name for path in here.iterdir()} - left_behind.keys()
+    assert left == {"toy.py", "huge", "temporary"}, "byte code or anything else of ours"
+    assert not os.path.exists((here / "temporary").read_text())
 
 
 CRASHING = """
-import ctypes, os, time
+import ctypes, os, subprocess, time
 
 def right():
     return [1, 2]
@@ -260,6 +290,11 @@ def eats():
         time.sleep(0.02)
     return [1, 2]
 
+def multiplies():
+    for _ in range(20):
+        subprocess.Popen(["sleep", "600"])
+    time.sleep(600)
+
 def last():
     return [1, 2]
 
@@ -269,16 +304,92 @@ never = last
 
 
 def test_what_ends_the_process_is_said_and_the_next_stage_still_runs(check):
-    names = "right segfaults right_again leaves_at_once eats last leaves_again never"
-    found = check(CRASHING, names, memory_bytes=1 << 30, restarts=3)
+    names = "right segfaults right_again leaves_at_once eats multiplies last leaves_again never"
+    found = check(CRASHING, names, memory_bytes=1 << 30, processes=10, restarts=4)
     assert all(found[name].status == "same" for name in ("right", "right_again", "last"))
-    assert all(found[name].status == "failed" for name in ("segfaults", "leaves_at_once", "eats"))
+    assert all(
+        found[name].status == "failed" for name in ("segfaults", "leaves_at_once", "eats", "multiplies")
+    )
     assert "crashed (SIGSEGV)" in found["segfaults"].detail
     assert "just before" in found["segfaults"].printed and "in segfaults" in found["segfaults"].printed
     for name in ("leaves_at_once", "leaves_again"):
         assert found[name].detail == "it ended the interpreter with exit status 7"
     assert found["eats"].detail.endswith("the limit is 1,024 MB")
-    assert found["never"].detail == "not run: its process was ended 4 times before"
+    assert found["multiplies"].detail.endswith("processes; the limit is 10")
+    assert found["never"].detail == "not run: its process was ended 5 times before"
+
+
+MISLEADING = """
+import os, signal, sys
+import numpy as np
+from safetensors.numpy import save
+
+WORDS = {"problem": "", "detail": "", "printed": ""}
+
+def right():
+    return [1, 2]
+
+def into_every_file(content):
+    for number in range(3, 64):
+        try:
+            os.write(number, content)
+        except OSError:
+            pass
+    return [1, 2]
+
+def framed(content):
+    return into_every_file(len(content).to_bytes(8, "little") + content)
+
+def writes_junk():
+    return into_every_file(b"junk" * 100)
+
+def writes_without_words():
+    return framed(save({"out": np.array([1.0, 2.0])}))
+
+def writes_half_precision():
+    return framed(save({"out": np.array([1, 2], dtype=np.float16)}, WORDS))
+
+def closes_all_files():
+    os.closerange(0, 4096)
+    return [1, 2]
+
+def sends_a_signal_without_a_name():
+    os.kill(os.getpid(), signal.SIGRTMIN + 3)
+
+class Unspeakable(Exception):
+    def __repr__(self):
+        raise ValueError
+    __str__ = __repr__
+
+def raises_what_cannot_be_said():
+    raise Unspeakable
+
+def leaves_with_what_cannot_be_said():
+    sys.exit(Unspeakable())
+
+def writes_other_names():
+    return framed(save({"other": np.array([1.0])}, WORDS))
+
+last = right
+"""
+
+
+def test_what_is_written_to_mislead_the_check_is_a_failure_of_its_stage(check):
+    names = [line[4:-3] for line in MISLEADING.splitlines() if line.startswith("def ") and "()" in line]
+    names.remove("writes_other_names")  # what follows it is read one stage late
+    found = check(MISLEADING, " ".join([*names, "last", "writes_other_names"]), restarts=9, stage_seconds=20)
+    for name, said in {
+        "writes_junk": "its outputs cannot be read: they take",
+        "writes_without_words": "its outputs cannot be read: KeyError('__metadata__')",
+        "writes_half_precision": "its outputs cannot be read: they are not of double precision",
+        "closes_all_files": "it ended the interpreter with exit status",
+        "sends_a_signal_without_a_name": f"crashed (signal {signal.SIGRTMIN + 3})",
+        "raises_what_cannot_be_said": "Unspeakable",
+        "leaves_with_what_cannot_be_said": "it called sys.exit(<Unspeakable instance",
+    }.items():
+        assert found[name].status == "failed" and said in found[name].detail, found[name]
+    assert found["right"].status == found["last"].status == "same"
+    assert found["writes_other_names"].detail == "this output was not given"
 
 
 @pytest.mark.slow
@@ -309,9 +420,55 @@ def sleeps():
 )
 def test_a_file_that_cannot_be_loaded(check, source, said):
     found = check(source + RIGHT, "right other", stage_seconds=1)
-    for finding in found.values():
-        assert finding.status == "failed" and finding.detail.startswith("the file cannot be loaded: ")
-        assert said in finding.detail
+    assert found["right"].status == "failed" and said in found["right"].detail
+    assert found["right"].detail.startswith("the file cannot be loaded: ")
+    assert (found["other"].status, found["other"].detail) == ("skipped", "not run: the file cannot be loaded")
+
+
+def test_a_file_with_none_of_the_names(check):
+    findings = check("import os\nclass MyBert:\n    pass\ndef run():\n    pass\n", "right other")
+    for finding in findings.values():
+        assert finding.status == "skipped"
+        assert finding.detail.endswith(
+            "toy.py has none of the names that are looked for: right, other; it has MyBert, run"
+        )
+
+
+UNFINISHED = """
+import torch
+
+class Optimizer:
+    def step(self):
+        raise NotImplementedError
+
+def unfinished():
+    Optimizer().step()
+
+def without_forward():
+    torch.nn.Module()(1)
+
+def unsupported():
+    torch.nn.functional.pad(torch.zeros(2, 2), (1, 1, 1, 1, 1, 1), mode="reflect")
+
+def deep():
+    def down(depth):
+        return down(depth - 1) if depth else torch.zeros(2) @ torch.zeros(3)
+    down(9)
+"""
+
+
+def test_what_is_not_written_is_no_failure_and_tracebacks_begin_in_the_file(check, tmp_path):
+    found = check(UNFINISHED, "unfinished without_forward unsupported deep")
+    assert found["unfinished"].status == "skipped"
+    assert found["unfinished"].detail == "Optimizer.step is not written yet (NotImplementedError)"
+    assert found["without_forward"].status == "skipped" and "forward" in found["without_forward"].detail
+    assert found["unsupported"].status == "failed", "torch's own"
+    file = tmp_path / "student" / "toy.py"
+    for name in ("unsupported", "deep"):
+        first, *others = [line for line in found[name].detail.splitlines() if "File " in line]
+        assert first.strip().startswith(f'File "{file}", line') and first.endswith(f"in {name}")
+        assert len(others) <= 3 and not any("minbert/check" in line for line in others)
+    assert found["deep"].detail.splitlines()[-1].startswith("RuntimeError")
 
 
 def test_files_beside_it_are_found_before_the_stand_ins(check, tmp_path):

@@ -23,7 +23,8 @@ for place in part_places().values():
 
 PARTS = f"""{TOY_STAGES}
 STAGES = (stage("first"), stage("second", (DOUBLED,)), stage("third"), stage("fourth"))
-TOY = Part("toy", "toy.py", STAGES, lambda module: module, lambda: None)
+NAMES = ("first", "second", "fourth")
+TOY = Part("toy", "toy.py", STAGES, lambda module: module, lambda: None, NAMES)
 """
 STUDENT = """
 with open(__file__ + ".runs", "a") as runs:

@@ -21,9 +21,11 @@ from tests.minbert.check.students import optimizer
 
 # A part with our own code that is right, and a mistake that is known.
 PARTS = f"""{TOY_STAGES}
+NAMES = ("first", "second")
 OWN = SimpleNamespace(first=lambda: [1, 2], second=lambda: [1, 2])
-TOY = Part("toy", "toy.py", (stage("first"), stage("second", (DOUBLED,))), lambda module: module, lambda: OWN)
-PLAY = Part("play", "play.py", (stage("first"),), lambda module: module, lambda: OWN)
+STAGES = (stage("first"), stage("second", (DOUBLED,)))
+TOY = Part("toy", "toy.py", STAGES, lambda module: module, lambda: OWN, NAMES)
+PLAY = Part("play", "play.py", (stage("first"),), lambda module: module, lambda: OWN, NAMES)
 """
 TOY, PLAY = "command_test_parts:TOY", "command_test_parts:PLAY"
 RIGHT = "def first():\n    return [1, 2]\n\nsecond = first\n"
@@ -86,9 +88,16 @@ def test_the_status_is_0_where_all_agrees_and_the_report_is_text(folder, capsys)
 def test_a_file_without_anything_to_check(folder, capsys):
     (folder / "toy.py").write_text("")
     assert run_checks(limits(), [(TOY, folder / "toy.py")]) == 1, "it was named"
-    assert "points 0 / 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert ".py has none of the names that are looked for: first, second; it has no class" in printed
+    assert printed.count("looked for") == 1 and "points 0 / 0" in printed
     with pytest.raises(InputError, match="there is nothing to check in .*toy.py"):
         run_checks(limits(), [Check(TOY, folder / "toy.py", found=True)])
+    unwritten = "def first():\n    raise NotImplementedError\n\nsecond = first\n"
+    (folder / "toy.py").write_text(unwritten)
+    assert run_checks(limits(), [Check(TOY, folder / "toy.py", found=True)]) == 1
+    printed = capsys.readouterr().out
+    assert "first is not written yet (NotImplementedError)" in printed and "points 0 / 2" in printed
 
 
 def test_mistakes_are_listed_without_a_check(folder, capsys):

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from minbert.check.mistakes.bert.attention import CALL, MASK, MERGED, SCORES, SOFTMAX, SPLIT
+from minbert.check.mistakes.bert.attention import CALL, MASK, MERGED, SCORES, SOFTMAX, SPLIT, WITHOUT_BIAS
 from minbert.check.mistakes.bert.embeddings import EMBEDDINGS
 from minbert.check.mistakes.bert.layer import FEED_FORWARD, ONE_LAYER
-from minbert.check.mistakes.bert.norms import ADD_NORM, DENSE, LAYER_NORM
+from minbert.check.mistakes.bert.norms import ADD_NORM, DENSE, LAST_NORM, LAYER_NORM, LAYER_NORMS
 from minbert.check.mistakes.bert.signs import SIGNS
 from minbert.check.mistakes.bert.training import (
     ATTENTION_DROPOUT,
     EMBEDDING_DROPOUT,
     GRADIENTS,
     SUBLAYER_DROPOUT,
+    TRAINING,
 )
 from minbert.check.mistakes.bert.whole import ALL_LAYERS, PADDING, POOLER
 from minbert.check.mistakes.table import Wrong, at, mistakes
@@ -21,7 +22,7 @@ from minbert.check.stage import Mistake, Outputs
 
 TABLES: dict[str, tuple[Wrong, ...]] = {
     "embeddings": EMBEDDINGS + at("embeddings", LAYER_NORM),
-    "q/k/v split": SPLIT,
+    "q/k/v split": SPLIT + WITHOUT_BIAS,
     "scaled scores": SCORES,
     "mask": MASK,
     "softmax": SOFTMAX,
@@ -29,7 +30,7 @@ TABLES: dict[str, tuple[Wrong, ...]] = {
     "self-attention": CALL,
     "output projection": DENSE,
     "add and norm": at("add and norm", LAYER_NORM) + ADD_NORM,
-    "feed-forward": FEED_FORWARD,
+    "feed-forward": FEED_FORWARD + at("feed-forward", LAST_NORM),
     "one layer": ONE_LAYER,
     "all layers": ALL_LAYERS,
     "pooler": POOLER,
@@ -37,8 +38,12 @@ TABLES: dict[str, tuple[Wrong, ...]] = {
     "embedding dropout": EMBEDDING_DROPOUT,
     "attention dropout": ATTENTION_DROPOUT,
     "sublayer dropout": SUBLAYER_DROPOUT,
+    "training": TRAINING,
     "gradients": GRADIENTS,
 }
+TABLES["parameters"] = LAYER_NORMS + tuple(
+    row for rows in TABLES.values() for row in rows if "lacks" in row.steps
+)
 
 
 def known_mistakes(
@@ -48,6 +53,6 @@ def known_mistakes(
 
     def outputs(kind: type[Bert]) -> Outputs:
         found = run(kind())
-        return {name: found[name] for name in (*expected(), *kind.reads)}
+        return {name: found[name] for name in kind.seen_by or (*expected(), *kind.reads)}
 
     return (*mistakes(TABLES.get(stage, ()), Bert, outputs), *SIGNS.get(stage, ()))

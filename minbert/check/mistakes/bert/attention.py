@@ -1,11 +1,12 @@
 """Mistakes in attention: heads, scores, mask, softmax, what is weighed, and the call of attention itself."""
 
+import itertools
 import math
 
 import numpy as np
 
-from minbert.check.bert.attention_stages import PADDING_ASKS
-from minbert.check.mistakes.table import wrong
+from minbert.check.bert.attention_stages import PADDING_ASKS, UNDER_ONES
+from minbert.check.mistakes.table import Wrong, wrong
 from minbert.check.references.bert import Bert
 
 FEW_DIGITS = 5e-3  # 10000 + x has 3 digits after the point in fp32
@@ -20,20 +21,52 @@ SPLIT = (
           "(B, S, D) is viewed as (B, S, K, H), so that a head gets every H-th feature.",
           "View as (B, S, H, K): a head has K neighbouring features.",
           split_heads=lambda self, x: x.reshape(*x.shape[:2], -1, self.heads).transpose(0, 3, 1, 2)),
+    wrong("heads and features transposed",
+          "(B, S, H, K) has its dimensions 1 and 3 transposed: (B, K, S, H).",
+          "Transpose dimensions 1 and 2: (B, H, S, K).",
+          split_heads=lambda self, x: Bert.split_heads(self, x).transpose(0, 3, 2, 1)),
+    wrong("12 heads whatever the configuration says", "The heads are bert-base's 12.",
+          "Read config.num_attention_heads; a head has hidden_size // num_attention_heads features.",
+          split_heads=lambda self, x: x.reshape(*x.shape[:2], 12, -1).swapaxes(1, 2)),
     wrong("heads and tokens not transposed", "(B, S, H, K) is returned.",
           "Transpose dimensions 1 and 2: (B, H, S, K).",
           split_heads=lambda self, x: x.reshape(*x.shape[:2], self.heads, -1)),
     wrong("heads split without the linear layer",
           "transform splits its input itself and does not apply linear_layer.", "Split linear_layer(x).",
           linear=lambda self, x, name: x),
-    wrong("projections without a bias", "The linear layers' biases are not added.",
-          "Compute x W^T + b: linear_layer(x).",
-          linear=lambda self, x, name: x @ self.weights[f"{name}.weight"].T),
     wrong("projections by the weight as it is stored",
           "x is multiplied by W; torch stores the weights of a linear layer as (out, in).",
           "Compute x W^T + b: linear_layer(x).",
           linear=lambda self, x, name: x @ self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]),
 )
+# fmt: on
+
+
+PLURAL = {"query": "queries", "key": "keys", "value": "values"}
+
+
+def _without_bias(*projections: str) -> Wrong:
+    def linear(self, x, name):
+        product = x @ self.weights[f"{name}.weight"].T
+        return product if name.rpartition(".")[2] in projections else Bert.linear(self, x, name)
+
+    plural = " and ".join(PLURAL[each] for each in projections)
+    return wrong(
+        f"{plural if len(projections) < len(PLURAL) else 'projections'} without a bias",
+        f"The {plural} are computed without the bias of their linear layer.",
+        "Compute x W^T + b by nn.Linear(hidden_size, hidden_size), which has a bias.",
+        linear=linear,
+        lacks=lambda self, name: name.endswith(tuple(f".{each}.bias" for each in projections)),
+    )
+
+
+WITHOUT_BIAS = tuple(
+    _without_bias(*projections)
+    for count in (1, 2, 3)
+    for projections in itertools.combinations(PLURAL, count)
+)
+
+# fmt: off
 MERGED = (
     wrong("heads merged without a transpose",
           "(B, H, S, K) is viewed as (B, S, D), which mixes tokens and heads.",
@@ -61,6 +94,12 @@ MERGED = (
 )
 # fmt: on
 
+
+def rounded_sum(self, scores, mask):
+    """In fp32, as far as it keeps digits of 10000 + x."""
+    return (scores.astype(np.float32) + np.asarray(mask, dtype=np.float32)).astype(np.float64)
+
+
 SCORE = "Q K^T / sqrt(d), d the size of a head"
 
 
@@ -80,14 +119,17 @@ SCORES = (
           "The products of queries and keys are not divided by the root of the head size.",
           f"Divide them: {SCORE}.", scaled=lambda self, products, size: products),
     wrong("scores divided by d",
-          "The products are divided by the head size, not by its root; or by the root twice.",
+          "The products are divided by the head size, as by its root two times, not by its root.",
           f"Divide by the root once: {SCORE}.", scaled=lambda self, products, size: products / size),
+    wrong("scores divided by the fourth root of d",
+          "The products are divided by d^(1/4), the root of the root.",
+          f"Divide by the root: {SCORE}.", scaled=lambda self, products, size: products / size**0.25),
     wrong("scores divided by the root of the hidden size",
           "The products are divided by sqrt(D), the size of all heads together.",
           f"Divide by the root of one head's size: {SCORE}.",
           scaled=lambda self, products, size: products / math.sqrt(self.hidden_size)),
     wrong("scores divided by the whole part of sqrt(d)",
-          "The root is cut by int() or //, which is right only for head sizes such as 64.",
+          "The root's fraction is cut off, as by int(), which is right only for head sizes such as 64.",
           f"Divide by the root itself: {SCORE}.",
           scaled=lambda self, products, size: products / int(math.sqrt(size))),
     wrong("key reshaped instead of transposed",
@@ -123,6 +165,11 @@ SCORES = (
     wrong("softmax applied twice", "The probabilities go through softmax once more.",
           "Apply softmax once, to the masked scores.",
           softmax=lambda self, scores, axis=-1: Bert.softmax(self, Bert.softmax(self, scores, axis), axis)),
+    wrong("mask extended again in attention",
+          "attention computes (1 - mask) * -10000, but its mask is 0 and -10000 already.",
+          "Add the mask as it is: softmax(Q K^T / sqrt(d) + mask).", tolerance=FEW_DIGITS, reads=(UNDER_ONES,
+              ),
+          masked=lambda self, scores, mask: rounded_sum(self, scores, (1 - mask) * -10000.0)),
     wrong("tokens do not look at themselves", "The diagonal of the scores is masked.",
           "A token looks at itself too: mask nothing but padding.",
           masked=lambda self, scores, mask: np.where(np.eye(scores.shape[-1]) == 1, -1e9, scores + mask)),
@@ -145,8 +192,12 @@ MASK = (
     wrong("scores multiplied by the mask",
           "The scores are multiplied by the mask, which is 0 at real tokens.",
           "Add it: softmax(Q K^T / sqrt(d) + mask).", masked=lambda self, scores, mask: scores * mask),
+    wrong("scores multiplied by the mask, which is added too",
+          "The scores are multiplied by the mask, and the mask is added: S * mask + mask.",
+          "Add the mask alone: softmax(Q K^T / sqrt(d) + mask).",
+          masked=lambda self, scores, mask: scores * mask + mask),
     wrong("scores multiplied by 1 + mask",
-          "The scores are multiplied by the mask and added to it, or multiplied by 1 + mask.",
+          "The products with the mask are added to the scores: S + S * mask.",
           "Add the mask: softmax(Q K^T / sqrt(d) + mask).",
           masked=lambda self, scores, mask: scores * (1 + mask)),
     wrong("mask added after softmax", "-10000 is added to the probabilities of padding.",
@@ -158,7 +209,7 @@ MASK = (
           "Give padding -10000, by adding the mask.",
           masked=lambda self, scores, mask: np.where(mask < 0, 0.0, scores)),
     wrong("mask made too weak",
-          "The mask is divided by 10000 or counts as a flag: padding's scores are only 1 lower.",
+          "Padding's scores are only 1 lower, as by a mask of 0 and -1.",
           "Add the mask as it is: -10000 at padding.",
           masked=lambda self, scores, mask: scores + mask / 10000),
     wrong("the first sentence's mask for all sentences",

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from minbert.check.bert.stages import WHOLE_LAYER
 from minbert.check.mistakes.table import wrong
 from minbert.check.references.bert import FIRST_HALF, SECOND_HALF, Bert
 
@@ -13,6 +14,10 @@ FORMULA = "norm(x + dense2(gelu(dense1(x)))), x the output of attention's add_no
 
 def _after(dense, norm):
     return lambda self, x, output, number: self.half(x, output, number, dense, norm)
+
+
+def _without_bias(self, x, name):
+    return x @ self.weights[f"{name}.weight"].T
 
 
 def _feed_forward_first(self, number, hidden, mask):
@@ -52,6 +57,23 @@ FEED_FORWARD = (
           "Multiply by x: x Phi(x).", activation=lambda self, x: self.normal_distribution(x)),
     wrong("tanh in place of GELU", "The activation between the feed-forward layers is tanh, the pooler's.",
           "Use GELU, x Phi(x): torch.nn.functional.gelu(x).", activation=lambda self, x: np.tanh(x)),
+    wrong("first feed-forward layer without its bias", "interm_dense's bias is not added.",
+          f"Call the whole layer: {FORMULA}.", lacks=lambda self, name: name.endswith("interm_dense.bias"),
+          intermediate=lambda self, hidden, number: self.activation(_without_bias(
+              self, hidden, f"encoder.layer.{number}.intermediate.dense"))),
+    wrong("second feed-forward layer without its bias", "out_dense's bias is not added.",
+          f"Call the whole layer: {FORMULA}.", lacks=lambda self, name: name.endswith("out_dense.bias"),
+          after_feed_forward=lambda self, x, widened, number: self.apply(
+              x + _without_bias(self, widened, f"encoder.layer.{number}.{DENSE}"), number, NORM)),
+    wrong("sigmoid in place of GELU", "The activation is a sigmoid.",
+          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).", activation=lambda self, x: 1 / (1 + np.exp(
+              -x))),
+    wrong("leaky ReLU in place of GELU", "The activation is the larger of x and 0.01 x.",
+          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).",
+          activation=lambda self, x: np.maximum(x, 0.01 * x)),
+    wrong("ELU in place of GELU", "The activation is x above 0 and e^x - 1 below.",
+          "Use GELU, x Phi(x): torch.nn.functional.gelu(x).",
+          activation=lambda self, x: np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1)),
     wrong("activation applied twice", "GELU is applied to its own output.", f"Apply it once: {FORMULA}.",
           activation=lambda self, x: Bert.activation(self, Bert.activation(self, x))),
     wrong("activation before the first feed-forward layer",
@@ -103,6 +125,36 @@ FEED_FORWARD = (
           "out_layer_norm stands after attention and attention_layer_norm at the end.",
           "Use attention_layer_norm after attention and out_layer_norm at the end.",
           after_attention=_after(FIRST_DENSE, NORM), after_feed_forward=_after(DENSE, FIRST_NORM)),
+    wrong("input and attention's output swapped in the call of add_norm",
+          "The layer's input goes through attention_dense, and attention's output is the residual.",
+          "Call add_norm(hidden_states, attention, ...), the residual first.", reads=(WHOLE_LAYER,),
+          after_attention=lambda self, x, attended, number:
+              Bert.after_attention(self, attended, x, number)),
+    wrong("no add_norm after attention", "The merged heads enter the feed-forward layers as they are.",
+          "Use add_norm after attention: norm(x + dropout(dense(attention))).",
+          after_attention=lambda self, x, attended, number: attended),
+    wrong("attention_dense alone after attention",
+          "The merged heads go through attention_dense, without residual and norm.",
+          "Use add_norm after attention: norm(x + dropout(dense(attention))).",
+          after_attention=lambda self, x, attended, number: self.apply(attended, number, FIRST_DENSE)),
+    wrong("attention_layer_norm alone after attention",
+          "The merged heads are normalized, without dense layer and residual.",
+          "Use add_norm after attention: norm(x + dropout(dense(attention))).", reads=(WHOLE_LAYER,),
+          after_attention=lambda self, x, attended, number: self.apply(attended, number, FIRST_NORM)),
+    wrong("second residual from attention's output before add_norm",
+          "The merged heads are added to the feed-forward output, not attention's add_norm.",
+          f"Add what enters the feed-forward layers: {FORMULA}.",
+          second_half=lambda self, hidden, attended, middle, number:
+              self.after_feed_forward(attended, self.intermediate(middle, number), number)),
+    wrong("second residual added again after the norm",
+          "What enters the feed-forward layers is added once more to the layer's output.",
+          f"Return add_norm's output: {FORMULA}.",
+          after_feed_forward=lambda self, x, widened, number:
+              x + Bert.after_feed_forward(self, x, widened, number)),
+    wrong("layer's input added after the last norm", "The layer returns its input plus add_norm's output.",
+          f"Return add_norm's output: {FORMULA}.",
+          second_half=lambda self, hidden, attended, middle, number:
+              hidden + Bert.second_half(self, hidden, attended, middle, number)),
     wrong("no feed-forward layers", "The layer ends after attention's add_norm.", f"Go on with {FORMULA}.",
           second_half=lambda self, hidden, attended, middle, number: middle),
     wrong("feed-forward layers before attention", "The two halves of the layer stand in the wrong order.",

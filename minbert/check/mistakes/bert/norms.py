@@ -1,8 +1,11 @@
 """Mistakes in layer normalisation and in norm(x + dropout(dense(output))), the end of a layer's halves."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 
-from minbert.check.mistakes.table import wrong
+from minbert.check.mistakes.table import Wrong, wrong
 from minbert.check.references.bert import Bert
 
 STANDARD = "(x - mean) / sqrt(variance + epsilon) * weight + bias"
@@ -21,10 +24,14 @@ LAYER_NORM = (
     wrong("epsilon outside the root", "Epsilon is added to the standard deviation, not to the variance.",
           f"Add epsilon inside the root: {STANDARD}.",
           deviation=lambda self, variance: np.sqrt(variance) + self.config["layer_norm_eps"]),
-    wrong("epsilon of 1e-12",
-          "Epsilon is left out, or it is bert-base's 1e-12 in place of the configuration's.",
+    wrong("epsilon left out", "The norm divides by the root of the variance alone, which may be 0.",
+          f"Add epsilon inside the root: {STANDARD}.", deviation=lambda self, variance: np.sqrt(variance)),
+    wrong("epsilon of 1e-12", "Epsilon is bert-base's 1e-12 in place of the configuration's.",
           "Read epsilon from config.layer_norm_eps.",
           deviation=lambda self, variance: np.sqrt(variance + 1e-12)),
+    wrong("epsilon of 1e-6", "Epsilon is 1e-6 in place of the configuration's.",
+          "Read epsilon from config.layer_norm_eps.",
+          deviation=lambda self, variance: np.sqrt(variance + 1e-6)),
     wrong("epsilon of 1e-5",
           "Epsilon is 1e-5, the default of torch.nn.LayerNorm, in place of the configuration's.",
           "Give it: nn.LayerNorm(size, eps=config.layer_norm_eps).",
@@ -51,7 +58,8 @@ LAYER_NORM = (
           layer_norm=lambda self, x, name: self.standardized(x) + self.weights[f"{name}.bias"]),
     wrong("layer norm without its bias", "The norm's bias is not added.", f"Add it: {STANDARD}.",
           layer_norm=lambda self, x, name: self.standardized(x) * self.weights[f"{name}.weight"]),
-    wrong("layer norm without weight and bias", "The norm has no weight and bias, or they are not used.",
+    wrong("layer norm without weight and bias",
+          "The standardized values are returned without the norm's weight and bias.",
           f"Use both: {STANDARD}.", layer_norm=lambda self, x, name: self.standardized(x)),
     wrong("layer norm over the tokens", "Mean and variance are taken over the tokens of a sentence (dim=1).",
           "Take them over the features of each token (dim=-1).", standardized=_normalized_over(-2)),
@@ -62,24 +70,44 @@ LAYER_NORM = (
           "Mean and variance are taken over sentences and tokens (as in batch normalisation).",
           "Take them over the features of each token (dim=-1).", standardized=_normalized_over((0, 1))),
 )
+LAYER_NORMS = (
+    wrong("layer norms have no weight and bias", "They were made with elementwise_affine=False.",
+          "Use nn.LayerNorm(hidden_size, eps=config.layer_norm_eps), which has both.",
+          lacks=lambda self, name: "layer_norm" in name),
+)
 # fmt: on
 
 
+def _in_last_norm(row: Wrong) -> Wrong:
+    def after_feed_forward(self, *given):
+        other = copy.copy(self)
+        other.__class__ = row.kind(type(self))
+        return Bert.after_feed_forward(other, *given)
+
+    return replace(row, steps={"after_feed_forward": after_feed_forward})
+
+
+# Where the other two are right. Its input is too large to tell one small epsilon from another.
+LAST_NORM = tuple(_in_last_norm(row) for row in LAYER_NORM if not row.name.startswith("epsilon "))
 FORMULA = "norm(x + dropout(dense(output)))"
 
 
 # fmt: off
 DENSE = (
     wrong("no output projection", "The output is added without going through the dense layer.",
-          f"Apply it: {FORMULA}.", projected=lambda self, output, dense, training: output),
+          f"Apply it: {FORMULA}.", projected=lambda self, output, dense, training: self.sublayer_dropout(
+              output, training)),
     wrong("output projection without its bias", "The dense layer's bias is not added.",
           f"Call the whole layer: {FORMULA}.",
-          projected=lambda self, output, dense, training: output @ self.weights[f"{dense}.weight"].T),
+          lacks=lambda self, name: name.endswith("attention_dense.bias"),
+          projected=lambda self, output, dense, training:
+              self.sublayer_dropout(output @ self.weights[f"{dense}.weight"].T, training)),
     wrong("output projection by the weight as it is stored",
           "The output is multiplied by W; torch stores the weights of a linear layer as (out, in).",
           f"Call the layer, which computes x W^T + b: {FORMULA}.",
           projected=lambda self, output, dense, training:
-              output @ self.weights[f"{dense}.weight"] + self.weights[f"{dense}.bias"]),
+              self.sublayer_dropout(
+                  output @ self.weights[f"{dense}.weight"] + self.weights[f"{dense}.bias"], training)),
     wrong("output projection applied twice", "The dense layer is applied to its own output.",
           f"Apply it once: {FORMULA}.",
           projected=lambda self, output, dense, training:
@@ -131,6 +159,30 @@ ADD_NORM = (
           f"It is the other way round: {FORMULA}.",
           sum_and_norm=lambda self, x, output, dense, norm, training:
               Bert.sum_and_norm(self, output, x, dense, norm, training)),
+    wrong("dense layer applied to the input in place of the output",
+          "The sublayer's output is not used: norm(x + dense(x)).", f"Apply it to the output: {FORMULA}.",
+          sum_and_norm=lambda self, x, output, dense, norm, training:
+              Bert.sum_and_norm(self, x, x, dense, norm, training)),
+    wrong("dense layer applied to input and output",
+          "Both go through the dense layer: dense(x) + dense(output).",
+          f"Apply it to the output alone: {FORMULA}.",
+          sum_and_norm=lambda self, x, output, dense, norm, training:
+              Bert.sum_and_norm(self, self.linear(x, dense), output, dense, norm, training)),
+    wrong("dense layer after the norm",
+          "The sum is normalized before the dense layer: dense(norm(x + output)).",
+          f"The dense layer comes first: {FORMULA}.",
+          sum_and_norm=lambda self, x, output, dense, norm, training:
+              self.linear(self.layer_norm(x + output, norm), dense)),
+    wrong("input and output normalized apart", "Two norms are added: norm(x) + norm(dense(output)).",
+          f"Add first, then normalize: {FORMULA}.",
+          sum_and_norm=lambda self, x, output, dense, norm, training:
+              self.layer_norm(x, norm) + self.layer_norm(self.projected(output, dense, training), norm)),
+    wrong("input normalized before the sum", "The input is normalized before it is added, and the sum again.",
+          f"Add the input as it is: {FORMULA}.",
+          sum_and_norm=lambda self, x, output, dense, norm, training:
+              Bert.sum_and_norm(self, self.layer_norm(x, norm), output, dense, norm, training)),
+    wrong("product in place of the residual sum", "Input and output are multiplied.", f"Add them: {FORMULA}.",
+          summed=lambda self, x, projected: x * projected),
     wrong("residual subtracted", "The sublayer's output is subtracted from the input.", f"Add it: {FORMULA}.",
           summed=lambda self, x, projected: x - projected),
     wrong("mean in place of the residual sum",
@@ -138,6 +190,7 @@ ADD_NORM = (
           summed=lambda self, x, projected: (x + projected) / 2),
     wrong("activation after the dense layer of add_norm", "GELU is applied to the dense layer's output.",
           f"GELU stands between the feed-forward layers alone; here it is {FORMULA}.",
-          projected=lambda self, output, dense, training: self.activation(self.linear(output, dense))),
+          projected=lambda self, output, dense, training:
+              self.sublayer_dropout(self.activation(self.linear(output, dense)), training)),
 )
 # fmt: on

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from minbert.check.bert.attention_stages import PADDING_ASKS, expect_softmax
-from minbert.check.bert.dropout_stages import RANGE, SHARE
+from minbert.check.bert.attention_stages import PADDING_ASKS, UNDER_ONES, expect_softmax
 from minbert.check.bert.fixture_arrays import at_tokens, reference
 from minbert.check.judge import distance
 from minbert.check.mistakes.bert.attention import FEW_DIGITS
 from minbert.check.stage import TOLERANCE, Mistake, Outputs
 
-# At these, stages run twice, and the outputs of the second run are named so.
-AGAIN = ", again"
+# These stages run twice. Where the runs differ, there are outputs of this name.
+WITHOUT_DROPOUT = ", without dropout"
 DETERMINISTIC = (
     "embeddings",
     "q/k/v split",
+    "scaled scores",
     "softmax",
     "context",
     "self-attention",
@@ -26,13 +26,21 @@ DETERMINISTIC = (
 )
 
 
-def changes(given: Outputs, expected: Outputs) -> bool:
-    """Returns True if two runs gave different numbers."""
-    return any(
-        f"{name}{AGAIN}" in given and distance(given[f"{name}{AGAIN}"], given[name]) > TOLERANCE
-        for name in expected
-        if name in given
+def is_right_without_dropout(given: Outputs, expected: Outputs) -> bool:
+    """Returns True if runs differ, and all is right where torch's dropout is switched off."""
+    return all(
+        distance(given.get(f"{name}{WITHOUT_DROPOUT}"), value) <= TOLERANCE
+        for name, value in expected.items()
     )
+
+
+def lacks_weight(given: Outputs, _: Outputs) -> bool:
+    missing = [name for name, there in given.items() if not there]
+    return any(".weight" in name and "layer_norm" not in name for name in missing)
+
+
+def changes_weights(given: Outputs, expected: Outputs) -> bool:
+    return True
 
 
 def is_masked_by_query(given: Outputs, _: Outputs) -> bool:
@@ -52,30 +60,27 @@ def is_masked_by_query(given: Outputs, _: Outputs) -> bool:
 
 
 def is_masked_inversely(given: Outputs, expected: Outputs) -> bool:
-    """Padded sentences see padding alone, and the one without padding sees nothing that is right."""
+    """Padded sentences see padding alone; all would be right under a mask of 1 and 0."""
     full = reference("attention_mask").min(axis=1) == 1
     to_padding = given["probabilities of padding"][~full].sum(axis=-1)
     tokens = expected["probabilities among real tokens"][~full].sum(axis=-1) > 0
     name = "probabilities among real tokens"
     wrong = distance(given[name][full], expected[name][full]) > TOLERANCE
-    return wrong and bool(np.allclose(to_padding[tokens], 1, atol=1e-3))
-
-
-def is_dropped_before(given: Outputs, _: Outputs) -> bool:
-    """Nothing is 0 and all changes from draw to draw: it was computed from what has been dropped."""
-    return SHARE in given and float(given[SHARE]) == 0.0 and float(given[RANGE]) > FEW_DIGITS
+    right_under_ones = distance(given[UNDER_ONES], at_tokens(reference("layer.0.probabilities"))) <= TOLERANCE
+    return wrong and right_under_ones and bool(np.allclose(to_padding[tokens], 1, atol=1e-3))
 
 
 def overflows(given: Outputs, _: Outputs) -> bool:
     return any(not np.isfinite(values).all() for values in given.values())
 
 
-EVALUATION = "The numbers change from run to run although the model is in eval(): dropout is active."
+EVALUATION = "The numbers change from run to run in eval(), and are right where dropout is switched off."
 # fmt: off
 SIGNS: dict[str, tuple[Mistake, ...]] = {
     stage: (
         Mistake(f"dropout active in evaluation ({stage})", EVALUATION,
-                "Use nn.Dropout, or functional dropout with training=self.training.", recognise=changes),
+                "Use nn.Dropout, or functional dropout with training=self.training.",
+                    recognise=is_right_without_dropout),
     )
     for stage in DETERMINISTIC
 } | {
@@ -92,14 +97,17 @@ SIGNS: dict[str, tuple[Mistake, ...]] = {
                 "In fp32 exp(score) is infinite for scores above 88, and infinity over infinity is NaN.",
                 "Use torch.softmax, or subtract each row's maximum before exp.", recognise=overflows),
     ),
-    "embedding dropout": (
-        Mistake("dropout before the layer norm of the embeddings",
-                "The sum of the embeddings is dropped and normalized after.",
-                "Return dropout(layer_norm(sum)).", recognise=is_dropped_before),
+    "parameters": (
+        Mistake("a weight has no parameter",
+                "The model has no parameter of the name at which this weight is looked for.",
+                "Give the modules the names of the starter's code, see docs/checking.md.",
+                recognise=lacks_weight),
     ),
-    "attention dropout": (
-        Mistake("dropout before softmax", "The scores are dropped: a score of 0 still has a probability.",
-                "Drop the probabilities, after softmax.", recognise=is_dropped_before),
+    "weights unchanged": (
+        Mistake("forward changes the weights",
+                "Parameters have other values after BertModel.forward than before it, as by init_weights().",
+                "Call init_weights() in __init__ alone; forward reads the weights.",
+                recognise=changes_weights),
     ),
 }
 # fmt: on

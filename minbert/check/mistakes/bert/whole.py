@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from minbert.check.bert.stages import UNEXTENDED
+from minbert.check.mistakes.bert.attention import rounded_sum
 from minbert.check.mistakes.table import wrong
-from minbert.check.references.bert import erf
+from minbert.check.references.bert import Bert, erf
 
 FEW_DIGITS = 2e-2  # 10000 + x has 3 digits after the point in fp32, and two layers make more of it
 EXTENDED = "(1 - mask) * -10000, of shape (B, 1, 1, S)"
@@ -19,14 +21,20 @@ ALL_LAYERS = (
           "The layers are one object, [BertLayer(config)] * n, and hold what was loaded last.",
           "Make a layer for each: [BertLayer(config) for _ in range(n)].",
           encode=lambda self, hidden, extended: self.run([self.count - 1] * self.count, hidden, extended)),
-    wrong("last layer skipped",
-          "The loop over the layers ends too early, or the last output is not the one returned.",
-          "Run all layers of self.bert_layers.",
+    wrong("only the first layer runs",
+          "The layers' output is that of the first layer, as of a `return` inside the loop.",
+          "Return after the loop over self.bert_layers.",
+          encode=lambda self, hidden, extended: self.run([0], hidden, extended)),
+    wrong("last layer skipped", "The layers' output is that of the last layer but one.",
+          "Run all layers of self.bert_layers, and return what the last one gives.",
           encode=lambda self, hidden, extended: self.run(range(self.count - 1), hidden, extended)),
-    wrong("first layer skipped, or each layer fed with the embeddings",
-          "The loop starts at the second layer, or every layer is run on the embeddings again.",
-          "Run all layers, each on the output of the one before.",
+    wrong("first layer skipped", "The loop over the layers starts at the second one.",
+          "Run all layers of self.bert_layers.",
           encode=lambda self, hidden, extended: self.run(range(1, self.count), hidden, extended)),
+    wrong("each layer fed with the embeddings",
+          "The result is the last layer's output for the embeddings, not for what the layer before it gave.",
+          "Give each layer the output of the one before: hidden_states = layer(hidden_states, mask).",
+          encode=lambda self, hidden, extended: self.run([self.count - 1], hidden, extended)),
     wrong("layers in reverse order", "The last layer runs first.", "Run the layers in their order.",
           encode=lambda self, hidden, extended: self.run(reversed(range(self.count)), hidden, extended)),
     wrong("all layers run twice", "The layers' output goes through the layers again.", "Run each layer once.",
@@ -39,6 +47,11 @@ ALL_LAYERS = (
     wrong("residual around a whole layer", "A layer's input is added to its output once more.",
           "Go on with the layer's output alone.",
           step=lambda self, number, hidden, extended: hidden + self.layer(number, hidden, extended)),
+    wrong("embeddings' layer norm on the last hidden state",
+          "embed_layer_norm is applied to the layers' output.",
+          "Return the last layer's output.",
+          encode=lambda self, hidden, extended:
+              Bert.embedding_norm(self, Bert.encode(self, hidden, extended))),
     wrong("mean of the layers' outputs", "The layers' outputs are averaged.",
           "Return the last layer's output.",
           encode=lambda self, hidden, extended:
@@ -51,9 +64,13 @@ ALL_LAYERS = (
           "1 - mask is added to the scores, so that padding gets 1 more than real tokens.",
           f"Multiply it by -10000: {EXTENDED}.", extended=lambda self, mask: 1.0 - mask[:, None, None, :]),
     wrong("additive mask the wrong way round",
-          "The mask is mask * -10000 or (1 - mask) * 10000, so that padding alone is seen.",
+          "Real tokens get 10000 less than padding, so that padding alone is seen.",
           f"Hide padding: {EXTENDED}.", tolerance=FEW_DIGITS,
           extended=lambda self, mask: mask[:, None, None, :] * -10000.0),
+    wrong("mask extended twice",
+          "The mask is extended, and then (1 - mask) * -10000 once more: -10000 at real tokens.",
+          f"Extend it once: {EXTENDED}.", tolerance=FEW_DIGITS, reads=(UNEXTENDED,),
+          extended=lambda self, mask: (1 - Bert.extended(self, mask)) * -10000, masked=rounded_sum),
     wrong("the model's mask not handed to the layers",
           "The layers run without a mask, so that tokens look at padding.",
           f"Give every layer the extended mask: {EXTENDED}.",
@@ -88,6 +105,12 @@ POOLER = (
           f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: np.maximum(x, 0)),
     wrong("GELU in place of tanh in the pooler", "The pooler's activation is the feed-forward layers'.",
           f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: x * (1 + erf(x / np.sqrt(2))) / 2),
+    wrong("softmax in place of tanh in the pooler", "The pooler's activation is a softmax.",
+          f"Apply tanh: {FORMULA}.", pooler_activation=lambda self, x: self.softmax(x)),
+    wrong("first token added to the pooler's output", "The pooler computes h + tanh(W h + b).",
+          f"Return {FORMULA}.",
+          pool=lambda self, hidden, embeddings, ids, mask:
+              hidden[:, 0] + Bert.pool(self, hidden, embeddings, ids, mask)),
     wrong("tanh applied twice in the pooler", "tanh is applied to its own output.",
           f"Apply it once: {FORMULA}.", pooler_activation=lambda self, x: np.tanh(np.tanh(x))),
     wrong("tanh before the pooler's dense layer", "The pooler computes W tanh(h) + b.",
@@ -100,6 +123,7 @@ POOLER = (
           f"Apply pooler_dense and pooler_af: {FORMULA}.",
           pool=lambda self, hidden, embeddings, ids, mask: hidden[:, 0]),
     wrong("pooler without its bias", "The pooler computes tanh(W h).", f"Add the bias: {FORMULA}.",
+          lacks=lambda self, name: name == "pooler_dense.bias",
           pool=lambda self, hidden, embeddings, ids, mask:
               self.pooler_activation(hidden[:, 0] @ self.weights["pooler.dense.weight"].T)),
     wrong("pooler of the last column", "The pooler reads hidden[:, -1], which may be padding.",

@@ -84,7 +84,7 @@ def test_hidden_states_and_attentions(tensors, ran):
     output, _ = ran
     assert_equal_at_real_tokens(tensors, tensors["last_hidden_state"], output.last_hidden_state)
     np.testing.assert_allclose(tensors["pooler_output"], output.pooler_output.numpy(), rtol=0, atol=1e-10)
-    ours = [tensors["embeddings.output"], tensors["layer.0.output"], tensors["layer.1.output"]]
+    ours = [tensors["embeddings.output"], *(tensors[f"layer.{number}.output"] for number in range(3))]
     assert len(output.hidden_states) == len(ours)
     for own, their in zip(ours, output.hidden_states, strict=True):
         assert_equal_at_real_tokens(tensors, own, their)
@@ -92,7 +92,7 @@ def test_hidden_states_and_attentions(tensors, ran):
         assert_equal_heads(tensors, tensors[f"layer.{number}.probabilities"], attention)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_inside_of_a_layer(tensors, ran, number):
     _, modules = ran
     theirs = f"encoder.layer.{number}"

@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def fresh(module):
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+
+
 def get_mask(mask):
     return <additive>
 
@@ -151,6 +156,8 @@ RIGHT = {
         "return x.reshape(*x.shape[:2], -1, self.size).transpose(2, 1)",
         "return torch.einsum('bsi,hki->bhsk', x, linear_layer.weight.view(self.heads, self.size, -1))"
         " + linear_layer.bias.view(self.heads, 1, self.size)",
+        "x = linear_layer(x); return torch.stack([x[..., h * self.size : (h + 1) * self.size]"
+        " for h in range(self.heads)]).transpose(0, 1)",
     ),
     "fused": ("", "", "FUSED", "FUSED TOO"),
     "scores": (
@@ -161,6 +168,10 @@ RIGHT = {
         "scores = torch.baddbmm(query.new_zeros(1), query.flatten(0, 1), key.flatten(0, 1).mT, beta=0, "
         "alpha=self.size**-0.5).unflatten(0, query.shape[:2])",
         "scores = (query.double() @ key.double().mT / math.sqrt(self.size))",
+        "scores = torch.einsum('bhid,bhjd->bhij', query, key) * self.size**-0.5",
+        "scores = torch.stack([q @ k.transpose(1, 2) for q, k in zip(query.unbind(1), key.unbind(1))], 1)"
+        ".div(self.size**0.5)",
+        "scores = (query * self.size**-0.25) @ (key * self.size**-0.25).transpose(-2, -1)",
     ),
     "mask": (
         "scores = scores + attention_mask",
@@ -168,6 +179,9 @@ RIGHT = {
         "scores = scores.masked_fill(attention_mask != 0, torch.finfo(scores.dtype).min)",
         "scores = torch.where(attention_mask < -1, torch.tensor(-1e9, dtype=scores.dtype), scores)",
         "scores = scores + 100 * attention_mask",
+        "scores = scores.masked_fill(attention_mask.bool().expand(-1, self.heads, scores.size(2), -1), -1e9)",
+        "hidden = attention_mask.squeeze(1).squeeze(1) < 0; scores = scores.clone()\n"
+        "        for n, where in enumerate(hidden): scores[n, :, :, where] = float('-inf')",
     ),
     "softmax": (
         "probs = F.softmax(scores, dim=-1)",
@@ -175,12 +189,23 @@ RIGHT = {
         "probs = torch.exp(scores - scores.amax(-1, keepdim=True)); probs = probs / probs.sum(-1, True)",
         "probs = scores.double().softmax(-1).to(query.dtype)",
         "probs = scores.softmax(-1) * (attention_mask == 0); probs = probs / probs.sum(-1, keepdim=True)",
+        "probs = scores.log_softmax(-1).exp()",
+        "probs = torch.cat([F.softmax(rows, -1) for rows in scores.split(3, dim=2)], dim=2)",
+        "probs = nn.Softmax(dim=3)(scores)",
     ),
     "dropout": (
         "probs = self.dropout(probs).to(value.dtype)",
         "probs = F.dropout(probs, p=self.rate, training=self.training).to(value.dtype)",
         "probs = (probs * torch.bernoulli(torch.full_like(probs, 1 - self.rate)) / (1 - self.rate)"
         " if self.training else probs).to(value.dtype)",
+        "probs = torch.dropout(probs, self.rate, self.training).to(value.dtype)",
+        "probs = torch.stack([self.dropout(p) for p in probs.unbind(1)], 1).to(value.dtype)",
+        "probs = self.dropout(probs.transpose(1, 2)).transpose(1, 2).to(value.dtype)",
+        "probs = (probs * (torch.rand_like(probs) >= self.rate) / (1 - self.rate)"
+        " if self.training else probs).to(value.dtype)",
+        "probs = torch.native_dropout(probs, self.rate, self.training)[0].to(value.dtype)",
+        "probs = F.dropout(probs.flatten(0, 1), self.rate, self.training, True).view_as(probs)"
+        ".to(value.dtype)",
     ),
     "merge": (
         "return (probs @ value).transpose(1, 2).reshape(query.size(0), query.size(2), -1)",
@@ -199,6 +224,13 @@ RIGHT = {
         "return ln_layer(input.add(dropout(F.linear(output, dense_layer.weight, dense_layer.bias))))",
         "total = dropout(output @ dense_layer.weight.T + dense_layer.bias); return ln_layer(total + input)",
         "total = input.clone(); total.add_(dropout(dense_layer(output))); return ln_layer(total)",
+        "x = dropout(dense_layer(output)) + input; return F.layer_norm(x, x.shape[-1:], ln_layer.weight, "
+        "ln_layer.bias, ln_layer.eps)",
+        "return ln_layer(torch.stack((input, dropout(dense_layer(output)))).sum(0))",
+        "rows = dropout(dense_layer(output.flatten(0, 1))); "
+        "return ln_layer(rows + input.flatten(0, 1)).view_as(input)",
+        "out = dense_layer(output); p = dropout.p if self.training else 0.0; "
+        "return ln_layer(input + out * (torch.rand_like(out) >= p) / (1 - p))",
     ),
     "gelu": (
         "F.gelu", "nn.GELU()", "lambda x: x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))",
@@ -223,15 +255,37 @@ RIGHT = {
         " + F.embedding(input_ids, self.word_embedding.weight)",
         "x = self.pos_embedding(torch.arange(input_ids.shape[1]).expand_as(input_ids)); "
         "x = x + self.word_embedding(input_ids); x += self.tk_type_embedding(torch.zeros_like(input_ids))",
+        "words = F.one_hot(input_ids, self.config.vocab_size).to(self.word_embedding.weight.dtype)\n"
+        "        x = words @ self.word_embedding.weight + self.pos_embedding(self.position_ids[0, "
+        ": len(input_ids[0])])[None] + self.tk_type_embedding(torch.tensor(0))",
+        "parts = (self.word_embedding(input_ids), "
+        "self.pos_embedding(torch.cumsum(torch.ones_like(input_ids), 1) - 1), "
+        "self.tk_type_embedding.weight[:1].expand(*input_ids.shape, -1)); x = sum(parts)",
     ),
-    "embedded": ("return self.embed_dropout(self.embed_layer_norm(x))",),
+    "embedded": (
+        "return self.embed_dropout(self.embed_layer_norm(x))",
+        "return F.dropout(self.embed_layer_norm(x), self.embed_dropout.p, self.training)",
+        "x = self.embed_layer_norm(x.flatten(0, 1)); return self.embed_dropout(x).view(*input_ids.shape, -1)",
+        "x = self.embed_layer_norm(x); p = self.embed_dropout.p if self.training else 0.0; "
+        "return x * (torch.rand_like(x) >= p) / (1 - p)",
+    ),
     "encode": (
         "mask = get_mask(attention_mask)\n        for layer in self.bert_layers: x = layer(x, mask)",
         "for layer in self.bert_layers: x = layer.forward(x, get_mask(attention_mask))",
+        "self.mask = get_mask(attention_mask)\n        for i in range(len(self.bert_layers)): "
+        "x = self.bert_layers[i](x, self.mask)",
+        "states = [x]\n        for layer in self.bert_layers: "
+        "states.append(layer(states[-1], get_mask(attention_mask)))"
+        "\n        x = states[-1]",
     ),
-    "layers": ("[BertLayer(config) for _ in range(config.num_hidden_layers)]",),
+    "layers": ("[BertLayer(config) for _ in range(config.num_hidden_layers)]",
+               "map(BertLayer, [config] * config.num_hidden_layers)"),
     "dtype": ("pass", "self.double()"),
-    "encoded": ("embedded = self.embed(input_ids)\n        x = self.encode(embedded, attention_mask)",),
+    "encoded": (
+        "embedded = self.embed(input_ids)\n        x = self.encode(embedded, attention_mask)",
+        "self.hidden = [self.embed(input_ids)]; "
+        "self.hidden.append(self.encode(self.hidden[0], attention_mask)); x = self.hidden[-1]",
+    ),
     "pool": (
         "pooled = self.pooler_af(self.pooler_dense(x[:, 0]))",
         "pooled = torch.tanh(self.pooler_dense(x))[:, 0]",
@@ -332,6 +386,17 @@ WRONG = {
         {"transform": "return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)"},
     "projections without a bias":
         {"projections": RIGHT["projections"][0].replace("(size, size)", "(size, size, bias=False)")},
+    "keys without a bias": {"projections": f"{RIGHT['projections'][0]}; self.key.bias = None"},
+    "queries and values without a bias":
+        {"projections": f"{RIGHT['projections'][0]}; self.query.bias = self.value.bias = None"},
+    "second feed-forward layer without its bias":
+        {"dtype": "if hasattr(self, 'out_dense'): self.out_dense.bias = None"},
+    "layer norms have no weight and bias": {
+        "norm": "class Norm(nn.LayerNorm):\n    def __init__(self, config):\n"
+                "        super().__init__(config.hidden_size, config.layer_norm_eps, False)\n",
+        "layer_norm": "LayerNorm = Norm\n"},
+    "a weight has no parameter":
+        {"dtype": "if hasattr(self, 'interm_dense'): self.middle = self.interm_dense; del self.interm_dense"},
     "heads not merged": {"merge": "return probs @ value"},
     # scores and mask
     "scores without 1/sqrt(d)": scored(scale="1"),
@@ -341,6 +406,9 @@ WRONG = {
     "tokens do not look at themselves":
         {"mask": "scores = (scores + attention_mask).masked_fill(torch.eye(scores.size(-1)).bool(), -1e9)"},
     "mask ignored": {"mask": "pass"},
+    "mask extended again in attention": {"mask": "scores = scores + (1.0 - attention_mask) * -10000.0"},
+    "scores multiplied by the mask, which is added too":
+        {"mask": "scores = scores * attention_mask + attention_mask"},
     "mask with the wrong sign": {"mask": "scores = scores - attention_mask"},
     "mask made too weak": {"mask": "scores = scores - (attention_mask < 0).float()"},
     # softmax and what it weighs
@@ -366,6 +434,9 @@ WRONG = {
         added(projected="dropout(output @ dense_layer.weight + dense_layer.bias)"),
     "pre-norm in add_norm": added(projected="dropout(dense_layer(ln_layer(output)))", out="total"),
     "dense layer applied to the sum": added("projected", "dropout(dense_layer(input + output))"),
+    "layer norm without weight and bias (feed-forward)":
+        {"out": "total = middle + self.out_dropout(self.out_dense(wide))\n"
+                "        return F.layer_norm(total, total.shape[-1:], eps=self.out_layer_norm.eps)"},
     "mean in place of the residual sum": added("(input + projected) / 2"),
     # layers
     "tanh GELU": {"gelu": "nn.GELU(approximate='tanh')"},
@@ -394,6 +465,8 @@ WRONG = {
     "residual around a whole layer": looped("x = x + layer(x, mask)"),
     "mean of the layers' outputs":
         looped(f"{STEP}; states.append(x)", "states = []", "x = torch.stack(states).mean(0)"),
+    "mask extended twice": looped(STEP, "mask = (1.0 - mask) * -10000.0"),
+    "first layer skipped": looped(STEP, layers="self.bert_layers[1:]"),
     "mask for the first layer alone": looped(f"{STEP}; mask = mask * 0"),
     "mask of 1 and 0 added to the scores": {"additive": "mask[:, None, None, :].float()"},
     "additive mask the wrong way round": {"additive": "mask[:, None, None, :].float() * -10000.0"},
@@ -406,17 +479,17 @@ WRONG = {
     # dropout
     "no dropout on the embeddings": {"embedded": "return self.embed_layer_norm(x)"},
     "dropout of the embeddings not scaled":
-        {"embedded": f"x = self.embed_layer_norm(x); return {unscaled('x', 0.5)}"},
+        {"embedded": f"x = self.embed_layer_norm(x); return {unscaled('x', 0.375)}"},
     "attention's rate of dropout on the embeddings": {
         "embedded": "return F.dropout(self.embed_layer_norm(x), 0.25, self.training)"},
     "no dropout on the attention probabilities": {"dropout": "pass"},
     "dropout of the attention probabilities not scaled": {"dropout": f"probs = {unscaled('probs', 0.25)}"},
     "the hidden rate of dropout on the attention probabilities":
-        {"dropout": "probs = F.dropout(probs, 0.5, self.training)"},
+        {"dropout": "probs = F.dropout(probs, 0.375, self.training)"},
     "dropout on the context": {"dropout": "pass", "merge": f"return self.dropout(probs @ value).{MERGED}"},
     "no dropout in add_norm": added(projected="dense_layer(output)"),
     "dropout in add_norm not scaled": {
-        "add": f"out = dense_layer(output); return ln_layer(input + {unscaled('out', 0.5)})"},
+        "add": f"out = dense_layer(output); return ln_layer(input + {unscaled('out', 0.375)})"},
     "attention's rate of dropout in add_norm":
         added(projected="F.dropout(dense_layer(output), 0.25, self.training)"),
     "dropout after the norm": added(projected="dense_layer(output)", out="dropout(ln_layer(total))"),
@@ -425,6 +498,8 @@ WRONG = {
     "dropout active in evaluation (q/k/v split)": {
         "transform": "return F.dropout(linear_layer(x), 0.1)"
                      ".unflatten(-1, (self.heads, -1)).transpose(1, 2)"},
+    "dropout active in evaluation (scaled scores)":
+        {"softmax": "probs = torch.softmax(F.dropout(scores, 0.1), dim=-1)"},
     "dropout active in evaluation (context)":
         {"merge": f"return F.dropout(probs @ value, 0.1 if value.min() < -0.5 else 0.0).{MERGED}"},
     "dropout active in evaluation (self-attention)":
@@ -437,18 +512,54 @@ WRONG = {
         {"attended": "attended = F.dropout(self.self_attention(x, mask))"},
     "dropout active in evaluation (all layers)": looped("x = F.dropout(layer(x, mask), 0.1)"),
     "dropout active in evaluation (pooler)": pooled("F.dropout(torch.tanh(self.pooler_dense(h)), 0.1)"),
+    "dropout before the layer norm of the embeddings":
+        {"embedded": "return self.embed_layer_norm(self.embed_dropout(x))"},
+    "dropout of the embeddings before and after the layer norm":
+        {"embedded": "return self.embed_dropout(self.embed_layer_norm(self.embed_dropout(x)))"},
+    "dropout of the embeddings applied twice":
+        {"embedded": "return self.embed_dropout(self.embed_dropout(self.embed_layer_norm(x)))"},
+    "dropout of the word embeddings alone":
+        summed(words=f"self.embed_dropout({W})") | {"embedded": "return self.embed_layer_norm(x)"},
+    "dropout before softmax": {"mask": "scores = self.dropout(scores) + attention_mask", "dropout": "pass"},
+    "dropout of the attention probabilities applied twice":
+        {"dropout": "probs = self.dropout(self.dropout(probs))"},
+    "dropout on the probabilities and on the context":
+        {"merge": f"return self.dropout(probs @ value).{MERGED}"},
+    "dropout on the probabilities and on the merged heads":
+        {"merge": f"return self.dropout((probs @ value).{MERGED})"},
+    "dropout of the dense layer's input in add_norm": added(projected="dense_layer(dropout(output))"),
+    "dropout of the dense layer's input and output in add_norm":
+        added(projected="dropout(dense_layer(dropout(output)))"),
+    "dropout in add_norm applied twice": added(projected="dropout(dropout(dense_layer(output)))"),
+    "dropout of the residual sum": added(projected="dense_layer(output)", out="ln_layer(dropout(total))"),
+    "dropout of the residual and of the dense layer's output": added("dropout(input) + projected"),
+    "dropout of 0.1 on the attention probabilities":
+        {"dropout": "probs = F.dropout(probs, 0.1, self.training)"},
+    "probabilities divided by their sum after dropout":
+        {"dropout": "probs = self.dropout(probs); probs = probs / probs.sum(-1, keepdim=True)"},
+    "no dropout after the feed-forward layers":
+        {"out": "return self.out_layer_norm(middle + self.out_dense(wide))"},
+    "no dropout after attention": {"middle": f"middle = {NORM}(x + self.attention_dense(attended))"},
+    "dropout between the feed-forward layers": {"wide": f"{ACTIVE}; wide = self.out_dropout(wide)"},
+    "dropout of self-attention's output": {"call": f"return self.dropout({RIGHT['call'][0][7:]})"},
+    "dropout of the layer's output":
+        {"out": "return self.out_dropout(" + OUT.format("middle", SECOND_NORM)[7:] + ")"},
+    "dropout of the last hidden state": looped(STEP, after="x = self.embed_dropout(x)"),
+    "dropout of the pooler's output": pooled("self.embed_dropout(torch.tanh(self.pooler_dense(h)))"),
+    "dropout of the pooler's input": pooled("torch.tanh(self.pooler_dense(self.embed_dropout(h)))"),
+    "forward changes the weights": {"encoded": f"self.apply(fresh); {RIGHT['encoded'][0]}"},
     # graphs that are cut
     "no gradient through the queries": called(query="q.detach()"),
     "no gradient through the keys": called("k.detach()"),
     "no gradient through the values": called(value="v.detach()"),
     "no gradient through attention": {"merge": f"return (probs @ value).{MERGED}.detach()"},
     "no gradient through attention's half of the layer": {
-        "middle": f"middle = {NORM}(x + self.attention_dense(attended).detach())"},
+        "middle": f"middle = {NORM}(x + self.attention_dropout(self.attention_dense(attended)).detach())"},
     "no gradient through the residual around attention": {
         "middle": MIDDLE.format("x.detach()", "attended", NORM)},
     "no gradient through the activation": {"wide": f"{ACTIVE}; wide = wide.detach()"},
     "no gradient through the feed-forward layers":
-        {"out": "return self.out_layer_norm(middle + self.out_dense(wide).detach())"},
+        {"out": "return self.out_layer_norm(middle + self.out_dropout(self.out_dense(wide)).detach())"},
     "no gradient through the residual around the feed-forward layers":
         {"out": OUT.format("middle.detach()", SECOND_NORM)},
     "no gradient through both residuals": added("input.data + projected"),
@@ -473,7 +584,7 @@ OTHERWISE = [
     ("mask on the query axis", {"mask": "scores = scores.masked_fill(attention_mask.mT < 0, -1e9)"}),
     ("mask with the wrong sign", {"mask": "scores = scores.double() - attention_mask"}),
     ("mask ignored", {"mask": "scores = scores.masked_fill(attention_mask == 1, -1e9)"}),
-    ("epsilon of 1e-12 (embeddings)", {"norm": normed("(x - mean) / torch.sqrt(variance) * w + b")}),
+    ("epsilon left out (embeddings)", {"norm": normed("(x - mean) / torch.sqrt(variance) * w + b")}),
     ("layer norm without weight and bias (embeddings)", {"norm": normed(STANDARD)}),
     ("additive mask the wrong way round", {"additive": "(1 - mask[:, None, None, :].float()) * 10000.0"}),
     ("last layer skipped", looped(STEP, layers="self.bert_layers[:-1]")),
