@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
     from minbert.files import writing as writing
+    from minbert.kernels.device import find_device as find_device
     from minbert.kernels.device import to_device as to_device
     from minbert.kernels.registry import activation as activation
     from minbert.model import BertModel as BertModel
@@ -179,7 +180,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "writing",
         ),
         "weights.hub": ("find_folder",),
-        "kernels.device": ("to_device",),
+        "kernels.device": ("find_device", "to_device"),
         "kernels.registry": ("activation",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),

@@ -18,6 +18,9 @@ INTERRUPTED = 130
 FIRST_SPEAKS = 10.0  # seconds for the first process to say why, after which torchrun ends all
 
 
+NOUNS = {int: "a whole number", float: "a number"}  # of what the values of options are read as
+
+
 class AtLeastOne(argparse.Action):
     """The action "at_least_one" of a CommandParser. Raises InputError for a number below 1."""
 
@@ -33,6 +36,14 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.register("action", "at_least_one", AtLeastOne)
+
+    def add_version(self) -> None:
+        """Adds --version."""
+        from minbert import __version__
+
+        self.add_argument(
+            "--version", action="version", version=f"minBERT {__version__}", help="print the version"
+        )
 
     def add_json(self, help: str = "print one JSON object") -> None:
         """Adds --json."""
@@ -57,27 +68,68 @@ class CommandParser(argparse.ArgumentParser):
     def refuse(self, word: str, found: argparse.Namespace | None = None) -> NoReturn:
         """Raises InputError for a word that no option takes."""
         parser = getattr(found, "parser", self)
-        options = [option for action in parser._actions for option in action.option_strings]
         if word.startswith("-"):
+            options = [option for action in parser._actions for option in action.option_strings]
             name = word.split("=")[0]
             raise InputError(
                 f"there is no option {name}{did_you_mean(name, options)}; see {parser.prog} --help"
             )
-        raise InputError(f"there is nothing to do with {word!r}; see {parser.prog} --help")
+        taken = [_name(action) for action in parser._actions if not action.option_strings]
+        raise InputError(
+            f"there is nothing to do with {word!r}: {parser.prog} takes {', '.join([*taken, 'options'])}; "
+            f"see {parser.prog} --help"
+        )
+
+    # argparse words its errors in these methods; `action` is an option or an argument without one.
+    def _check_value(self, action, value):
+        if action.choices is None or value in action.choices:
+            return
+        what = (
+            f"there is no command {value!r}" if action.dest == "command" else f"{_name(action)} is {value!r}"
+        )
+        raise InputError(
+            f"{what}{did_you_mean(str(value), map(str, action.choices))}; choose from "
+            f"{', '.join(map(str, action.choices))}"
+        )
+
+    def _get_value(self, action, text):
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, InputError):
+                raise error.__context__ from None
+            raise InputError(f"{_name(action)} is {text!r}; give {NOUNS[action.type]}") from None
+
+    def _match_argument(self, action, pattern):
+        try:
+            return super()._match_argument(action, pattern)
+        except argparse.ArgumentError:
+            count = {None: "a value", "+": "one or more values"}.get(action.nargs, f"{action.nargs} values")
+            raise InputError(
+                f"{_name(action)} needs {count}: {_accepted(action)}; see {self.prog} --help"
+            ) from None
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("argument COMMAND: invalid choice"):
-            given = next(word for word in self.words if not word.startswith("-"))
-            commands = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
-            raise InputError(
-                f"there is no command {given!r}{did_you_mean(given, commands)}; "
-                f"choose from {', '.join(commands)}"
-            )
-        if message.startswith("the following arguments are required"):  # often for a name that is misspelt
-            for word in self.words:
-                if word.startswith("--") and word.split("=")[0] not in self._option_string_actions:
-                    self.refuse(word)
-        raise InputError(f"{message}; see {self.prog} --help")
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing == message:
+            raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+        for word in self.words:  # often for a name that is misspelt
+            if word.startswith("--") and word.split("=")[0] not in self._option_string_actions:
+                self.refuse(word)
+        names = missing.split(", ")
+        said = [
+            f"{name} ({_accepted(action)})" for action in self._actions if (name := _name(action)) in names
+        ]
+        raise InputError(f"missing: {'; '.join(said)}; see {self.prog} --help")
+
+
+def _name(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or str(action.metavar or action.dest)
+
+
+def _accepted(action: argparse.Action) -> str:
+    """Returns what an option or argument takes: its choices, else its help text."""
+    return ", ".join(map(str, action.choices)) if action.choices else action.help
 
 
 def run_command(

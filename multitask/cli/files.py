@@ -3,27 +3,28 @@
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
-from minbert import CommandParser
+from minbert import CommandParser, InputError
 from multitask.cli.option_groups import add_task_file, add_tasks, add_trust
 from multitask.config.option_types import checked, table
 from multitask.config.run_config import read_config
 from multitask.config.task_file import load_recorded_task_file, load_task_file
 from multitask.config.task_kinds import KINDS, find_kind
-
-INVALID = 1  # exit status of `validate` where a file has errors
+from multitask.course.submit import DATA_TO_CHECK_BY, INVALID, PREDICTIONS
 
 
 def add_validate_options(parser: CommandParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("--data", required=True, help="folder with the data files")
+    parser.add_argument("folder", metavar="FOLDER", help="folder of the prediction files, or a run's")
+    parser.add_argument("--data", help=DATA_TO_CHECK_BY)
     add_tasks(parser, "the course's three, and cfimdb if predicted")
     parser.add_argument("--split", action="append", choices=("dev", "test"), help="default: dev and test")
     parser.add_json()
 
 
 def add_doctor_options(parser: CommandParser) -> None:
-    parser.add_argument("data", metavar="DIR", help="folder with the data files, or `sample`")
+    parser.add_argument("folder", metavar="DIR", nargs="?", help="folder with the data files, or `sample`")
+    parser.add_argument("--data", metavar="DIR", help="the same, as the other commands have it")
     add_tasks(parser, "the course's tasks that have data, and your own")
     parser.add_argument("--config", metavar="FILE", help="TOML file whose [tasks.NAME] say what the data are")
     add_task_file(parser, more="; default: that of --config, if you trained with it")
@@ -42,7 +43,9 @@ def add_tasks_options(parser: CommandParser) -> None:
 def validate_command(options: Namespace) -> int:
     from multitask.tasks.validation import validate_predictions
 
-    found = validate_predictions(options.folder, options.data, options.tasks, options.split)
+    folder = Path(options.folder)
+    folder = folder / PREDICTIONS if (folder / PREDICTIONS).is_dir() else folder
+    found = validate_predictions(folder, options.data, options.tasks, options.split)
     if options.json:
         problems = [vars(problem) for problem in found.problems]
         print(json.dumps({"checked": found.checked, "problems": problems, "notes": found.notes}))
@@ -56,6 +59,9 @@ def doctor_command(options: Namespace) -> None:
     from multitask.tasks.splits import missing_split, open_data
     from multitask.tasks.validation import tasks_with_data
 
+    if (options.folder is None) == (options.data is None):
+        given = "neither is" if options.data is None else "both are"
+        raise InputError(f"one folder is wanted, DIR or --data DIR, and {given} given; give one of them")
     values = read_config(options.config) if options.config else {}
     if options.task_file is None:
         named = checked("task_file", values.get("task_file"), str | None)
@@ -64,7 +70,7 @@ def doctor_command(options: Namespace) -> None:
     configured = table("tasks", values.get("tasks", {}))
     lengths = _token_counter(options.weights) if options.weights else None
     splits, notes = {}, []
-    with open_data(options.data) as folder:
+    with open_data(options.data or options.folder) as folder:
         for task in tasks_with_data(folder, options.tasks, configured):
             for split in ("train", "dev", "test"):
                 if missing := missing_split(task, folder, split):

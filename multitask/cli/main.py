@@ -73,6 +73,7 @@ def run(arguments: Sequence[str]) -> int | None:
 def build_parser() -> tuple[CommandParser, dict, dict]:
     """Returns the parser, and by name (command, parser) of the commands in ONE_RUN and in MANY_RUNS."""
     parser = CommandParser(prog="multitask", description="Fine-tunes one BERT on several tasks.")
+    parser.add_version()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     made = {}
     for name, (module, help) in COMMANDS.items():

@@ -18,8 +18,7 @@ from multitask.cli.option_groups import (
     use_threads,
 )
 from multitask.config.options import add_run_options
-
-SPLITS = ("train", "dev", "test")
+from multitask.data.given_rows import SPLITS
 
 
 def add_train_options(parser: CommandParser) -> None:
@@ -35,7 +34,7 @@ def add_groups_options(parser: CommandParser) -> None:
 
 
 def add_resume_options(parser: CommandParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("run_folder", metavar="RUN", help="the run's folder")
     add_task_file(parser)
     add_trust(parser)
 
@@ -53,7 +52,7 @@ def add_evaluate_options(parser: CommandParser) -> None:
 
 
 def add_predict_options(parser: CommandParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("run_folder", metavar="RUN", help="the run's folder, or a checkpoint of it")
     _add_data_options(parser)
     parser.add_argument("--out", help="folder for the files; default RUN/predictions")
     add_file_format(parser)
@@ -130,7 +129,8 @@ def evaluate_command(options: Namespace) -> None:
     from multitask.runtime.messages import show_messages
 
     if (options.run_folder is None) == (options.weights is None):
-        raise InputError("give either a run's folder or --weights")
+        given = "neither is" if options.weights is None else "both are"
+        raise InputError(f"a run's folder or --weights is wanted, {given} given; give one of them")
     run = _open(options, options.run_folder or options.weights)
     run.config = replace(run.config, limit=options.limit)
     if options.max_rejected is not None:
@@ -146,9 +146,12 @@ def evaluate_command(options: Namespace) -> None:
 
 
 def _open(options: Namespace, source: str):
-    from multitask.inference.run import open_source
+    from multitask.inference.run import open_source, read_run_config
 
     use_threads(options)
+    here = Path(source)
+    if source == options.run_folder and not any(path.is_dir() for path in (here, "checkpoints" / here)):
+        read_run_config(here)  # which says so; a missing run is no model of the hub
     run = open_source(
         source,
         options.tasks,
@@ -164,7 +167,8 @@ def _open(options: Namespace, source: str):
 
 def predict_command(options: Namespace) -> None:
     if (options.task is None) != (options.text is None):
-        raise InputError("--task and --text go together")
+        missing = "--task NAME" if options.task is None else "--text TEXT"
+        raise InputError(f"--task and --text go together; give {missing} too, or neither for files")
     if options.json and options.text is None:
         raise InputError("--json goes with --text; prediction files have formats of their own")
     run = _open(options, options.run_folder)

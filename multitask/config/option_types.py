@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from minbert import InputError, did_you_mean
@@ -70,9 +71,24 @@ def checked(name: str, value: Any, hint: Any) -> Any:
         return {key: checked(f"{name}.{key}", part, inner) for key, part in table(name, value).items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is Any:
+        return value
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} is {value!r}; give {_NOUNS[kind]}")
+        noun = _NOUNS.get(kind) or f"a {kind.__name__}; RunConfig.from_dict makes one of plain values"
+        raise InputError(f"{name} is {value!r}; give {noun}")
     return value
+
+
+def check_fields(config: Any) -> None:
+    """Puts values of the fields' types into a configuration that Python code makes; a path becomes a text.
+
+    Raises InputError for a value of another type.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        object.__setattr__(
+            config, name, checked(name, str(value) if isinstance(value, Path) else value, hint)
+        )
 
 
 def table(name: str, value: Any) -> dict[str, Any]:

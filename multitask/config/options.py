@@ -6,13 +6,14 @@ the task sst is `--sst.pooling`. The course's own flags work as aliases.
 
 import argparse
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
-from multitask.config.option_types import checked, comma_list, merge, parse, table
+from multitask.config.option_types import checked, comma_list, flat, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.stages import stage_configs
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 from multitask.config.task_file import TRUST, load_recorded_task_file
 
@@ -30,6 +31,17 @@ COURSE_MODES = {
     "full-model": "none",
 }
 
+
+# Of options that are not read unless another one is set: how their keys begin -> whether it is, and which.
+NEEDS: dict[str, tuple[Callable[[RunConfig], Any], str]] = {
+    "lora.": (lambda run: run.lora.rank, "--lora.rank of at least 1"),
+    "smart.": (
+        lambda run: run.smart.weight or run.smart.bregman,
+        "--smart.weight or --smart.bregman above 0",
+    ),
+    "gradients.target_decay": (lambda run: run.gradients.surgery == "gradvac", "--gradients.surgery gradvac"),
+    "vocab_size": (lambda run: run.needs_scratch, "--weights scratch"),
+}
 
 _TASK_HINTS = typing.get_type_hints(TaskConfig)
 
@@ -93,11 +105,24 @@ def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
     """Reads the configuration that the arguments ask for: preset or file first, then the options on top.
 
-    Raises InputError for an unknown option, with the nearest one.
+    Raises InputError for an unknown option, with the nearest one, and for one that would change nothing.
     """
     options = RunOptions(parser, arguments)
     name = options.given.config
-    return options.configure(read_config(name) if name else {}), options.given
+    values = read_config(name) if name else {}
+    config = options.configure(values)
+    stages = stage_configs(config)
+    for key, _, _, usual in run_keys():
+        for beginning, (is_on, needed) in NEEDS.items():
+            given = options.value(key)
+            if given is None or not key.startswith(beginning) or any(map(is_on, stages)):
+                continue
+            if flat(values).get(key, usual) == usual:  # not switched off what the file switches on
+                raise InputError(
+                    f"{option_of(key)} is {given} and changes nothing: it needs {needed}; give that, or "
+                    f"leave it out"
+                )
+    return config, options.given
 
 
 class RunOptions:

@@ -20,7 +20,7 @@ def begun_before(config: RunConfig) -> bool:
         raise InputError(f"{out} is a file; give --out the name of a new folder")
     if not out.is_dir() or not any(out.iterdir()):
         return False
-    if not (out / "config.json").is_file() or read_run_config(out) != config:
+    if not (out / "config.json").is_file() or read_run_config(out) != config.absolute():
         raise InputError(
             f"{out} holds something else than a run with these settings; give another --out, or remove it"
         )

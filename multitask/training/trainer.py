@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from minbert import InputError, WriteError, atomic_folder, hide_secrets, read_json_object, restore_folder
 from multitask.config.run_config import RunConfig
-from multitask.config.run_folder import ENVIRONMENT
+from multitask.config.run_folder import ENVIRONMENT, MEMORY_FOLDER, SAMPLE_FOLDER
 from multitask.config.stages import stage_configs
 from multitask.config.task_file import record_task_file, task_file_hash
 from multitask.data.collate import Joined
@@ -37,8 +37,6 @@ from multitask.inference.checkpoint import (
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
 from multitask.inference.run import (
-    MEMORY_FOLDER,
-    SAMPLE_FOLDER,
     Evaluation,
     Run,
     load_best,
@@ -93,8 +91,8 @@ def train(
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
-    if config.task_file:  # to be found from another working folder too
-        config = replace(config, task_file=str(Path(config.task_file).resolve()))
+    config = config.absolute()
+    if config.task_file:
         task_file_hash(config.task_file)  # it has run, or may
     with one_writer(out):
         is_empty = not out.exists() or all(path.name.endswith(".partial") for path in out.iterdir())

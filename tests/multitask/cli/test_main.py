@@ -180,7 +180,7 @@ def test_wrong_commands_and_options(refused):
     assert "COMMAND" in refused()
     assert "did you mean '--data'" in refused("evaluate", "run", "--dat", "x")
     assert "did you mean '--train.epochs'" in refused("train", "--train.epoch", "3")
-    assert "invalid choice: 'tset'" in refused("predict", "run", "--split", "tset")
+    assert "--split is 'tset'; did you mean 'test'" in refused("predict", "run", "--split", "tset")
     assert "--limit" in refused("evaluate", "run", "--limit", "many")
     assert "RUN" in refused("resume")
     done = subprocess.run([sys.executable, "-m", "multitask", "trian"], capture_output=True, text=True)
@@ -215,7 +215,7 @@ def test_wrong_input_to_train(refused, arguments, tmp_path, tiny_data):
         (without(arguments, "--out", file / "run"), "cannot be made, a file is in the way"),
         ([*arguments, "--tasks", "sst,stss"], "there is no task 'stss'; did you mean 'sts'"),
         ([*arguments, "--precision", "fp16"], "fp16 needs a CUDA device"),
-        ([*arguments, "--device", "gpu"], "device 'gpu' cannot be used"),
+        ([*arguments, "--device", "gpu"], "device 'gpu' does not exist; did you mean 'cuda'"),
         ([*arguments, "--select", "sts.pearsn"], "did you mean 'sts.pearson'"),
         ([*arguments, "--sts.train", "sts-trian.csv"], "sts-trian.csv; did you mean 'sts-train.csv'"),
         ([*arguments, "--sst.label", "lable"], "the training split of sst has no labels"),
@@ -228,11 +228,11 @@ def test_wrong_input_to_train(refused, arguments, tmp_path, tiny_data):
 def test_wrong_input_to_the_other_commands(refused, tiny_folder, tmp_path):
     nowhere = tmp_path / "nowhere"
     assert "is not the folder of a run" in refused("resume", nowhere)
-    assert "give it as --weights" in refused("resume", tiny_folder)
-    assert "either a run's folder or --weights" in refused("evaluate")
-    assert "either a run's folder or --weights" in refused("evaluate", "run", "--weights", tiny_folder)
-    assert "there is no folder" in refused("evaluate", nowhere)
-    assert "there is no folder" in refused("predict", nowhere)
+    assert "it holds weights" in refused("resume", tiny_folder)
+    assert "a run's folder or --weights is wanted, neither" in refused("evaluate")
+    assert "--weights is wanted, both are" in refused("evaluate", "run", "--weights", tiny_folder)
+    assert "is not the folder of a run; it does not exist" in refused("evaluate", nowhere)
+    assert "is not the folder of a run; it does not exist" in refused("predict", nowhere)
     assert "--task and --text go together" in refused("predict", "run", "--task", "sst")
     assert "--limit is 0" in refused("evaluate", "run", "--limit", "0")
     assert "--threads is 0" in refused("evaluate", "--weights", tiny_folder, "--threads", "0")

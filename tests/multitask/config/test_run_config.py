@@ -90,7 +90,10 @@ WRONG = [
     ({"tasks": {"sst": {"hidden": [3.5]}}}, "sst.hidden is 3.5; give a whole number"),
     ({"tasks": {"sst": {"pooling": "clss"}}}, "sst.pooling is 'clss'; .*did you mean 'cls'"),
     ({"tasks": {"sst": {"dropout": 1}}}, "sst.dropout is 1.0; it must be a rate from 0 to below 1"),
-    ({"tasks": {"sst": {"head": "cosine"}}}, "sst.head is 'cosine', .* needs pairs"),
+    (
+        {"tasks": {"sst": {"head": "cosine"}}},
+        "head is 'cosine', .* pairs is None; give pairs bi, or all three",
+    ),
     ({"tasks": {"sts": {"low": 5}}}, "sts.low is 5.0, high is 5.0; low must be the smaller one"),
     ({"tasks": {"sts": {"high": float("nan")}}}, "sts.low is 0.0, high is nan"),
     ({"tasks": {"sts": {"label_scale": [1, 0]}}}, "sts.label_scale is .*two numbers, the smaller one first"),

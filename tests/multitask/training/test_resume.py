@@ -199,9 +199,12 @@ def test_data_that_changed_are_refused_by_name(tiny_config, tiny_data, tmp_path,
 
 
 def test_folders_that_cannot_be_resumed_are_refused_by_name(exact, tmp_path, tiny_folder):
-    with pytest.raises(InputError, match="is not the folder of a run; give the folder"):
+    with pytest.raises(InputError, match="is not the folder of a run; it does not exist; give the"):
         resume(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is not the folder of a run; give it as --weights"):
+    with pytest.raises(
+        InputError,
+        match="is not the folder of a run; it holds weights, from which",
+    ):
         resume(tiny_folder)
     killed(lambda: train(exact(tmp_path / "run")), 4)
     state = tmp_path / "run" / "last" / "training_state" / "state.json"
