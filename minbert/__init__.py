@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import CommandParser as CommandParser
     from minbert.cli.command_line import run_command as run_command
     from minbert.cli.command_line import say as say
+    from minbert.cli.command_line import says_how_to_go_on as says_how_to_go_on
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
     from minbert.cli.shown_text import ShownText as ShownText
@@ -139,7 +140,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "adapters.config": ("AttentionAdapterConfig", "LoRAConfig"),
         "adapters.registry": ("adapted_modules", "use_adapter"),
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
-        "cli.command_line": ("CommandParser", "run_command", "say"),
+        "cli.command_line": ("CommandParser", "run_command", "say", "says_how_to_go_on"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
         "cli.shown_text": ("ShownText", "hide_secrets", "shown_line"),
         "config": ("BertConfig",),

@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import NoReturn
 
 from minbert.cli.shown_text import ShownText, hide_variables, printable, shown_line
@@ -31,7 +31,12 @@ class AtLeastOne(argparse.Action):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that names the nearest option and raises InputError, never prints the usage."""
+    """An argument parser that names the nearest option and raises InputError, never prints the usage.
+
+    `hint` is said of an option that there is not.
+    """
+
+    hint = ""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -71,8 +76,9 @@ class CommandParser(argparse.ArgumentParser):
         if word.startswith("-"):
             options = [option for action in parser._actions for option in action.option_strings]
             name = word.split("=")[0]
+            hint = f"; {parser.hint}" if parser.hint else ""
             raise InputError(
-                f"there is no option {name}{did_you_mean(name, options)}; see {parser.prog} --help"
+                f"there is no option {name}{did_you_mean(name, options)}{hint}; see {parser.prog} --help"
             )
         taken = [_name(action) for action in parser._actions if not action.option_strings]
         raise InputError(
@@ -161,11 +167,25 @@ def run_command(
             else:
                 time.sleep(FIRST_SPEAKS)
             status = BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if is_first:
-            print("interrupted", file=sys.stderr)
+            how = str(interruption) or "the same command begins anew"
+            print(shown_line(f"interrupted; {how}"), file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+@contextmanager
+def says_how_to_go_on(how: Callable[[], str]) -> Iterator[None]:
+    """Has a signal that ends the block say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how()) from None
+    except SystemExit:  # of another signal
+        if int(os.environ.get("RANK", 0)) == 0:
+            say(how())
+        raise
 
 
 def say(line: str) -> None:

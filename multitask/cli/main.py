@@ -1,6 +1,7 @@
 """The command `multitask`: its subcommands, which stand in the files of this folder."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int | None:
     parser, one_run, many_runs = build_parser()
     name, words = (arguments[0], arguments[1:]) if arguments else (None, [])
+    if name in ("train", "resume") and sys.stderr.isatty():
+        print("loading torch", file=sys.stderr)  # which takes seconds
     if name in many_runs:
         command, sub = many_runs[name]
         return command(RunOptions(sub, words))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbert import CommandParser, InputError, say
+from minbert import CommandParser, InputError, say, says_how_to_go_on
 from multitask.cli.option_groups import (
     add_device,
     add_file_format,
@@ -35,6 +35,12 @@ def add_groups_options(parser: CommandParser) -> None:
 
 def add_resume_options(parser: CommandParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="the run's folder")
+    more = {"type": int, "action": "at_least_one", "metavar": "N"}
+    parser.add_argument(
+        "--train.epochs", "--epochs", dest="epochs", **more, help="extend the run to N epochs"
+    )
+    parser.add_argument("--train.max-steps", dest="max_steps", **more, help="extend the run to N steps")
+    parser.hint = "a run goes on with its own settings, and only its length can be changed"
     add_task_file(parser)
     add_trust(parser)
 
@@ -87,7 +93,7 @@ def train_command(config, options: Namespace) -> None:
     if options.dry_run:
         print("\n".join(plan_table(config)))
         return
-    with show_messages(say):
+    with show_messages(say), says_how_to_go_on(lambda: _how_to_go_on(config.out)):
         run = train(config, quiet=False)
     _show_run(run)
 
@@ -97,9 +103,20 @@ def resume_command(options: Namespace) -> None:
     from multitask.training.trainer import is_finished, resume
 
     finished = is_finished(options.run_folder)
-    with show_messages(say):
-        run = resume(options.run_folder, quiet=False, task_file=options.task_file, trust=options.trust)
-    _show_run(run, plots=not finished)
+    keys = ("task_file", "trust", "epochs", "max_steps")
+    given = {key: getattr(options, key) for key in keys}
+    with show_messages(say), says_how_to_go_on(lambda: _how_to_go_on(options.run_folder)):
+        run = resume(options.run_folder, quiet=False, **given)
+    _show_run(run, plots=not finished or options.epochs or options.max_steps)
+
+
+def _how_to_go_on(out: str) -> str:
+    """Returns what is in the folder of a run that a signal has ended, and the command that goes on."""
+    if not (Path(out) / "config.json").is_file():
+        return "nothing was written, the same command begins anew"
+    if not (Path(out) / "last").is_dir():
+        return f"there is no checkpoint yet, multitask resume {out} begins anew"
+    return f"multitask resume {out} goes on from {out}/last"
 
 
 def _show_run(run, plots: bool = True) -> None:
