@@ -30,8 +30,8 @@ def add_doctor_options(parser: CommandParser) -> None:
     add_task_file(parser, more="; default: that of --config, if you trained with it")
     add_trust(parser)
     parser.add_argument("--weights", help="count tokens with the tokenizer of these weights")
-    length = "tokens; what counts as cut; default 512"
-    parser.add_argument("--max-length", type=int, default=512, help=length)
+    length = "with --weights: tokens, what counts as cut; default 512, or what there are positions for"
+    parser.add_argument("--max-length", type=int, action="at_least_one", metavar="N", help=length)
     parser.add_json()
 
 
@@ -68,7 +68,13 @@ def doctor_command(options: Namespace) -> None:
         load_recorded_task_file(named, options.config or "", options.trust)
     load_task_file(options.task_file)
     configured = table("tasks", values.get("tasks", {}))
-    lengths = _token_counter(options.weights) if options.weights else None
+    lengths, longest = None, None
+    if options.weights:
+        lengths, longest = _token_counter(options.weights, options.max_length)
+    elif options.max_length is not None:
+        raise InputError(
+            f"--max-length is {options.max_length}, of tokens; give --weights too, which count them"
+        )
     splits, notes = {}, []
     with open_data(options.data or options.folder) as folder:
         for task in tasks_with_data(folder, options.tasks, configured):
@@ -77,23 +83,29 @@ def doctor_command(options: Namespace) -> None:
                     notes.append(missing)
                 else:
                     splits[task.name, split] = task.load(folder, split)
-        report = diagnose(splits, lengths, options.max_length if lengths else None)
+        report = diagnose(splits, lengths, longest)
     if options.json:
         print(json.dumps(report.as_dict() | {"notes": notes}))
     else:
         print("\n".join([*report.lines(), *notes]))
 
 
-def _token_counter(weights: str):
-    from minbert import Tokenizer
+def _token_counter(weights: str, asked: int | None):
+    """Returns the function that counts tokens, and the number of them at which texts are cut."""
+    from minbert import BertConfig, Tokenizer, find_folder
 
     tokenizer = Tokenizer.from_pretrained(weights)
+    most = BertConfig.from_folder(find_folder(weights)).max_length
+    if asked is not None and asked > most:
+        raise InputError(
+            f"--max-length is {asked}, and {weights} has positions for {most} tokens; give at most that"
+        )
 
     def count(rows: Sequence[tuple[str, ...]]) -> list[int]:
         sides = [list(side) for side in zip(*rows, strict=True)]
         return [len(sequence.ids) for sequence in tokenizer.encode(*sides, max_length=1_000_000)]
 
-    return count
+    return count, min(512, most) if asked is None else asked
 
 
 def tasks_command(options: Namespace) -> None:

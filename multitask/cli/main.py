@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int | None:
     parser, one_run, many_runs = build_parser()
     name, words = (arguments[0], arguments[1:]) if arguments else (None, [])
     if name in ("train", "resume") and sys.stderr.isatty():
-        print("loading torch", file=sys.stderr)  # which takes seconds
+        print("loading torch, the weights and the data", file=sys.stderr)
     if name in many_runs:
         command, sub = many_runs[name]
         return command(RunOptions(sub, words))

@@ -148,7 +148,7 @@ def evaluate_command(options: Namespace) -> None:
     if (options.run_folder is None) == (options.weights is None):
         given = "neither is" if options.weights is None else "both are"
         raise InputError(f"a run's folder or --weights is wanted, {given} given; give one of them")
-    run = _open(options, options.run_folder or options.weights)
+    run = _open(options, options.weights if options.run_folder is None else options.run_folder)
     run.config = replace(run.config, limit=options.limit)
     if options.max_rejected is not None:
         run.config = replace(run.config, max_rejected=options.max_rejected)

@@ -51,6 +51,8 @@ def parse(name: str, text: str, hint: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise InputError(f"{name} is {text!r}; give true or false")
         return text.lower() == "true"
+    if not text:
+        raise InputError(f"{name} is empty; give {_NOUNS[kind]}, or leave it out")
     try:
         return kind(text)
     except ValueError:

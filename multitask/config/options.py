@@ -8,6 +8,7 @@ import argparse
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
@@ -16,6 +17,7 @@ from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
 from multitask.config.stages import stage_configs
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 from multitask.config.task_file import TRUST, load_recorded_task_file
+from multitask.config.task_kinds import KINDS
 
 COURSE_ALIASES = {
     "--lr": "optim.lr",
@@ -109,6 +111,11 @@ def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[R
     """
     options = RunOptions(parser, arguments)
     name = options.given.config
+    if name in KINDS and not Path(name).exists():
+        raise InputError(
+            f"CONFIG is {name!r}, a task; give several tasks as one word: --tasks "
+            f"{options.given.tasks or 'sst'},{name}"
+        )
     values = read_config(name) if name else {}
     config = options.configure(values)
     stages = stage_configs(config)
@@ -195,6 +202,12 @@ class RunOptions:
             key = key.replace("-", "_")
             if task not in tasks and not strict:
                 continue
+            sections = {name.partition(".")[0] for name in hints}
+            if key in _TASK_HINTS and task not in (*tasks, *sections):
+                raise InputError(
+                    f"there is no option {option}: the run has no task {task!r}{did_you_mean(task, tasks)}; "
+                    f"it has {', '.join(tasks)}"
+                )
             if task not in tasks or key not in _TASK_HINTS:
                 near = [f"--{name}.{key.replace('_', '-')}" for name in tasks for key in _TASK_HINTS]
                 raise InputError(

@@ -280,9 +280,8 @@ class RunConfig:
         own = {"data_cache": self.data_cache, "folder": self.cache.folder}
         for name in ("weights", "data", "task_file"):
             value = getattr(self, name)
-            beside = [value, Path("checkpoints", value)] if name == "weights" and value else [value]
-            is_name = value in (None, "sample", "scratch")  # or of a model of the hub
-            own[name] = next((path for path in beside if not is_name and Path(path).exists()), None)
+            if value not in (None, "sample", "scratch") and Path(value).exists():  # else a name
+                own[name] = value
         paths = {name: str(Path(path).absolute()) for name, path in own.items() if path is not None}
         return replace(self, cache=replace(self.cache, folder=paths.pop("folder", None)), **paths)
 
@@ -334,6 +333,11 @@ def read_config(name: str, folder: str = "presets") -> dict[str, Any]:
             entry.name.removesuffix(".toml") for entry in presets.iterdir() if entry.name.endswith(".toml")
         )
         if name not in known:
+            if path.is_dir():
+                raise InputError(
+                    f"{name} is a folder; give a TOML file or a preset ({', '.join(known)}); folders are "
+                    f"given by options: --weights W --data DIR --out RUN"
+                )
             raise InputError(
                 f"there is no file {name} and no preset of that name; presets: {', '.join(known)}"
                 f"{did_you_mean(name, known)}"

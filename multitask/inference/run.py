@@ -35,6 +35,7 @@ from multitask.config.run_folder import SCORES
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_file import load_recorded_task_file, load_task_file
 from multitask.data.cache_folder import cache_folder
+from multitask.data.given_rows import SPLITS
 from multitask.data.readers import Example, Examples, Row
 from multitask.data.records import has_files
 from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
@@ -190,13 +191,12 @@ class Run:
         return Evaluation(scores, [*notes, *odd])
 
     def _with_files(self, names: Sequence[str], folder: Path, split: str) -> Sequence[str]:
-        """Returns the names of tasks. Raises InputError where no file of theirs is in the folder."""
+        """Returns the names of tasks. Raises InputError for a folder that has no split of any of them."""
         tasks = [self.model.tasks[name] for name in listed("tasks", names) if name in self.model.tasks]
-        files = [file for task in tasks if (file := task.file(split)) is not None]
+        files = [file for task in tasks for name in (split, *SPLITS) if (file := task.file(name)) is not None]
         if files and not any(has_files(folder / file) for file in files):
             raise InputError(
-                f"{folder} has no {split} file of the tasks, such as {files[0]}; give --data the folder with "
-                f"these files"
+                f"{folder} has no file of the tasks, such as {files[0]}; give --data the folder with them"
             )
         return names
 
@@ -222,8 +222,11 @@ class Run:
         in a row without text; a task of `tasks` that predicts no classes raises InputError then, and so does
         a folder to which another process writes.
         """
-        files, notes = [], []
         names = tasks or [name for name in self.trained if self.model.tasks[name].scored]
+        files, notes = [], []
+        others = [name for name, task in self.model.tasks.items() if task.scored and name not in names]
+        if others and not tasks:
+            notes.append(f"left out: these weights hold no trained head of {', '.join(others)}")
         soft = self._with_classes(names, notes if tasks is None else None) if probabilities else []
         with self.data_folder(data) as folder, one_writer(Path(out)):
             for name in self._with_files(names, folder, split):

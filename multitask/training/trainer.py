@@ -311,7 +311,6 @@ class Trainer:
     def setup(self, data: Path) -> None:
         """Loads the inputs from a folder with the data files, and builds the components."""
         with self.group.common_errors():
-            logger.info(f"reading {self.config.data} and {self.config.weights}")
             self.inputs = load_inputs(self.config, data, self.device)
             check_select(self.config, self.inputs)
         self._build()
@@ -326,7 +325,6 @@ class Trainer:
                 self._clean_up()
         last = self.out / "last" if (self.out / "last").is_dir() else None
         with self.group.common_errors():
-            logger.info(f"reading {self.config.data} and {last or self.config.weights}")
             self.inputs = load_inputs(self.config, data, self.device, last)
             before, now = read_environment(self.out)["data"], self.inputs.hashes
             changed = [name for name in before | now if now.get(name) != before.get(name)]

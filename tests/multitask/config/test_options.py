@@ -138,7 +138,7 @@ def test_the_course_s_flags(read, arguments, key, value):
         (["--train.epoch=3"], "there is no option --train.epoch; did you mean '--train.epochs'"),
         (["--train.batch_size", "3"], "there is no option --train.batch_size; .*'--train.batch-size'"),
         (["--sst.poolin", "cls"], "there is no option --sst.poolin; did you mean '--sst.pooling'"),
-        (["--sstt.pooling", "cls"], "there is no option --sstt.pooling; did you mean '--sst.pooling'"),
+        (["--sstt.pooling", "cls"], "there is no option --sstt.pooling: .*; did you mean 'sst'"),
         (["--wieghts", "x"], "there is no option --wieghts; did you mean '--weights'"),
         (["--tasks", "sst", "--sts.pooling", "cls"], "there is no option --sts.pooling"),
         (["--sst.pooling"], "--sst.pooling needs a value"),
