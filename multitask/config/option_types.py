@@ -115,8 +115,11 @@ def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
+            sections = {one: fields(hints[one]) for one in known if is_dataclass(hints[one])}
+            inner = [f"{section}.{part.name}" for section, parts in sections.items() for part in parts]
             raise InputError(
-                f"there is no key {prefix}{key}{did_you_mean(name, known)}; known: {', '.join(known)}"
+                f"there is no key {prefix}{key}{did_you_mean(name, [*known, *inner])}; known: "
+                f"{', '.join(known)}"
             )
         hint = hints[name]
         if is_dataclass(hint):

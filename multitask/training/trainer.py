@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from minbert import InputError, WriteError, atomic_folder, hide_secrets, read_json_object, restore_folder
+from multitask.config.option_types import checked
 from multitask.config.run_config import RunConfig
 from multitask.config.run_folder import ENVIRONMENT, MEMORY_FOLDER, SAMPLE_FOLDER
 from multitask.config.stages import stage_configs
@@ -80,6 +81,8 @@ def train(
     the run goes on from its `last/`. Raises InputError for a configuration or data that cannot be used,
     before anything is written.
     """
+    if not isinstance(config, RunConfig):
+        raise InputError(f"config is {config!r}; give a RunConfig, such as RunConfig.from_dict makes")
     if data is not None:
         config = given_config(config, data)
     check_sources(config)
@@ -139,7 +142,7 @@ def _with_length(config: RunConfig, epochs: int | None, max_steps: int | None) -
     """Returns a run's configuration with another length. Raises InputError for one that is not longer."""
     changed, now = {}, config.train
     for name, before, wanted in (("epochs", now.epochs, epochs), ("max_steps", now.max_steps, max_steps)):
-        if wanted is None or wanted == before:
+        if checked(name, wanted, int | None) in (None, before):
             continue
         option = f"--train.{name.replace('_', '-')}"
         if before is None:

@@ -291,3 +291,39 @@ def test_the_sample_corpus_from_scratch(command, no_plots, tmp_path):
     assert command("evaluate", tmp_path / "run", "--limit", "5", "--json")[0] == 0
     status, output, _ = command("predict", tmp_path / "run", "--task", "sst", "--text", "a good film")
     assert status == 0 and output.strip() in "01234"
+
+
+def test_a_run_of_relative_folders_is_used_from_elsewhere(
+    no_plots, command, arguments, tmp_path, monkeypatch
+):
+    """Its folder has absolute paths; a signal, also one before there is a folder, says how to go on."""
+    data, weights = Path(arguments[3]), Path(arguments[1])
+    monkeypatch.chdir(data.parent)
+    options = [*without(arguments, "--data", data.name), "--tasks", "sst"]
+    config = {"data": str(data), "weights": str(weights), "out": str(tmp_path / "run")}
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multitask.training.trainer.load_inputs", interrupt)
+        status, _, errors = command("train", *options)
+        assert (status, errors) == (130, "interrupted; nothing was written, the same command begins anew\n")
+    assert command("train", *options)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    saved = json.loads((tmp_path / "run/config.json").read_text())
+    assert {key: saved[key] for key in config} == config
+    assert command("predict", "run")[0] == 0 and command("evaluate", "run")[0] == 0
+
+
+def test_train_and_resume_say_on_a_terminal_at_once_that_they_load(command, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert command("train", "--weights", "W")[2].startswith("loading torch, the weights and the data\n")
+
+
+def test_a_finished_run_is_extended(no_plots, command, refused, arguments, tmp_path):
+    assert command("train", *arguments, "--tasks", "sst")[0] == 0
+    status, _, errors = command("resume", tmp_path / "run", "--train.max-steps", "9")
+    assert status == 0 and "after step 6 the run was given 9 steps in place of 6" in errors
+    assert json.loads((tmp_path / "run/scores.json").read_text())["step"] > 0
+    assert "give more" in refused("resume", tmp_path / "run", "--train.max-steps", "3")
