@@ -69,9 +69,7 @@ class Progress:
         self.other_seconds = 0.0  # of all seconds, those of evaluations and checkpoints
         self.tokens = 0  # trained on
         self.peak_memory = 0  # before an interruption
-        self.lengths = [
-            [0, plan.total_steps]
-        ]  # after which step the run was to have so many; see load_state_dict
+        self.lengths = [[0, plan.total_steps]]  # from which step on the run was to have so many steps
         self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not read yet
         self._started = time.perf_counter()
         self._between_steps = True

@@ -387,9 +387,15 @@ class Trainer:
     def extend(self) -> None:
         """Gives the run in the folder, which is loaded, the length of this configuration.
 
-        Raises InputError, and leaves the folder as it is, where no step is left to take.
+        Raises InputError, and leaves the folder as it is, where no step is left to take, and where a finished
+        run has lost the state that it would go on from.
         """
         plan, epochs = self.components.plan, self.config.train.epochs
+        if is_finished(self.out) and not (self.out / "last").is_dir():
+            raise InputError(
+                f"{self.out} has no last/ to go on from; train on from its best checkpoint: multitask train "
+                f"--weights {self.out}/best"
+            )
         if plan.total_steps <= plan.step:
             limit = self.config.train.max_steps
             what = f"{epochs} epochs" + ("" if limit is None else f" and --train.max-steps {limit}")

@@ -78,6 +78,15 @@ def test_a_run_that_patience_had_stopped_goes_on(tiny_config, tmp_path):
     assert resume(tmp_path / "run", epochs=10).scores["costs"]["epochs"] == 3
 
 
+def test_a_finished_run_without_its_state_is_not_begun_anew(tiny_config, tmp_path):
+    out = tmp_path / "run"
+    train(tiny_config(train={"epochs": 1}, tasks={"sst": {}}))
+    (out / "last").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="run has no last/ to go on from; .*--weights .*run/best"):
+        resume(out, epochs=2)
+    assert (out / "scores.json").is_file() and resume(out).scores["step"] > 0
+
+
 @pytest.mark.parametrize(
     ("config", "asked", "message"),
     [
