@@ -16,9 +16,7 @@ from minbert.errors import InputError, did_you_mean
 BAD_INPUT = 2
 INTERRUPTED = 130
 FIRST_SPEAKS = 10.0  # seconds for the first process to say why, after which torchrun ends all
-
-
-NOUNS = {int: "a whole number", float: "a number"}  # of what the values of options are read as
+NOUNS = {int: "a whole number", float: "a number"}  # for the types of options
 
 
 class AtLeastOne(argparse.Action):
@@ -90,13 +88,10 @@ class CommandParser(argparse.ArgumentParser):
     def _check_value(self, action, value):
         if action.choices is None or value in action.choices:
             return
-        what = (
-            f"there is no command {value!r}" if action.dest == "command" else f"{_name(action)} is {value!r}"
-        )
-        raise InputError(
-            f"{what}{did_you_mean(str(value), map(str, action.choices))}; choose from "
-            f"{', '.join(map(str, action.choices))}"
-        )
+        given, names = f"{_name(action)} is {value!r}", [str(choice) for choice in action.choices]
+        if action.dest == "command":
+            given = f"there is no command {value!r}"
+        raise InputError(f"{given}{did_you_mean(str(value), names)}; choose from {', '.join(names)}")
 
     def _get_value(self, action, text):
         try:
@@ -169,7 +164,7 @@ def run_command(
             status = BAD_INPUT
     except KeyboardInterrupt as interruption:
         if is_first:
-            how = str(interruption) or "the same command begins anew"
+            how = str(interruption) or "give the same command again"
             print(shown_line(f"interrupted; {how}"), file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)

@@ -113,7 +113,7 @@ def resume_command(options: Namespace) -> None:
 def _how_to_go_on(out: str) -> str:
     """Returns what is in the folder of a run that a signal has ended, and the command that goes on."""
     if not (Path(out) / "config.json").is_file():
-        return "nothing was written, the same command begins anew"
+        return "nothing was written, give the same command again"
     if not (Path(out) / "last").is_dir():
         return f"there is no checkpoint yet, multitask resume {out} begins anew"
     return f"multitask resume {out} goes on from {out}/last"

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from minbert import InputError, atomic_write, say
+from minbert import InputError, atomic_write, say, says_how_to_go_on
 from multitask.config.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def train_or_continue(config: RunConfig) -> "Run":
     from multitask.runtime.messages import show_messages
     from multitask.training.trainer import resume, train
 
-    with show_messages(say):
+    go_on = says_how_to_go_on(lambda: "the same command goes on")
+    with show_messages(say), go_on:
         if begun_before(config):
             say(f"{config.out} holds this run already; going on with it")
             return resume(config.out, quiet=False)

@@ -161,7 +161,7 @@ class Run:
         """Computes the scores on a split; without `tasks`, those that have none are left out, with a note."""
         notes, tokenized = [], {}
         with self.data_folder(data) as folder:
-            for name in self._with_files(tasks or [*self.model.tasks], folder, split):
+            for name in listed("tasks", tasks or [*self.model.tasks]):
                 try:
                     task = self.task(name)
                 except InputError as error:
@@ -190,15 +190,13 @@ class Run:
             scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
 
-    def _with_files(self, names: Sequence[str], folder: Path, split: str) -> Sequence[str]:
-        """Returns the names of tasks. Raises InputError for a folder that has no split of any of them."""
-        tasks = [self.model.tasks[name] for name in listed("tasks", names) if name in self.model.tasks]
-        files = [file for task in tasks for name in (split, *SPLITS) if (file := task.file(name)) is not None]
+    def require_files(self, folder: Path) -> None:
+        """Raises InputError for a folder that has no split of any of the tasks."""
+        files = [file for task in self.model.tasks.values() for name in SPLITS if (file := task.file(name))]
         if files and not any(has_files(folder / file) for file in files):
             raise InputError(
                 f"{folder} has no file of the tasks, such as {files[0]}; give --data the folder with them"
             )
-        return names
 
     def _tokenize(
         self, task: ScoredTask, examples: Examples, split: str, limit: int | None = None
@@ -229,7 +227,7 @@ class Run:
             notes.append(f"left out: these weights hold no trained head of {', '.join(others)}")
         soft = self._with_classes(names, notes if tasks is None else None) if probabilities else []
         with self.data_folder(data) as folder, one_writer(Path(out)):
-            for name in self._with_files(names, folder, split):
+            for name in listed("tasks", names):
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)
                 notes += note
@@ -295,6 +293,7 @@ class Run:
         if data is None:
             raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
         with open_data(kept_data(data, self.folder) if self.folder else data) as folder:
+            self.require_files(folder)
             yield folder
 
 

@@ -172,6 +172,7 @@ def _collect(
 ) -> dict[str, _Votes]:
     """Adds the votes of one more source to those so far; the first one (votes None) decides the tasks."""
     run = open_source(source, tasks, device=device)
+    run.require_files(folder)
     found = {}
     for name in tasks or (run.model.tasks if votes is None else votes):
         try:

@@ -396,7 +396,7 @@ def test_control_c(tiny_folder, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"interrupted; the same command begins anew\n")
+    assert (process.returncode, out, err) == (130, b"", b"interrupted; give the same command again\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 

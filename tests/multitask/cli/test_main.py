@@ -308,7 +308,7 @@ def test_a_run_of_relative_folders_is_used_from_elsewhere(
     with monkeypatch.context() as patch:
         patch.setattr("multitask.training.trainer.load_inputs", interrupt)
         status, _, errors = command("train", *options)
-        assert (status, errors) == (130, "interrupted; nothing was written, the same command begins anew\n")
+        assert (status, errors) == (130, "interrupted; nothing was written, give the same command again\n")
     assert command("train", *options)[0] == 0
     monkeypatch.chdir(tmp_path)
     saved = json.loads((tmp_path / "run/config.json").read_text())

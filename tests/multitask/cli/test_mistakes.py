@@ -74,6 +74,8 @@ MISTAKES = [  # the command; what its line has to have
     ),
     ("multitask evaluate {RUN} --data {W}", "{W} has no file of the tasks", "--data the folder with them"),
     ("multitask evaluate {RUN} --limit many", "--limit is 'many'", "give a whole number"),
+    ("multitask report {RUN} --data {W} --out {new}.html", "{W} has no file of the tasks", "give --data"),
+    ("multitask ensemble {RUN} {RUN}/best --data {W}", "{W} has no file of the tasks", "give --data"),
     ("multitask predict {RUN} --task sst", "--task and --text go together", "give --text TEXT"),
     ("multitask predict {RUN} --task para --text a", "no task 'para'", "mean 'paraphrase'", "it has sst"),
     ("multitask predict {RUN} --dialect csv", "--dialect is 'csv'", "choose from code, handout"),
