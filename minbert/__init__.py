@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from minbert.cli.command_line import CommandParser as CommandParser
     from minbert.cli.command_line import run_command as run_command
     from minbert.cli.command_line import say as say
+    from minbert.cli.command_line import says_how_to_go_on as says_how_to_go_on
     from minbert.cli.ray_cluster import import_ray as import_ray
     from minbert.cli.ray_cluster import ray_cluster as ray_cluster
     from minbert.cli.shown_text import ShownText as ShownText
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from minbert.files import sync_folder as sync_folder
     from minbert.files import write_json as write_json
     from minbert.files import writing as writing
+    from minbert.kernels.device import find_device as find_device
     from minbert.kernels.device import to_device as to_device
     from minbert.kernels.registry import activation as activation
     from minbert.model import BertModel as BertModel
@@ -142,7 +144,7 @@ __getattr__, __dir__, __all__ = attach_names(
         "adapters.config": ("AttentionAdapterConfig", "LoRAConfig"),
         "adapters.registry": ("adapted_modules", "use_adapter"),
         "batch": ("Batch", "CachedActivations", "cut_by_tokens", "sorted_batches"),
-        "cli.command_line": ("CommandParser", "run_command", "say"),
+        "cli.command_line": ("CommandParser", "run_command", "say", "says_how_to_go_on"),
         "cli.ray_cluster": ("import_ray", "ray_cluster"),
         "cli.shown_text": (
             "ShownText",
@@ -190,7 +192,7 @@ __getattr__, __dir__, __all__ = attach_names(
             "writing",
         ),
         "weights.hub": ("find_folder",),
-        "kernels.device": ("to_device",),
+        "kernels.device": ("find_device", "to_device"),
         "kernels.registry": ("activation",),
         "model": ("BertModel", "BertOutput", "Pooler"),
         "optim": ("AdamW", "schedule_factor"),

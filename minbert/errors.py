@@ -21,10 +21,32 @@ class InputError(ValueError):
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 1000]} [...] {text[-900:]}"
 
 
+# What other software, and people, call what is accepted here.
+OTHER_NAMES = {
+    **dict.fromkeys(("val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("gpu", "nvidia"), "cuda"),
+    **dict.fromkeys(("avg", "average"), "mean"),
+    **dict.fromkeys(("quora", "qqp"), "paraphrase"),
+    "float32": "fp32",
+    "float16": "fp16",
+    "half": "fp16",
+    "bfloat16": "bf16",
+}
+
+
 def did_you_mean(name: str, accepted: Iterable[str]) -> str:
-    """`'; did you mean "sst"?'` for the accepted name nearest to `name`, or an empty string."""
-    close = get_close_matches(name, list(accepted), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """`'; did you mean "sst"?'` for the accepted name nearest to `name`, or an empty string.
+
+    One that is known by that name elsewhere is the nearest, then the only one that begins with it, or has it
+    after its dot; case and the dashes of options do not count.
+    """
+    names = {key.lstrip("-").lower(): key for key in accepted}
+    asked = name.lstrip("-").lower()
+    if (other := OTHER_NAMES.get(asked)) in names:
+        asked = other
+    begun = [key for key in names if key.startswith(asked) and len(asked) > 2 or key.endswith(f".{asked}")]
+    close = begun if len(begun) == 1 else get_close_matches(asked, names, n=1, cutoff=0.5)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
 class Rule(NamedTuple):

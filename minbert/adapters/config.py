@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minbert.errors import POSITIVE, RATE, InputError, Rule, by_name, check, did_you_mean, whole
+from minbert.errors import POSITIVE, RATE, TRUTH, InputError, Rule, by_name, check, did_you_mean, whole
 
 TARGETS = {  # the linear layers of an encoder layer by the names that users write
     "query": "attention.query",
@@ -20,6 +20,12 @@ _LORA_RULES = {
     "rank": Rule(whole(0).accepts, "a whole number of at least 1 (0: no adapters)"),
     "alpha": POSITIVE,
     "dropout": RATE,
+    "targets": Rule(
+        lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+        f"a list of names, as ('query', 'value'), of {', '.join(TARGETS)}, {ALL_LINEAR}",
+    ),
+    "rslora": TRUTH,
+    "dora": TRUTH,
     "rank_pattern": by_name(whole(1)),
     "alpha_pattern": by_name(POSITIVE),
 }
@@ -57,8 +63,8 @@ class LoRAConfig:
     alpha_pattern: dict[str, float] = _option({}, "other alphas by part of a module's name")
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
         check(vars(self), _LORA_RULES)
+        object.__setattr__(self, "targets", tuple(self.targets))
         if not self.targets:
             raise InputError(f"targets is empty; choose from {', '.join(TARGETS)}, {ALL_LINEAR}")
         for name in self.targets:

@@ -118,6 +118,8 @@ def add_lora(model: BertModel, config: LoRAConfig, names: Sequence[str] = (DEFAU
             f"the model has LoRA already ({', '.join(present)}); merge_lora or remove_lora it first, or "
             f"load_lora another adapter"
         )
+    if not isinstance(config, LoRAConfig):
+        raise InputError(f"config is {config!r}; give a LoRAConfig, such as LoRAConfig(rank=8)")
     if not config.rank:
         raise InputError("rank is 0, which means no adapters; give at least 1")
     if not names or len(set(names)) < len(names):

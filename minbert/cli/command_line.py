@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import NoReturn
 
 from minbert.cli.shown_text import ShownText, hide_variables, printable, shown_line
@@ -16,6 +16,7 @@ from minbert.errors import InputError, did_you_mean
 BAD_INPUT = 2
 INTERRUPTED = 130
 FIRST_SPEAKS = 10.0  # seconds for the first process to say why, after which torchrun ends all
+NOUNS = {int: "a whole number", float: "a number"}  # for the types of options
 
 
 class AtLeastOne(argparse.Action):
@@ -28,11 +29,24 @@ class AtLeastOne(argparse.Action):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that names the nearest option and raises InputError, never prints the usage."""
+    """An argument parser that names the nearest option and raises InputError, never prints the usage.
+
+    `hint` is said of an option that there is not.
+    """
+
+    hint = ""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.register("action", "at_least_one", AtLeastOne)
+
+    def add_version(self) -> None:
+        """Adds --version."""
+        from minbert import __version__
+
+        self.add_argument(
+            "--version", action="version", version=f"minBERT {__version__}", help="print the version"
+        )
 
     def add_json(self, help: str = "print one JSON object") -> None:
         """Adds --json."""
@@ -57,27 +71,66 @@ class CommandParser(argparse.ArgumentParser):
     def refuse(self, word: str, found: argparse.Namespace | None = None) -> NoReturn:
         """Raises InputError for a word that no option takes."""
         parser = getattr(found, "parser", self)
-        options = [option for action in parser._actions for option in action.option_strings]
         if word.startswith("-"):
+            options = [option for action in parser._actions for option in action.option_strings]
             name = word.split("=")[0]
+            hint = f"; {parser.hint}" if parser.hint else ""
             raise InputError(
-                f"there is no option {name}{did_you_mean(name, options)}; see {parser.prog} --help"
+                f"there is no option {name}{did_you_mean(name, options)}{hint}; see {parser.prog} --help"
             )
-        raise InputError(f"there is nothing to do with {word!r}; see {parser.prog} --help")
+        taken = [_name(action) for action in parser._actions if not action.option_strings]
+        raise InputError(
+            f"there is nothing to do with {word!r}: {parser.prog} takes {', '.join([*taken, 'options'])}; "
+            f"see {parser.prog} --help"
+        )
+
+    # argparse words its errors in these methods; `action` is an option or an argument without one.
+    def _check_value(self, action, value):
+        if action.choices is None or value in action.choices:
+            return
+        given, names = f"{_name(action)} is {value!r}", [str(choice) for choice in action.choices]
+        if action.dest == "command":
+            given = f"there is no command {value!r}"
+        raise InputError(f"{given}{did_you_mean(str(value), names)}; choose from {', '.join(names)}")
+
+    def _get_value(self, action, text):
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, InputError):
+                raise error.__context__ from None
+            raise InputError(f"{_name(action)} is {text!r}; give {NOUNS[action.type]}") from None
+
+    def _match_argument(self, action, pattern):
+        try:
+            return super()._match_argument(action, pattern)
+        except argparse.ArgumentError:
+            count = {None: "a value", "+": "one or more values"}.get(action.nargs, f"{action.nargs} values")
+            raise InputError(
+                f"{_name(action)} needs {count}: {_accepted(action)}; see {self.prog} --help"
+            ) from None
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("argument COMMAND: invalid choice"):
-            given = next(word for word in self.words if not word.startswith("-"))
-            commands = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
-            raise InputError(
-                f"there is no command {given!r}{did_you_mean(given, commands)}; "
-                f"choose from {', '.join(commands)}"
-            )
-        if message.startswith("the following arguments are required"):  # often for a name that is misspelt
-            for word in self.words:
-                if word.startswith("--") and word.split("=")[0] not in self._option_string_actions:
-                    self.refuse(word)
-        raise InputError(f"{message}; see {self.prog} --help")
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing == message:
+            raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+        for word in self.words:  # often for a name that is misspelt
+            if word.startswith("--") and word.split("=")[0] not in self._option_string_actions:
+                self.refuse(word)
+        names = missing.split(", ")
+        said = [
+            f"{name} ({_accepted(action)})" for action in self._actions if (name := _name(action)) in names
+        ]
+        raise InputError(f"missing: {'; '.join(said)}; see {self.prog} --help")
+
+
+def _name(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or str(action.metavar or action.dest)
+
+
+def _accepted(action: argparse.Action) -> str:
+    """Returns what an option or argument takes: its choices, else its help text."""
+    return ", ".join(map(str, action.choices)) if action.choices else action.help
 
 
 def run_command(
@@ -109,11 +162,25 @@ def run_command(
             else:
                 time.sleep(FIRST_SPEAKS)
             status = BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if is_first:
-            print("interrupted", file=sys.stderr)
+            how = str(interruption) or "give the same command again"
+            print(shown_line(f"interrupted; {how}"), file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+@contextmanager
+def says_how_to_go_on(how: Callable[[], str]) -> Iterator[None]:
+    """Has a signal that ends the block say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how()) from None
+    except SystemExit:  # of another signal
+        if int(os.environ.get("RANK", 0)) == 0:
+            say(how())
+        raise
 
 
 def say(line: str) -> None:

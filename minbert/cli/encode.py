@@ -6,7 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from minbert.cli.command_line import CommandParser, say
+from minbert.cli.command_line import CommandParser, say, says_how_to_go_on
 from minbert.cli.encoder_options import add_encoder_options, load_encoder
 from minbert.errors import InputError
 
@@ -65,7 +65,8 @@ def encode_command(options: argparse.Namespace) -> None:
             f"float32; give a name ending in .npy"
         )
     else:
-        encode_parts(options, files, output)
+        with says_how_to_go_on(lambda: f"the same command encodes what {output} lacks"):
+            encode_parts(options, files, output)
 
 
 def encode_array(options: argparse.Namespace, files, output: Path) -> None:

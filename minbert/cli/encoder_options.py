@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from minbert.cli.command_line import CommandParser
-from minbert.errors import InputError
 
 COMPUTES = ("fp32", "bf16", "fp16", "auto")
 
@@ -51,7 +50,7 @@ def add_encoder_options(
         if precisions
         else argparse.SUPPRESS,
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps; default cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda[:N] or mps; default cpu")
     parser.add_threads()
 
 
@@ -67,18 +66,17 @@ def load_encoder(options: argparse.Namespace):
     """The SentenceEncoder that the options ask for, on their device; says what --compute auto means."""
     import torch
 
+    from minbert.kernels.device import find_device
     from minbert.sentence import FROM_FOLDER, SentenceEncoder
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    device = find_device(options.device)
     normalize = {None: FROM_FOLDER, "none": None}.get(options.normalize, options.normalize)
     encoder = SentenceEncoder.from_pretrained(
         options.weights, options.pooling, normalize, weights_prefix=options.weights_prefix
     )
-    try:
-        encoder.to(options.device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {options.device!r} cannot be used: {error}") from None
+    encoder.to(device)
     if options.compute == "auto":
         print(f"compute auto: {encoder.resolve('auto')}", file=sys.stderr)
     return encoder

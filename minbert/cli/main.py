@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> int | None:
 
 def build_parser() -> CommandParser:
     parser = CommandParser(prog="minbert", description="A BERT written by hand, with pretrained weights.")
+    parser.add_version()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     encode = commands.add_parser("encode", help="write a vector for each text of files")
@@ -34,7 +35,7 @@ def build_parser() -> CommandParser:
 
     similarity = commands.add_parser("similarity", help="print the similarity of two texts")
     add_encoder_options(similarity)
-    similarity.add_argument("texts", metavar="TEXT", nargs=2)
+    similarity.add_argument("texts", metavar="TEXT", nargs=2, help="two texts, each in quotes")
     similarity.add_json()
     similarity.set_defaults(command=print_similarity, parser=similarity)
 

@@ -40,9 +40,9 @@ class ExportReport:
 
 def weights_folder(source: str | Path) -> Path:
     """The folder of `source` that holds an encoder: itself, or best/ where it is a run's folder."""
-    folder = find_folder(source)
-    best = folder / "best"
-    return best if (folder / "environment.json").is_file() and best.is_dir() else folder
+    best = Path(source) / "best"
+    is_run = (Path(source) / "environment.json").is_file() and best.is_dir()
+    return best if is_run else find_folder(source)
 
 
 @contextmanager

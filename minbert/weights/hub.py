@@ -64,6 +64,12 @@ def find_folder(source: str | Path, local_files_only: bool = False) -> Path:
     """
     path = Path(source)
     if path.is_dir():
+        if (path / "environment.json").is_file():  # as in every run's folder
+            found = [path / name for name in ("best", "last") if (path / name).is_dir()]
+            what = (
+                f"give its checkpoint {found[0]}" if found else f"it has none yet: multitask resume {source}"
+            )
+            raise InputError(f"{source} is the folder of a run, and weights are wanted; {what}")
         return path
     if path.exists():
         raise InputError(f"{source} is a file; give the folder that holds config.json and model.safetensors")

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbert import CommandParser, InputError, hide_secrets
+from minbert import CommandParser, InputError, hide_secrets, says_how_to_go_on
 from multitask.cli.option_groups import add_engine
 from multitask.config.option_types import parse
 from multitask.config.options import RunOptions, add_key_options
@@ -46,7 +46,8 @@ def ablate_command(options: RunOptions) -> int:
     if out is None:
         raise InputError("no folder for the table; give --out FOLDER")
     engine = Engine(given.engine, given.jobs, given.ray_address)
-    with live_table(make_cells(ablation), Path(out)) as watch:
+    go_on = says_how_to_go_on(lambda: "the same command computes the cells that are left")
+    with go_on, live_table(make_cells(ablation), Path(out)) as watch:
         command = shlex.join(["multitask", "ablate", *map(hide_secrets, options.words)])
         summary = ablate(ablation, out, engine, given.keep_weights, given.retry_failed, command, watch)
     page = write_report(out)

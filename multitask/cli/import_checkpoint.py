@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 
 from minbert import CommandParser, InputError
 
@@ -26,6 +27,8 @@ def add_import_checkpoint_options(parser: CommandParser) -> None:
 
 def import_checkpoint_command(options: Namespace) -> None:
     """Writes the folder, and says what was imported and what was not."""
+    if not Path(options.file).is_file():
+        raise InputError(f"there is no file {options.file}; give the .pt file that the starter's code saved")
     if not options.trust:
         raise InputError(f"{options.file} {REFUSED}")
     from multitask.course.conversion import convert

@@ -1,6 +1,7 @@
 """The command `multitask`: its subcommands, which stand in the files of this folder."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int | None:
     parser, one_run, many_runs = build_parser()
     name, words = (arguments[0], arguments[1:]) if arguments else (None, [])
+    if name in ("train", "resume") and sys.stderr.isatty():
+        print("loading torch, the weights and the data", file=sys.stderr)
     if name in many_runs:
         command, sub = many_runs[name]
         return command(RunOptions(sub, words))
@@ -73,6 +76,7 @@ def run(arguments: Sequence[str]) -> int | None:
 def build_parser() -> tuple[CommandParser, dict, dict]:
     """Returns the parser, and by name (command, parser) of the commands in ONE_RUN and in MANY_RUNS."""
     parser = CommandParser(prog="multitask", description="Fine-tunes one BERT on several tasks.")
+    parser.add_version()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     made = {}
     for name, (module, help) in COMMANDS.items():

@@ -1,8 +1,9 @@
 """The command `multitask report`: one HTML page for a run, an ablation or a search."""
 
 from argparse import Namespace
+from pathlib import Path
 
-from minbert import CommandParser
+from minbert import CommandParser, InputError
 from multitask.cli.option_groups import add_device, add_trust, trust_folders, use_threads
 
 
@@ -22,6 +23,8 @@ def add_report_options(parser: CommandParser) -> None:
 def report_command(options: Namespace) -> None:
     from multitask.experiments.report.report import write_report
 
+    if options.out is not None and Path(options.out).suffix not in (".html", ".htm"):
+        raise InputError(f"--out is {options.out}, and the page is HTML; give a name that ends in .html")
     use_threads(options)
     if options.trust:
         trust_folders([options.folder])

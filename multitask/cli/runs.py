@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbert import CommandParser, InputError, say
+from minbert import CommandParser, InputError, say, says_how_to_go_on
 from multitask.cli.option_groups import (
     add_device,
     add_file_format,
@@ -18,8 +18,7 @@ from multitask.cli.option_groups import (
     use_threads,
 )
 from multitask.config.options import add_run_options
-
-SPLITS = ("train", "dev", "test")
+from multitask.data.given_rows import SPLITS
 
 
 def add_train_options(parser: CommandParser) -> None:
@@ -35,7 +34,13 @@ def add_groups_options(parser: CommandParser) -> None:
 
 
 def add_resume_options(parser: CommandParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("run_folder", metavar="RUN", help="the run's folder")
+    more = {"type": int, "action": "at_least_one", "metavar": "N"}
+    parser.add_argument(
+        "--train.epochs", "--epochs", dest="epochs", **more, help="extend the run to N epochs"
+    )
+    parser.add_argument("--train.max-steps", dest="max_steps", **more, help="extend the run to N steps")
+    parser.hint = "a run goes on with its own settings, and only its length can be changed"
     add_task_file(parser)
     add_trust(parser)
 
@@ -53,7 +58,7 @@ def add_evaluate_options(parser: CommandParser) -> None:
 
 
 def add_predict_options(parser: CommandParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("run_folder", metavar="RUN", help="the run's folder, or a checkpoint of it")
     _add_data_options(parser)
     parser.add_argument("--out", help="folder for the files; default RUN/predictions")
     add_file_format(parser)
@@ -88,7 +93,7 @@ def train_command(config, options: Namespace) -> None:
     if options.dry_run:
         print("\n".join(plan_table(config)))
         return
-    with show_messages(say):
+    with show_messages(say), says_how_to_go_on(lambda: _how_to_go_on(config.out)):
         run = train(config, quiet=False)
     _show_run(run)
 
@@ -98,9 +103,20 @@ def resume_command(options: Namespace) -> None:
     from multitask.training.trainer import is_finished, resume
 
     finished = is_finished(options.run_folder)
-    with show_messages(say):
-        run = resume(options.run_folder, quiet=False, task_file=options.task_file, trust=options.trust)
-    _show_run(run, plots=not finished)
+    keys = ("task_file", "trust", "epochs", "max_steps")
+    given = {key: getattr(options, key) for key in keys}
+    with show_messages(say), says_how_to_go_on(lambda: _how_to_go_on(options.run_folder)):
+        run = resume(options.run_folder, quiet=False, **given)
+    _show_run(run, plots=not finished or options.epochs or options.max_steps)
+
+
+def _how_to_go_on(out: str) -> str:
+    """Returns what is in the folder of a run that a signal has ended, and the command that goes on."""
+    if not (Path(out) / "config.json").is_file():
+        return "nothing was written, give the same command again"
+    if not (Path(out) / "last").is_dir():
+        return f"there is no checkpoint yet, multitask resume {out} begins anew"
+    return f"multitask resume {out} goes on from {out}/last"
 
 
 def _show_run(run, plots: bool = True) -> None:
@@ -130,8 +146,9 @@ def evaluate_command(options: Namespace) -> None:
     from multitask.runtime.messages import show_messages
 
     if (options.run_folder is None) == (options.weights is None):
-        raise InputError("give either a run's folder or --weights")
-    run = _open(options, options.run_folder or options.weights)
+        given = "neither is" if options.weights is None else "both are"
+        raise InputError(f"a run's folder or --weights is wanted, {given} given; give one of them")
+    run = _open(options, options.weights if options.run_folder is None else options.run_folder)
     run.config = replace(run.config, limit=options.limit)
     if options.max_rejected is not None:
         run.config = replace(run.config, max_rejected=options.max_rejected)
@@ -146,9 +163,12 @@ def evaluate_command(options: Namespace) -> None:
 
 
 def _open(options: Namespace, source: str):
-    from multitask.inference.run import open_source
+    from multitask.inference.run import open_source, read_run_config
 
     use_threads(options)
+    here = Path(source)
+    if source == options.run_folder and not any(path.is_dir() for path in (here, "checkpoints" / here)):
+        read_run_config(here)  # which says so; a missing run is no model of the hub
     run = open_source(
         source,
         options.tasks,
@@ -164,7 +184,8 @@ def _open(options: Namespace, source: str):
 
 def predict_command(options: Namespace) -> None:
     if (options.task is None) != (options.text is None):
-        raise InputError("--task and --text go together")
+        missing = "--task NAME" if options.task is None else "--text TEXT"
+        raise InputError(f"--task and --text go together; give {missing} too, or neither for files")
     if options.json and options.text is None:
         raise InputError("--json goes with --text; prediction files have formats of their own")
     run = _open(options, options.run_folder)

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from minbert import CommandParser, InputError, say
+from minbert import CommandParser, InputError, say, says_how_to_go_on
 from multitask.cli.option_groups import add_engine
 from multitask.config.options import RunOptions, add_key_options
 from multitask.config.task_file import load_task_file
@@ -48,16 +48,17 @@ def search_command(options: RunOptions) -> int:
     from multitask.experiments.search.space import read_space
     from multitask.experiments.search.storage import command_line
 
-    given = options.given
+    given, out = options.given, options.value("out")
     engine = Engine(given.engine, given.jobs, given.ray_address)
     workers = Workers(engine, given.timeout, given.storage)
-    if Path(given.space).is_dir():
+    if (folder := Path(given.space)).is_dir():
+        settings = read_settings(folder)
         _refuse_when_continued(options)
         if given.trust:
-            load_task_file(read_settings(given.space).base.get("task_file"))
-        result = continue_search(given.space, given.trials, workers, say)
+            load_task_file(settings.base.get("task_file"))
+        with says_how_to_go_on(lambda: f"multitask search {folder} goes on"):
+            result = continue_search(folder, given.trials, workers, say)
     else:
-        out = vars(given)["key:out"]
         if out is None:
             raise InputError("no folder for the search; give --out FOLDER")
         chosen = {key: getattr(given, key) for key in ("sampler", "trials", "pruner", "sampler_seed")}
@@ -68,7 +69,8 @@ def search_command(options: RunOptions) -> int:
         if space.metric is not None and vars(given)["key:select"] is not None:
             raise InputError("the search names its metric; leave out --select")
         line = command_line(options.words, given.storage)
-        result = search(space, out, method, workers, options.configure, say, command=line)
+        with says_how_to_go_on(lambda: f"multitask search {out} goes on"):
+            result = search(space, out, method, workers, options.configure, say, command=line)
     if given.json:
         print((result.folder / "search.json").read_text(encoding="utf-8"), end="")
     else:

@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from minbert import InputError, did_you_mean
@@ -50,6 +51,8 @@ def parse(name: str, text: str, hint: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise InputError(f"{name} is {text!r}; give true or false")
         return text.lower() == "true"
+    if not text:
+        raise InputError(f"{name} is empty; give {_NOUNS[kind]}, or leave it out")
     try:
         return kind(text)
     except ValueError:
@@ -70,9 +73,24 @@ def checked(name: str, value: Any, hint: Any) -> Any:
         return {key: checked(f"{name}.{key}", part, inner) for key, part in table(name, value).items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is Any:
+        return value
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} is {value!r}; give {_NOUNS[kind]}")
+        noun = _NOUNS.get(kind) or f"a {kind.__name__}; RunConfig.from_dict makes one of plain values"
+        raise InputError(f"{name} is {value!r}; give {noun}")
     return value
+
+
+def check_fields(config: Any) -> None:
+    """Puts values of the fields' types into a configuration that Python code makes; a path becomes a text.
+
+    Raises InputError for a value of another type.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        object.__setattr__(
+            config, name, checked(name, str(value) if isinstance(value, Path) else value, hint)
+        )
 
 
 def table(name: str, value: Any) -> dict[str, Any]:
@@ -97,8 +115,11 @@ def build(cls: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
+            sections = {one: fields(hints[one]) for one in known if is_dataclass(hints[one])}
+            inner = [f"{section}.{part.name}" for section, parts in sections.items() for part in parts]
             raise InputError(
-                f"there is no key {prefix}{key}{did_you_mean(name, known)}; known: {', '.join(known)}"
+                f"there is no key {prefix}{key}{did_you_mean(name, [*known, *inner])}; known: "
+                f"{', '.join(known)}"
             )
         hint = hints[name]
         if is_dataclass(hint):

@@ -6,15 +6,18 @@ the task sst is `--sst.pooling`. The course's own flags work as aliases.
 
 import argparse
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from minbert import CommandParser, InputError, did_you_mean
-from multitask.config.option_types import checked, comma_list, merge, parse, table
+from multitask.config.option_types import checked, comma_list, flat, merge, parse, table
 from multitask.config.run_config import MODEL_KEYS, RunConfig, read_config
+from multitask.config.stages import stage_configs
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig
 from multitask.config.task_file import TRUST, load_recorded_task_file
+from multitask.config.task_kinds import KINDS
 
 COURSE_ALIASES = {
     "--lr": "optim.lr",
@@ -30,6 +33,17 @@ COURSE_MODES = {
     "full-model": "none",
 }
 
+
+# Of options that are not read unless another one is set: how their keys begin -> whether it is, and which.
+NEEDS: dict[str, tuple[Callable[[RunConfig], Any], str]] = {
+    "lora.": (lambda run: run.lora.rank, "--lora.rank of at least 1"),
+    "smart.": (
+        lambda run: run.smart.weight or run.smart.bregman,
+        "--smart.weight or --smart.bregman above 0",
+    ),
+    "gradients.target_decay": (lambda run: run.gradients.surgery == "gradvac", "--gradients.surgery gradvac"),
+    "vocab_size": (lambda run: run.needs_scratch, "--weights scratch"),
+}
 
 _TASK_HINTS = typing.get_type_hints(TaskConfig)
 
@@ -93,11 +107,29 @@ def run_keys() -> Iterator[tuple[str, Any, str, Any]]:
 def read_run_options(parser: CommandParser, arguments: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
     """Reads the configuration that the arguments ask for: preset or file first, then the options on top.
 
-    Raises InputError for an unknown option, with the nearest one.
+    Raises InputError for an unknown option, with the nearest one, and for one that would change nothing.
     """
     options = RunOptions(parser, arguments)
     name = options.given.config
-    return options.configure(read_config(name) if name else {}), options.given
+    if name in KINDS and not Path(name).exists():
+        raise InputError(
+            f"CONFIG is {name!r}, a task; give several tasks as one word: --tasks "
+            f"{options.given.tasks or 'sst'},{name}"
+        )
+    values = read_config(name) if name else {}
+    config = options.configure(values)
+    stages = stage_configs(config)
+    for key, _, _, usual in run_keys():
+        for beginning, (is_on, needed) in NEEDS.items():
+            given = options.value(key)
+            if given is None or not key.startswith(beginning) or any(map(is_on, stages)):
+                continue
+            if flat(values).get(key, usual) == usual:  # not switched off what the file switches on
+                raise InputError(
+                    f"{option_of(key)} is {given} and changes nothing: it needs {needed}; give that, or "
+                    f"leave it out"
+                )
+    return config, options.given
 
 
 class RunOptions:
@@ -170,6 +202,12 @@ class RunOptions:
             key = key.replace("-", "_")
             if task not in tasks and not strict:
                 continue
+            sections = {name.partition(".")[0] for name in hints}
+            if key in _TASK_HINTS and task not in (*tasks, *sections):
+                raise InputError(
+                    f"there is no option {option}: the run has no task {task!r}{did_you_mean(task, tasks)}; "
+                    f"it has {', '.join(tasks)}"
+                )
             if task not in tasks or key not in _TASK_HINTS:
                 near = [f"--{name}.{key.replace('_', '-')}" for name in tasks for key in _TASK_HINTS]
                 raise InputError(

@@ -5,7 +5,7 @@ A configuration is built from nested values (a preset, a TOML file, the command 
 """
 
 import typing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from minbert import (
 from multitask.config.compatibility import check_combinations
 from multitask.config.option_types import (
     build,
+    check_fields,
     checked,
     construct,
     listed,
@@ -48,6 +49,7 @@ class TrainConfig:
     )
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulation"):
             within(name, getattr(self, name), 1, float("inf"), "at least 1")
         within("seed", self.seed, 0, 2**63 - 1, "from 0 to 2^63 - 1")
@@ -73,6 +75,7 @@ class OptimConfig:
     clip: float = option(1.0, "largest norm of the gradient; 0 for no limit")
 
     def __post_init__(self):
+        check_fields(self)
         rates = ("lr", "head_lr", "adapter_lr", "embeddings_lr", "pooler_lr")
         for name in (*rates, "weight_decay", "eps", "clip"):
             within(name, getattr(self, name), 0, float("inf"), "at least 0")
@@ -93,6 +96,7 @@ class GradientsConfig:
     )
 
     def __post_init__(self):
+        check_fields(self)
         one_of("surgery", self.surgery, ("none", "pcgrad", "gradvac"))
         within("target_decay", self.target_decay, 0, 1, "from 0 to 1")
         within("conflicts_every", self.conflicts_every, 1, float("inf"), "at least 1")
@@ -111,6 +115,7 @@ class SmartConfig:
     momentum: float = option(0.99, "how slowly the teacher follows the weights")
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("weight", "step_size", "noise", "radius", "bregman"):
             within(name, getattr(self, name), 0, float("inf"), "at least 0")
         within("steps", self.steps, 1, float("inf"), "at least 1")
@@ -123,6 +128,7 @@ class EvalConfig:
     batch_tokens: int = option(4096, "tokens a batch")
 
     def __post_init__(self):
+        check_fields(self)
         within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
         within("batch_tokens", self.batch_tokens, 1, float("inf"), "at least 1")
 
@@ -135,6 +141,7 @@ class CheckpointConfig:
     best_per_task: bool = option(False, "keep best-TASK/ too, by each task's primary metric")
 
     def __post_init__(self):
+        check_fields(self)
         within("every_steps", self.every_steps, 1, float("inf"), "at least 1")
         within("every_minutes", self.every_minutes, 0, float("inf"), "at least 0")
         one_of("keep", self.keep, (1, 2))
@@ -153,6 +160,7 @@ class CacheConfig:
     )
 
     def __post_init__(self):
+        check_fields(self)
         one_of("precision", self.precision, ("fp32", "fp16", "off"))
         if self.precision == "off" and self.folder is not None:
             raise InputError(
@@ -226,6 +234,7 @@ class RunConfig:
     stages: tuple[dict[str, Any], ...] = ()  # what each stage changes of the run
 
     def __post_init__(self):
+        check_fields(self)
         if not self.tasks:
             object.__setattr__(self, "tasks", {name: task_config(name, {}) for name in DEFAULT_TASKS})
         within("limit", self.limit, 1, float("inf"), "at least 1")
@@ -265,6 +274,16 @@ class RunConfig:
     def trained_tasks(self) -> tuple[str, ...]:
         """Returns the names of the tasks that have training data; the others are scored only."""
         return tuple(name for name, task in self.tasks.items() if task.train is not None)
+
+    def absolute(self) -> "RunConfig":
+        """Returns the configuration with absolute paths, which other working folders find too."""
+        own = {"data_cache": self.data_cache, "folder": self.cache.folder}
+        for name in ("weights", "data", "task_file"):
+            value = getattr(self, name)
+            if value not in (None, "sample", "scratch") and Path(value).exists():  # else a name
+                own[name] = value
+        paths = {name: str(Path(path).absolute()) for name, path in own.items() if path is not None}
+        return replace(self, cache=replace(self.cache, folder=paths.pop("folder", None)), **paths)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
@@ -314,6 +333,11 @@ def read_config(name: str, folder: str = "presets") -> dict[str, Any]:
             entry.name.removesuffix(".toml") for entry in presets.iterdir() if entry.name.endswith(".toml")
         )
         if name not in known:
+            if path.is_dir():
+                raise InputError(
+                    f"{name} is a folder; give a TOML file or a preset ({', '.join(known)}); folders are "
+                    f"given by options: --weights W --data DIR --out RUN"
+                )
             raise InputError(
                 f"there is no file {name} and no preset of that name; presets: {', '.join(known)}"
                 f"{did_you_mean(name, known)}"

@@ -1,7 +1,8 @@
-"""Rules for the keys of the JSON files in a run's folder. No torch here."""
+"""What a run's folder holds: names in it, and rules for the keys of its JSON files. No torch here."""
 
 from minbert import AMOUNT, NUMBER, TEXT, by_name, list_of, optional, or_null, whole
 
+SAMPLE_FOLDER, MEMORY_FOLDER = "sample", "data"  # the bundled corpus, rows from Python
 ENVIRONMENT = {"threads": optional(or_null(whole(1))), "data": by_name(TEXT)}
 SCORES = {
     "scores": by_name(by_name(or_null(NUMBER))),

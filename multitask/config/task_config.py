@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbert import InputError
-from multitask.config.option_types import build, checked, construct, one_of, option, within
+from multitask.config.option_types import build, check_fields, checked, construct, one_of, option, within
 from multitask.config.task_kinds import find_kind
 
 _ACTIVATIONS = """CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish
@@ -87,6 +87,7 @@ class TaskConfig:
     max_length: int = option(512, "tokens; longer inputs are cut")
 
     def __post_init__(self):
+        check_fields(self)
         one_of("delimiter", self.delimiter, (None, *DELIMITERS, *DELIMITERS.values()))
         one_of("pairs", self.pairs, (None, "bi", "cross"))
         one_of("pooling", self.pooling, ("cls", "pooler", "mean", "max"))
@@ -118,7 +119,11 @@ class TaskConfig:
                 f"label_scale is {list(self.label_scale)}; give two numbers, the smaller one first"
             )
         if self.head == "cosine" and self.pairs != "bi":
-            raise InputError("head is 'cosine', which compares two vectors; it needs pairs = \"bi\"")
+            loss = {"cosine_mse": "mse", "angle": "cosent"}.get(self.loss, self.loss)
+            raise InputError(
+                f"head is 'cosine', which compares the vectors of two towers, and pairs is {self.pairs!r}; "
+                f"give pairs bi, or all three of pairs cross, head mlp and loss {loss}"
+            )
 
     def class_factors(self) -> tuple[float, ...] | None:
         """Returns the numbers in `class_weights`; None where there are none, or they come from the data."""

@@ -95,11 +95,12 @@ def _read(path: str | Path) -> tuple[Path, bytes, str]:
     """Returns the path, what is run from there, and its hash."""
     path = Path(path)
     try:
-        is_python = path.is_file() and path.suffix == ".py"
+        is_python, is_there = path.is_file() and path.suffix == ".py", path.exists()
     except OSError:  # a name that no file system takes
-        is_python = False
+        is_python = is_there = False
     if not is_python:
-        raise InputError(f"there is no Python file {path}; give the file that registers your task")
+        what = f"{path} is no file whose name ends in .py" if is_there else f"there is no Python file {path}"
+        raise InputError(f"{what}; give the file that registers your task")
     content = path.read_bytes()
     return path, content, hashlib.sha256(content).hexdigest()
 

@@ -17,6 +17,7 @@ PREDICTIONS = "predictions"
 INVALID = 1  # exit status where a prediction file has errors
 LARGE = 10_000_000  # bytes of one file
 SKIPPED = ("__pycache__", "node_modules")
+DATA_TO_CHECK_BY = "folder with the data files; default: that of the run that FOLDER is in, else ./data"
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -31,7 +32,7 @@ class Submission:
 def add_submit_options(parser: CommandParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="your folder with predictions/ in it, or a run's")
     parser.add_argument("out", metavar="OUT.zip", help="the zip to write")
-    parser.add_argument("--data", required=True, help="folder with the data files, to check the predictions")
+    parser.add_argument("--data", help=DATA_TO_CHECK_BY)
     tasks = "comma-separated; whose predictions to check, as in `validate`"
     parser.add_argument("--tasks", type=comma_list, help=tasks)
     parser.add_argument("--code", metavar="DIR", help="folder of the Python files; default FOLDER")
@@ -43,10 +44,13 @@ def submit_command(options: Namespace) -> int | None:
 
     folder, out = Path(options.folder), Path(options.out)
     if out.suffix != ".zip":
-        raise InputError(f"{out} is not named as a zip; give a name such as submission.zip")
+        raise InputError(f"OUT.zip is {out}, which is not named as a zip; give a name such as submission.zip")
     if not (folder / PREDICTIONS).is_dir():
-        hint = "; give the folder above it" if folder.name == PREDICTIONS else ""
-        raise InputError(f"{folder} has no folder {PREDICTIONS}/{hint or '; write them: multitask predict'}")
+        hint = f"give the folder above it, {folder.parent}"
+        write = f"`multitask predict RUN --out {folder / PREDICTIONS}` writes one"
+        raise InputError(
+            f"{folder} has no folder {PREDICTIONS}/; {hint if folder.name == PREDICTIONS else write}"
+        )
     found = validate_predictions(folder / PREDICTIONS, options.data, options.tasks)
     print("\n".join(found.lines()))
     if found.errors:

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from minbert import InputError, atomic_write, say
+from minbert import InputError, atomic_write, say, says_how_to_go_on
 from multitask.config.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def begun_before(config: RunConfig) -> bool:
         raise InputError(f"{out} is a file; give --out the name of a new folder")
     if not out.is_dir() or not any(out.iterdir()):
         return False
-    if not (out / "config.json").is_file() or read_run_config(out) != config:
+    if not (out / "config.json").is_file() or read_run_config(out) != config.absolute():
         raise InputError(
             f"{out} holds something else than a run with these settings; give another --out, or remove it"
         )
@@ -32,7 +32,8 @@ def train_or_continue(config: RunConfig) -> "Run":
     from multitask.runtime.messages import show_messages
     from multitask.training.trainer import resume, train
 
-    with show_messages(say):
+    go_on = says_how_to_go_on(lambda: "the same command goes on")
+    with show_messages(say), go_on:
         if begun_before(config):
             say(f"{config.out} holds this run already; going on with it")
             return resume(config.out, quiet=False)

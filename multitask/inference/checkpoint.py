@@ -52,12 +52,15 @@ CHECKSUMS = "checksums.json"
 _SIZES = by_key({"hidden": optional(list_of(whole(1))), "projection": optional(or_null(whole(1)))})
 HEADS = {"tasks": by_name(by_key({"config": _SIZES, "labels": or_null(list_of(ANYTHING))}))}
 # Rules for the states of training, checked before its parts take them over.
+_LENGTHS = list_of(list_of(whole(0), 2), 1)
 _COUNTS = {"steps": whole(0), "skipped": whole(0)}
 STATE = by_key(
     {
         "plan": optional(by_key({"step": whole(0)})),
         "precision": optional(by_key(_COUNTS)),
-        "progress": optional(by_key({"seconds": AMOUNT, "peak_memory": or_null(AMOUNT)})),
+        "progress": optional(
+            by_key({"seconds": AMOUNT, "peak_memory": or_null(AMOUNT), "lengths": optional(_LENGTHS)})
+        ),
     }
 )
 

@@ -29,13 +29,15 @@ from minbert import (
     read_json_object,
     read_sentence_folder,
 )
+from multitask.config.option_types import listed
 from multitask.config.run_config import RunConfig
 from multitask.config.run_folder import SCORES
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_file import load_recorded_task_file, load_task_file
 from multitask.data.cache_folder import cache_folder
-from multitask.data.given_rows import MEMORY
+from multitask.data.given_rows import SPLITS
 from multitask.data.readers import Example, Examples, Row
+from multitask.data.records import has_files
 from multitask.data.token_store import ROWS_AT_ONCE, TokenStore, open_store
 from multitask.inference.checkpoint import ADAPTER_FOLDER, read_heads, task_adapters
 from multitask.inference.evaluation import predict_examples, score_examples
@@ -51,15 +53,13 @@ from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
 from multitask.tasks.probabilities import probability_path, write_probabilities
 from multitask.tasks.splits import (
-    SAMPLE,
     check_rejected,
+    kept_data,
     load_split,
     missing_split,
     open_data,
     tokenize_split,
 )
-
-SAMPLE_FOLDER, MEMORY_FOLDER = "sample", "data"  # in a run's folder: the bundled corpus, rows from Python
 
 
 @dataclass
@@ -161,7 +161,7 @@ class Run:
         """Computes the scores on a split; without `tasks`, those that have none are left out, with a note."""
         notes, tokenized = [], {}
         with self.data_folder(data) as folder:
-            for name in tasks or self.model.tasks:
+            for name in listed("tasks", tasks or [*self.model.tasks]):
                 try:
                     task = self.task(name)
                 except InputError as error:
@@ -190,6 +190,14 @@ class Run:
             scores, odd = score_examples(self.model, tokenized, budget, bar.update, self.group)
         return Evaluation(scores, [*notes, *odd])
 
+    def require_files(self, folder: Path) -> None:
+        """Raises InputError for a folder that has no split of any of the tasks."""
+        files = [file for task in self.model.tasks.values() for name in SPLITS if (file := task.file(name))]
+        if files and not any(has_files(folder / file) for file in files):
+            raise InputError(
+                f"{folder} has no file of the tasks, such as {files[0]}; give --data the folder with them"
+            )
+
     def _tokenize(
         self, task: ScoredTask, examples: Examples, split: str, limit: int | None = None
     ) -> tuple[TokenStore, list[str]]:
@@ -212,11 +220,14 @@ class Run:
         in a row without text; a task of `tasks` that predicts no classes raises InputError then, and so does
         a folder to which another process writes.
         """
-        files, notes = [], []
         names = tasks or [name for name in self.trained if self.model.tasks[name].scored]
+        files, notes = [], []
+        others = [name for name, task in self.model.tasks.items() if task.scored and name not in names]
+        if others and not tasks:
+            notes.append(f"left out: these weights hold no trained head of {', '.join(others)}")
         soft = self._with_classes(names, notes if tasks is None else None) if probabilities else []
         with self.data_folder(data) as folder, one_writer(Path(out)):
-            for name in names:
+            for name in listed("tasks", names):
                 task = self.task(name)
                 examples, note = load_split(task, folder, split)
                 notes += note
@@ -281,11 +292,8 @@ class Run:
         data = self.config.data if data is None else data
         if data is None:
             raise InputError("no data folder; give --data DIR, or --data sample for the bundled corpus")
-        kept = {SAMPLE: SAMPLE_FOLDER, MEMORY: MEMORY_FOLDER}.get(str(data))
-        if kept and self.folder and (self.folder / kept).is_dir():
-            yield self.folder / kept
-            return
-        with open_data(data) as folder:
+        with open_data(kept_data(data, self.folder) if self.folder else data) as folder:
+            self.require_files(folder)
             yield folder
 
 
@@ -375,16 +383,28 @@ def read_run_config(folder: Path, task_file: str | Path | None = None, trust: bo
     path = folder / "config.json"
     values = read_json_object(path, _RUN, "take it from another copy of the run") if path.is_file() else {}
     if "tasks" not in values:
-        hint = (
-            "give it as --weights" if path.exists() else "give the folder that `multitask train --out` made"
-        )
-        raise InputError(f"{folder} is not the folder of a run; {hint}")
+        raise InputError(f"{folder} is not the folder of a run; {_not_a_run(folder)}")
     if task_file is not None:
         load_task_file(task_file)
         values["task_file"] = str(Path(task_file).resolve())
     else:
         load_recorded_task_file(values.get("task_file"), path, trust)
     return RunConfig.from_dict(values)
+
+
+def _not_a_run(folder: Path) -> str:
+    """Returns what a folder without a run is, and what to do."""
+    wanted = "give the folder that `multitask train --out` made"
+    if not folder.is_dir():
+        beside = folder.parent
+        runs = [path.parent.name for path in beside.glob("*/environment.json")] if beside.is_dir() else []
+        kind = "is a file" if folder.exists() else "does not exist"
+        return f"it {kind}; {wanted}{did_you_mean(folder.name, runs)}"
+    if (folder.parent / "environment.json").is_file():
+        return f"it is in that of the run {folder.parent}; give that one"
+    if (folder / "config.json").is_file():
+        return f"it holds weights, from which `multitask train --weights {folder} --out RUN` begins one"
+    return wanted
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minbert import BertConfig, InputError
 from multitask.config.task_config import TaskConfig
-from multitask.config.task_kinds import make_task
+from multitask.config.task_kinds import find_kind, make_task
 from multitask.inference.checkpoint import check_damage, load_head, read_heads
 from multitask.model.multitask_model import MultitaskModel
 from multitask.tasks.base import TrainingTask
@@ -46,7 +46,8 @@ def make_tasks(
 ) -> dict[str, TrainingTask]:
     """Returns the tasks of a configuration, their inputs cut to what the encoder takes.
 
-    Raises InputError for a task that pools by the pooler of a family that has none.
+    Raises InputError for a task that pools by the pooler of a family that has none, and for a length beyond
+    the encoder's positions that is not the kind's usual one.
     """
     tasks = {}
     for name, config in configs.items():
@@ -55,6 +56,12 @@ def make_tasks(
                 f"{name}.pooling is 'pooler', and {encoder.family.name} has none; take cls or mean"
             )
         length = min(config.max_length, encoder.max_length)
+        usual = find_kind(config.type).defaults.get("max_length", TaskConfig.max_length)
+        if length < config.max_length != usual:
+            raise InputError(
+                f"{name}.max-length is {config.max_length}, and the encoder has positions for {length} "
+                f"tokens; give at most {length}, or leave it out"
+            )
         saved = tuple((labels or {}).get(name) or ())
         tasks[name] = make_task(name, replace(config, max_length=length, labels=config.labels or saved))
         if not config.labels:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+NEWEST = 0.3  # weight of the newest loss in a moving average
 Scores = dict[str, dict[str, float]]  # task -> metric -> value
 
 
@@ -55,15 +56,19 @@ class Callbacks(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows a bar of the steps on a terminal, with the loss that was logged last."""
+    """Shows a bar of the steps on a terminal, with each task's loss: a moving average of those logged."""
 
     def on_start(self, step: int, total_steps: int) -> None:
+        self.losses: dict[str, float] = {}
         self.bar = tqdm(total=total_steps, initial=step, unit=" steps", disable=None)
 
     def on_record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if kind == "train" and values["loss"]:
-            task, loss = next(reversed(values["loss"].items()))
-            self.bar.set_postfix_str(f"epoch {values['epoch']}, {task} loss {loss:.3f}")
+        if kind != "train":
+            return
+        for task, loss in values["loss"].items():
+            self.losses[task] = NEWEST * loss + (1 - NEWEST) * self.losses.get(task, loss)
+        losses = ", ".join(f"{task} {loss:.3f}" for task, loss in self.losses.items())
+        self.bar.set_postfix_str(f"epoch {values['epoch']}, loss {losses}")
 
     def on_step_end(self, step: int) -> None:
         self.bar.update()

@@ -8,22 +8,17 @@ import torch
 from torch import Tensor
 
 from minbert import InputError
+from minbert import find_device as find_named_device
 
 
 def find_device(name: str) -> torch.device:
-    """Returns a device; `auto` is CUDA where there is a card, else the CPU. Raises InputError without it.
+    """Returns the device of a run; see `minbert.find_device` for its names and errors.
 
     Of several processes on one machine each takes the card of its LOCAL_RANK, which torchrun sets.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-            device = _own_card(device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    device = find_named_device(name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = _own_card(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no card, NCCL and kernels among it, takes this one
     return device

@@ -8,6 +8,7 @@ import torch
 from torch.optim import Optimizer
 
 from minbert import InputError
+from multitask.config.option_types import one_of
 
 
 class Precision:
@@ -83,6 +84,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
     fp16 needs CUDA: torch computes it on the CPU as well, as the tests of the scaler do, but slower than fp32
     and with no memory saved that bf16 would not save without a scale.
     """
+    one_of("precision", name, ("auto", "fp32", "bf16", "fp16"))
     if name == "auto":
         if device.type != "cuda":
             return "fp32"

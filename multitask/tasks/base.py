@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from minbert import Batch, BertConfig, InputError, Tokenizer, normalize
+from multitask.config.option_types import one_of
 from multitask.config.task_config import LABEL_OPTIONS, LOSS_OPTIONS, TaskConfig
 from multitask.data.collate import TaskBatch, TokenizedExample, pack_sides
+from multitask.data.given_rows import SPLITS
 from multitask.data.readers import Example, Examples, Reject, read_table
 from multitask.losses.classification import cross_entropy, focal
 from multitask.losses.shapes import check_targets
@@ -140,8 +142,7 @@ class TrainingTask(nn.Module):
 
     def file(self, split: str) -> str | None:
         """Returns the split's file name in the data folder; None where the task has no such split."""
-        if split not in ("train", "dev", "test"):
-            raise InputError(f"there is no split {split!r}; choose from train, dev, test")
+        one_of("split", split, SPLITS)
         return getattr(self.config, split)
 
     def path(self, source: str | Path, split: str) -> Path:
@@ -375,7 +376,11 @@ class TextTask(ScoredTask):
     def __init__(self, name: str, config: TaskConfig):
         super().__init__(name, config)
         if (config.text2 is None) != (config.pairs is None):
-            raise InputError(f"{name}: a pair of texts needs both text2 and pairs, a single text neither")
+            given = f"{name}.text2 is {config.text2!r}, {name}.pairs is {config.pairs!r}"
+            raise InputError(
+                f"{given}: a pair of texts needs both, the column of the second text and bi or cross; leave "
+                f"both out for a single text"
+            )
         if self.towers and config.head == "mlp" and not config.features:
             raise InputError(f"{name}.features is empty; name what the head shall see of the two vectors")
         if config.layer_norm and not config.hidden:

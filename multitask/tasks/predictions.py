@@ -171,8 +171,6 @@ def validate_folder(
     A file may bear the name of either format or of the course's first part; all that are there are checked.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder that holds the prediction files")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     problems, checked = [], []
     for (task, split), ids in expected.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from minbert import InputError, Tokenizer
+from multitask.config.run_folder import MEMORY_FOLDER, SAMPLE_FOLDER
 from multitask.data.cache_folder import file_hash
 from multitask.data.doctor import spacing_key
 from multitask.data.given_rows import MEMORY
@@ -39,6 +40,12 @@ def open_data(data: str | Path) -> Iterator[Path]:
         kind = "is a file" if Path(data).exists() else "does not exist"
         raise InputError(f"data folder {data} {kind}; give a folder with the data files, or `sample`")
     yield Path(data)
+
+
+def kept_data(data: str | Path, run: Path) -> str | Path:
+    """Returns the data folder of a run: what its folder keeps of the bundled corpus, of rows from Python."""
+    kept = {SAMPLE: SAMPLE_FOLDER, MEMORY: MEMORY_FOLDER}.get(str(data))
+    return run / kept if kept and (run / kept).is_dir() else data
 
 
 def missing_split(task: TrainingTask, folder: Path, split: str) -> str | None:

@@ -227,9 +227,12 @@ class _Splits:
         if file is None:
             return InputError(f"{name} has nothing to train on; set {name}.train to a file name")
         path = self.data / file
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        more = ", ..." if len(near) > 5 else ""
+        held = f"{path.parent} holds {', '.join(near[:5]) or 'nothing'}{more}"
         return InputError(
-            f"{name} has nothing to train on: there is no file {path}{did_you_mean(path.name, near)}"
+            f"{name} has nothing to train on: there is no file {path}{did_you_mean(path.name, near)}; "
+            f"{held}; give --data the folder with the file, or set {name}.train to its name"
         )
 
     def training_texts(self) -> Iterator[str]:

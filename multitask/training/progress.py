@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -68,6 +69,7 @@ class Progress:
         self.other_seconds = 0.0  # of all seconds, those of evaluations and checkpoints
         self.tokens = 0  # trained on
         self.peak_memory = 0  # before an interruption
+        self.lengths = [[0, plan.total_steps]]  # from which step on the run was to have so many steps
         self._losses: list[tuple[str, int, Tensor | float]] = []  # task, step, loss: not read yet
         self._started = time.perf_counter()
         self._between_steps = True
@@ -227,6 +229,14 @@ class Progress:
             "peak_memory": max(self.peak_memory, peak_memory(self.precision.device)),
         }
 
+    def extensions(self) -> list[str]:
+        """Returns a sentence on each change of the run's length."""
+        return [
+            f"after step {step} the run was given {total} steps in place of {before}: from there its rates "
+            f"are those of {total} steps, and its result is not that of a run of {total} steps from the start"
+            for (_, before), (step, total) in pairwise(self.lengths)
+        ]
+
     @contextmanager
     def interruption(self) -> Iterator[None]:
         """Lets the signals that end a run wait for the current step, so that last/ is a state between steps.
@@ -262,6 +272,7 @@ class Progress:
             if self._between_steps and (self._agreed or self.group.size == 1):
                 with suppress(KeyboardInterrupt):  # a second signal: last/ stays as it was
                     self.save("last")
+                    logger.info(f"saved after step {self.plan.step} of {self.plan.total_steps}")
             self._leave(before)
         except RuntimeError as error:  # as torch has it where a process is gone
             if self.group.size == 1 or self._signal is None:
@@ -288,13 +299,21 @@ class Progress:
             "seconds": self.elapsed(),
             "peak_memory": self.costs()["peak_memory"],
             "losses": self._read_losses(),
+            "lengths": self.lengths,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Loads the state, after the plan's. A plan that is longer now goes on, though it was stopped."""
+        self.lengths, total = [*state["lengths"]], self.plan.total_steps
+        if total != self.lengths[-1][1]:
+            self.lengths.append([self.plan.step, total])
         for name in (*KEPT, "seconds", "peak_memory"):
             setattr(self, name, state[name])
         self.best_steps = dict(state["best_steps"])
         self.best_scores = read_scores(state["best_scores"])
         self.best = {name: -math.inf if value is None else value for name, value in state["best"].items()}
+        if total > state["lengths"][-1][1]:
+            self.plan.stopped = False
+            self.evaluations_without_better = 0
         # They are those of all processes.
         self._losses = [(*entry, loss if self.group.is_main else 0.0) for *entry, loss in state["losses"]]

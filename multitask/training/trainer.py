@@ -16,8 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from minbert import InputError, WriteError, atomic_folder, hide_secrets, read_json_object, restore_folder
+from multitask.config.option_types import checked
 from multitask.config.run_config import RunConfig
-from multitask.config.run_folder import ENVIRONMENT
+from multitask.config.run_folder import ENVIRONMENT, MEMORY_FOLDER, SAMPLE_FOLDER
 from multitask.config.stages import stage_configs
 from multitask.config.task_file import record_task_file, task_file_hash
 from multitask.data.collate import Joined
@@ -37,8 +38,6 @@ from multitask.inference.checkpoint import (
 from multitask.inference.evaluation import score_examples
 from multitask.inference.model_card import write_model_card
 from multitask.inference.run import (
-    MEMORY_FOLDER,
-    SAMPLE_FOLDER,
     Evaluation,
     Run,
     load_best,
@@ -82,6 +81,8 @@ def train(
     the run goes on from its `last/`. Raises InputError for a configuration or data that cannot be used,
     before anything is written.
     """
+    if not isinstance(config, RunConfig):
+        raise InputError(f"config is {config!r}; give a RunConfig, such as RunConfig.from_dict makes")
     if data is not None:
         config = given_config(config, data)
     check_sources(config)
@@ -93,8 +94,8 @@ def train(
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out the name of a new folder")
-    if config.task_file:  # to be found from another working folder too
-        config = replace(config, task_file=str(Path(config.task_file).resolve()))
+    config = config.absolute()
+    if config.task_file:
         task_file_hash(config.task_file)  # it has run, or may
     with one_writer(out):
         is_empty = not out.exists() or all(path.name.endswith(".partial") for path in out.iterdir())
@@ -111,24 +112,55 @@ def resume(
     quiet: bool = True,
     task_file: str | Path | None = None,
     trust: bool = False,
+    epochs: int | None = None,
+    max_steps: int | None = None,
 ) -> Run:
     """Continues a run from its `last/`, or from the start where it has none yet; bit-equal on the CPU.
 
-    `task_file` and `trust` are those of `read_run_config`. Writes nothing for a run that is finished. Raises
-    InputError for a folder that is not a run's, and where the data are no longer those of the run.
+    `task_file` and `trust` are those of `read_run_config`. Writes nothing for a run that is finished, unless
+    `epochs` or `max_steps` are more than it has: then it goes on from its last step to the new end, at the
+    rates of a run of that length. Raises InputError for a folder that is not a run's, where the data are no
+    longer those of the run, and for a length that is none or less than that of the run.
     """
     out = Path(folder)
     config = replace(read_run_config(out, task_file, trust), out=str(out))
-    if not is_finished(out):
+    longer = _with_length(config, epochs, max_steps)
+    if longer != config or not is_finished(out):
         with one_writer(out):
-            if not is_finished(out):
-                return _train_stages(config, callbacks, quiet)
+            if longer != config or not is_finished(out):
+                return _train_stages(longer, callbacks, quiet, extends=longer != config)
     logger.info(f"{out} is finished; nothing is left to train")
     last = stage_configs(config)[-1]
     start_runtime(replace(last, threads=last.threads or read_environment(out)["threads"]))
     run = load_best(out, config, last.device, last.precision)
-    run.scores |= Evaluation(read_scores(run.scores["scores"])).as_dict()
+    scores = read_scores(run.scores["scores"])
+    run.scores |= Evaluation(scores, run.scores.get("notes", [])).as_dict()
     return run
+
+
+def _with_length(config: RunConfig, epochs: int | None, max_steps: int | None) -> RunConfig:
+    """Returns a run's configuration with another length. Raises InputError for one that is not longer."""
+    changed, now = {}, config.train
+    for name, before, wanted in (("epochs", now.epochs, epochs), ("max_steps", now.max_steps, max_steps)):
+        if checked(name, wanted, int | None) in (None, before):
+            continue
+        option = f"--train.{name.replace('_', '-')}"
+        if before is None:
+            raise InputError(
+                f"{option} is {wanted}, and {config.out} has no such limit: it ends after {now.epochs} "
+                f"epochs; give more --train.epochs"
+            )
+        if wanted < before:
+            raise InputError(
+                f"{option} is {wanted}, and {config.out} has {before}; give more, or leave it out"
+            )
+        changed[name] = wanted
+    if changed and config.stages:
+        raise InputError(
+            f"{config.out} has stages, whose length cannot be changed; train on from its best checkpoint: "
+            f"multitask train --weights {config.out}/best"
+        )
+    return replace(config, train=replace(now, **changed))
 
 
 def is_finished(folder: str | Path) -> bool:
@@ -173,9 +205,13 @@ def plan_table(config: RunConfig) -> list[str]:
 
 
 def _train_stages(
-    config: RunConfig, callbacks: Sequence[Callback], quiet: bool, data: GivenRows | None = None
+    config: RunConfig,
+    callbacks: Sequence[Callback],
+    quiet: bool,
+    data: GivenRows | None = None,
+    extends: bool = False,
 ) -> Run:
-    """Begins or continues each stage that is not finished."""
+    """Begins or continues each stage that is not finished; `extends` lengthens one that has begun."""
     if config.task_file and int(os.environ.get("RANK", 0)) == 0:
         try:
             record_task_file(config.task_file)
@@ -196,6 +232,8 @@ def _train_stages(
         with _survive_save_signal(), _how_to_go_on(config), _open_stage_data(config, stage, data) as folder:
             if begun:
                 trainer.load(folder)
+                if extends:
+                    trainer.extend()
             else:
                 trainer.setup(folder)
                 trainer.make_folder(config, folder)
@@ -346,6 +384,32 @@ class Trainer:
             write_json(self.out / "environment.json", environment(self.device, self.inputs.hashes))
         self.group.barrier()
 
+    def extend(self) -> None:
+        """Gives the run in the folder, which is loaded, the length of this configuration.
+
+        Raises InputError, and leaves the folder as it is, where no step is left to take, and where a finished
+        run has lost the state that it would go on from.
+        """
+        plan, epochs = self.components.plan, self.config.train.epochs
+        if is_finished(self.out) and not (self.out / "last").is_dir():
+            raise InputError(
+                f"{self.out} has no last/ to go on from; train on from its best checkpoint: multitask train "
+                f"--weights {self.out}/best"
+            )
+        if plan.total_steps <= plan.step:
+            limit = self.config.train.max_steps
+            what = f"{epochs} epochs" + ("" if limit is None else f" and --train.max-steps {limit}")
+            raise InputError(
+                f"{self.out} has taken {plan.step} steps, and {what} are {plan.total_steps}; give more "
+                f"{'--train.epochs' if limit is None or limit > plan.total_steps else '--train.max-steps'}"
+            )
+        self.group.barrier()
+        if self.group.is_main:
+            # From here on the run is one that is not finished, first of its old length.
+            (self.out / "scores.json").unlink(missing_ok=True)
+            write_json(self.out / "config.json", self.config.to_dict())
+        self.group.barrier()
+
     def _clean_up(self) -> None:
         """Undoes what a kill in the middle of saving left behind."""
         for previous in self.out.glob(".*.previous"):
@@ -366,6 +430,8 @@ class Trainer:
             logger.info(line)
         if parts.plan.step:
             logger.info(f"resumed after step {parts.plan.step} of {parts.plan.total_steps}")
+        for line in self.progress.extensions():
+            logger.info(line)
         if self.group.is_main:
             self.log.rewind(parts.plan.step, self.progress.evaluated_step)
         self.open_cache(self.out / CACHE_FOLDER)
@@ -502,7 +568,7 @@ class Trainer:
         config = RunConfig.from_dict(read_json_object(self.out / "config.json"))  # its stages too
         best = load_best(self.out, config, device, self.config.precision)
         best.group = ProcessGroup()  # a process may use it without the others
-        best.scores = Evaluation(self.progress.best_scores).as_dict() | {
+        best.scores = Evaluation(self.progress.best_scores, self.progress.extensions()).as_dict() | {
             "split": "dev",
             "step": self.progress.best_step,
             "seconds": self.progress.elapsed(),

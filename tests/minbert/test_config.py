@@ -93,6 +93,11 @@ def test_adapters_that_cannot_be_are_refused(values, message):
         ({"alpha": 0}, "alpha is 0; it must be a number above 0"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be a rate"),
         ({"targets": ()}, "targets is empty; choose from query"),
+        (
+            {"targets": "query"},
+            "targets is 'query'; it must be a list of names, as ",
+        ),
+        ({"dora": "no"}, "dora is 'no'; it must be true or false"),
         ({"targets": ("quary",)}, "target 'quary' does not exist.*did you mean 'query'"),
         ({"rank_pattern": {"query": 0}}, "rank_pattern.query is 0; it must be a whole number"),
         ({"alpha_pattern": {"query": "2"}}, "alpha_pattern.query is '2'"),

@@ -19,7 +19,6 @@ from multitask.experiments.executor.job import Executor, Job
 from multitask.experiments.executor.shared_folder import make_shared_folder, warn_of_network
 from multitask.runtime.tracking import write_json
 from multitask.tasks.splits import SAMPLE, open_data
-from multitask.training.inputs import SCRATCH
 from multitask.training.trainer import check_sources
 
 POLL = 0.2  # seconds between looks at the cells
@@ -117,10 +116,8 @@ def make_jobs(
         warn_of_network(out)
     jobs = {}
     for cell in cells:
-        config = cell.config.to_dict() | {"threads": cell.config.threads or threads}
-        for key in ("weights", "data", "task_file"):  # a worker may have another working folder
-            if config[key] not in (None, SAMPLE, SCRATCH) and Path(config[key]).exists():
-                config[key] = str(Path(config[key]).absolute())
+        # A worker may have another working folder.
+        config = cell.config.absolute().to_dict() | {"threads": cell.config.threads or threads}
         name = cell.folder_name
         jobs[cell.key] = CellJob(
             str(out),

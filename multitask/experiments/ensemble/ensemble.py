@@ -16,13 +16,13 @@ from multitask.data.readers import Example, Examples, Reject
 from multitask.experiments.ensemble.mixture import cross_validated, fit_weights, mix
 from multitask.inference.evaluation import notes_on
 from multitask.inference.rows_to_predict import examples_with_text, fill_in, find_fallback
-from multitask.inference.run import SAMPLE_FOLDER, Run, open_source, read_run_config
+from multitask.inference.run import Run, open_source, read_run_config
 from multitask.metrics.scores import overall_scores
 from multitask.runtime.locks import one_writer
 from multitask.runtime.tracking import write_json
 from multitask.tasks.base import ScoredTask
 from multitask.tasks.predictions import prediction_path
-from multitask.tasks.splits import SAMPLE, load_split, open_data
+from multitask.tasks.splits import kept_data, load_split, open_data
 from multitask.text_table import aligned_lines
 
 Scores = dict[str, dict[str, float]]  # by task and metric
@@ -158,8 +158,7 @@ def data_of(source: str, data: str | Path | None) -> str | Path | None:
     """Returns the data as given, else those of the run (its own copy of the bundled corpus), else None."""
     if data is None and (Path(source) / "environment.json").is_file():
         data = read_run_config(Path(source)).data
-    own = Path(source) / SAMPLE_FOLDER
-    return own if str(data) == SAMPLE and own.is_dir() else data
+    return None if data is None else kept_data(data, Path(source))
 
 
 def _collect(
@@ -173,6 +172,7 @@ def _collect(
 ) -> dict[str, _Votes]:
     """Adds the votes of one more source to those so far; the first one (votes None) decides the tasks."""
     run = open_source(source, tasks, device=device)
+    run.require_files(folder)
     found = {}
     for name in tasks or (run.model.tasks if votes is None else votes):
         try:

@@ -119,16 +119,12 @@ def _with_sources(settings: Settings) -> Settings:
     Raises InputError where the first trial could not begin: no weights, no data, nothing to score.
     """
     from multitask.config.stages import stage_configs
-    from multitask.tasks.splits import SAMPLE, open_data
-    from multitask.training.inputs import SCRATCH, load_inputs
+    from multitask.tasks.splits import open_data
+    from multitask.training.inputs import load_inputs
     from multitask.training.selection import check_select
     from multitask.training.trainer import check_sources, start_runtime
 
-    base = dict(settings.base)
-    for key in ("weights", "data", "task_file"):
-        if base[key] not in (None, SAMPLE, SCRATCH) and Path(base[key]).exists():
-            base[key] = str(Path(base[key]).absolute())
-    settings = replace(settings, base=base)
+    settings = replace(settings, base=settings.config().absolute().to_dict())
     config = settings.config()
     check_sources(config)
     last = replace(stage_configs(config)[-1], weights=config.weights, model=config.model)

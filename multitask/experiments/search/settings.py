@@ -179,7 +179,9 @@ def read_settings(folder: str | Path) -> Settings:
     """Reads the settings of the search in a folder. Raises InputError where there is none."""
     path = Path(folder) / FILE
     if not path.is_file():
-        raise InputError(f"{folder} has no search: {FILE} is missing")
+        raise InputError(
+            f"{folder} has no search: {FILE} is missing; give the folder that `multitask search --out` made"
+        )
     remedy = "begin the search anew with another --out"
     found = read_json_object(path, RULES, remedy)
     if unknown := sorted(found.keys() - RULES.keys()):

@@ -164,7 +164,7 @@ def train_or_resume(config: RunConfig, listener: Callback) -> Any:
     out = Path(config.out)
     if (out / "config.json").is_file():
         before = read_run_config(out)
-        if replace(before, out=config.out, threads=config.threads) == config:
+        if replace(before, out=config.out, threads=config.threads) == config.absolute():
             return resume(out, callbacks=[listener])
     shutil.rmtree(out, ignore_errors=True)
     return train(config, callbacks=[listener])

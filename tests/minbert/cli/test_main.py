@@ -217,7 +217,9 @@ def test_wrong_values(refused, tiny_folder, lines, tmp_path):
     common = ("encode", "--weights", tiny_folder, lines, tmp_path / "out.npy")
     assert "--threads is 0" in refused(*common, "--threads", 0)
     assert "device 'cuda:77' cannot be used" in refused(*common, "--device", "cuda:77")
-    assert "device 'toaster' cannot be used" in refused(*common, "--device", "toaster")
+    assert "'toaster' does not exist; choose from auto, cpu, cuda, cuda:N, mps" in refused(
+        *common, "--device", "toaster"
+    )
 
 
 # --- wrong files --------------------------------------------------------------------------------------------
@@ -394,7 +396,7 @@ def test_control_c(tiny_folder, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
+    assert (process.returncode, out, err) == (130, b"", b"interrupted; give the same command again\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 

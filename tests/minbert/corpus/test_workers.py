@@ -106,7 +106,8 @@ def test_workers_end_with_their_command(start, command, tmp_path, sent, status):
     assert len(workers) == 2
     process.send_signal(sent)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == status and error == ("interrupted\n" if sent == signal.SIGINT else "")
+    said = f"interrupted; the same command encodes what {tmp_path / 'out'} lacks\n"
+    assert process.returncode == status and error == (said if sent == signal.SIGINT else "")
     end = time.monotonic() + 30
     while any(map(alive, workers)):
         assert time.monotonic() < end

@@ -252,7 +252,7 @@ def test_what_fails_on_the_way_leaves_nothing(export, tiny_folder, tmp_path, mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "gguf"], "invalid choice: 'gguf'"),
+        (["--format", "gguf"], "--format is 'gguf'; choose from hf, sent"),
         (["--format", "hf", "--pooling", "mean"], "pools nothing; leave out --pooling and --normalize"),
         (["--format", "hf", "--normalize", "none"], "pools nothing; leave out --pooling and --normalize"),
         (["--format", "hf", "--opset", "18"], "--opset is for --format onnx, not hf"),

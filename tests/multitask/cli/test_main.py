@@ -180,7 +180,7 @@ def test_wrong_commands_and_options(refused):
     assert "COMMAND" in refused()
     assert "did you mean '--data'" in refused("evaluate", "run", "--dat", "x")
     assert "did you mean '--train.epochs'" in refused("train", "--train.epoch", "3")
-    assert "invalid choice: 'tset'" in refused("predict", "run", "--split", "tset")
+    assert "--split is 'tset'; did you mean 'test'" in refused("predict", "run", "--split", "tset")
     assert "--limit" in refused("evaluate", "run", "--limit", "many")
     assert "RUN" in refused("resume")
     done = subprocess.run([sys.executable, "-m", "multitask", "trian"], capture_output=True, text=True)
@@ -215,7 +215,7 @@ def test_wrong_input_to_train(refused, arguments, tmp_path, tiny_data):
         (without(arguments, "--out", file / "run"), "cannot be made, a file is in the way"),
         ([*arguments, "--tasks", "sst,stss"], "there is no task 'stss'; did you mean 'sts'"),
         ([*arguments, "--precision", "fp16"], "fp16 needs a CUDA device"),
-        ([*arguments, "--device", "gpu"], "device 'gpu' cannot be used"),
+        ([*arguments, "--device", "gpu"], "device 'gpu' does not exist; did you mean 'cuda'"),
         ([*arguments, "--select", "sts.pearsn"], "did you mean 'sts.pearson'"),
         ([*arguments, "--sts.train", "sts-trian.csv"], "sts-trian.csv; did you mean 'sts-train.csv'"),
         ([*arguments, "--sst.label", "lable"], "the training split of sst has no labels"),
@@ -228,11 +228,11 @@ def test_wrong_input_to_train(refused, arguments, tmp_path, tiny_data):
 def test_wrong_input_to_the_other_commands(refused, tiny_folder, tmp_path):
     nowhere = tmp_path / "nowhere"
     assert "is not the folder of a run" in refused("resume", nowhere)
-    assert "give it as --weights" in refused("resume", tiny_folder)
-    assert "either a run's folder or --weights" in refused("evaluate")
-    assert "either a run's folder or --weights" in refused("evaluate", "run", "--weights", tiny_folder)
-    assert "there is no folder" in refused("evaluate", nowhere)
-    assert "there is no folder" in refused("predict", nowhere)
+    assert "it holds weights" in refused("resume", tiny_folder)
+    assert "a run's folder or --weights is wanted, neither" in refused("evaluate")
+    assert "--weights is wanted, both are" in refused("evaluate", "run", "--weights", tiny_folder)
+    assert "is not the folder of a run; it does not exist" in refused("evaluate", nowhere)
+    assert "is not the folder of a run; it does not exist" in refused("predict", nowhere)
     assert "--task and --text go together" in refused("predict", "run", "--task", "sst")
     assert "--limit is 0" in refused("evaluate", "run", "--limit", "0")
     assert "--threads is 0" in refused("evaluate", "--weights", tiny_folder, "--threads", "0")
@@ -291,3 +291,39 @@ def test_the_sample_corpus_from_scratch(command, no_plots, tmp_path):
     assert command("evaluate", tmp_path / "run", "--limit", "5", "--json")[0] == 0
     status, output, _ = command("predict", tmp_path / "run", "--task", "sst", "--text", "a good film")
     assert status == 0 and output.strip() in "01234"
+
+
+def test_a_run_of_relative_folders_is_used_from_elsewhere(
+    no_plots, command, arguments, tmp_path, monkeypatch
+):
+    """Its folder has absolute paths; a signal, also one before there is a folder, says how to go on."""
+    data, weights = Path(arguments[3]), Path(arguments[1])
+    monkeypatch.chdir(data.parent)
+    options = [*without(arguments, "--data", data.name), "--tasks", "sst"]
+    config = {"data": str(data), "weights": str(weights), "out": str(tmp_path / "run")}
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multitask.training.trainer.load_inputs", interrupt)
+        status, _, errors = command("train", *options)
+        assert (status, errors) == (130, "interrupted; nothing was written, give the same command again\n")
+    assert command("train", *options)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    saved = json.loads((tmp_path / "run/config.json").read_text())
+    assert {key: saved[key] for key in config} == config
+    assert command("predict", "run")[0] == 0 and command("evaluate", "run")[0] == 0
+
+
+def test_train_and_resume_say_on_a_terminal_at_once_that_they_load(command, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert command("train", "--weights", "W")[2].startswith("loading torch, the weights and the data\n")
+
+
+def test_a_finished_run_is_extended(no_plots, command, refused, arguments, tmp_path):
+    assert command("train", *arguments, "--tasks", "sst")[0] == 0
+    status, _, errors = command("resume", tmp_path / "run", "--train.max-steps", "9")
+    assert status == 0 and "after step 6 the run was given 9 steps in place of 6" in errors
+    assert json.loads((tmp_path / "run/scores.json").read_text())["step"] > 0
+    assert "give more" in refused("resume", tmp_path / "run", "--train.max-steps", "3")

@@ -1,14 +1,15 @@
 """RunConfig: complete, refused by name where it is wrong, the same after a round trip."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from minbert import InputError
 from multitask.config.option_types import merge
-from multitask.config.run_config import RunConfig, read_config
+from multitask.config.run_config import CacheConfig, RunConfig, TrainConfig, read_config
 from multitask.config.task_config import DEFAULT_TASKS, TaskConfig, task_config
 from multitask.config.task_kinds import KINDS
 
@@ -60,6 +61,7 @@ def test_an_instance_takes_the_defaults_of_its_kind():
 
 
 WRONG = [
+    ({"epochs": 3}, "there is no key epochs; did you mean 'train.epochs'"),
     ({"trian": {}}, "there is no key trian; did you mean 'train'"),
     ({"train": {"epoch": 3}}, "there is no key train.epoch; did you mean 'epochs'"),
     ({"optim": {"lr_head": 3}}, "there is no key optim.lr_head"),
@@ -90,7 +92,10 @@ WRONG = [
     ({"tasks": {"sst": {"hidden": [3.5]}}}, "sst.hidden is 3.5; give a whole number"),
     ({"tasks": {"sst": {"pooling": "clss"}}}, "sst.pooling is 'clss'; .*did you mean 'cls'"),
     ({"tasks": {"sst": {"dropout": 1}}}, "sst.dropout is 1.0; it must be a rate from 0 to below 1"),
-    ({"tasks": {"sst": {"head": "cosine"}}}, "sst.head is 'cosine', .* needs pairs"),
+    (
+        {"tasks": {"sst": {"head": "cosine"}}},
+        "head is 'cosine', .* pairs is None; give pairs bi, or all three",
+    ),
     ({"tasks": {"sts": {"low": 5}}}, "sts.low is 5.0, high is 5.0; low must be the smaller one"),
     ({"tasks": {"sts": {"high": float("nan")}}}, "sts.low is 0.0, high is nan"),
     ({"tasks": {"sts": {"label_scale": [1, 0]}}}, "sts.label_scale is .*two numbers, the smaller one first"),
@@ -165,3 +170,32 @@ def test_presets():
     configs = {preset: RunConfig.from_dict(read_config(preset)) for preset in presets}
     assert configs["paper-baseline"].tasks["paraphrase"].features == ("u", "v")
     assert configs["sample"].data == "sample"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunConfig(track="wandb"), "track is 'wandb'; give a list"),
+        (lambda: RunConfig(tasks={"sst": {}}), "tasks.sst is {}; give a TaskConfig; RunConfig.from_dict"),
+        (
+            lambda: RunConfig(train={"epochs": 1}),
+            "train is {'epochs': 1}; give a TrainConfig; RunC",
+        ),
+        (lambda: TrainConfig(epochs="3"), "epochs is '3'; give a whole number"),
+    ],
+)
+def test_wrong_types_in_python_are_named(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_paths_become_texts_and_absolute_where_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    config = RunConfig(data=Path("data"), weights="owner/name", data_cache="later", task_file=None)
+    assert config.data == "data"
+    expected = replace(config, data=str(tmp_path / "data"), data_cache=str(tmp_path / "later"))
+    assert config.absolute() == expected
+    sample = RunConfig(weights="scratch", data="sample", cache=CacheConfig(folder="kept"))
+    (tmp_path / "sample").mkdir()
+    assert sample.absolute() == replace(sample, cache=CacheConfig(folder=str(tmp_path / "kept")))

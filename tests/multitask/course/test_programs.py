@@ -113,7 +113,7 @@ def test_wrong_words():
         (multitask_classifier, "--sst_trian x", "no option --sst_trian; did you mean '--sst_train'"),
         (multitask_classifier, "--sst.poolin cls", "no option --sst.poolin; did you mean '--sst.pooling'"),
         (multitask_classifier, "--ner.pooling cls", "there is no option --ner.pooling"),
-        (multitask_classifier, "--option fine", "invalid choice"),
+        (multitask_classifier, "--option fine", "is 'fine'; did you mean 'finetune'"),
         (multitask_classifier, "there", "nothing to do with 'there'"),
         (classifier, "--tasks sst,sts", "no task 'sts' here"),
         (classifier, "--sts.pooling cls", "no task 'sts' here"),

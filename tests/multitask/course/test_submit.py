@@ -164,7 +164,7 @@ def test_what_is_refused(student, data, tmp_path):
     for words, message in (
         ((student, tmp_path / "out.tar"), "is not named as a zip"),
         ((student / "predictions", tmp_path / "out.zip"), "give the folder above it"),
-        ((tmp_path, tmp_path / "out.zip"), "write them: multitask predict"),
+        ((tmp_path, tmp_path / "out.zip"), "multitask predict RUN --out .* writes one"),
         ((student, tmp_path / "out.zip", "--code", tmp_path / "none"), "there is no folder"),
     ):
         with pytest.raises(InputError, match=message):

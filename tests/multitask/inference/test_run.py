@@ -252,9 +252,9 @@ def test_a_task_that_only_trains_cannot_predict(tiny_folder, data):
 
 def test_folders_that_are_not_runs_and_devices(tiny_folder, run_folder, tmp_path):
     assert find_device("cpu") == torch.device("cpu")
-    with pytest.raises(InputError, match="device 'gpu' cannot be used"):
+    with pytest.raises(InputError, match="device 'gpu' does not exist; did you mean 'cuda'"):
         find_device("gpu")
-    with pytest.raises(InputError, match="is not the folder of a run; give it as --weights"):
+    with pytest.raises(InputError, match="is not the folder of a run; it holds weights, from which"):
         load_run(tiny_folder)
     with pytest.raises(InputError, match="is not the folder of a run; give the folder that"):
         load_run(tmp_path)

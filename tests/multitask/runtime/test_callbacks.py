@@ -5,7 +5,7 @@ import json
 import pytest
 
 from multitask import load_run, resume, train
-from multitask.runtime.callbacks import Callback, Callbacks
+from multitask.runtime.callbacks import Callback, Callbacks, ProgressBar
 from multitask.runtime.messages import logger, show_messages
 from multitask.runtime.tracking import read_metrics
 
@@ -74,3 +74,17 @@ def test_messages_are_shown_where_asked_for_and_on_rank_0(monkeypatch):
             logger.info(f"rank {rank}: 5 %")
     logger.info("nobody")
     assert shown == ["rank 0: 5 %"]
+
+
+def test_the_bar_shows_each_tasks_loss_as_a_moving_average(monkeypatch):
+    bar = ProgressBar()
+    bar.on_start(0, 40)
+    shown = []
+    monkeypatch.setattr(bar.bar, "set_postfix_str", shown.append)
+    for losses in ({"sst": 2.0}, {"sst": 1.0, "sts": 0.5}, {"sts": 1.0}):
+        bar.on_record("train", 10, {"epoch": 1, "loss": losses})
+    bar.on_record("evaluation", 10, {"epoch": 1, "scores": {}})
+    bar.on_end(None)
+    sst, sts = 0.7 * 2 + 0.3 * 1, 0.7 * 0.5 + 0.3 * 1
+    first = ["epoch 1, loss sst 2.000", f"epoch 1, loss sst {sst:.3f}, sts 0.500"]
+    assert shown == [*first, f"epoch 1, loss sst {sst:.3f}, sts {sts:.3f}"]

@@ -87,7 +87,7 @@ def test_ctrl_c_stops_the_workers_and_leaves_the_results(start_search, space_fil
     until(lambda: len(waiting(hold)) == 2, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130 and errors.rstrip().endswith("interrupted")
+    assert process.returncode == 130 and errors.endswith(f"interrupted; multitask search {out} goes on\n")
     assert not any(map(is_running, waiting(hold)))
     written = json.loads((out / "search.json").read_text())["trials"]
     assert {(trial["state"], trial["error"]) for trial in written} == {("failed", "interrupted")}
