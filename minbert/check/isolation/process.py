@@ -34,7 +34,7 @@ OVERHEAD = 1_000_000  # bytes of an outcome beside its arrays
 # What Python, torch and the programs that a file may start need; no keys, no tokens.
 ENVIRONMENT = frozenset(
     "PATH HOME LANG LANGUAGE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH "
-    "KMP_DUPLICATE_LIB_OK".split()
+    "KMP_DUPLICATE_LIB_OK CUDA_VISIBLE_DEVICES".split()
 )
 LOCALE = "LC_"
 
