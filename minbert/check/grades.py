@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minbert.check.report import PartReport, as_json, explain, junit_xml, text_report, visible
 from minbert.check.stage import NOT_RUN, Finding
 from minbert.cli.shown_text import hide_variables, spreadsheet_cell
 from minbert.files import atomic_write
 
+if TYPE_CHECKING:
+    from minbert.cli.page import Cell
+
 COMMONEST = 10  # mistakes listed for the class
 IN_A_ROW = 3  # mistakes of a student in the terminal's table
 WIDEST = 32  # characters of a name there
+MISSING = "#d05538"  # the color of points that are missing
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,53 @@ def _test(finding: Finding) -> dict[str, Any]:
 
 
 def grades_page(students: Sequence[Student]) -> str:
-    """One file of HTML that loads nothing."""
-    from jinja2 import Environment, PackageLoader
+    """A page in one file that loads nothing: points, what cost them most often, and every report."""
+    from minbert.cli.page import Column, Tile, folded, headline, page, paragraph, section, table, text_column
 
-    loader = PackageLoader("minbert.check", ".")
-    template = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    mean = fmean(student.earned for student in students)
-    possible = max(student.possible for student in students)
-    page = template.get_template("grades.html.jinja")
+    parts = [report.part for report in students[0].reports]
+    mean, possible = fmean(student.earned for student in students), max(each.possible for each in students)
+    columns = [text_column("student"), *map(Column, ["points", *parts])]
+    rows = [
+        [student.shown, _points(student), *map(_points, student.reports), "; ".join(student.costs)]
+        for student in students
+    ]
     return hide_variables(
-        page.render(students=students, mean=mean, possible=possible, commonest=commonest(students))
+        page(
+            "Grades",
+            "Points of the folders of a class, by minbert check.",
+            [
+                section(
+                    "Students",
+                    table(
+                        "The darker, the more points are missing.",
+                        [*columns, text_column("what cost points", wide=True)],
+                        rows,
+                        search=True,
+                        kind="stacked",
+                    ),
+                ),
+                section(
+                    "What cost points most often",
+                    table("", [text_column("mistake or stage", wide=True), "folders"], commonest(students)),
+                ),
+                section(
+                    "Reports",
+                    *(
+                        folded(
+                            f"{student.shown}: {student.earned} / {student.possible}",
+                            paragraph(student.text, "lines"),
+                        )
+                        for student in students
+                    ),
+                ),
+            ],
+            head=headline([Tile("mean", f"{mean:.1f}", f"of {possible} points")], {"folders": len(students)}),
+        )
     )
+
+
+def _points(graded: Student | PartReport) -> "Cell":
+    from minbert.cli.page import Cell
+
+    share = 1 - graded.earned / graded.possible if graded.possible else 0.0
+    return Cell(f"{graded.earned} / {graded.possible}", graded.earned, tint=MISSING, share=share)
