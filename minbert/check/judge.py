@@ -12,6 +12,7 @@ import numpy as np
 
 from minbert.check.stage import (
     AbsentFunction,
+    ChangedInput,
     Finding,
     InvalidOutput,
     MissingImplementation,
@@ -25,7 +26,12 @@ from minbert.check.stage import (
 InPlace = dict[str, tuple[str, ...]]  # a stage -> the functions to replace by right ones
 ROUNDS = 3  # of running stages again
 # What a candidate raises, the most special kind first -> the problem of an outcome.
-PROBLEMS = {AbsentFunction: "absent", MissingImplementation: "missing", InvalidOutput: "raised"}
+PROBLEMS = {
+    AbsentFunction: "absent",
+    MissingImplementation: "missing",
+    ChangedInput: "changed",
+    InvalidOutput: "raised",
+}
 NAMES = 12  # of a user's file that a message lists
 DIFFERENT = ("different", "failed")
 LIBRARIES = {"site-packages", "dist-packages"}  # of a virtual environment, which a user's folder may hold
@@ -123,7 +129,33 @@ def judge_all(part: Part, outcomes: Mapping[str, Outcome]) -> list[Finding]:
             differing.add(stage.name)
         findings.append(finding)
     findings = [_narrowed(finding, findings) for finding in findings]
+    findings = _without_own_interfaces(part, findings, outcomes)
     return _with_consequences(part, findings, outcomes)
+
+
+def _without_own_interfaces(
+    part: Part, findings: list[Finding], outcomes: Mapping[str, Outcome]
+) -> list[Finding]:
+    """Skips the stages of a function that differs when called by itself, and is right where it is used."""
+    status = {finding.stage: finding.status for finding in findings}
+    if not part.whole or {status.get(name) for name in part.whole} != {"same"}:
+        return findings
+    differs: dict[str, bool] = {}  # by a function's first stage
+    for name in status:
+        own_form = status[name] in DIFFERENT and outcomes[name].problem != "changed"
+        differs.setdefault(part.stage(name).asks, own_form)
+    own = [function for function in part.inner if differs.get(function)]
+    detail = (
+        f"{' and '.join(own)}: not as in the starter; right where they are used ({', '.join(part.whole)})"
+    )
+
+    def is_own(finding: Finding) -> bool:
+        if finding.status == "failed":  # as does what calls it with the starter's arguments
+            return any(part.stage(name).asks in own for name in (finding.stage, *finding.follows))
+        return finding.status == "different" and part.stage(finding.stage).asks in own
+
+    skipped = {"status": "skipped", "points": 0, "detail": detail, "mistakes": (), "follows": ()}
+    return [replace(finding, **skipped) if is_own(finding) else finding for finding in findings]
 
 
 def excuse_consequences(

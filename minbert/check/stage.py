@@ -30,6 +30,10 @@ class InvalidOutput(Exception):
     """Raised by a candidate whose answer cannot be compared: the stage failed, with this reason."""
 
 
+class ChangedInput(InvalidOutput):
+    """Raised by a candidate that changes what it is given."""
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A mistake that people make, and how it is recognised.
@@ -79,6 +83,8 @@ class Part:
     `load(module)` makes a candidate from a user's module, `own()` from this project. `file` is the part's
     file in a folder of a user's files, which has some of `names`.
     `in_place(candidate, functions)` gives a candidate with right functions in place of the user's own.
+    `whole` are stages that call the functions `inner` as the user's own code does: where these are right, an
+    inner one that differs takes or returns something else than it is asked for, and is not compared.
     """
 
     name: str  # "model"
@@ -88,6 +94,8 @@ class Part:
     own: Callable[[], Any]
     names: tuple[str, ...] = ()
     in_place: Callable[[Any, Collection[str]], AbstractContextManager[Any]] | None = None
+    inner: Collection[str] = ()
+    whole: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -98,7 +106,7 @@ class Outcome:
     """The outputs of a stage that was run, or the problem that prevented them."""
 
     outputs: Outputs | None = None
-    problem: str = ""  # absent, missing, raised, exit, time, memory, crashed, network
+    problem: str = ""  # absent, missing, changed, raised, exit, time, memory, crashed, network
     detail: str = ""  # in words, for the report
     printed: str = ""  # what the implementation printed, cut
 

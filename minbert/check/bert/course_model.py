@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from minbert.check.bert.known_dropout import Draws, WithDropout
 from minbert.check.references.bert import model_config, model_weights, weight_names
-from minbert.check.stage import AbsentFunction, Array, Arrays, InvalidOutput, MissingImplementation
+from minbert.check.stage import (
+    AbsentFunction,
+    Array,
+    Arrays,
+    ChangedInput,
+    InvalidOutput,
+    MissingImplementation,
+)
 
 SEEDS = count()  # another for each call, so that dropout shows, and the same in every check
 
@@ -278,12 +285,12 @@ def written(name: str) -> Iterator[None]:
 
 @contextmanager
 def unchanged(inputs: tuple[Tensor, ...], name: str) -> Iterator[None]:
-    """Raises InvalidOutput where the inputs are others afterwards."""
+    """Raises ChangedInput where the inputs are others afterwards."""
     before = [value.clone() for value in inputs]
     yield
     for number, (value, old) in enumerate(zip(inputs, before, strict=True), start=1):
         if value.shape != old.shape or not torch.equal(value, old):
-            raise InvalidOutput(
+            raise ChangedInput(
                 f"{name} changes its inputs (argument {number}); let operations in place, such as +=, "
                 f"work on a copy"
             )

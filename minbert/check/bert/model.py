@@ -190,7 +190,9 @@ STAGES = (
 )
 # fmt: on
 NAMES = ("BertSelfAttention", "BertLayer", "BertModel")
-MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES, _in_place)
+INNER = tuple(dict.fromkeys(ASKS[name] for name in (*LAYER, "one layer")))
+WHOLE = ("all layers", "whole model", "padding")
+MODEL = Part("model", "bert.py", STAGES, _load, _own, NAMES, _in_place, INNER, WHOLE)
 
 
 def model_with_config(**settings: str) -> Part:

@@ -219,6 +219,27 @@ def test_attention_with_its_arguments_in_another_order_is_called_by_name(tmp_pat
     assert first_difference(judged(MODEL, source, tmp_path)) is None
 
 
+def test_inner_functions_of_an_own_form_are_not_compared_where_the_whole_is_right(tmp_path):
+    call = source_of(model, call="return self.attention(q, k, v, mask)")
+    order = call.replace(
+        "def attention(self, key, query, value, attention_mask):",
+        "def attention(self, a, b, c, d):\n        query, key, value, attention_mask = a, b, c, d",
+    )
+    boolean = source_of(
+        model,
+        additive="mask[:, None, None, :] == 0",
+        mask="scores = scores.masked_fill(attention_mask, -10000.0)",
+    )
+    for number, (source, others) in enumerate([(order, set()), (boolean, {"self-attention", "one layer"})]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        findings = by_stage(judged(MODEL, source, folder))
+        assert {finding.status for finding in findings.values()} == {"same", "skipped"}
+        skipped = {name for name, finding in findings.items() if finding.status == "skipped"}
+        assert {*ATTENTION_STAGES, "attention dropout", *others} <= skipped
+        assert "BertSelfAttention.attention" in findings["mask"].detail and findings["mask"].points == 0
+
+
 def test_the_starters_base_class_and_mask_can_be_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(STARTER)
     source = source_of(model, encode="mask = get_extended_attention_mask(attention_mask, self.dtype)\n"
