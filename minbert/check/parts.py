@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbert.errors import InputError
@@ -29,6 +30,15 @@ def part_places() -> dict[str, str]:
     from importlib.metadata import entry_points
 
     return OWN_PARTS | {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+def part_files(folder: Path, places: Mapping[str, str], root: Path) -> dict[str, Path]:
+    """Name -> file of the parts that have theirs in a folder. Raises InputError for a link out of `root`."""
+    files = {name: folder / find_part(place).file for name, place in places.items()}
+    for path in files.values():
+        if path.is_file() and not path.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"{path} is a link that leads out of {root}; put the file itself there")
+    return {name: path for name, path in files.items() if path.is_file()}
 
 
 @cache

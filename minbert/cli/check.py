@@ -153,14 +153,13 @@ def _config_settings(given: Iterable[str]) -> dict[str, str]:
 
 def files_of_parts(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
     """Name -> file of the parts that have theirs in a folder. Raises InputError where none has."""
-    from minbert.check.parts import find_part
+    from minbert.check.parts import find_part, part_files
 
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; give the one with your Python files")
-    files = {name: folder / find_part(place).file for name, place in places.items()}
-    found = {name: path for name, path in files.items() if path.is_file()}
+    found = part_files(folder, places, folder)
     if not found:
-        names = ", ".join(path.name for path in files.values())
+        names = ", ".join(find_part(place).file for place in places.values())
         raise InputError(f"{folder} has no file to check; these are looked for: {names}")
     return found
 

@@ -23,13 +23,15 @@ def student_folders(given: Sequence[str], out: Path) -> dict[str, Path]:
 
     Raises InputError where there is none, and for a name that comes twice.
     """
+    from minbert.check.parts import part_files, part_places
+
     folders = [Path(folder) for folder in given]
     for folder in folders:
         if not folder.is_dir():
             raise InputError(
                 f"there is no folder {folder}; give the students' folders, or the one they lie in"
             )
-    if len(folders) == 1 and not _files_in(folders[0]):
+    if len(folders) == 1 and not part_files(folders[0], part_places(), folders[0]):
         folders = [inner for inner in sorted(folders[0].iterdir()) if inner.is_dir() and inner.name[0] != "."]
     folders = [folder for folder in folders if folder.resolve() != out.resolve()]
     if not folders:
@@ -45,19 +47,13 @@ def student_folders(given: Sequence[str], out: Path) -> dict[str, Path]:
     return named
 
 
-def _files_in(folder: Path) -> dict[str, Path]:
-    """Part -> file of the installed parts."""
-    from minbert.check.parts import find_part, part_places
-
-    files = {name: folder / find_part(place).file for name, place in part_places().items()}
-    return {name: file for name, file in files.items() if file.is_file()}
-
-
 def _files_below(folder: Path) -> dict[str, Path]:
-    """The same from the nearest folder that has any: archives often have a folder around the files."""
+    """Part -> file from the nearest folder that has any: archives often have a folder around the files."""
+    from minbert.check.parts import part_files, part_places
+
     level = [folder]
     for _ in range(DEEPEST):
-        if found := next(filter(None, map(_files_in, level)), None):
+        if found := next(filter(None, (part_files(inner, part_places(), folder) for inner in level)), None):
             return found
         level = [inner for outer in level for inner in _subfolders(outer)]
     return {}
@@ -84,7 +80,7 @@ def check_class(
     for name, folder in folders.items():
         try:
             files |= {(name, part): file for part, file in _files_below(folder).items()}
-        except OSError as error:
+        except (InputError, OSError) as error:
             problems[name] = f"the folder cannot be read: {error}"
     with ThreadPoolExecutor(jobs) as pool:
         made = pool.map(

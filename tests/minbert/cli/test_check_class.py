@@ -150,3 +150,13 @@ def test_what_makes_no_class_is_refused(tmp_path, monkeypatch, words, said):
     with pytest.raises(InputError, match=said):
         check(*words)
     assert not (tmp_path / "g").exists()
+
+
+def test_a_link_that_leads_out_of_a_folder_is_not_followed(submissions, tmp_path, capsys):
+    (submissions / "eve").mkdir()
+    (submissions / "eve" / "bert.py").symlink_to(submissions / "ada" / "bert.py")
+    check("--class", submissions / "ada", submissions / "eve", "--out", tmp_path / "grades")
+    report = (tmp_path / "grades" / "students" / "eve" / "report.txt").read_text()
+    assert "eve/bert.py is a link that leads out of" in " ".join(report.split()), report
+    with pytest.raises(InputError, match="bert.py is a link that leads out of .*eve; put the file itself"):
+        check("--folder", submissions / "eve")
