@@ -16,9 +16,11 @@ def find_device(name: str) -> torch.device:
 
     Of several processes on one machine each takes the card of its LOCAL_RANK, which torchrun sets.
     """
+    kind, _, number = ("cuda" if name == "auto" else name).partition(":")
+    if "LOCAL_RANK" in os.environ and kind == "cuda" and torch.cuda.is_available():
+        if number.isdecimal() or not number:  # before any other card is touched
+            name = str(_own_card(torch.device(kind, int(number)) if number else torch.device(kind)))
     device = find_named_device(name)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = _own_card(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no card, NCCL and kernels among it, takes this one
     return device

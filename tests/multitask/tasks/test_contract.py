@@ -128,7 +128,7 @@ def test_missing_splits_and_files_are_named(kind, build):
     task, folder = build(kind, dev=None)
     with pytest.raises(InputError, match=rf"task {kind} has no dev split; set {kind}.dev to a file name"):
         task.load(folder, "dev")
-    with pytest.raises(InputError, match="there is no split 'devel'; choose from train, dev, test"):
+    with pytest.raises(InputError, match="split is 'devel'; choose from train, dev, test"):
         task.load(folder, "devel")
     (folder / f"{kind}-train.csv").unlink()
     with pytest.raises(InputError, match="no such file"):

@@ -130,7 +130,7 @@ def test_names_that_are_taken_and_defaults_that_are_wrong(tmp_path):
     ("name", "content", "error", "message"),
     [
         ("absent.py", None, InputError, "there is no Python file .*absent.py; give the file that registers"),
-        ("own.txt", "", InputError, "there is no Python file .*own.txt"),
+        ("own.txt", "", InputError, "own.txt is no file whose name ends in .py"),
         ("broken.py", "x = 1\nclass Mine(:\n", InputError, "broken.py:2: invalid syntax; mend the file"),
         ("raises.py", "1 / 0\n", ZeroDivisionError, "division by zero"),  # with the user's own traceback
     ],
