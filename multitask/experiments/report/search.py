@@ -231,7 +231,7 @@ def _text(value: Any) -> str:
 def _space(parameters: Mapping[str, Values]) -> str:
     rows = []
     for name, given in parameters.items():
-        ends = (_parameter(given[end]) for end in ("low", "high"))
+        ends = ("" if given[end] is None else given[end] for end in ("low", "high"))
         choices = ", ".join(map(_text, given["choices"] or ()))
         rows.append((name, given["kind"], choices, *ends, "log" if given["log"] else ""))
     names = [text_column("parameter"), text_column("kind"), text_column("choices", wide=True)]
