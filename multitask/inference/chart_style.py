@@ -39,6 +39,7 @@ STYLE = {
     "grid.color": GRID,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
+    "legend.handlelength": 2.7,  # a dashed line with a marker shows its dashes
     "lines.linewidth": 1.4,
     "svg.fonttype": "path",
     "svg.hashsalt": "minbert",

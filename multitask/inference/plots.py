@@ -40,11 +40,13 @@ def draw_losses(axes, records: Iterable[Mapping[str, Any]], tasks: Iterable[str]
             steps, losses = points.setdefault(task, ([], []))
             steps.append(record["step"])
             losses.append(loss)
-    colors = task_colors([*tasks, *points])
-    for task, (steps, losses) in points.items():
+    names = dict.fromkeys([*tasks, *points])
+    colors = task_colors(names)
+    for task in filter(points.get, names):
+        steps, losses = points[task]
         axes.plot(steps, losses, linewidth=0.8, alpha=0.35, color=colors[task])
         axes.plot(steps, smoothed(losses), color=colors[task], label=task)
-    axes.set(xlabel="step", ylabel="training loss")
+    axes.set(xlabel="step", ylabel="training loss (log)")
     if points:
         logarithmic(axes, "y", [loss for _, losses in points.values() for loss in losses])
 
@@ -113,7 +115,7 @@ def _plot_confusion(run: Run, path: Path) -> Path:
         image = axes.imshow(100 * shares, cmap=_shades(task_colors(["sst"])["sst"]), vmin=0, vmax=100)
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
-            color = "white" if share > 0.5 else INK
+            color = "white" if share > 0.8 else INK
             text = f"{count}\n{100 * share:.0f} %"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
         axes.set(xticks=range(SST_LEVELS), yticks=range(SST_LEVELS))

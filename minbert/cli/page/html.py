@@ -25,6 +25,8 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     finalize=lambda value: printable(value) if type(value) is str else value,
 )
+# A name may wrap behind its dots and underscores; 0.5 may not.
+_TEMPLATES.filters["parts"] = lambda name: re.split(r"(?<=[^\W\d][._])(?=\w)", printable(name))
 _BLOCKS = _TEMPLATES.get_template("blocks.html").module
 _LONGEST_ROW = 3  # figures beside each other that can still be read in 1280 pixels
 
@@ -67,10 +69,10 @@ def text_column(name: str, choose: bool = False, wide: bool = False) -> Column:
 
 
 class Tile(NamedTuple):
-    """One number of a headline; `color` is a CSS color."""
+    """One number of a headline: a Cell or a plain value; `color` is a CSS color."""
 
     name: str
-    value: str
+    value: Any
     below: str = ""
     color: str = ""
 
@@ -105,6 +107,7 @@ def page(title: str, about: str, sections: Iterable[Section], head: str = "") ->
 
 def headline(tiles: Sequence[Tile], facts: Mapping[str, Any]) -> str:
     """The numbers that matter most, and below them the facts in one line that are not None or empty."""
+    tiles = [tile._replace(value=cell(tile.value).text) for tile in tiles]
     return _BLOCKS.headline(tiles, {name: value for name, value in facts.items() if value not in (None, "")})
 
 

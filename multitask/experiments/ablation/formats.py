@@ -110,12 +110,15 @@ def explanations(summary: Summary) -> list[str]:
 
 def failures(summary: Summary) -> list[str]:
     """Returns what is missing or cannot be compared, and why cells failed."""
-    failed: dict[str, list[str]] = {}
+    failed: dict[str, dict[str, list[str]]] = {}
     for row in summary["rows"]:
         for cell in row["cells"]:
             if cell["state"] == "failed":
-                failed.setdefault(cell["error"], []).append(f"{row['name']}, seed {cell['seed']}")
-    reasons = (f"failed: {'; '.join(names)}: {error}" for error, names in failed.items())
+                failed.setdefault(cell["error"], {}).setdefault(row["name"], []).append(str(cell["seed"]))
+    reasons = []
+    for error, rows in failed.items():
+        names = (f"{name}, seed{'s'[: len(seeds) > 1]} {', '.join(seeds)}" for name, seeds in rows.items())
+        reasons.append(f"failed: {'; '.join(names)}: {error}")
     return [*summary["notes"], *reasons]
 
 

@@ -91,11 +91,11 @@ def _score_section(values: Values) -> Section:
         rows.append([name, *cells, Cell(f"{done} of {len(states)}", done)])
     caption = (
         f"Mean ± standard deviation over the seeds. ▲ and ▼: significantly above and below {baseline}; grey: "
-        "not significantly different."
+        "not significantly different. A cell is a row with one seed."
     )
     shown = table(caption, [text_column("row"), *columns, "cells"], rows, "scores")
     return section(
-        "Scores", shown, bullets(failures(values)), bullets(explanations(values), "How to read them")
+        "Scores", shown, bullets(failures(values)), bullets(explanations(values), "How they were computed")
     )
 
 
@@ -110,16 +110,20 @@ def _score_cell(found: Values | None, gap: Values | None) -> Cell | None:
 
 def _difference_section(values: Values) -> Section:
     """A forest plot for each score, and the reasons why some differences are not called significant."""
-    guide = f"{100 * values['level']:g} % intervals; grey: not significant; arrows: off the scale."
     shown, reasons, colors = [], [], _colors(values)
     for name in values["columns"]:
         found = {r["name"]: r["differences"][name] for r in values["rows"] if name in r["differences"]}
         reasons += [f"{row}, {name}: {entry['why']}" for row, entry in found.items() if entry["why"]]
         if found:
             title, draw = f"{name} minus {values['baseline']}", partial(_draw_forest, found, colors[name])
-            shown.append(figure(title, guide, draw, 0.8 + 0.4 * len(found)))
+            shown.append(figure(title, "", draw, 0.8 + 0.4 * len(found)))
+    guide = (
+        f"Points are means, lines {100 * values['level']:g} % intervals; right of 0 is better than "
+        f"{values['baseline']}. Grey: not significant; arrows: off the scale."
+    )
+    shown = [paragraph(guide, "soft"), side_by_side(*shown)] if shown else []
     reasons = bullets(reasons, f"What is not called significant, and why ({len(reasons)})")
-    return section("Differences to the baseline", side_by_side(*shown), reasons)
+    return section("Differences to the baseline", *shown, reasons)
 
 
 def _draw_forest(found: Mapping[str, Values], color: str, axes) -> None:
@@ -179,7 +183,8 @@ def _published_section(given: list[Values]) -> Section:
         "Published overall scores follow one of two formulas, or neither; a comparison holds only between "
         "numbers of one formula, and only where data, weights and training are alike."
     )
-    shown = table("Published numbers beside ours (means over the seeds)", columns, rows, "published")
+    caption = "Published numbers beside ours (means over the seeds)"
+    shown = table(caption, columns, rows, "published", kind="stacked")
     return section("Published numbers", paragraph(about), shown, bullets(remarks))
 
 
@@ -212,7 +217,7 @@ def _cost_section(values: Values) -> Section:
     caption = "Costs, means of the finished cells; times are those of the machine named below"
     guide = "Up and to the left is better: more score for less time."
     shown = [_cost_figure(values, "training time", guide, "seconds a cell, mean of the seeds (log)", times)]
-    guide = "Points on one level at very different widths: fewer trained parameters would do."
+    guide = "Points on one level, far apart: fewer trained parameters would do."
     shown.append(_cost_figure(values, "trained parameters", guide, "trained parameters (log)", sizes))
     return section("Costs", table(caption, columns, rows, "costs"), side_by_side(*shown))
 

@@ -33,15 +33,16 @@ def training_section(run: Run, records: Records) -> Section:
         )
     if evaluated:
         guide = "The main score of each task. One that falls while its loss does is overfitting."
-        lines = {name: task.primary_metric for name, task in run.model.tasks.items() if task.scored}
-        draw = partial(_draw_scores, evaluated, lines, colors, best)
+        main = {name: task.primary_metric for name, task in run.model.tasks.items() if task.scored}
+        draw = partial(_draw_scores, evaluated, main, colors, best)
         shown.append(figure("Dev scores at each evaluation", guide, draw, height=3.9))
     if trained:
-        guide = "They rise through the warm-up, then follow the schedule; the heads' are usually higher."
+        guide = "They rise through the warm-up, then follow the schedule."
         shown.append(figure("Learning rates", guide, partial(_draw_rates, run, trained, colors)))
     parts = [side_by_side(*shown) or paragraph("The run has no records in metrics.jsonl.", "note")]
     if evaluated:
         pairs = dict.fromkeys((t, m) for _, scores in evaluated for t, own in scores.items() for m in own)
+        pairs = sorted(pairs, key=lambda pair: pair[0] != OVERALL and main.get(pair[0]) != pair[1])
         names = (metric if task == OVERALL else f"{task} {metric}" for task, metric in pairs)
         lines = [
             [
@@ -95,12 +96,12 @@ def _draw_rates(run: Run, trained: Records, colors: Mapping[str, str], axes) -> 
 
 def _draw_scores(
     evaluated: Sequence[tuple[Any, Mapping[str, Any]]],
-    lines: Mapping[str, str],
+    main: Mapping[str, str],
     colors: Mapping[str, str],
     best: int | None,
     axes,
 ) -> None:
-    styles = [(name, metric, {"color": colors[name], "label": name}) for name, metric in lines.items()]
+    styles = [(name, metric, {"color": colors[name], "label": name}) for name, metric in main.items()]
     for metric, line in (("overall_2024", "-"), ("mean_raw", "--")):
         styles.append((OVERALL, metric, {"color": INK, "linestyle": line, "linewidth": 2, "label": metric}))
     for task, metric, style in styles:
@@ -109,7 +110,7 @@ def _draw_scores(
     if best is not None:
         axes.axvline(best, color=INK, linewidth=1.2, linestyle=":", label="best step")
     axes.set(xlabel="step", ylabel="score")
-    legend_below(axes, columns=4)
+    legend_below(axes, columns=3)
 
 
 def _plot(axes, points: Iterable[tuple[float, float | None]], **style) -> None:
@@ -153,15 +154,18 @@ def conflict_section(run: Run, records: Records) -> Section:
         mean, negative = fmean(own), sum(value < 0 for value in own) / len(own)
         color = css_color(ALERT if mean < 0 else ACCENT)
         share = abs(mean) / bound
-        return Cell(score(mean), mean, f"{100 * negative:.0f} % below 0", tint=color, share=share)
+        return Cell(score(mean), mean, f"{100 * negative:.0f} %", tint=color, share=share)
 
     guide = (
         "Below zero two tasks pull the shared encoder apart; near zero they do not meet. Lines are smoothed "
         "and have the colors of their two tasks."
     )
     shown = figure("Cosine of two tasks' gradients over the training", guide, draw, 3.9)
-    lines = [[layer, *(mean_cell(layer, pair) for pair in pairs)] for layer in layers]
-    caption = "Mean cosines, and in how many of the steps they were below 0."
+    lines = [
+        ["whole encoder" if layer == "overall" else layer, *(mean_cell(layer, pair) for pair in pairs)]
+        for layer in layers
+    ]
+    caption = "Mean cosines, and beneath them the share of steps with a cosine below 0."
     columns = (text_column("part"), *map(_both, pairs))
     return section(
         title,

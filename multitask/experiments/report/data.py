@@ -19,8 +19,8 @@ from multitask.inference.run import Run, load_split
 SPLITS = ("train", "dev")  # the course's test files have no labels
 BINS = 10  # of scores
 GUIDE = (
-    "Uneven bars make the most frequent label a strong guess; bars that differ between splits make dev "
-    "another problem than train."
+    "Shares of each split. Uneven bars make the most frequent label a strong guess; bars that differ between "
+    "splits make dev another problem than train."
 )
 
 
@@ -38,7 +38,7 @@ def data_section(run: Run, folder: Path) -> Section:
         if counts:
             sizes = {split: len(found) for split, found in labels.items()}
             draw = partial(_draw, counts, sizes, task.target_kind == "number", colors[name])
-            shown.append(figure(f"{name}: labels in {' and '.join(counts)}", "Shares of each split.", draw))
+            shown.append(figure(f"{name}: labels in {' and '.join(counts)}", "", draw))
             names = next(iter(counts.values()))
             found = [(label, *(own[label] for own in counts.values())) for label in names]
             columns = (text_column("label"), *counts)

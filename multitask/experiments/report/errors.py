@@ -64,7 +64,9 @@ def error_section(predicted: Mapping[str, Predicted], with_texts: bool) -> Secti
         distances = margins(entry)
         if distances is None:
             continue
-        wrong = [i for i in range(len(entry.rows)) if entry.hard[i] != entry.gold[i]]
+        pairs = zip(entry.gold, entry.hard, strict=True)
+        differs = distances if entry.task.reads == "words" else [gold != hard for gold, hard in pairs]
+        wrong = np.flatnonzero(differs).tolist()
         wrong.sort(key=lambda i, distances=distances: -distances[i])
         if wrong:
             shown[name] = _errors(name, entry, distances, wrong, with_texts)
@@ -90,7 +92,8 @@ def _errors(
         rows.append(
             [text, *cells, example.id, example.line] if with_texts else [example.id, *cells, example.line]
         )
-    labels = (Column(side, choose=kind != "words", number=kind != "words") for side in ("gold", "predicted"))
+    tags = kind == "words"
+    labels = (Column(side, number=not tags, choose=not tags, wide=tags) for side in ("gold", "predicted"))
     columns, ids = [*labels, "margin"], text_column("id")
     if with_texts:
         columns = [text_column("text", wide=True), *columns, ids, "line"]

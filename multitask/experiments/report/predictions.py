@@ -21,7 +21,7 @@ from multitask.tasks.base import ScoredTask
 
 CLASSES = 20  # of which a confusion matrix can still be read
 # Of a threshold plot: whether in the task's color, and the line.
-LINES = {"accuracy": (True, "-"), "F1": (True, "--"), "precision": (False, "-."), "recall": (False, ":")}
+LINES = {"accuracy": (True, "-"), "f1": (True, "--"), "precision": (False, "-."), "recall": (False, ":")}
 POINTS = 1500  # of a plot
 
 
@@ -97,7 +97,7 @@ def prediction_section(run: Run, predicted: Mapping[str, Predicted], split: str)
             classes = list(dict.fromkeys([*entry.task.labels, *gold]))
             if len(classes) <= CLASSES:
                 tables.append(_confusion_table(name, gold, hard, classes, split, color))
-    return section(f"Predictions on {split}", side_by_side(*shown), *tables)
+    return section(f"Predictions on {split}", side_by_side(*shown), side_by_side(*tables))
 
 
 def _confusion_table(
@@ -120,14 +120,14 @@ def _confusion_table(
         "column is a class that is predicted too often."
     )
     columns = (text_column("true"), *map(str, classes))
-    title = f"{name}: classes on {split}"
+    title = f"{name}: confusion matrix on {split}"
     return table(caption, columns, lines, f"confusion-{name}", title=title, kind="fixed")
 
 
 def threshold_scores(
     probabilities: np.ndarray, labels: Sequence[int], thresholds: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Computes (T,) accuracy, precision, recall and F1 of "probability above the threshold means 1".
+    """Computes (T,) accuracy, precision, recall and f1 of "probability above the threshold means 1".
 
     `probabilities` and `labels` (0 or 1) are (N,). Precision is NaN where nothing is predicted to be 1,
     recall where nothing is.
@@ -141,7 +141,7 @@ def threshold_scores(
             "accuracy": (hits + len(negatives) - alarms) / len(true),
             "precision": hits / (hits + alarms),
             "recall": hits / np.float64(len(positives)),
-            "F1": 2 * hits / np.maximum(1, hits + alarms + len(positives)),
+            "f1": 2 * hits / np.maximum(1, hits + alarms + len(positives)),
         }
 
 
@@ -150,7 +150,7 @@ def _threshold_parts(name: str, entry: Predicted, split: str, color: str) -> tup
     in_use = entry.task.config.threshold
     candidates = np.union1d(entry.soft, [0.0, in_use])  # each set of predictions that a threshold can make
     scores = threshold_scores(entry.soft, entry.gold, candidates)
-    best = {metric: float(candidates[np.argmax(scores[metric])]) for metric in ("accuracy", "F1")}
+    best = {metric: float(candidates[np.argmax(scores[metric])]) for metric in ("accuracy", "f1")}
 
     def draw(axes):
         grid = np.linspace(0, 1, 201)
@@ -159,7 +159,7 @@ def _threshold_parts(name: str, entry: Predicted, split: str, color: str) -> tup
             style = {"color": color if shade else GREY, "linestyle": line, "linewidth": 1.8, "label": metric}
             axes.plot(grid, values, **style)
         axes.axvline(in_use, color=INK, linewidth=1, label=f"in use, {in_use:g}")
-        label = f"best, {best['accuracy']:.2f}"
+        label = f"best accuracy, {best['accuracy']:.2f}"
         axes.axvline(best["accuracy"], color=INK, linewidth=1, linestyle=":", label=label)
         axes.set(xlabel="threshold on the probability of 1", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
         legend_below(axes, columns=3)
@@ -176,7 +176,9 @@ def _threshold_parts(name: str, entry: Predicted, split: str, color: str) -> tup
     )
     columns = (text_column("threshold"), "value", *at)
     caption = f"{name}: thresholds. The best ones are chosen on these very examples, which flatters them"
-    return figure(title, guide, draw, 3.9), table(caption, columns, rows, f"thresholds-{name}")
+    return figure(title, guide, draw, 3.9), table(
+        caption, columns, rows, f"thresholds-{name}", kind="stacked"
+    )
 
 
 def _label_table(name: str, entry: Predicted, split: str) -> str:
@@ -186,7 +188,7 @@ def _label_table(name: str, entry: Predicted, split: str) -> str:
         true = [label in gold for gold in entry.gold]
         at = threshold_scores(entry.soft[:, place], true, np.array([entry.task.config.threshold]))
         rows.append((label, sum(true), *(score_cell(float(values[0])) for values in at.values())))
-    columns = (text_column("label"), "examples", "accuracy", "precision", "recall", "F1")
+    columns = (text_column("label"), "examples", "accuracy", "precision", "recall", "f1")
     caption = f"{name}: scores of each label on {split}, at the threshold {entry.task.config.threshold:g}"
     return table(caption, columns, rows, f"labels-on-{split}-{name}")
 

@@ -41,6 +41,8 @@ FORMULAS = (
     "overall_2024 = (SST + Para + (STS + 1) / 2) / 3 and mean_raw = (SST + Para + STS) / 3 are both called "
     "overall elsewhere; compare like with like."
 )
+OVERALL_MEANS = {"overall_2024": "mean with (STS + 1) / 2", "mean_raw": "mean with STS as it is"}
+OFF_BY_ONE = "off_by_one: the share of predictions that are the true class or one beside it."
 SAME = 5e-4  # scores that differ by less look alike
 
 
@@ -79,11 +81,11 @@ def _headline(run: Run, found: Mapping[str, Any], split: str, records: Sequence[
     recorded = scores.get("scores", {})
     values, overall = (recorded, scores["overall"]) if recorded else (found, overall_scores(found))
     colors = task_colors([*config.tasks, *values])
-    tiles = [Tile(name, _shown(value)) for name, value in overall.items()]
+    tiles = [Tile(name, score_cell(value), OVERALL_MEANS[name]) for name, value in overall.items()]
     for name, own in values.items():
         metric = run.model.tasks[name].primary_metric if name in run.model.tasks else next(iter(own), "")
         if metric in own:
-            tiles.append(Tile(name, _shown(own[metric]), metric, css_color(colors[name])))
+            tiles.append(Tile(name, score_cell(own[metric]), metric, css_color(colors[name])))
     last = max((record["step"] for record in records if "step" in record), default=None)
     facts = {
         "scores on": scores.get("split", "dev") if recorded else split,
@@ -94,10 +96,6 @@ def _headline(run: Run, found: Mapping[str, Any], split: str, records: Sequence[
         "time": duration(scores["seconds"]) if "seconds" in scores else None,
     }
     return headline(tiles, facts)
-
-
-def _shown(value: float | None) -> str:
-    return "–" if (cell := score_cell(value)) is None else cell.text
 
 
 def _score_section(run: Run, found: Mapping[str, Any], split: str, notes: Sequence[str]) -> Section:
@@ -117,7 +115,7 @@ def _score_section(run: Run, found: Mapping[str, Any], split: str, notes: Sequen
         text_column("score"),
         *([on] if again else [f"{on}, recorded", f"{split}, now"]),
     ]
-    caption = "Shares of 1, or correlations from −1 to 1"
+    caption = "Shares of 1, or correlations from −1 to 1; higher is better"
     if again:
         caption += "; predicting anew gave the same scores" if found else "; as recorded"
     elif recorded:
@@ -135,6 +133,8 @@ def _score_section(run: Run, found: Mapping[str, Any], split: str, notes: Sequen
         parts.append(paragraph(FORMULAS, "soft"))
     else:
         parts.append(paragraph("There is no overall score: it needs sst, paraphrase and sts.", "note"))
+    if any(metric == "off_by_one" for _, metric, *_ in rows):
+        parts.append(paragraph(OFF_BY_ONE, "soft"))
     return section("Scores and costs", *parts, bullets([*run.scores.get("notes", ()), *notes]))
 
 

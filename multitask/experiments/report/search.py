@@ -8,6 +8,7 @@ from itertools import accumulate
 from math import log
 from typing import Any
 
+from minbert import is_number
 from minbert.cli.page import (
     Cell,
     Column,
@@ -16,7 +17,6 @@ from minbert.cli.page import (
     bullets,
     duration,
     headline,
-    number,
     page,
     paragraph,
     score,
@@ -56,7 +56,7 @@ def _headline(values: Values) -> str:
     if best is None:
         return headline([], facts) + paragraph("No trial is complete yet.", "note")
     tiles = [Tile(metric, score(best["value"]), f"trial {best['number']}, the best")]
-    tiles += [Tile(name, _parameter(value).text) for name, value in best["parameters"].items()]
+    tiles += [Tile(name, _parameter(value)) for name, value in best["parameters"].items()]
     flattered = (
         f"{metric}: higher is better. The best of many trials on one dev split is flattered by the choice; "
         "score it on other examples, or over several seeds."
@@ -68,16 +68,16 @@ def _course_section(values: Values, complete: Sequence[Values]) -> Section:
     shown = []
     if complete:
         guide = "The line is the best value so far; where it is flat for long, more trials bring little."
-        shown.append(figure("Optimisation history", guide, partial(_draw_history, values, complete)))
+        shown.append(figure("Score of each trial", guide, partial(_draw_history, values, complete)))
     if any(len(trial["steps"]) > 1 for trial in values["trials"]):
         guide = "Grey trials were pruned or failed; one that was about to rise was pruned too early."
-        shown.append(figure("Values on the way", guide, partial(_draw_steps, values)))
+        shown.append(figure("Scores during the trials", guide, partial(_draw_steps, values)))
     if values["importance"]:
         found = sorted((share, name) for name, share in values["importance"].items())
         guide = "Long bars decided the score in this space; short ones may be left at their defaults."
         draw = partial(_draw_importance, found)
         shown.append(figure("Importance of each parameter", guide, draw, max(1.6, 0.8 + 0.42 * len(found))))
-    return section("The search in time", side_by_side(*shown))
+    return section("The search", side_by_side(*shown))
 
 
 def _draw_history(values: Values, complete: Sequence[Values], axes) -> None:
@@ -116,10 +116,10 @@ def _parameter_section(values: Values, complete: Sequence[Values]) -> Section:
         width = AXIS * (len(names) + 1) + 0.6 if len(names) > NARROW else None
         draw = partial(_draw_parallel, values, complete)
         shown.append(figure("Parallel coordinates", guide, draw, 4.2, width))
-    guide = "A slope or a hump is an effect. The ring is the best trial."
+        shown.append(paragraph("Below, a slope or a hump is an effect. The ring is the best trial.", "soft"))
     for name in names:
         draw = partial(_draw_slice, values, complete, name)
-        slices.append(figure(f"{name}: value against score", guide, draw, 3.1))
+        slices.append(figure(f"{name}: value against score", "", draw, 3.1))
     return section("Parameters", *shown, side_by_side(*slices))
 
 
@@ -218,13 +218,9 @@ def _trial_section(values: Values) -> Section:
     return section("Trials", table("All trials", columns, rows, "trials", search=True))
 
 
-def _parameter(value: Any) -> Cell:
-    """A parameter's value; numbers with three significant digits."""
-    if value is None:
-        return Cell("–")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Cell(number(value) if isinstance(value, float) else f"{value:,}", value)
-    return Cell(_text(value), _text(value))
+def _parameter(value: Any) -> Any:
+    """A parameter's value for a cell: a number or a text."""
+    return value if value is None or is_number(value) else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -235,9 +231,9 @@ def _text(value: Any) -> str:
 def _space(parameters: Mapping[str, Values]) -> str:
     rows = []
     for name, given in parameters.items():
-        ends = (_parameter(given[end]) for end in ("low", "high"))
+        ends = ("" if given[end] is None else given[end] for end in ("low", "high"))
         choices = ", ".join(map(_text, given["choices"] or ()))
         rows.append((name, given["kind"], choices, *ends, "log" if given["log"] else ""))
     names = [text_column("parameter"), text_column("kind"), text_column("choices", wide=True)]
     columns = (*names, "lowest", "highest", text_column("scale"))
-    return table("The space that was searched", columns, rows, "space")
+    return table("The space that was searched", columns, rows, "space", kind="stacked")

@@ -48,6 +48,12 @@ def test_all_that_is_shown_is_escaped():
     whole.encode("utf-8")
 
 
+def test_a_long_name_wraps_at_its_dots_and_underscores():
+    shown = table("", ["model.hidden_<b_prob\x1b", "0.5"], []) + headline([Tile("a_b", 12345)], {})
+    assert r"model.<wbr>hidden_&lt;b_<wbr>prob\x1b" in shown and ">0.5<" in shown
+    assert "a_<wbr>b</dt><dd>12,345" in shown
+
+
 def test_a_section_without_parts_is_left_out():
     empty = section("nothing here", side_by_side(), tabs({}), bullets([]))
     whole = page("title", "", [empty, section("full", paragraph("a")), section("next", paragraph("b"))])

