@@ -219,7 +219,7 @@ class Tokenizer:
     def tokenize(self, text: str) -> list[str]:
         """The tokens of a text, uncut and without special tokens but those in the text."""
         [encoding] = self._tokens([text], words=False)
-        return encoding.tokens
+        return self.convert_ids_to_tokens(encoding.ids)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of token ids, as far as they tell it."""

@@ -261,10 +261,10 @@ def test_the_page_of_the_run_has_a_table_of_each_label(folder, loaded, data, tmp
     pytest.importorskip("matplotlib")
     from multitask.experiments.report.report import write_report
 
-    monkeypatch.setattr("multitask.experiments.report.html.chart", lambda *arguments: "<svg></svg>")
+    monkeypatch.setattr("multitask.experiments.report.charts.chart", lambda *arguments: "<svg></svg>")
     page = write_report(folder, tmp_path / "page.html", data).read_text(encoding="utf-8")
     assert "topics: scores of each label on dev, at the threshold 0.4" in page
-    for caption in ("topics: examples of each label", "nli confusion on dev", "same: thresholds."):
+    for caption in ("topics: examples of each label", "nli: confusion matrix on dev", "same: thresholds."):
         assert caption in page
     assert "grade: predicted against gold on dev" in page
 

@@ -214,6 +214,8 @@ def test_damaged_files_and_files_that_are_not_trusted(saved, tmp_path):
         with pytest.raises(InputError, match="damaged|not a checkpoint|has no model"):
             command(tmp_path / "a.pt", tmp_path / "out", "--trust")
     with pytest.raises(InputError, match="is a pickle, a format that can name any program .* with --trust"):
+        command(tmp_path / "a.pt", tmp_path / "out")
+    with pytest.raises(InputError, match="there is no file .*not-there.pt; give the .pt file"):
         command(tmp_path / "not-there.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
