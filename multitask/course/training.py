@@ -43,7 +43,8 @@ def train_or_continue(config: RunConfig) -> "Run":
 def write_split(run: "Run", task: str, split: str, path: Path, file_format: str) -> None:
     """Writes the predictions for one split to `path`; says so where the split has no file."""
     with TemporaryDirectory(prefix="minbert-predictions-") as folder:
-        files, notes = run.write_predictions(folder, split=split, tasks=[task], file_format=file_format)
+        out = Path(folder) / "predictions"  # its lock lies beside it
+        files, notes = run.write_predictions(out, split=split, tasks=[task], file_format=file_format)
         for note in notes:
             say(note)
         for file in files:

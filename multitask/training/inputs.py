@@ -227,7 +227,7 @@ class _Splits:
         if file is None:
             return InputError(f"{name} has nothing to train on; set {name}.train to a file name")
         path = self.data / file
-        near = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = sorted(entry.name for entry in path.parent.glob("[!.]*"))
         more = ", ..." if len(near) > 5 else ""
         held = f"{path.parent} holds {', '.join(near[:5]) or 'nothing'}{more}"
         return InputError(
