@@ -40,6 +40,7 @@ ASKS = {
     **dict.fromkeys(("feed-forward", "one layer"), "BertLayer.forward"),
     "all layers": "BertModel.encode",
     "parameters": "BertModel.__init__",
+    "gradients": "the backward pass",  # beside a right BertModel.forward the others are a user's own
 }  # else BertModel.forward
 
 

@@ -64,7 +64,12 @@ def _encode(self: Any, hidden_states: Tensor, attention_mask: Tensor) -> Tensor:
     return hidden_states
 
 
-RIGHT: dict[str, Callable[..., Tensor]] = {
+def _forward(self: Any, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+    hidden = self.encode(self.embed(input_ids), attention_mask)
+    return {"last_hidden_state": hidden, "pooler_output": self.pooler_dense(hidden[:, 0]).tanh()}
+
+
+RIGHT: dict[str, Callable[..., Any]] = {
     "BertSelfAttention.transform": _transform,
     "BertSelfAttention.attention": _attention,
     "BertSelfAttention.forward": _self_attention,
@@ -72,6 +77,7 @@ RIGHT: dict[str, Callable[..., Tensor]] = {
     "BertLayer.forward": _layer,
     "BertModel.embed": _embed,
     "BertModel.encode": _encode,
+    "BertModel.forward": _forward,
 }
 
 
@@ -87,14 +93,14 @@ def in_place(candidate: CourseModel, functions: Collection[str]) -> Iterator[Cou
         yield CourseModel(candidate.module, candidate.settings)
 
 
-def _called_as(own: Callable[..., Any] | None, right: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _called_as(own: Callable[..., Any] | None, right: Callable[..., Any]) -> Callable[..., Any]:
     """The right function, with its arguments in the order of a user's own one of the same names."""
     names = list(signature(right).parameters)
     if own is None or set(signature(own).parameters) != set(names):
         return right
 
     @wraps(right)
-    def call(*arguments: Any, **settings: Any) -> Tensor:
+    def call(*arguments: Any, **settings: Any) -> Any:
         return right(**signature(own).bind(*arguments, **settings).arguments)
 
     return call
