@@ -21,7 +21,7 @@ class InputError(ValueError):
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 1000]} [...] {text[-900:]}"
 
 
-# What other software, and people, call what is accepted here.
+# Names of other software, and of people -> the accepted ones.
 OTHER_NAMES = {
     **dict.fromkeys(("val", "valid", "validation"), "dev"),
     **dict.fromkeys(("gpu", "nvidia"), "cuda"),

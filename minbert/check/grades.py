@@ -45,7 +45,7 @@ class Student:
 
     @property
     def costs(self) -> list[str]:
-        """What cost points: the names of mistakes, then what has none."""
+        """Names of the mistakes that cost points, then stages without one."""
         findings = [finding for report in self.reports for finding in report.findings]
         costing = (found for found in findings if found.earned < found.points and found.detail != NOT_RUN)
         return list(dict.fromkeys(map(_reason, sorted(costing, key=lambda found: not found.mistakes))))
@@ -95,7 +95,7 @@ def grade_rows(students: Sequence[Student]) -> list[list[Any]]:
 
 
 def commonest(students: Sequence[Student]) -> list[tuple[str, int]]:
-    """What cost points most often -> in how many folders."""
+    """Counts the folders of each mistake or stage that cost points, the commonest first."""
     return Counter(reason for student in students for reason in student.costs).most_common(COMMONEST)
 
 

@@ -25,7 +25,7 @@ from minbert.check.stage import (
 
 InPlace = dict[str, tuple[str, ...]]  # a stage -> the functions to replace by right ones
 ROUNDS = 3  # of running stages again
-# What a candidate raises, the most special kind first -> the problem of an outcome.
+# Exceptions of a candidate, the most special kind first -> the problem of an outcome.
 PROBLEMS = {
     AbsentFunction: "absent",
     MissingImplementation: "missing",
@@ -85,7 +85,7 @@ def run_stage(stage: Stage, candidate: Any, folder: Path | None = None) -> Outco
 
 
 def outcome_of(error: BaseException, folder: Path | None = None) -> Outcome:
-    """What an error says of a stage: that something is absent or not written yet, or a failure."""
+    """Returns the outcome of an error: something is absent or not written yet, or a failure."""
     for kind, problem in PROBLEMS.items():
         if isinstance(error, kind):
             return Outcome(problem=problem, detail=str(error))

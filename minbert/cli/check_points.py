@@ -1,4 +1,4 @@
-"""What stages are worth: the TOML file of `--points`."""
+"""Points of stages: the TOML file of `--points`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

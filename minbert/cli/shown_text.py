@@ -23,7 +23,7 @@ _SECRETS = (
 # All but tab and line end; among them ESC and the C1 codes, which move the cursor, set titles, ask for
 # answers, and the halves of surrogate pairs, which no encoding can write.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-# What begins code, emphasis, links, HTML and cells; "_" does at the ends of a word only.
+# Characters that begin code, emphasis, links, HTML and cells; "_" does at the ends of a word only.
 _MARKDOWN = re.compile(r"[\\`*<>|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)")
 _BLOCK = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|$)")  # begins a heading, a list or a rule
 

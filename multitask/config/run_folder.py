@@ -1,4 +1,4 @@
-"""What a run's folder holds: names in it, and rules for the keys of its JSON files. No torch here."""
+"""Names in a run's folder, and rules for the keys of its JSON files. No torch here."""
 
 from minbert import AMOUNT, NUMBER, TEXT, by_name, list_of, optional, or_null, whole
 

@@ -52,7 +52,7 @@ class Candidate(Protocol):
         """The first layer's output, as `layer` gives it, in training."""
 
     def forward_in_training(self, ids: Array, mask: Array) -> Arrays:
-        """What `forward` gives, in training."""
+        """Computes the outputs of `forward` in training."""
 
     def has_parameter(self) -> dict[str, bool]:
         """The course's names of the model's weights -> whether there is such a parameter."""

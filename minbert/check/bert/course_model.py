@@ -177,7 +177,7 @@ class CourseModel:
 
 
 class Configuration(SimpleNamespace):
-    """What a user's classes are given as `config`."""
+    """Builds the `config` that a user's classes get."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the check's config has no {name!r}; give it by --config {name}=VALUE")

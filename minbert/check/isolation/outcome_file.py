@@ -28,7 +28,7 @@ def write_outcome(descriptor: int, outcome: Outcome) -> None:
 
 
 class UnreadableOutcome(Exception):
-    """What stands in the file is not an outcome that a stage can have; the message says why."""
+    """Raised for a file without an outcome that a stage can have; the message says why."""
 
 
 class OutcomeReader:

@@ -31,7 +31,7 @@ START, LOAD, FIRST_STAGE = 0, 1, 2  # the numbers of the steps; the stages follo
 PAUSE = 0.02  # seconds between two looks at the process
 MARK = "MINBERT_CHECK_RUN"
 OVERHEAD = 1_000_000  # bytes of an outcome beside its arrays
-# What Python, torch and the programs that a file may start need; no keys, no tokens.
+# Variables that Python, torch and the programs that a file may start need; no keys, no tokens.
 ENVIRONMENT = frozenset(
     "PATH HOME LANG LANGUAGE TZ LD_LIBRARY_PATH DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH "
     "KMP_DUPLICATE_LIB_OK CUDA_VISIBLE_DEVICES".split()

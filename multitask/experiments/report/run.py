@@ -163,7 +163,7 @@ def _costs(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _configuration_section(run: Run) -> Section:
-    """What differs from the defaults; folded all values in force, and where the run was trained."""
+    """Shows values that differ from the defaults; folded all in force, and where the run was trained."""
     changed = [(key, _text(now), _text(usual)) for key, now, usual in changed_keys(run.config)]
     columns = (text_column("key"), text_column("value", wide=True), text_column("default", wide=True))
     parts = [paragraph("All settings are at their defaults.")]

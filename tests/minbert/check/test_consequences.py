@@ -1,4 +1,4 @@
-"""What an earlier mistake makes of later stages costs nothing; what is wrong by itself does.
+"""Consequences of an earlier mistake cost nothing; a stage that is wrong by itself costs its points.
 
 Run: pytest tests/minbert/check/test_consequences.py
 """
