@@ -267,7 +267,7 @@ def _prepare_file(
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Waits for another command that computes the same rows; the file is whole without a lock too."""
     try:
-        with take_lock(path, required=False, timeout=-1) or nullcontext():
+        with take_lock(path, required=False, timeout=-1):
             yield
     finally:
         path.unlink(missing_ok=True)
